@@ -8,9 +8,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed={}", package.display());
 
     // Walked, not listed: a new file cannot be forgotten.
-    let mut files: Vec<_> = fs::read_dir(&package)?
-        .map(|entry| entry.map(|e| e.path()))
-        .collect::<Result<_, _>>()?;
+    let mut files: Vec<_> = fs::read_dir(&package)?.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
     files.retain(|path| path.extension().is_some_and(|e| e == "proto"));
     files.sort();
 

@@ -1,1 +1,17 @@
-//! Placeholder.
+//! What the wire cannot say: ids, money and its arithmetic, why a call failed.
+//!
+//! No I/O and no clock live here; the contract's messages (`tollgate-proto`) are the nouns everywhere else.
+
+mod error;
+mod failure;
+mod id;
+mod money;
+mod price;
+mod secret;
+
+pub use error::{Error, Retry, Violation};
+pub use failure::{Class, Failure};
+pub use id::{AttemptId, CallId, new_id};
+pub use money::{MoneyError, NanoUsd};
+pub use price::{Price, PriceTier, Rates};
+pub use secret::Secret;

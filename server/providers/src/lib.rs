@@ -1,1 +1,11 @@
-//! Placeholder.
+//! Adapters: our call to a provider's dialect, its bytes to our events.
+//!
+//! An adapter (a folder) only translates: it sends nothing, reads no clock, and knows no virtual key and no budget. Sending is in
+//! [`transport`], the only place that calls a provider; [`exchange`] joins the two. Providers that speak OpenAI's dialect are rows of
+//! data in `compatible`.
+
+pub mod exchange;
+mod provider;
+pub mod transport;
+
+pub use provider::{Chat, ChatCall, Decoder, Embed, EmbedCall, Head, Mode, Outgoing, Provider, Target};

@@ -1,0 +1,153 @@
+use std::time::Duration;
+
+use tollgate_proto::v1::{ErrorReason, Usage};
+
+use crate::{Error, Retry};
+
+/// What kind of failure an attempt met. The names are those of audit records and of `Attempt.class`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// The provider finds the request wrong.
+    InvalidRequest,
+    /// It refuses our credential.
+    Authentication,
+    /// Our credential may not do this.
+    Permission,
+    /// It does not know the model.
+    NotFound,
+    /// The prompt does not fit the context window.
+    ContextLength,
+    /// The request is too large in itself: the same one can never pass.
+    RequestTooLarge,
+    /// Its content policy refused.
+    ContentFilter,
+    /// Too many requests or tokens for now.
+    RateLimit,
+    /// The account is out of money.
+    QuotaExceeded,
+    /// Out of capacity.
+    Overloaded,
+    /// No answer in time: ours or its own clock.
+    Timeout,
+    /// Could not connect, or the connection broke before the answer's head.
+    Connection,
+    /// It failed.
+    ServerError,
+    /// Bytes that break the framing or the dialect.
+    UpstreamProtocol,
+    /// The stream ended without its end.
+    UpstreamTruncated,
+}
+
+impl Class {
+    /// The name in records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request",
+            Self::Authentication => "authentication",
+            Self::Permission => "permission",
+            Self::NotFound => "not_found",
+            Self::ContextLength => "context_length",
+            Self::RequestTooLarge => "request_too_large",
+            Self::ContentFilter => "content_filter",
+            Self::RateLimit => "rate_limit",
+            Self::QuotaExceeded => "quota_exceeded",
+            Self::Overloaded => "overloaded",
+            Self::Timeout => "timeout",
+            Self::Connection => "connection",
+            Self::ServerError => "server_error",
+            Self::UpstreamProtocol => "upstream_protocol",
+            Self::UpstreamTruncated => "upstream_truncated",
+        }
+    }
+
+    /// Whether the same request at the same deployment may succeed later.
+    pub fn retryable(self) -> bool {
+        use Class::*;
+        matches!(
+            self,
+            RateLimit | Overloaded | Timeout | Connection | ServerError | UpstreamProtocol | UpstreamTruncated
+        )
+    }
+
+    /// Whether another deployment may succeed where this one failed.
+    pub fn worth_elsewhere(self) -> bool {
+        !matches!(self, Class::InvalidRequest | Class::RequestTooLarge | Class::ContentFilter)
+    }
+
+    fn reason(self) -> ErrorReason {
+        match self {
+            Self::InvalidRequest => ErrorReason::ProviderRefusedRequest,
+            Self::Authentication | Self::Permission => ErrorReason::ProviderCredential,
+            Self::NotFound => ErrorReason::ProviderModelUnavailable,
+            Self::ContextLength => ErrorReason::ContextWindowExceeded,
+            Self::RequestTooLarge => ErrorReason::RequestTooLarge,
+            Self::ContentFilter => ErrorReason::ContentBlocked,
+            Self::RateLimit => ErrorReason::ProviderRateLimited,
+            Self::QuotaExceeded => ErrorReason::ProviderQuotaExceeded,
+            Self::Overloaded => ErrorReason::ProviderOverloaded,
+            Self::Timeout => ErrorReason::ProviderTimeout,
+            Self::Connection | Self::ServerError => ErrorReason::ProviderFailed,
+            Self::UpstreamProtocol => ErrorReason::ProviderProtocol,
+            Self::UpstreamTruncated => ErrorReason::StreamTruncated,
+        }
+    }
+}
+
+/// Why one attempt at one deployment failed, as the adapter read it.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// What kind.
+    pub class: Class,
+    /// HTTP status, or the in-band code of an error sent with 200; 0 when no head came.
+    pub status: u16,
+    /// The provider's error code, or its type.
+    pub native_code: String,
+    /// The provider's request id.
+    pub request_id: String,
+    /// How long the provider asks to wait.
+    pub retry_after: Option<Duration>,
+    /// `x-should-retry`, which overrides the class.
+    pub should_retry: Option<bool>,
+    /// The provider's words, cleaned of credentials.
+    pub message: String,
+    /// Usage that it reported before it failed.
+    pub usage: Option<Usage>,
+}
+
+impl Failure {
+    /// A failure of `class` without a head.
+    pub fn new(class: Class, message: impl Into<String>) -> Self {
+        Self {
+            class,
+            status: 0,
+            native_code: String::new(),
+            request_id: String::new(),
+            retry_after: None,
+            should_retry: None,
+            message: message.into(),
+            usage: None,
+        }
+    }
+
+    /// Whether the same request at the same deployment may succeed later.
+    pub fn retryable(&self) -> bool {
+        self.should_retry.unwrap_or_else(|| self.class.retryable())
+    }
+
+    /// The caller's view, once nothing else is left to try.
+    pub fn into_error(self, provider: &str, deployment: &str, attempts: u32) -> Error {
+        let retry = match (self.retryable(), self.retry_after) {
+            (true, Some(after)) => Retry::After(after),
+            (true, None) => Retry::Later,
+            (false, _) => Retry::Never,
+        };
+        Error::new(self.class.reason(), self.message)
+            .retry(retry)
+            .with("provider", provider)
+            .with("deployment", deployment)
+            .with("upstreamStatus", self.status.to_string())
+            .with("nativeCode", self.native_code)
+            .with("attempts", attempts.to_string())
+    }
+}

@@ -1,0 +1,122 @@
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use tollgate_domain::{Failure, Secret};
+use tollgate_proto::v1::{
+    CompletionEvent, CompletionRequest, CreateEmbeddingRequest, CreateEmbeddingResponse, Dialect,
+};
+
+/// Speaks one provider's dialect. Sends nothing, reads no clock, knows no caller.
+pub trait Provider: Send + Sync {
+    /// Its name in the registry (`openai`, `anthropic`, `groq`, ...).
+    fn name(&self) -> &'static str;
+
+    /// `None`: not offered, and the router will not ask.
+    fn chat(&self) -> Option<&dyn Chat>;
+
+    /// `None`: not offered, and the router will not ask.
+    fn embed(&self) -> Option<&dyn Embed> {
+        None
+    }
+
+    /// Reads a refusal (any status but 2xx), whatever the operation was.
+    fn refusal(&self, head: &Head, body: &[u8]) -> Failure;
+}
+
+/// Chat completions.
+pub trait Chat: Send + Sync {
+    /// Writes the request. Fails with `InvalidRequest` naming the field when the dialect cannot say what was asked.
+    fn request(&self, target: &Target, call: &ChatCall<'_>) -> Result<Outgoing, Failure>;
+
+    /// Reads the answer to `call`: one decoder for whole and streamed answers alike.
+    fn decoder(&self, call: &ChatCall<'_>) -> Box<dyn Decoder>;
+}
+
+/// Embeddings.
+pub trait Embed: Send + Sync {
+    /// Writes the request.
+    fn request(&self, target: &Target, call: &EmbedCall<'_>) -> Result<Outgoing, Failure>;
+
+    /// Reads the whole answer. `started.call_id` and its fellows stay empty: the pipeline knows them.
+    fn answer(&self, call: &EmbedCall<'_>, body: Bytes) -> Result<CreateEmbeddingResponse, Failure>;
+}
+
+/// Where to send: one deployment's place at its provider.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Base URL without a trailing slash.
+    pub base_url: String,
+    /// The operator's credential; `None` for servers that ask for none.
+    pub credential: Option<Secret>,
+    /// The model in the provider's words.
+    pub model: String,
+    /// Headers that the operator adds, sent as they are.
+    pub headers: HeaderMap,
+}
+
+/// How the provider is asked to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// In one piece.
+    Whole,
+    /// As a stream.
+    Stream,
+}
+
+/// One attempt at one deployment.
+#[derive(Clone, Copy, Debug)]
+pub struct ChatCall<'a> {
+    /// The request. Its `original` may be spliced by an adapter of the same dialect.
+    pub request: &'a CompletionRequest,
+    /// Whole or streamed; always streamed for answers that a caller streams.
+    pub mode: Mode,
+    /// An output limit that replaces the request's: set by the pipeline when a budget needs one.
+    pub output_cap: Option<u64>,
+    /// The deployment's own output limit, for dialects in which a limit is required.
+    pub max_output: Option<u64>,
+    /// Attach native chunks of this dialect to events.
+    pub want_native: Dialect,
+    /// Our id of the attempt; may be sent as the client's request id.
+    pub attempt_id: &'a str,
+}
+
+/// One attempt at one deployment.
+#[derive(Clone, Copy, Debug)]
+pub struct EmbedCall<'a> {
+    /// The request.
+    pub request: &'a CreateEmbeddingRequest,
+    /// Attach the native answer of this dialect.
+    pub want_native: Dialect,
+    /// Our id of the attempt.
+    pub attempt_id: &'a str,
+}
+
+/// A request ready to be sent.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// Method, URI, headers and body.
+    pub request: http::Request<Bytes>,
+    /// Fields of the call that this dialect has no counterpart for and that were dropped.
+    pub dropped: Vec<String>,
+}
+
+/// Head of a provider's answer.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// Status.
+    pub status: StatusCode,
+    /// Headers.
+    pub headers: HeaderMap,
+}
+
+/// Turns an answer's bytes, cut anywhere, into events.
+///
+/// Events come in the order of the contract: `started` first, deltas, `part_done`s, `finished` per choice, `usage` last when the
+/// provider reported any. The decoder leaves `seq` and the gateway's own fields (`call_id`, `provider`, `deployment`, `attempt`,
+/// costs) empty: the pipeline fills them in.
+pub trait Decoder: Send {
+    /// Takes the next bytes and appends the events that they complete.
+    fn feed(&mut self, bytes: &Bytes, events: &mut Vec<CompletionEvent>) -> Result<(), Failure>;
+
+    /// The body has ended. Fails with `UpstreamTruncated` when the answer had not.
+    fn end(&mut self, events: &mut Vec<CompletionEvent>) -> Result<(), Failure>;
+}
