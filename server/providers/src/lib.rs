@@ -6,6 +6,7 @@
 
 pub mod exchange;
 mod provider;
+pub mod sse;
 pub mod transport;
 
 pub use provider::{Chat, ChatCall, Decoder, Embed, EmbedCall, Head, Mode, Outgoing, Provider, Target};
