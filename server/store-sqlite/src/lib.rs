@@ -1,1 +1,97 @@
-//! Placeholder.
+//! The ledger of record in embedded SQLite: one writer connection, a few readers, WAL.
+//!
+//! Batches come from the journal, which is the durability: a batch that is lost with the machine's power is sent again at the next
+//! start. `synchronous = NORMAL` is therefore enough.
+
+mod apply;
+mod read;
+
+use std::{path::Path, time::Duration};
+
+use async_trait::async_trait;
+use sqlx::{
+    SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use tollgate_proto::v1::{AuditFilter, AuditRecord, Budget, LedgerEntry, SpendRow};
+use tollgate_store::{Batch, EntryQuery, Idempotency, Positions, Result, SpendQuery, Store, StoreError, StoredKey};
+
+/// The store.
+pub struct SqliteStore {
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl SqliteStore {
+    /// Opens the file, makes it where it is missing, and brings its schema up to date.
+    pub async fn open(path: &Path) -> Result<Self> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Normal)
+            .busy_timeout(Duration::from_secs(5));
+        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await.map_err(failed)?;
+        sqlx::migrate!().run(&writer).await.map_err(|e| StoreError::Permanent(format!("migration: {e}")))?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(4)
+            .connect_lazy_with(options.read_only(true).create_if_missing(false));
+        Ok(Self { writer, readers })
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn apply(&self, batch: &Batch) -> Result<()> {
+        apply::apply(&self.writer, batch).await.map_err(failed)
+    }
+
+    async fn positions(&self) -> Result<Positions> {
+        read::positions(&self.readers).await.map_err(failed)
+    }
+
+    async fn keys(&self) -> Result<Vec<StoredKey>> {
+        read::keys(&self.readers).await.map_err(failed)
+    }
+
+    async fn budgets(&self) -> Result<Vec<Budget>> {
+        read::budgets(&self.readers).await.map_err(failed)
+    }
+
+    async fn idempotency_since(&self, since_us: i64) -> Result<Vec<(Idempotency, String)>> {
+        read::idempotency_since(&self.readers, since_us).await.map_err(failed)
+    }
+
+    async fn entries(&self, query: &EntryQuery) -> Result<Vec<LedgerEntry>> {
+        read::entries(&self.readers, query).await.map_err(failed)
+    }
+
+    async fn spend(&self, query: &SpendQuery) -> Result<Vec<SpendRow>> {
+        read::spend(&self.readers, query).await.map_err(failed)
+    }
+
+    async fn records(&self, filter: &AuditFilter, after_sequence: i64, limit: i64) -> Result<Vec<AuditRecord>> {
+        read::records(&self.readers, filter, after_sequence, limit).await.map_err(failed)
+    }
+}
+
+/// SQLite's primary result codes that may pass: BUSY, LOCKED, IOERR, FULL, CANTOPEN.
+const PASSING: [i32; 5] = [5, 6, 10, 13, 14];
+
+fn failed(error: sqlx::Error) -> StoreError {
+    let code = error.as_database_error().and_then(|e| e.code()).and_then(|c| c.parse::<i32>().ok());
+    match (&error, code) {
+        (_, Some(code)) if PASSING.contains(&(code & 0xff)) => StoreError::Unavailable(error.to_string()),
+        (sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut, _) => StoreError::Unavailable(error.to_string()),
+        _ => StoreError::Permanent(error.to_string()),
+    }
+}
+
+/// Microseconds since the epoch of a protobuf time; absent: 0.
+fn micros(time: Option<&prost_types::Timestamp>) -> i64 {
+    time.map_or(0, |t| t.seconds.saturating_mul(1_000_000).saturating_add(i64::from(t.nanos) / 1_000))
+}
+
+fn timestamp(us: i64) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: us.div_euclid(1_000_000), nanos: (us.rem_euclid(1_000_000) * 1_000) as i32 }
+}
