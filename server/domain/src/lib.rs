@@ -2,6 +2,7 @@
 //!
 //! No I/O and no clock live here; the contract's messages (`tollgate-proto`) are the nouns everywhere else.
 
+mod clock;
 mod error;
 mod failure;
 mod id;
@@ -9,6 +10,7 @@ mod money;
 mod price;
 mod secret;
 
+pub use clock::{Clock, micros, timestamp};
 pub use error::{Error, Retry, Violation};
 pub use failure::{Class, Failure};
 pub use id::{AttemptId, CallId, new_id};

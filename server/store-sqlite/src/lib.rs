@@ -89,9 +89,5 @@ fn failed(error: sqlx::Error) -> StoreError {
 
 /// Microseconds since the epoch of a protobuf time; absent: 0.
 fn micros(time: Option<&prost_types::Timestamp>) -> i64 {
-    time.map_or(0, |t| t.seconds.saturating_mul(1_000_000).saturating_add(i64::from(t.nanos) / 1_000))
-}
-
-fn timestamp(us: i64) -> prost_types::Timestamp {
-    prost_types::Timestamp { seconds: us.div_euclid(1_000_000), nanos: (us.rem_euclid(1_000_000) * 1_000) as i32 }
+    time.map_or(0, tollgate_domain::micros)
 }

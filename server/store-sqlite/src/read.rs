@@ -5,7 +5,9 @@ use tollgate_proto::v1::{
 };
 use tollgate_store::{EntryQuery, Idempotency, Positions, SpendQuery, StoredKey};
 
-use crate::{micros, timestamp};
+use tollgate_domain::timestamp;
+
+use crate::micros;
 
 fn broken(what: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
     sqlx::Error::Decode(Box::new(what))
