@@ -1,1 +1,10 @@
-//! Placeholder.
+//! The audit trail: a record opens with every call and closes with it, whatever happens.
+//!
+//! A record holds no secret, no prompt and no answer: bodies are committed to by a keyed hash. Records are journalled by the ledger
+//! together with the money they tell of; [`Trail`] hands them on to whoever is listening.
+
+mod draft;
+mod trail;
+
+pub use draft::{BodyHmac, Draft};
+pub use trail::{Lagged, Listener, Trail};

@@ -1,0 +1,94 @@
+
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use tollgate_domain::{CallId, Error};
+use tollgate_proto::v1::{AuditRecord, FinishReason, GatewayOptions, Routing, Usage};
+
+/// HMAC-SHA-256 over a body, under the gateway's audit key.
+#[derive(Clone)]
+pub struct BodyHmac(Hmac<Sha256>);
+
+impl BodyHmac {
+    /// Begins with the gateway's audit key.
+    pub fn new(key: &[u8]) -> Self {
+        // HMAC takes keys of any length.
+        #[allow(clippy::expect_used)]
+        Self(Hmac::new_from_slice(key).expect("HMAC takes any key"))
+    }
+
+    /// Takes more of the body.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The hash.
+    pub fn finish(self) -> Vec<u8> {
+        self.0.finalize().into_bytes().to_vec()
+    }
+}
+
+/// A record that is not closed yet.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    record: AuditRecord,
+}
+
+impl Draft {
+    /// Opens a record.
+    pub fn open(action: &str, peer: Option<&str>) -> Self {
+        Self {
+            record: AuditRecord {
+                action: action.into(),
+                peer: peer.unwrap_or_default().into(),
+                ..AuditRecord::default()
+            },
+        }
+    }
+
+    /// Notes the call.
+    pub fn call(&mut self, id: CallId, model: &str, options: Option<&GatewayOptions>) {
+        self.record.call_id = id.to_string();
+        self.record.model = model.into();
+        if let Some(options) = options {
+            self.record.tags.clone_from(&options.tags);
+            self.record.metadata.clone_from(&options.metadata);
+        }
+    }
+
+    /// Notes who acts.
+    pub fn caller(&mut self, key_id: &str) {
+        self.record.key_id = key_id.into();
+    }
+
+    /// Notes what is acted on, and what changes.
+    pub fn subject(&mut self, id: &str, changes: Vec<String>) {
+        self.record.subject = id.into();
+        self.record.changes = changes;
+    }
+
+    /// Notes the request's hash.
+    pub fn request_hmac(&mut self, hash: Vec<u8>) {
+        self.record.request_hmac = hash.into();
+    }
+
+    /// Notes the answer's hash and how its choices ended.
+    pub fn answer(&mut self, hash: Vec<u8>, reasons: &[FinishReason]) {
+        self.record.answer_hmac = hash.into();
+        self.record.finish_reasons = reasons.iter().map(|r| *r as i32).collect();
+    }
+
+    /// Notes how the call was routed and what it consumed.
+    pub fn served(&mut self, routing: Routing, usage: Option<Usage>) {
+        self.record.routing = Some(routing);
+        self.record.usage = usage;
+    }
+
+    /// Closes it. Position and time are given when it is journalled.
+    pub fn close(mut self, error: Option<&Error>, duration_us: i64) -> AuditRecord {
+        self.record.error_reason = error.map_or(0, |e| e.reason as i32);
+        self.record.duration_us = duration_us;
+        self.record
+    }
+}
+
