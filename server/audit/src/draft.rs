@@ -1,5 +1,3 @@
-
-
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use tollgate_domain::{CallId, Error};
@@ -91,4 +89,3 @@ impl Draft {
         self.record
     }
 }
-

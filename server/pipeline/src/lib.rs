@@ -1,1 +1,218 @@
-//! Placeholder.
+//! The life of a call, one file per stage.
+//!
+//! [`Pipeline::complete`] reads as its table of contents. Each stage takes what the stage before has proved (`Caller`, `Permit`,
+//! `Reservation`: private fields, one maker each), so that none can be skipped or swapped by accident.
+
+mod authenticate;
+mod bound;
+mod call;
+mod collect;
+mod embed;
+mod flow;
+mod idempotency;
+mod keyring;
+mod permit;
+mod record;
+mod reserve;
+mod secret;
+mod send;
+mod settle;
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+pub use authenticate::Caller;
+pub use call::{Call, Request};
+pub use collect::Collector;
+use futures::stream::BoxStream;
+pub use keyring::{KeyEntry, KeyRing};
+pub use permit::may_use;
+pub use secret::KeySecret;
+pub use settle::Settler;
+use tollgate_audit::Trail;
+use tollgate_domain::{Clock, Error};
+use tollgate_ledger::Ledger;
+use tollgate_proto::v1::{CompletionEvent, CreateEmbeddingResponse};
+use tollgate_router::{Table, Wanted};
+
+use crate::{
+    idempotency::{Entry, Flights},
+    permit::Permit,
+    record::Record,
+};
+
+/// What an answer is, whole or streamed: its events in order, ended by the first error.
+pub type Reply<T> = BoxStream<'static, Result<T, Error>>;
+
+/// Settings of the stages.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long a call may wait for money that is only held.
+    pub hold_wait: Duration,
+    /// Output limit injected under a hard budget where neither call nor key names one.
+    pub default_output_cap: u64,
+    /// How long an answer is kept for the repetition of its idempotency key.
+    pub idempotency_retention: Duration,
+    /// How many bytes of answers are kept for that.
+    pub idempotency_bytes: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            hold_wait: Duration::from_secs(2),
+            default_output_cap: 4_096,
+            idempotency_retention: Duration::from_secs(600),
+            idempotency_bytes: 64 << 20,
+        }
+    }
+}
+
+/// What the stages share.
+pub struct Pipeline {
+    keyring: Arc<KeyRing>,
+    table: ArcSwap<Table>,
+    ledger: Arc<Ledger>,
+    trail: Trail,
+    clock: Clock,
+    settings: Settings,
+    audit_key: Vec<u8>,
+    settler: Settler,
+    seeds: Box<dyn Fn() -> u64 + Send + Sync>,
+    completions: Flights<CompletionEvent>,
+    embeddings: Flights<CreateEmbeddingResponse>,
+}
+
+/// What a pipeline is made of.
+pub struct Parts {
+    /// Virtual keys.
+    pub keyring: Arc<KeyRing>,
+    /// The router's view of the configuration.
+    pub table: Table,
+    /// The ledger.
+    pub ledger: Arc<Ledger>,
+    /// Where records are handed on.
+    pub trail: Trail,
+    /// The time of day.
+    pub clock: Clock,
+    /// Settings.
+    pub settings: Settings,
+    /// Key of the audit log's keyed hashes.
+    pub audit_key: Vec<u8>,
+    /// Takes what callers left unfinished.
+    pub settler: Settler,
+    /// A seed per call.
+    pub seeds: Box<dyn Fn() -> u64 + Send + Sync>,
+}
+
+impl Pipeline {
+    /// Joins the parts.
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let (retention, bytes) = (parts.settings.idempotency_retention, parts.settings.idempotency_bytes);
+        Arc::new(Self {
+            keyring: parts.keyring,
+            table: ArcSwap::from_pointee(parts.table),
+            ledger: parts.ledger,
+            trail: parts.trail,
+            clock: parts.clock,
+            settings: parts.settings,
+            audit_key: parts.audit_key,
+            settler: parts.settler,
+            seeds: parts.seeds,
+            completions: Flights::new(retention, bytes),
+            embeddings: Flights::new(retention, bytes),
+        })
+    }
+
+    /// The life of a completion, top to bottom. Each line takes what the line above has proved.
+    pub async fn complete(self: &Arc<Self>, call: Call) -> Result<Reply<CompletionEvent>, Error> {
+        let mut record = self.open_record(&call);
+        let admitted = self.admit(&call, &mut record);
+        let permit = record.try_or_close(admitted)?;
+        match record.try_or_close(self.completions.enter(&permit, &call))? {
+            Entry::Alone => self.clone().serve(permit, call, record).await,
+            Entry::Lead(flight) => Ok(flight.lead(self.clone().serve(permit, call, record))),
+            Entry::Follow(flight) => Ok(flight.follow(record)),
+        }
+    }
+
+    async fn serve(
+        self: Arc<Self>,
+        permit: Permit,
+        call: Call,
+        mut record: Record,
+    ) -> Result<Reply<CompletionEvent>, Error> {
+        let reserved = self.reserve(permit, &call, Wanted::Chat).await; // dropped unused, it releases itself
+        let reservation = record.try_or_close(reserved)?;
+        self.send(reservation, call, record).await // settles and closes the record, whatever happens
+    }
+
+    /// The life of an embedding: the same stages over one answer.
+    pub async fn embed(self: &Arc<Self>, call: Call) -> Result<Reply<CreateEmbeddingResponse>, Error> {
+        let mut record = self.open_record(&call);
+        let admitted = self.admit(&call, &mut record);
+        let permit = record.try_or_close(admitted)?;
+        match record.try_or_close(self.embeddings.enter(&permit, &call))? {
+            Entry::Alone => self.clone().serve_embedding(permit, call, record).await,
+            Entry::Lead(flight) => Ok(flight.lead(self.clone().serve_embedding(permit, call, record))),
+            Entry::Follow(flight) => Ok(flight.follow(record)),
+        }
+    }
+
+    async fn serve_embedding(
+        self: Arc<Self>,
+        permit: Permit,
+        call: Call,
+        mut record: Record,
+    ) -> Result<Reply<CreateEmbeddingResponse>, Error> {
+        let reserved = self.reserve(permit, &call, Wanted::Embedding).await;
+        let reservation = record.try_or_close(reserved)?;
+        self.send_embedding(reservation, call, record).await
+    }
+
+    /// Who calls, and what the caller may do.
+    fn admit(&self, call: &Call, record: &mut Record) -> Result<Permit, Error> {
+        let caller = self.authenticate(call.credential.as_ref())?;
+        record.draft().caller(caller.key_id());
+        self.permit(caller, call)
+    }
+
+    /// The router's view of the configuration in force.
+    pub fn table(&self) -> Arc<Table> {
+        self.table.load_full()
+    }
+
+    /// Puts another configuration in force; calls in flight end under their own.
+    pub fn replace_table(&self, table: Table) {
+        self.table.store(Arc::new(table));
+    }
+
+    /// Virtual keys.
+    pub fn keyring(&self) -> &Arc<KeyRing> {
+        &self.keyring
+    }
+
+    /// The ledger.
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+
+    /// Where records are handed on.
+    pub fn trail(&self) -> &Trail {
+        &self.trail
+    }
+
+    /// The time of day.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Remembers idempotency keys of calls that were settled before this start: their answers are gone, but they are never billed
+    /// again.
+    pub fn remember(&self, settled: Vec<(tollgate_store::Idempotency, String)>) {
+        for (idempotency, call_id) in settled {
+            self.completions.remember(&idempotency, &call_id);
+            self.embeddings.remember(&idempotency, &call_id);
+        }
+    }
+}

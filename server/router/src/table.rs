@@ -1,8 +1,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tollgate_domain::Price;
-use tollgate_providers::exchange::Endpoint;
 use tollgate_proto::v1;
+use tollgate_providers::exchange::Endpoint;
 
 /// One model at one provider with one credential.
 pub struct Deployment {

@@ -1,0 +1,87 @@
+//! The most that a request can cost in tokens, proven from its bytes.
+//!
+//! A byte-level BPE token covers at least one byte, so the number of bytes bounds the number of tokens; templates add a few tokens
+//! per message, tool and part. Images and sound have no such law: providers publish at most some thousand tokens each, and the
+//! figures here lie above those.
+
+use tollgate_proto::v1::{
+    CompletionRequest, CreateEmbeddingRequest, Part, embedding_input::Input, part::Content, response_format::Format,
+    tool::Kind,
+};
+
+const PER_REQUEST: u64 = 64;
+const PER_MESSAGE: u64 = 16;
+const PER_TOOL: u64 = 64;
+/// Above the largest published figure for one image.
+const PER_IMAGE: u64 = 20_000;
+/// A second of sound is at most some dozen tokens and at least two thousand bytes.
+const BYTES_PER_AUDIO_TOKEN: u64 = 16;
+/// A document that the provider fetches: a full context window of most models.
+const PER_REMOTE_FILE: u64 = 200_000;
+
+/// The most tokens that the prompt of `request` can be.
+pub(crate) fn completion_input(request: &CompletionRequest) -> u64 {
+    let messages: u64 = request
+        .messages
+        .iter()
+        .map(|m| {
+            let name = m.name.as_ref().map_or(0, |n| n.len() as u64);
+            PER_MESSAGE + name + m.extra_json.len() as u64 + m.parts.iter().map(part).sum::<u64>()
+        })
+        .sum();
+    let tools: u64 = request
+        .tools
+        .iter()
+        .map(|tool| {
+            let body = match &tool.kind {
+                Some(Kind::Function(f)) => {
+                    f.name.len() + f.description().len() + f.parameters_json().len() + f.extra_json.len()
+                }
+                Some(Kind::NativeJson(json)) => json.len(),
+                None => 0,
+            };
+            PER_TOOL + (body + tool.extra_json.len()) as u64
+        })
+        .sum();
+    let format = match request.response_format.as_ref().and_then(|f| f.format.as_ref()) {
+        Some(Format::JsonSchema(s)) => s.name.len() + s.description().len() + s.schema_json().len(),
+        Some(Format::NativeJson(json)) => json.len(),
+        _ => 0,
+    };
+    PER_REQUEST + messages + tools + (format + request.extra_json.len()) as u64
+}
+
+fn part(part: &Part) -> u64 {
+    let body = match &part.content {
+        Some(Content::Text(t)) => t.text.len() as u64,
+        Some(Content::Image(_)) => PER_IMAGE,
+        Some(Content::Audio(a)) => {
+            a.data.as_ref().map_or(PER_REMOTE_FILE, |d| d.len() as u64 / BYTES_PER_AUDIO_TOKEN + 64)
+        }
+        Some(Content::File(f)) => f.data.as_ref().map_or(PER_REMOTE_FILE, |d| d.len() as u64),
+        Some(Content::ToolCall(c)) => (c.id.len() + c.name.len() + c.arguments_json.len()) as u64 + PER_MESSAGE,
+        Some(Content::ToolResult(r)) => {
+            r.tool_call_id.len() as u64 + PER_MESSAGE + r.content.iter().map(self::part).sum::<u64>()
+        }
+        Some(Content::Reasoning(r)) => (r.text.len() + r.signature().len() + r.redacted().len()) as u64,
+        Some(Content::Refusal(r)) => r.text.len() as u64,
+        Some(Content::Opaque(o)) => o.json.len() as u64,
+        None => 0,
+    };
+    body + part.extra_json.len() as u64
+}
+
+/// The most tokens that the inputs of `request` can be.
+pub(crate) fn embedding_input(request: &CreateEmbeddingRequest) -> u64 {
+    let inputs = request.inputs.iter().map(|i| match &i.input {
+        Some(Input::Text(text)) => text.len() as u64 + PER_MESSAGE,
+        Some(Input::Tokens(tokens)) => tokens.ids.len() as u64 + PER_MESSAGE,
+        None => 0,
+    });
+    PER_REQUEST + inputs.sum::<u64>()
+}
+
+/// A guess where a provider gave no figure: four bytes a token, never less than one for something.
+pub(crate) fn estimate(bytes: u64) -> u64 {
+    bytes.div_ceil(4)
+}

@@ -1,0 +1,68 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message;
+use tokio::time::Instant;
+use tollgate_domain::{CallId, Secret};
+use tollgate_proto::v1::{CompletionRequest, CreateEmbeddingRequest, GatewayOptions, Original};
+use tollgate_providers::Mode;
+
+/// One call as a door hands it over, validated once.
+#[derive(Clone)]
+pub struct Call {
+    /// Its id.
+    pub id: CallId,
+    /// `completion.create`, `completion.stream`, `embedding.create`: the action of its record.
+    pub action: &'static str,
+    /// What came as the caller's key.
+    pub credential: Option<Secret>,
+    /// The caller's address.
+    pub peer: Option<String>,
+    /// When the caller gives up.
+    pub deadline: Option<Instant>,
+    /// What is asked.
+    pub request: Request,
+}
+
+/// What is asked.
+#[derive(Clone)]
+pub enum Request {
+    /// A completion, whole or streamed.
+    Completion(Arc<CompletionRequest>, Mode),
+    /// Embeddings.
+    Embedding(Arc<CreateEmbeddingRequest>),
+}
+
+impl Call {
+    /// The model alias that is asked for.
+    pub fn model(&self) -> &str {
+        match &self.request {
+            Request::Completion(request, _) => request.model(),
+            Request::Embedding(request) => request.model(),
+        }
+    }
+
+    /// Wishes to the gateway.
+    pub fn options(&self) -> Option<&GatewayOptions> {
+        match &self.request {
+            Request::Completion(request, _) => request.tollgate.as_ref(),
+            Request::Embedding(request) => request.tollgate.as_ref(),
+        }
+    }
+
+    fn original(&self) -> Option<&Original> {
+        match &self.request {
+            Request::Completion(request, _) => request.original.as_ref(),
+            Request::Embedding(request) => request.original.as_ref(),
+        }
+    }
+
+    /// The request as received: the caller's own bytes where there are such, else its protobuf form.
+    pub(crate) fn body(&self) -> Bytes {
+        match (self.original(), &self.request) {
+            (Some(original), _) => original.body.clone(),
+            (None, Request::Completion(request, _)) => request.encode_to_vec().into(),
+            (None, Request::Embedding(request)) => request.encode_to_vec().into(),
+        }
+    }
+}

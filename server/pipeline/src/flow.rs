@@ -1,0 +1,413 @@
+//! A call that has money held: its attempts, what they consumed, and how it ends.
+//!
+//! [`Flow`] is owned by the reply. It ends in exactly one of three ways: [`Flow::complete`], [`Flow::fail`], or, when the caller goes,
+//! by being dropped, which hands its state to the settler.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use tollgate_audit::BodyHmac;
+use tollgate_domain::{Error, Failure, NanoUsd};
+use tollgate_ledger::{End, Opening, budget_ids};
+use tollgate_proto::v1::{
+    Attempt, CompletionEvent, ErrorReason, FinishReason, InputUsage, LedgerEntry, LedgerEntryKind, OutputUsage,
+    PartialUsage, Routing, Usage, completion_event::Event, delta::Piece,
+};
+use tollgate_providers::Head;
+use tollgate_router::{Deployment, Plan};
+use tollgate_store::{Idempotency, LedgerRow};
+
+use crate::{
+    Call, Settler, bound,
+    permit::Permit,
+    record::Record,
+    reserve::{Bound, Reservation},
+    settle::Unfinished,
+};
+
+/// How an attempt ended, for the money's sake.
+pub(crate) enum Ending {
+    /// Its answer is complete; with the provider's own figures where it gave any.
+    Complete(Option<Usage>),
+    /// It failed or was cut after the provider had begun to answer.
+    Cut(&'static str, Option<Usage>),
+    /// The provider bills nothing.
+    Free,
+}
+
+/// An attempt that is journalled as open.
+struct OpenAttempt {
+    id: String,
+    deployment: Arc<Deployment>,
+    record: Attempt,
+    /// Bytes of what arrived, for estimates.
+    produced: u64,
+    answered: bool,
+}
+
+/// Everything about a call in progress.
+pub(crate) struct FlowState {
+    pub(crate) call: Call,
+    permit: Permit,
+    hold: tollgate_ledger::Hold,
+    pub(crate) plan: Plan,
+    seed: u64,
+    bound: Bound,
+    record: Record,
+    settler: Settler,
+    started: Instant,
+    attempts: Vec<Attempt>,
+    open: Option<OpenAttempt>,
+    pub(crate) dropped_fields: Vec<String>,
+    answer: BodyHmac,
+    reasons: Vec<FinishReason>,
+    total: Usage,
+    idempotency: Option<Idempotency>,
+}
+
+/// Owns a [`FlowState`] until the call ends.
+pub(crate) struct Flow {
+    state: Option<Box<FlowState>>,
+    settler: Settler,
+}
+
+impl Flow {
+    pub(crate) fn new(
+        reservation: Reservation,
+        call: Call,
+        record: Record,
+        settler: Settler,
+        audit_key: &[u8],
+        idempotency: Option<Idempotency>,
+    ) -> Self {
+        let Reservation { permit, hold, plan, seed, bound } = reservation;
+        let total = Usage { held_nano_usd: hold.amount().0, ..Usage::default() };
+        let state = FlowState {
+            call,
+            permit,
+            hold,
+            plan,
+            seed,
+            bound,
+            record,
+            settler: settler.clone(),
+            started: Instant::now(),
+            attempts: Vec::new(),
+            open: None,
+            dropped_fields: Vec::new(),
+            answer: BodyHmac::new(audit_key),
+            reasons: Vec::new(),
+            total,
+            idempotency,
+        };
+        Self { state: Some(Box::new(state)), settler }
+    }
+
+    /// The state; there is one until the flow ends.
+    #[allow(clippy::expect_used)]
+    pub(crate) fn state(&mut self) -> &mut FlowState {
+        self.state.as_mut().expect("a flow has its state until it is consumed")
+    }
+
+    pub(crate) fn ledger(&self) -> Arc<tollgate_ledger::Ledger> {
+        self.settler.ledger().clone()
+    }
+
+    /// Ends the call with an error, with no attempt open.
+    pub(crate) fn end_with(&mut self, error: Error) -> Error {
+        Self { state: self.state.take(), settler: self.settler.clone() }.fail(Ending::Free, "", error)
+    }
+
+    /// The answer is complete: settles, closes the record, and tells what it consumed. With the sequence to wait for.
+    pub(crate) fn complete(mut self, usage: Option<Usage>) -> (Usage, Routing, u64) {
+        #[allow(clippy::expect_used)]
+        let mut state = self.state.take().expect("a flow ends once");
+        let mut end = state.end_attempt(Ending::Complete(usage), "ok");
+        if let Some(row) = &mut end.settled {
+            row.idempotency = state.idempotency.take();
+        }
+        state.close(end, None)
+    }
+
+    /// The call failed for good: settles what was billed and closes the record.
+    pub(crate) fn fail(mut self, ending: Ending, class: &str, mut error: Error) -> Error {
+        let Some(mut state) = self.state.take() else { return error };
+        let end = state.end_attempt(ending, class);
+        let call_id = state.call.id.to_string();
+        let (usage, ..) = state.close(end, Some(&error));
+        if usage.cost_nano_usd > 0 {
+            error.partial = Some(Box::new(PartialUsage { call_id, usage: Some(usage) }));
+        }
+        error
+    }
+}
+
+impl Drop for Flow {
+    fn drop(&mut self) {
+        if let Some(state) = self.state.take() {
+            self.settler.hand_over(Unfinished::Flow(state));
+        }
+    }
+}
+
+impl FlowState {
+    /// Journals that an attempt at `deployment` is about to be sent. Returns its id and the journal's sequence to wait for.
+    pub(crate) fn open_attempt(&mut self, deployment: &Arc<Deployment>) -> Result<(String, u64), Error> {
+        let number = self.attempts.len() as u32 + 1;
+        let id = self.call.id.attempt(number).to_string();
+        let bound = self.bound.cost(deployment);
+        self.hold.raise_to(bound)?;
+        let usage = Usage {
+            input: Some(InputUsage { total: self.bound.input, ..InputUsage::default() }),
+            output: Some(OutputUsage { total: self.bound.output(deployment), ..OutputUsage::default() }),
+            estimated: true,
+            cost_nano_usd: bound.0,
+            held_nano_usd: bound.0,
+            native_json: None,
+        };
+        let entry = LedgerEntry {
+            usage: Some(usage),
+            cost_nano_usd: bound.0,
+            held_nano_usd: bound.0,
+            high_nano_usd: bound.0,
+            ..self.entry(&id, deployment)
+        };
+        let opening = Opening { bound: entry, scopes: self.hold.scopes(), action: self.call.action };
+        let sequence = self.settler.ledger().open_attempt(opening)?;
+        self.open = Some(OpenAttempt {
+            id: id.clone(),
+            deployment: deployment.clone(),
+            record: Attempt {
+                id: id.clone(),
+                deployment: deployment.name.clone(),
+                provider: deployment.provider.clone(),
+                start_us: self.elapsed_us(),
+                ..Attempt::default()
+            },
+            produced: 0,
+            answered: false,
+        });
+        Ok((id, sequence))
+    }
+
+    /// Output limit to set upstream.
+    pub(crate) fn cap_for(&self, deployment: &Deployment) -> Option<u64> {
+        self.bound.cap_for(deployment)
+    }
+
+    /// Notes the head of the answer.
+    pub(crate) fn head(&mut self, head: &Head, request_id: &str) {
+        let elapsed = self.elapsed_us();
+        if let Some(open) = &mut self.open {
+            open.answered = true;
+            open.record.head_us = Some(elapsed);
+            open.record.upstream_status = u32::from(head.status.as_u16());
+            open.record.upstream_request_id = request_id.to_owned();
+        }
+    }
+
+    /// Watches an event pass: what was produced, and how choices end.
+    pub(crate) fn observe(&mut self, event: &CompletionEvent) {
+        match &event.event {
+            Some(Event::Delta(delta)) => {
+                let text: &str = match &delta.piece {
+                    Some(Piece::Text(t) | Piece::Reasoning(t) | Piece::Refusal(t) | Piece::ToolArguments(t)) => t,
+                    Some(Piece::ReasoningSignature(t) | Piece::ReasoningRedacted(t) | Piece::OpaqueJson(t)) => t,
+                    Some(Piece::ToolCallStart(start)) => &start.name,
+                    None => "",
+                };
+                self.answer.update(text.as_bytes());
+                let elapsed = self.elapsed_us();
+                if let Some(open) = &mut self.open {
+                    open.produced += text.len() as u64;
+                    open.record.first_content_us.get_or_insert(elapsed);
+                }
+            }
+            Some(Event::Finished(finished)) => {
+                let choice = finished.choice as usize;
+                if choice < 1_024 {
+                    self.reasons.resize(self.reasons.len().max(choice + 1), FinishReason::Unspecified);
+                    self.reasons[choice] = finished.reason();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// An attempt failed and another may follow: settles it now.
+    pub(crate) fn attempt_failed(&mut self, failure: &Failure) {
+        let answered = self.open.as_ref().is_some_and(|o| o.answered);
+        if let Some(open) = &mut self.open {
+            open.record.upstream_status = u32::from(failure.status);
+            open.record.native_code.clone_from(&failure.native_code);
+            if !failure.request_id.is_empty() {
+                open.record.upstream_request_id.clone_from(&failure.request_id);
+            }
+        }
+        let ending = Self::ending_of(failure, answered);
+        let end = self.end_attempt(ending, failure.class.name());
+        self.settler.ledger().end(end);
+    }
+
+    /// What a failure means for the money: a refusal costs nothing, a broken answer what it had consumed.
+    pub(crate) fn ending_of(failure: &Failure, answered: bool) -> Ending {
+        if answered || failure.usage.is_some() { Ending::Cut("failed", failure.usage.clone()) } else { Ending::Free }
+    }
+
+    /// Which attempt is open, from 1.
+    pub(crate) fn attempt_number(&self) -> u32 {
+        self.attempts.len() as u32 + u32::from(self.open.is_some())
+    }
+
+    /// The caller has gone.
+    pub(crate) fn abandon(mut self: Box<Self>) {
+        // A head may be on its way: from the first byte sent the provider may bill.
+        let end = self.end_attempt(Ending::Cut("cancelled", None), "cancelled");
+        let error = Error::new(ErrorReason::Cancelled, "the caller went away");
+        self.close(end, Some(&error));
+    }
+
+    fn elapsed_us(&self) -> i64 {
+        i64::try_from(self.started.elapsed().as_micros()).unwrap_or(i64::MAX)
+    }
+
+    fn entry(&self, id: &str, deployment: &Deployment) -> LedgerEntry {
+        LedgerEntry {
+            attempt_id: id.to_owned(),
+            call_id: self.call.id.to_string(),
+            key_id: self.permit.caller.key_id().to_owned(),
+            model: self.call.model().to_owned(),
+            deployment: deployment.name.clone(),
+            provider: deployment.provider.clone(),
+            price_version: deployment.price.as_ref().map_or("unpriced", |p| &p.version).to_owned(),
+            ..LedgerEntry::default()
+        }
+    }
+
+    /// Closes the open attempt, if there is one, and turns its cost into spend once that is journalled (by whoever takes the `End`).
+    fn end_attempt(&mut self, ending: Ending, class: &str) -> End {
+        let Some(mut open) = self.open.take() else { return End::default() };
+        open.record.end_us = self.elapsed_us();
+        open.record.class = class.to_owned();
+        let (kind, outcome, usage) = match ending {
+            Ending::Free => {
+                self.attempts.push(open.record);
+                return End { released: Some(open.id), ..End::default() };
+            }
+            Ending::Complete(usage) => ("complete", usage).classify(&open, &self.bound),
+            Ending::Cut(outcome, usage) => (outcome, usage).classify(&open, &self.bound),
+        };
+        let held = self.bound.cost(&open.deployment);
+        let mut usage = usage;
+        let price = open.deployment.price.as_ref();
+        let mut cost = price.map_or(NanoUsd(0), |p| p.cost(&usage));
+        let (low, high) = match kind {
+            LedgerEntryKind::Exact => (cost, cost),
+            _ => {
+                cost = cost.min(held);
+                (NanoUsd(0), held.max(cost))
+            }
+        };
+        if cost > held && price.is_some() {
+            tracing::warn!(attempt = open.id, cost = %cost, held = %held, "the provider billed more than was held");
+        }
+        usage.cost_nano_usd = cost.0;
+        usage.held_nano_usd = held.0;
+        let entry = LedgerEntry {
+            kind: kind as i32,
+            usage: Some(usage.clone()),
+            cost_nano_usd: cost.0,
+            held_nano_usd: held.0,
+            low_nano_usd: low.0,
+            high_nano_usd: high.0,
+            outcome: outcome.to_owned(),
+            ..self.entry(&open.id, &open.deployment)
+        };
+        add(&mut self.total, &usage);
+        open.record.billed = true;
+        open.record.usage = Some(usage);
+        self.attempts.push(open.record);
+        let row = LedgerRow { entry, budget_ids: budget_ids(self.hold.scopes()), idempotency: None };
+        self.hold.settle(cost);
+        End { settled: Some(row), ..End::default() }
+    }
+
+    fn routing(&self) -> Routing {
+        Routing {
+            attempts: self.attempts.clone(),
+            candidates: self.plan.candidates().to_vec(),
+            dropped_fields: self.dropped_fields.clone(),
+            config_hash: self.permit.table.config_hash.clone(),
+            seed: self.seed,
+        }
+    }
+
+    /// Closes the record together with `end`; what is still held returns.
+    fn close(mut self: Box<Self>, end: End, error: Option<&Error>) -> (Usage, Routing, u64) {
+        let routing = self.routing();
+        let usage = self.total.clone();
+        let answer = std::mem::replace(&mut self.answer, BodyHmac::new(&[]));
+        let draft = self.record.draft();
+        draft.answer(answer.finish(), &self.reasons);
+        draft.served(routing.clone(), Some(usage.clone()));
+        let sequence = self.record.close_with(end, error);
+        (usage, routing, sequence)
+    }
+}
+
+/// Provider figures beyond this multiple of what is possible are a slip: better an estimate than a ruined ledger.
+const IMPLAUSIBLE: u64 = 4;
+
+trait Classify {
+    fn classify(self, open: &OpenAttempt, bound: &Bound) -> (LedgerEntryKind, &'static str, Usage);
+}
+
+impl Classify for (&'static str, Option<Usage>) {
+    fn classify(self, open: &OpenAttempt, bound: &Bound) -> (LedgerEntryKind, &'static str, Usage) {
+        let (outcome, usage) = self;
+        let window = open.deployment.context_window.unwrap_or(0);
+        let possible = window.max(bound.input.saturating_add(bound.output(&open.deployment))).max(1_000_000);
+        let plausible = |u: &Usage| {
+            let tokens = u.input.map_or(0, |i| i.total).saturating_add(u.output.map_or(0, |o| o.total));
+            tokens <= possible.saturating_mul(IMPLAUSIBLE)
+        };
+        match usage {
+            Some(usage) if plausible(&usage) && !usage.estimated => {
+                (LedgerEntryKind::Exact, outcome, Usage { estimated: false, ..usage })
+            }
+            reported => {
+                if let Some(reported) = &reported {
+                    tracing::warn!(attempt = open.id, ?reported, "the provider's usage is not plausible; estimating");
+                }
+                let usage = Usage {
+                    input: Some(InputUsage { total: bound::estimate(bound.input), ..InputUsage::default() }),
+                    output: Some(OutputUsage { total: bound::estimate(open.produced), ..OutputUsage::default() }),
+                    estimated: true,
+                    native_json: reported.and_then(|u| u.native_json),
+                    ..Usage::default()
+                };
+                (LedgerEntryKind::Estimated, outcome, usage)
+            }
+        }
+    }
+}
+
+fn add(total: &mut Usage, usage: &Usage) {
+    let (i, o) = (usage.input.unwrap_or_default(), usage.output.unwrap_or_default());
+    let input = total.input.get_or_insert_default();
+    input.total += i.total;
+    input.cached_read += i.cached_read;
+    input.cache_write_5m += i.cache_write_5m;
+    input.cache_write_1h += i.cache_write_1h;
+    input.audio += i.audio;
+    let output = total.output.get_or_insert_default();
+    output.total += o.total;
+    output.reasoning += o.reasoning;
+    output.audio += o.audio;
+    total.estimated |= usage.estimated;
+    total.cost_nano_usd = total.cost_nano_usd.saturating_add(usage.cost_nano_usd);
+    total.held_nano_usd = total.held_nano_usd.max(usage.held_nano_usd);
+    if usage.native_json.is_some() {
+        total.native_json.clone_from(&usage.native_json);
+    }
+}

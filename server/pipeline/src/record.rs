@@ -1,0 +1,67 @@
+use tokio::time::Instant;
+use tollgate_audit::{BodyHmac, Draft};
+use tollgate_domain::Error;
+use tollgate_ledger::End;
+use tollgate_proto::v1::ErrorReason;
+
+use crate::{Call, Pipeline, Settler, settle::Unfinished};
+
+/// The audit record of a call in progress: closed once, by its owner or, when the caller goes, by the settler.
+pub(crate) struct Record {
+    draft: Option<Draft>,
+    started: Instant,
+    settler: Settler,
+}
+
+impl Record {
+    /// The draft, to note things on.
+    pub(crate) fn draft(&mut self) -> &mut Draft {
+        // Taken only by what consumes or drops the record.
+        self.draft.get_or_insert_with(|| Draft::open("unknown", None))
+    }
+
+    /// Microseconds since the call began.
+    pub(crate) fn elapsed_us(&self) -> i64 {
+        i64::try_from(self.started.elapsed().as_micros()).unwrap_or(i64::MAX)
+    }
+
+    /// Closes the record into `end`, which is journalled with it.
+    pub(crate) fn close_with(mut self, mut end: End, error: Option<&Error>) -> u64 {
+        let elapsed = self.elapsed_us();
+        end.record = self.draft.take().map(|draft| draft.close(error, elapsed));
+        self.settler.ledger().end(end)
+    }
+
+    /// Passes a result on; an error closes the record first.
+    pub(crate) fn try_or_close<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
+        if let Err(error) = &result
+            && let Some(draft) = self.draft.take()
+        {
+            let record = Some(draft.close(Some(error), self.elapsed_us()));
+            self.settler.ledger().end(End { record, ..End::default() });
+        }
+        result
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if let Some(draft) = self.draft.take() {
+            let error = Error::new(ErrorReason::Cancelled, "the caller went away");
+            let record = draft.close(Some(&error), self.elapsed_us());
+            self.settler.hand_over(Unfinished::Record(Box::new(record)));
+        }
+    }
+}
+
+impl Pipeline {
+    /// Opens the record of a call: before anything is decided about it.
+    pub(crate) fn open_record(&self, call: &Call) -> Record {
+        let mut draft = Draft::open(call.action, call.peer.as_deref());
+        draft.call(call.id, call.model(), call.options());
+        let mut hash = BodyHmac::new(&self.audit_key);
+        hash.update(&call.body());
+        draft.request_hmac(hash.finish());
+        Record { draft: Some(draft), started: Instant::now(), settler: self.settler.clone() }
+    }
+}

@@ -1,0 +1,72 @@
+//! Virtual keys as text: `tg-`, 32 random base62 characters, and 6 of checksum.
+//!
+//! The prefix lets scanners find leaked keys; the checksum lets them, and us, tell a key from noise without a look-up.
+
+use rand::{Rng, RngCore};
+use tollgate_domain::Secret;
+
+const PREFIX: &str = "tg-";
+const RANDOM: usize = 32;
+const CHECK: usize = 6;
+const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// A well-formed virtual key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeySecret(Secret);
+
+impl KeySecret {
+    /// A new key; 190 bits of it are random.
+    pub fn generate(rng: &mut impl RngCore) -> Self {
+        let random: String = (0..RANDOM).map(|_| char::from(BASE62[rng.random_range(0..62)])).collect();
+        let check = checksum(&random);
+        Self(Secret::new(format!("{PREFIX}{random}{check}")))
+    }
+
+    /// The key that `text` spells, if it has our form and its checksum is right.
+    pub fn parse(text: &str) -> Option<Self> {
+        let body = text.strip_prefix(PREFIX)?;
+        if body.len() != RANDOM + CHECK || !body.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            return None;
+        }
+        let (random, check) = body.split_at(RANDOM);
+        (checksum(random) == check).then(|| Self(Secret::new(text)))
+    }
+
+    /// The text, for whoever it is shown to once.
+    pub fn expose(&self) -> &str {
+        self.0.expose()
+    }
+
+    /// The first characters, to recognise it by.
+    pub fn prefix(&self) -> &str {
+        &self.0.expose()[..8]
+    }
+}
+
+/// CRC-32 (IEEE 802.3) in six base62 digits, most significant first.
+fn checksum(text: &str) -> String {
+    let mut value = crc32fast::hash(text.as_bytes()) as usize;
+    let mut digits = [b'0'; CHECK];
+    for digit in digits.iter_mut().rev() {
+        *digit = BASE62[value % 62];
+        value /= 62;
+    }
+    digits.iter().map(|&b| char::from(b)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generated_key_reads_back_and_any_changed_character_is_noticed() {
+        let key = KeySecret::generate(&mut rand::rng());
+        assert_eq!(KeySecret::parse(key.expose()), Some(key.clone()));
+        for at in 3..key.expose().len() {
+            let mut bytes = key.expose().as_bytes().to_vec();
+            bytes[at] = if bytes[at] == b'x' { b'y' } else { b'x' };
+            assert_eq!(KeySecret::parse(std::str::from_utf8(&bytes).unwrap()), None, "changed at {at}");
+        }
+        assert_eq!(KeySecret::parse("sk-abc"), None);
+    }
+}

@@ -1,0 +1,205 @@
+use std::{sync::Arc, time::Duration};
+
+use futures::StreamExt;
+use tokio::time::Instant;
+use tollgate_domain::{Error, Failure, Retry};
+use tollgate_proto::v1::{CompletionEvent, Dialect, ErrorReason, Started, completion_event::Event};
+use tollgate_providers::{
+    ChatCall,
+    exchange::{self, Answering},
+};
+use tollgate_router::{Deployment, Step};
+
+use crate::{
+    Call, Pipeline, Reply,
+    call::Request,
+    flow::{Ending, Flow, FlowState},
+    record::Record,
+    reserve::Reservation,
+};
+
+impl Pipeline {
+    pub(crate) fn flow(&self, reservation: Reservation, call: Call, record: Record) -> Flow {
+        let idempotency = crate::idempotency::of(&reservation.permit, &call);
+        Flow::new(reservation, call, record, self.settler.clone(), &self.audit_key, idempotency)
+    }
+
+    /// Attempts until one answers, then its events. A stream that fails before its first content is replaced invisibly; after it,
+    /// the reply ends with the error.
+    pub(crate) async fn send(
+        &self,
+        reservation: Reservation,
+        call: Call,
+        record: Record,
+    ) -> Result<Reply<CompletionEvent>, Error> {
+        let mut flow = self.flow(reservation, call, record);
+        let mut last = None;
+        let (deployment, mut answering, first) = loop {
+            let (deployment, id) = flow.next_attempt(last).await?;
+            match open_chat(flow.state(), &deployment, &id).await {
+                Ok((answering, first)) => break (deployment, answering, first),
+                Err(failure) => {
+                    flow.state().attempt_failed(&failure);
+                    last = Some((deployment, failure));
+                }
+            }
+        };
+        let ledger = self.ledger.clone();
+        let now_seconds = self.clock.now_us() / 1_000_000;
+        Ok(async_stream::stream! {
+            let mut seq = 0;
+            let mut usage: Option<CompletionEvent> = None;
+            let mut first = first.into_iter();
+            loop {
+                let event = match first.next() {
+                    Some(event) => Some(Ok(event)),
+                    None => answering.events.next().await,
+                };
+                match event {
+                    Some(Ok(event)) if matches!(event.event, Some(Event::Usage(_))) => usage = Some(event),
+                    Some(Ok(mut event)) => {
+                        let state = flow.state();
+                        state.observe(&event);
+                        fill(&mut event, state, &deployment, now_seconds);
+                        yield Ok(numbered(event, &mut seq));
+                    }
+                    Some(Err(failure)) => {
+                        yield Err(broken(flow, &deployment, failure));
+                        return;
+                    }
+                    None => break,
+                }
+            }
+            // Settled, and as durable as configured, before the last frame.
+            let wants_routing = flow.state().call.options().is_some_and(|o| o.want_routing);
+            let mut last = usage.unwrap_or_default();
+            let reported = match last.event.take() {
+                Some(Event::Usage(usage)) => Some(usage),
+                _ => None,
+            };
+            let (total, routing, sequence) = flow.complete(reported);
+            ledger.durable(sequence).await;
+            last.event = Some(Event::Usage(total));
+            yield Ok(numbered(last, &mut seq));
+            if wants_routing {
+                yield Ok(numbered(CompletionEvent { event: Some(Event::Routing(routing)), ..CompletionEvent::default() }, &mut seq));
+            }
+        }
+        .boxed())
+    }
+}
+
+impl Flow {
+    /// The next deployment to try, journalled as open; or the error that is left when nothing is.
+    pub(crate) async fn next_attempt(
+        &mut self,
+        last: Option<(Arc<Deployment>, Failure)>,
+    ) -> Result<(Arc<Deployment>, String), Error> {
+        let state = self.state();
+        let step = state.plan.next(last.as_ref().map(|(d, f)| (d, f)));
+        let (pause, deployment) = match step {
+            Step::Try { pause, deployment } if !outlives(pause, state.call.deadline) => (pause, deployment),
+            Step::Try { .. } | Step::GiveUp => {
+                let attempts = state.attempt_number();
+                let error = match last {
+                    Some((deployment, failure)) => failure.into_error(&deployment.provider, &deployment.name, attempts),
+                    None => Error::new(ErrorReason::Overloaded, "no deployment can be tried now").retry(Retry::Later),
+                };
+                return Err(self.end_with(error));
+            }
+        };
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
+        match self.state().open_attempt(&deployment) {
+            Ok((id, sequence)) => {
+                let ledger = self.ledger();
+                ledger.durable(sequence).await;
+                Ok((deployment, id))
+            }
+            Err(error) => {
+                // Without room for a further attempt, the failure of the last one is what the caller should know.
+                let error = match last {
+                    Some((deployment, failure)) => failure
+                        .into_error(&deployment.provider, &deployment.name, self.state().attempt_number())
+                        .with("retryDenied", error.reason.wire_name()),
+                    None => error,
+                };
+                Err(self.end_with(error))
+            }
+        }
+    }
+}
+
+fn outlives(pause: Duration, deadline: Option<Instant>) -> bool {
+    !pause.is_zero() && deadline.is_some_and(|deadline| Instant::now() + pause >= deadline)
+}
+
+/// Sends the call and reads up to its first content.
+async fn open_chat(
+    state: &mut FlowState,
+    deployment: &Deployment,
+    attempt_id: &str,
+) -> Result<(Answering, Vec<CompletionEvent>), Failure> {
+    let Request::Completion(request, mode) = state.call.request.clone() else {
+        return Err(Failure::new(tollgate_domain::Class::InvalidRequest, "not a completion"));
+    };
+    let chat = ChatCall {
+        request: &request,
+        mode,
+        output_cap: state.cap_for(deployment),
+        max_output: deployment.max_output_tokens,
+        want_native: request.tollgate.as_ref().map_or(Dialect::Unspecified, |o| o.want_native()),
+        attempt_id,
+    };
+    let mut answering = exchange::chat(&deployment.endpoint, &chat).await?;
+    state.head(&answering.head, &answering.request_id);
+    state.dropped_fields = std::mem::take(&mut answering.dropped);
+    let mut first = Vec::new();
+    while let Some(event) = answering.events.next().await {
+        let event = event?;
+        let is_content = !matches!(event.event, None | Some(Event::Started(_)));
+        first.push(event);
+        if is_content {
+            break;
+        }
+    }
+    Ok((answering, first))
+}
+
+/// What only the gateway knows of the winning attempt.
+fn fill(event: &mut CompletionEvent, state: &FlowState, deployment: &Deployment, now_seconds: i64) {
+    if let Some(Event::Started(started)) = &mut event.event {
+        identify(started, state, deployment, now_seconds);
+    }
+}
+
+pub(crate) fn identify(started: &mut Started, state: &FlowState, deployment: &Deployment, now_seconds: i64) {
+    started.call_id = state.call.id.to_string();
+    started.provider.clone_from(&deployment.provider);
+    started.deployment.clone_from(&deployment.name);
+    started.attempt = state.attempt_number();
+    if started.response_id.is_empty() {
+        started.response_id = format!("chatcmpl-{}", started.call_id);
+    }
+    if started.created == 0 {
+        started.created = now_seconds;
+    }
+    if started.served_model.is_empty() {
+        started.served_model.clone_from(&deployment.endpoint.target.model);
+    }
+}
+
+fn numbered(mut event: CompletionEvent, seq: &mut u64) -> CompletionEvent {
+    event.seq = *seq;
+    *seq += 1;
+    event
+}
+
+fn broken(mut flow: Flow, deployment: &Deployment, failure: Failure) -> Error {
+    let attempts = flow.state().attempt_number();
+    let class = failure.class.name();
+    let ending = Ending::Cut("failed", failure.usage.clone());
+    let error = failure.into_error(&deployment.provider, &deployment.name, attempts);
+    flow.fail(ending, class, error)
+}
