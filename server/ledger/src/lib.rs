@@ -37,6 +37,9 @@ pub enum Durability {
     Disk,
 }
 
+/// Listens to audit records.
+pub type OnRecord = Box<dyn Fn(&Arc<AuditRecord>) + Send + Sync>;
+
 /// How to open the ledger.
 pub struct Options {
     /// Directory of the journal.
@@ -46,7 +49,7 @@ pub struct Options {
     /// The time of day.
     pub clock: Clock,
     /// Runs for each audit record right after it was journalled, in order.
-    pub on_record: Box<dyn Fn(&Arc<AuditRecord>) + Send + Sync>,
+    pub on_record: OnRecord,
 }
 
 /// Why the ledger does not open.
@@ -111,7 +114,7 @@ pub struct Ledger {
     store: Arc<dyn Store>,
     durability: Durability,
     clock: Clock,
-    on_record: Box<dyn Fn(&Arc<AuditRecord>) + Send + Sync>,
+    on_record: OnRecord,
     /// Through which sequence the journal is written, synced, shipped.
     written: watch::Sender<u64>,
     synced: watch::Sender<u64>,
