@@ -1,1 +1,14 @@
-//! Placeholder.
+//! The gateway: `app` wires the rooms, `grpc` holds the doors, `listen` the one port.
+
+#![allow(clippy::result_large_err)] // tonic's Status is what its traits return
+
+pub mod app;
+pub mod config;
+mod first_run;
+pub mod grpc;
+mod listen;
+mod secrets;
+mod table;
+pub mod telemetry;
+
+pub use table::build as build_table;

@@ -1,0 +1,178 @@
+//! The only place where rooms are wired together: read it first.
+
+use std::{path::PathBuf, sync::Arc, time::SystemTime};
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tollgate_audit::Trail;
+use tollgate_control::Control;
+use tollgate_domain::{Clock, NanoUsd};
+use tollgate_ledger::{Durability, Ledger};
+use tollgate_pipeline::{KeyRing, KeySecret, Parts, Pipeline, Settings, Settler};
+use tollgate_proto::v1::{Key, KeyRole};
+use tollgate_store::Store;
+use tollgate_store_sqlite::SqliteStore;
+
+use crate::{
+    config::{self, Config, ProvisionedKey, Role},
+    first_run,
+    grpc::{self, Doors},
+    listen, secrets, table,
+};
+
+/// Protobuf of a body may be larger than its JSON: base64 shrinks, but typed fields stand beside the original.
+const MESSAGE_PER_BODY: usize = 3;
+
+/// Runs the gateway until it is told to stop.
+pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()> {
+    // One provider of cryptography in the whole process; a second installation changes nothing.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let demo = config.providers.is_empty() && config.models.is_empty();
+    if demo {
+        first_run::demo_config(&mut config);
+    }
+    let (table, warnings) = table::build(&config)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let tls = config.tls.as_ref().map(listen::acceptor).transpose()?;
+    // Before anything is written: a taken port changes nothing.
+    let listener = TcpListener::bind(&config.listen).await.with_context(|| format!("listen: {}", config.listen))?;
+
+    let dir = config.data_dir.clone();
+    secrets::make_private_dir(&dir).with_context(|| format!("data_dir: {}", dir.display()))?;
+    let clock = system_clock();
+    let trail = Trail::default();
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&dir.join("tollgate.db")).await?);
+    let ledger = Ledger::open(
+        tollgate_ledger::Options {
+            journal: dir.join("journal"),
+            durability: match config.journal.durability {
+                config::Durability::Process => Durability::Process,
+                config::Durability::Disk => Durability::Disk,
+            },
+            clock: clock.clone(),
+            on_record: Box::new({
+                let trail = trail.clone();
+                move |record| trail.publish(record)
+            }),
+        },
+        store.clone(),
+    )
+    .await?;
+    if ledger.recovered() > 0 {
+        tracing::warn!(attempts = ledger.recovered(), "settled attempts that the last run left open, flagged RECOVERED");
+    }
+    let keyring = Arc::new(KeyRing::new(&secrets::lasting(&dir.join("pepper"))?));
+    for key in store.keys().await? {
+        keyring.put(key);
+    }
+    let settings = Settings {
+        hold_wait: config.budgets.hold_wait.duration(),
+        default_output_cap: config.budgets.default_output_cap,
+        idempotency_retention: config.idempotency.retention.duration(),
+        idempotency_bytes: config.idempotency.max_bytes,
+    };
+    let settler = Settler::start(ledger.clone());
+    let retention_us = i64::try_from(settings.idempotency_retention.as_micros()).unwrap_or(i64::MAX);
+    let pipeline = Pipeline::new(Parts {
+        keyring: keyring.clone(),
+        table,
+        ledger: ledger.clone(),
+        trail,
+        clock: clock.clone(),
+        settings,
+        audit_key: secrets::lasting(&dir.join("audit.hmac"))?,
+        settler: settler.clone(),
+        seeds: Box::new(rand::random),
+    });
+    pipeline.remember(store.idempotency_since(clock.now_us().saturating_sub(retention_us)).await?);
+    let control = Arc::new(Control::new(pipeline.clone()));
+    for key in &config.keys {
+        provision(&control, key).with_context(|| format!("keys: {:?}", key.name))?;
+    }
+    let fresh = first_run::mint(&control, &keyring, &dir, demo)?;
+
+    let shutdown = CancellationToken::new();
+    let max_body_bytes = config.limits.max_body_bytes;
+    let max_message_bytes = max_body_bytes.saturating_mul(MESSAGE_PER_BODY);
+    let doors = Doors { pipeline: pipeline.clone(), control, max_message_bytes, shutdown: shutdown.clone() };
+    let (grpc, health) = grpc::stack(doors).await?;
+    let options = tollgate_http::Options { max_body_bytes, max_message_bytes, embedded: true };
+    let rest = tollgate_http::router(grpc.clone(), options);
+    let front = listen::front(grpc, rest, &config.cors_origins)?;
+
+    let address = listener.local_addr()?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    first_run::greet(&format!("{scheme}://{address}"), &dir, &fresh, demo);
+    tokio::spawn(reload_on_hangup(path, pipeline.clone()));
+    let serving = listen::serve(listener, tls, front, shutdown.clone(), config.drain_timeout.duration());
+    tokio::pin!(serving);
+    tokio::select! {
+        () = &mut serving => {}
+        () = told_to_stop() => {
+            tracing::info!("stopping: no new connections, calls in flight go on");
+            health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+            shutdown.cancel();
+            serving.await;
+        }
+    }
+    settler.drained().await;
+    ledger.shipped().await;
+    tracing::info!("stopped; everything is settled");
+    Ok(())
+}
+
+fn provision(control: &Control, key: &ProvisionedKey) -> anyhow::Result<()> {
+    let secret = key.secret.resolve().map_err(anyhow::Error::msg).context("secret")?;
+    let secret = KeySecret::parse(secret.expose())
+        .context("secret: is not of the form tg-<32 characters><6 of checksum>; leave keys out to have them made")?;
+    let budget = key.budget_usd.as_deref().map(str::parse::<NanoUsd>).transpose().context("budget_usd")?;
+    let role = match key.role {
+        Role::Caller => KeyRole::Caller,
+        Role::PlatformAdmin => KeyRole::PlatformAdmin,
+    };
+    let asked = Key { display_name: key.name.clone(), role: role as i32, models: key.models.clone(), ..Key::default() };
+    control.provision(asked, &secret, budget.map(|b| b.0));
+    Ok(())
+}
+
+/// SIGHUP puts a changed configuration's providers and models in force; a broken file keeps the old ones and says so.
+async fn reload_on_hangup(path: Option<PathBuf>, pipeline: Arc<Pipeline>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
+    while hangups.recv().await.is_some() {
+        let Some(path) = &path else {
+            tracing::warn!("SIGHUP: there is no configuration file to read again");
+            continue;
+        };
+        let read = config::load(Some(path)).map_err(anyhow::Error::from).and_then(|config| table::build(&config));
+        match read {
+            Ok((table, warnings)) => {
+                for warning in warnings {
+                    tracing::warn!("{warning}");
+                }
+                tracing::info!(config_hash = table.config_hash, "providers and models are read anew");
+                pipeline.replace_table(table);
+            }
+            Err(error) => tracing::error!("the configuration is broken, the old one stays in force: {error:#}"),
+        }
+    }
+}
+
+async fn told_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+fn system_clock() -> Clock {
+    Clock::new(|| {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+    })
+}

@@ -1,0 +1,307 @@
+//! `tollgate.yaml`: strict, documented by a JSON Schema, overridable by environment, secrets by reference.
+//!
+//! Every setting can be given as `TOLLGATE__PATH__TO__SETTING`; the environment wins over the file.
+
+mod duration;
+mod load;
+mod reference;
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+pub use duration::Span;
+pub use load::{ConfigError, json_schema, load};
+pub use reference::SecretRef;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// The whole configuration. Every setting has a default: an empty file is a valid one.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Address of the one port for gRPC, gRPC-Web and REST.
+    pub listen: String,
+    /// Directory of the embedded database, the journal and the gateway's own secrets; made where it is missing.
+    pub data_dir: PathBuf,
+    /// TLS of the port; absent: plain text.
+    pub tls: Option<Tls>,
+    /// Limits on what comes in.
+    pub limits: Limits,
+    /// When a ledger record counts.
+    pub journal: Journal,
+    /// How budgets behave.
+    pub budgets: Budgets,
+    /// How long answers are kept for the repetition of an idempotency key.
+    pub idempotency: IdempotencySettings,
+    /// Origins that browsers may call from; `*` for all.
+    pub cors_origins: Vec<String>,
+    /// How long calls in flight may go on after SIGTERM.
+    pub drain_timeout: Span,
+    /// What is logged.
+    pub log: Log,
+    /// Providers by name.
+    pub providers: BTreeMap<String, Provider>,
+    /// Model aliases.
+    pub models: Vec<Model>,
+    /// Virtual keys that exist from the start; others are made by `KeyAdminService`.
+    pub keys: Vec<ProvisionedKey>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:4000".into(),
+            data_dir: "tollgate-data".into(),
+            tls: None,
+            limits: Limits::default(),
+            journal: Journal::default(),
+            budgets: Budgets::default(),
+            idempotency: IdempotencySettings::default(),
+            cors_origins: vec!["*".into()],
+            drain_timeout: Span::seconds(30),
+            log: Log::default(),
+            providers: BTreeMap::new(),
+            models: Vec::new(),
+            keys: Vec::new(),
+        }
+    }
+}
+
+/// TLS.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// File of the certificate chain, PEM.
+    pub certificate: PathBuf,
+    /// File of the private key, PEM.
+    pub private_key: PathBuf,
+    /// File of the authorities whose client certificates are required, PEM; absent: none are asked for.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// Limits on what comes in.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Largest request, in bytes, over REST and gRPC alike.
+    pub max_body_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_body_bytes: 50_000_000 }
+    }
+}
+
+/// When a ledger record counts.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Journal {
+    /// `process`: once it is written, so that `kill -9` loses nothing. `disk`: once it is synced; a call waits for that before its
+    /// first byte and before its last frame.
+    pub durability: Durability,
+}
+
+/// When a ledger record counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// Once it is written to the file.
+    #[default]
+    Process,
+    /// Once the file is synced.
+    Disk,
+}
+
+/// How budgets behave.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Budgets {
+    /// How long a call waits for money that other calls only hold, before it is refused with BUDGET_HELD.
+    pub hold_wait: Span,
+    /// Output limit set upstream, in tokens, where a hard budget applies and neither call nor key names one.
+    pub default_output_cap: u64,
+}
+
+impl Default for Budgets {
+    fn default() -> Self {
+        Self { hold_wait: Span::seconds(2), default_output_cap: 4_096 }
+    }
+}
+
+/// How long answers are kept for the repetition of an idempotency key.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct IdempotencySettings {
+    /// How long.
+    pub retention: Span,
+    /// How many bytes of answers at most; the least used go first, and their keys are still never billed again.
+    pub max_bytes: u64,
+}
+
+impl Default for IdempotencySettings {
+    fn default() -> Self {
+        Self { retention: Span::seconds(600), max_bytes: 64 << 20 }
+    }
+}
+
+/// What is logged. Never a secret, a prompt or an answer.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// `human` or `json`.
+    pub format: LogFormat,
+    /// A filter such as `info` or `tollgate=debug,warn`.
+    pub level: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Human, level: "info".into() }
+    }
+}
+
+/// Form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// One account at a provider.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Provider {
+    /// Which adapter: `openai`, `anthropic`, `demo`, `openai_compatible`, `vllm`, `groq`, ...
+    pub kind: String,
+    /// Base URL up to but without `/chat/completions` or `/messages`; absent: the provider's own.
+    pub base_url: Option<String>,
+    /// The credential: `env:NAME`, `file:PATH`, or the text itself. Absent for servers that ask for none.
+    pub api_key: Option<SecretRef>,
+    /// Headers sent with every request.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// Time limits.
+    #[serde(default)]
+    pub timeouts: Timeouts,
+}
+
+/// Time limits of one attempt.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Timeouts {
+    /// TCP and TLS.
+    pub connect: Span,
+    /// From sending to the first byte of the answer.
+    pub first_byte: Span,
+    /// Between two reads of the answer; comments and pings count as life.
+    pub idle: Span,
+    /// The whole attempt.
+    pub total: Span,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { connect: Span::seconds(5), first_byte: Span::seconds(120), idle: Span::seconds(120), total: Span::seconds(1_800) }
+    }
+}
+
+/// A model alias.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// The name that callers use.
+    pub name: String,
+    /// What serves it.
+    pub deployments: Vec<Deployment>,
+    /// Aliases to try in order when every deployment fails.
+    #[serde(default)]
+    pub fallbacks: Vec<String>,
+    /// Further attempts in the group once each of its deployments was tried.
+    #[serde(default = "two")]
+    pub retries: u32,
+}
+
+fn two() -> u32 {
+    2
+}
+
+/// One model at one provider.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Deployment {
+    /// Unique name; absent: `<provider>/<model>`.
+    pub name: Option<String>,
+    /// Name of the provider above.
+    pub provider: String,
+    /// The model in the provider's words.
+    pub model: String,
+    /// Its share of the group's calls.
+    #[serde(default = "one")]
+    pub weight: u32,
+    /// Price; absent: the catalogue's.
+    pub price: Option<Price>,
+    /// Most tokens of prompt and answer together; absent: the catalogue's.
+    pub context_window: Option<u64>,
+    /// Most tokens of an answer; absent: the catalogue's.
+    pub max_output_tokens: Option<u64>,
+    /// What the model can do; absent: the catalogue's list.
+    pub capabilities: Option<Vec<String>>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// Price in dollars per million tokens, as decimal strings. A class without a figure costs as the class it belongs to.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Price {
+    /// Fresh input.
+    pub input: String,
+    /// Output.
+    pub output: String,
+    /// Input read from the provider's cache.
+    pub cached_read: Option<String>,
+    /// Input written to a five-minute cache.
+    pub cache_write_5m: Option<String>,
+    /// Input written to a one-hour cache.
+    pub cache_write_1h: Option<String>,
+    /// Reasoning.
+    pub reasoning: Option<String>,
+    /// Audio input.
+    pub audio_input: Option<String>,
+    /// Audio output.
+    pub audio_output: Option<String>,
+}
+
+/// A virtual key that exists from the start. It is made once; later changes are made by `KeyAdminService`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProvisionedKey {
+    /// A name for people.
+    pub name: String,
+    /// The secret, `tg-...`: `env:NAME`, `file:PATH`, or the text itself. Kept only as a keyed hash.
+    pub secret: SecretRef,
+    /// Model aliases it may use, `*` for all.
+    #[serde(default)]
+    pub models: Vec<String>,
+    /// Hard budget in dollars, as a decimal string; absent: none.
+    pub budget_usd: Option<String>,
+    /// What it may do.
+    #[serde(default)]
+    pub role: Role,
+}
+
+/// What a key may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Completions and embeddings.
+    #[default]
+    Caller,
+    /// Every admin RPC; no completions.
+    PlatformAdmin,
+}

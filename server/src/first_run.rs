@@ -1,0 +1,116 @@
+//! The first start: keys that nobody has to make, and commands to paste.
+
+use std::{fs, path::Path};
+
+use tollgate_control::Control;
+use tollgate_pipeline::{KeyRing, KeySecret};
+use tollgate_proto::v1::{Key, KeyRole};
+
+use crate::{
+    config::{Config, Deployment, Model, Provider},
+    secrets,
+};
+
+/// File of the admin key, below the data directory.
+pub(crate) const ADMIN_KEY: &str = "admin.key";
+/// File of the demo key.
+pub(crate) const DEMO_KEY: &str = "demo.key";
+
+/// What a gateway without any configuration serves: the built-in simulated provider.
+pub(crate) fn demo_config(config: &mut Config) {
+    let provider = Provider {
+        kind: "demo".into(),
+        base_url: None,
+        api_key: None,
+        headers: Default::default(),
+        timeouts: Default::default(),
+    };
+    config.providers.insert("demo".into(), provider);
+    for &name in tollgate_providers::demo::MODELS {
+        config.models.push(Model {
+            name: name.into(),
+            deployments: vec![Deployment {
+                name: Some(name.into()),
+                provider: "demo".into(),
+                model: name.into(),
+                weight: 1,
+                // Pretended, so that budgets and spend have something to show.
+                price: Some(crate::config::Price {
+                    input: "1".into(),
+                    output: "4".into(),
+                    cached_read: None,
+                    cache_write_5m: None,
+                    cache_write_1h: None,
+                    reasoning: None,
+                    audio_input: None,
+                    audio_output: None,
+                }),
+                context_window: Some(128_000),
+                max_output_tokens: Some(4_096),
+                capabilities: None,
+            }],
+            fallbacks: Vec::new(),
+            retries: 2,
+        });
+    }
+}
+
+/// A key that was minted by this start.
+pub(crate) struct Fresh {
+    pub(crate) file: &'static str,
+    secret: KeySecret,
+}
+
+/// Mints the admin key, and the demo key where wanted, if no key exists yet. The secrets go to files of mode 600 first.
+pub(crate) fn mint(control: &Control, keyring: &KeyRing, dir: &Path, demo: bool) -> anyhow::Result<Vec<Fresh>> {
+    let mut fresh = Vec::new();
+    if !keyring.is_empty() {
+        return Ok(fresh);
+    }
+    let mut wanted = vec![(ADMIN_KEY, "admin", KeyRole::PlatformAdmin, vec![])];
+    if demo {
+        wanted.push((DEMO_KEY, "demo", KeyRole::Caller, vec!["*".to_owned()]));
+    }
+    for (file, name, role, models) in wanted {
+        let secret = KeySecret::generate(&mut rand::rng());
+        secrets::write_private(&dir.join(file), format!("{}\n", secret.expose()).as_bytes())?;
+        let key = Key { display_name: name.into(), role: role as i32, models, ..Key::default() };
+        let budget = demo.then_some(5_000_000_000).filter(|_| role == KeyRole::Caller);
+        control.provision(key, &secret, budget);
+        fresh.push(Fresh { file, secret });
+    }
+    Ok(fresh)
+}
+
+/// Greets: where it listens, the keys when they are new, and commands to paste.
+pub(crate) fn greet(base: &str, dir: &Path, fresh: &[Fresh], demo: bool) {
+    println!("Tollgate {} listens on {base} (gRPC, gRPC-Web, REST)", env!("CARGO_PKG_VERSION"));
+    for key in fresh {
+        println!("  new {}: {}   (shown once; kept in {})", key.file, key.secret.expose(), dir.join(key.file).display());
+    }
+    if !demo || fs::metadata(dir.join(DEMO_KEY)).is_err() {
+        return;
+    }
+    let key_file = dir.join(DEMO_KEY);
+    let key_file = key_file.display();
+    println!(
+        r#"
+Try it:
+
+  # curl, streamed
+  curl -N {base}/v1/chat/completions -H "authorization: Bearer $(cat {key_file})" -H "content-type: application/json" \
+    -d '{{"model": "demo", "stream": true, "messages": [{{"role": "user", "content": "Say hello"}}]}}'
+
+  # Python, OpenAI SDK (pip install openai)
+  python3 -c 'from openai import OpenAI
+  client = OpenAI(base_url="{base}/v1", api_key=open("{key_file}").read().strip())
+  for chunk in client.chat.completions.create(model="demo", stream=True, messages=[{{"role": "user", "content": "Say hello"}}]):
+      print(chunk.choices[0].delta.content or "", end="", flush=True)'
+
+  # gRPC, through reflection (npm package @bufbuild/buf)
+  npx @bufbuild/buf curl --protocol grpc --http2-prior-knowledge -H "authorization: Bearer $(cat {key_file})" \
+    -d '{{"request": {{"model": "demo", "messages": [{{"role": "ROLE_USER", "parts": [{{"text": {{"text": "Say hello"}}}}]}}]}}}}' \
+    {base}/tollgate.v1.CompletionService/StreamCompletion
+"#
+    );
+}

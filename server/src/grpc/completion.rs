@@ -1,0 +1,94 @@
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt, TryStreamExt, stream::BoxStream};
+use tollgate_domain::{CallId, Error, Violation};
+use tollgate_pipeline::{Call, Collector, Request as Asked};
+use tollgate_proto::v1::{
+    CompletionRequest, CreateCompletionRequest, CreateCompletionResponse, Dialect, StreamCompletionRequest,
+    StreamCompletionResponse, completion_service_server::CompletionService,
+};
+use tollgate_providers::Mode;
+use tonic::{Extensions, Request, Response, Status};
+
+use super::{Deadline, Rooms, principal, status::status, validate};
+
+/// `CompletionService`.
+pub(crate) struct Door(pub(crate) Rooms);
+
+#[tonic::async_trait]
+impl CompletionService for Door {
+    type StreamCompletionStream = BoxStream<'static, Result<StreamCompletionResponse, Status>>;
+
+    async fn stream_completion(
+        &self,
+        request: Request<StreamCompletionRequest>,
+    ) -> Result<Response<Self::StreamCompletionStream>, Status> {
+        let call = call("completion.stream", Mode::Stream, request, |r| r.request).map_err(status)?;
+        let reply = self.0.pipeline.complete(call).await.map_err(status)?;
+        let events = reply.map(|event| match event {
+            Ok(event) => Ok(StreamCompletionResponse { event: Some(event) }),
+            Err(error) => Err(status(error)),
+        });
+        Ok(Response::new(boxed(events)))
+    }
+
+    async fn create_completion(
+        &self,
+        request: Request<CreateCompletionRequest>,
+    ) -> Result<Response<CreateCompletionResponse>, Status> {
+        let call = call("completion.create", Mode::Whole, request, |r| r.request).map_err(status)?;
+        let mut reply = self.0.pipeline.complete(call).await.map_err(status)?;
+        let mut collector = Collector::default();
+        while let Some(event) = reply.try_next().await.map_err(status)? {
+            collector.take(event);
+        }
+        Ok(Response::new(CreateCompletionResponse { completion: Some(collector.finish()) }))
+    }
+}
+
+fn boxed<S>(stream: S) -> BoxStream<'static, S::Item>
+where
+    S: Stream + Send + 'static,
+{
+    stream.boxed()
+}
+
+fn call<T>(
+    action: &'static str,
+    mode: Mode,
+    request: Request<T>,
+    inner: impl FnOnce(T) -> Option<CompletionRequest>,
+) -> Result<Call, Error> {
+    let who = principal(&request);
+    let (_, extensions, message) = request.into_parts();
+    let asked = inner(message).ok_or_else(|| Error::invalid_field("request", "is required"))?;
+    let asked = read_anew(asked, &extensions)?;
+    validate::completion(&asked)?;
+    Ok(Call {
+        id: CallId::new(),
+        action,
+        credential: who.credential,
+        peer: who.peer,
+        deadline: extensions.get::<Deadline>().map(|d| d.0),
+        request: Asked::Completion(Arc::new(asked), mode),
+    })
+}
+
+/// Typed fields and original bytes may never disagree: unless the shim of this very process read one from the other, the typed
+/// fields are read from the original again.
+fn read_anew(asked: CompletionRequest, extensions: &Extensions) -> Result<CompletionRequest, Error> {
+    let Some(original) = &asked.original else { return Ok(asked) };
+    if extensions.get::<tollgate_http::ReadHere>().is_some() {
+        return Ok(asked);
+    }
+    if original.dialect() != Dialect::OpenaiChat {
+        return Err(Error::invalid_field("request.original.dialect", "must be DIALECT_OPENAI_CHAT"));
+    }
+    let read = tollgate_http::openai::read_chat(&original.body).map_err(invalid)?;
+    Ok(CompletionRequest { original: asked.original, tollgate: asked.tollgate, ..read })
+}
+
+pub(crate) fn invalid(invalid: tollgate_http::openai::Invalid) -> Error {
+    let violation = |(field, description)| Violation { field: format!("request.original.body:{field}"), description };
+    Error::invalid(invalid.violations.into_iter().map(violation).collect())
+}

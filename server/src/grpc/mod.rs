@@ -1,0 +1,44 @@
+//! The doors: validate, call one room, map the error. The layers around them are in [`stack`].
+
+mod audit;
+mod budget;
+mod completion;
+mod deadline;
+mod embedding;
+mod key_admin;
+mod model;
+mod stack;
+mod status;
+mod validate;
+
+use std::{net::SocketAddr, sync::Arc};
+
+pub(crate) use stack::call;
+pub use stack::{Doors, Grpc, stack};
+use tollgate_control::{Control, Principal};
+use tollgate_domain::Secret;
+use tollgate_pipeline::Pipeline;
+
+pub use deadline::Deadline;
+
+/// Address of the peer, put into every request by the listener.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerAddr(pub SocketAddr);
+
+/// What the doors lead to.
+#[derive(Clone)]
+pub(crate) struct Rooms {
+    pub(crate) pipeline: Arc<Pipeline>,
+    pub(crate) control: Arc<Control>,
+}
+
+/// Who acts, as the request says.
+fn principal<T>(request: &tonic::Request<T>) -> Principal {
+    let bearer = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
+    let key = bearer.and_then(|text| {
+        let (scheme, key) = text.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| Secret::new(key.trim()))
+    });
+    let peer = request.extensions().get::<PeerAddr>().map(|p| p.0.to_string());
+    Principal { credential: key, peer }
+}

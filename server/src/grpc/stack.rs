@@ -1,0 +1,121 @@
+//! All services behind one tower service, with the transport layers around them: the same stack for sockets and for the shim.
+
+use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc};
+
+use futures::FutureExt;
+use http::{Request, Response};
+use tokio_util::sync::CancellationToken;
+use tollgate_control::Control;
+use tollgate_domain::Error;
+use tollgate_pipeline::Pipeline;
+use tollgate_proto::{
+    FILE_DESCRIPTOR_SET,
+    v1::{
+        ErrorReason, audit_service_server::AuditServiceServer, budget_service_server::BudgetServiceServer,
+        completion_service_server::CompletionServiceServer, embedding_service_server::EmbeddingServiceServer,
+        key_admin_service_server::KeyAdminServiceServer, model_service_server::ModelServiceServer,
+    },
+};
+use tonic::{body::Body, server::NamedService, service::Routes};
+use tonic_health::server::HealthReporter;
+use tower::{Service, ServiceExt, service_fn, util::BoxCloneSyncService};
+
+use super::{Rooms, audit, budget, completion, deadline, embedding, key_admin, model, status::status};
+
+/// The stack as everything calls it.
+pub type Grpc = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
+
+/// What the stack is made of.
+pub struct Doors {
+    /// The life of a call.
+    pub pipeline: Arc<Pipeline>,
+    /// The admin services.
+    pub control: Arc<Control>,
+    /// Largest message taken, in bytes.
+    pub max_message_bytes: usize,
+    /// Ends streams that would never end by themselves.
+    pub shutdown: CancellationToken,
+}
+
+/// The services and their health.
+pub async fn stack(doors: Doors) -> anyhow::Result<(Grpc, HealthReporter)> {
+    let Doors { pipeline, control, max_message_bytes, shutdown } = doors;
+    let rooms = Rooms { pipeline, control };
+    let (health, health_service) = tonic_health::server::health_reporter();
+
+    let mut routes = Routes::builder();
+    macro_rules! add {
+        ($server:ident, $door:expr) => {{
+            let server = $server::new($door)
+                .max_decoding_message_size(max_message_bytes)
+                .max_encoding_message_size(usize::MAX);
+            serving(&health, &server).await;
+            routes.add_service(server);
+        }};
+    }
+    add!(CompletionServiceServer, completion::Door(rooms.clone()));
+    add!(EmbeddingServiceServer, embedding::Door(rooms.clone()));
+    add!(ModelServiceServer, model::Door(rooms.clone()));
+    add!(KeyAdminServiceServer, key_admin::Door(rooms.clone()));
+    add!(BudgetServiceServer, budget::Door(rooms.clone()));
+    add!(AuditServiceServer, audit::Door { rooms, shutdown });
+    routes.add_service(health_service);
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    // Older clients ask for v1alpha.
+    routes.add_service(reflection().build_v1()?);
+    routes.add_service(reflection().build_v1alpha()?);
+    let routes = routes.routes().prepare();
+
+    let layered = service_fn(move |mut request: Request<Body>| {
+        let routes = routes.clone();
+        async move {
+            let deadline = deadline::note(&mut request);
+            let reply = async move {
+                let answered = AssertUnwindSafe(routes.oneshot(request)).catch_unwind().await;
+                match answered {
+                    Ok(Ok(response)) => conform(response.map(Body::new)),
+                    Ok(Err(error)) => match error {},
+                    Err(_) => status(Error::internal("a defect of the gateway ended the call; it is logged")).into_http(),
+                }
+            };
+            Ok::<_, Infallible>(deadline::within(deadline, reply).await)
+        }
+    });
+    Ok((BoxCloneSyncService::new(layered), health))
+}
+
+async fn serving<S: NamedService>(health: &HealthReporter, _: &S) {
+    health.set_service_status(S::NAME, tonic_health::ServingStatus::Serving).await;
+}
+
+/// Gives tonic's own refusals the form that the contract promises.
+fn conform(response: Response<Body>) -> Response<Body> {
+    let Some(refusal) = tonic::Status::from_header_map(response.headers()) else { return response };
+    if !refusal.details().is_empty() {
+        return response;
+    }
+    let error = match refusal.code() {
+        tonic::Code::OutOfRange => Error::new(ErrorReason::RequestTooLarge, refusal.message()),
+        tonic::Code::Internal if refusal.message().contains("decode") => {
+            Error::invalid_field("", format!("the message cannot be read: {}", refusal.message()))
+        }
+        tonic::Code::Unimplemented => Error::new(ErrorReason::RouteNotFound, "there is no such RPC; reflection lists all"),
+        _ => return response,
+    };
+    status(error).into_http()
+}
+
+/// Calls a clone that is ready.
+pub(crate) async fn call(mut grpc: Grpc, request: Request<Body>) -> Response<Body> {
+    match grpc.ready().await {
+        Ok(ready) => match ready.call(request).await {
+            Ok(response) => response,
+            Err(error) => match error {},
+        },
+        Err(error) => match error {},
+    }
+}

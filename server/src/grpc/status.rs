@@ -1,0 +1,70 @@
+//! The one table from a reason to a gRPC code, and from an error to a status with its details.
+
+use prost::{Message, Name};
+use tollgate_domain::{Error, Retry};
+use tollgate_proto::{ERROR_DOMAIN, v1::ErrorReason};
+use tonic::{Code, Status};
+use tonic_types::pb;
+
+/// The gRPC code of a reason: what the caller should do about it.
+pub(crate) fn code(reason: ErrorReason) -> Code {
+    use ErrorReason::*;
+    match reason {
+        ApiKeyMissing | ApiKeyInvalid | ApiKeyExpired | ApiKeyRevoked => Code::Unauthenticated,
+        ApiKeyBlocked | RoleNotAllowed | ModelNotAllowed => Code::PermissionDenied,
+        ModelNotFound | ResourceNotFound => Code::NotFound,
+        InvalidField | UnsupportedField | ContextWindowExceeded | ProviderRefusedRequest => Code::InvalidArgument,
+        ContentBlocked | CallCostCeiling | PriceUnknown | IdempotencyMismatch => Code::FailedPrecondition,
+        EtagMismatch | IdempotencyReplayUnavailable => Code::Aborted,
+        AlreadyExists => Code::AlreadyExists,
+        BudgetExhausted | BudgetHeld | RequestTooLarge => Code::ResourceExhausted,
+        ProviderRateLimited | ProviderQuotaExceeded | ProviderOverloaded | ProviderFailed | ProviderTimeout
+        | ProviderProtocol | StreamTruncated | Overloaded | LedgerUnavailable => Code::Unavailable,
+        ProviderCredential | ProviderModelUnavailable | Internal | Unspecified => Code::Internal,
+        DeadlineExceeded => Code::DeadlineExceeded,
+        Cancelled => Code::Cancelled,
+        RouteNotFound => Code::Unimplemented,
+    }
+}
+
+/// The status of an error, with `google.rpc` details.
+pub(crate) fn status(error: Error) -> Status {
+    let code = code(error.reason);
+    let metadata = error.metadata.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect();
+    let mut details = vec![any(&pb::ErrorInfo {
+        reason: error.reason.wire_name().to_owned(),
+        domain: ERROR_DOMAIN.to_owned(),
+        metadata,
+    })];
+    if let Retry::After(after) = error.retry {
+        let delay = prost_types::Duration { seconds: after.as_secs() as i64, nanos: after.subsec_nanos() as i32 };
+        details.push(any(&pb::RetryInfo { retry_delay: Some(delay) }));
+    }
+    if !error.violations.is_empty() {
+        let violation = |v: &tollgate_domain::Violation| pb::bad_request::FieldViolation {
+            field: v.field.clone(),
+            description: v.description.clone(),
+            ..Default::default()
+        };
+        let field_violations = error.violations.iter().map(violation).collect();
+        details.push(any(&pb::BadRequest { field_violations }));
+    }
+    if matches!(error.reason, ErrorReason::BudgetExhausted | ErrorReason::BudgetHeld) {
+        let subject = error.metadata.iter().find(|(k, _)| *k == "scope").map(|(_, v)| v.clone()).unwrap_or_default();
+        let violation = pb::quota_failure::Violation { subject, description: error.message.clone(), ..Default::default() };
+        details.push(any(&pb::QuotaFailure { violations: vec![violation] }));
+    }
+    if let Some(partial) = &error.partial {
+        details.push(prost_types::Any {
+            type_url: "type.googleapis.com/tollgate.v1.PartialUsage".into(),
+            value: partial.encode_to_vec(),
+        });
+    }
+    let message = error.message;
+    let body = pb::Status { code: code as i32, message: message.clone(), details };
+    Status::with_details(code, message, body.encode_to_vec().into())
+}
+
+fn any<M: Message + Name>(message: &M) -> prost_types::Any {
+    prost_types::Any { type_url: M::type_url(), value: message.encode_to_vec() }
+}

@@ -1,0 +1,152 @@
+//! What a request must be before anything is done about it: all violations at once, by field path.
+
+use tollgate_domain::{Error, Violation};
+use tollgate_proto::v1::{
+    CompletionRequest, CreateEmbeddingRequest, GatewayOptions, Part, Role, embedding_input::Input, part::Content,
+};
+
+/// Deepest nesting of parts: a tool result holds parts, but no tool result.
+const MAX_PART_DEPTH: usize = 4;
+
+#[derive(Default)]
+struct Violations(Vec<Violation>);
+
+impl Violations {
+    fn expect(&mut self, holds: bool, field: impl FnOnce() -> String, description: &str) {
+        if !holds {
+            self.0.push(Violation { field: field(), description: description.into() });
+        }
+    }
+
+    fn result(self) -> Result<(), Error> {
+        if self.0.is_empty() { Ok(()) } else { Err(Error::invalid(self.0)) }
+    }
+
+    fn json(&mut self, text: &str, field: impl FnOnce() -> String) {
+        let is_json = text.is_empty() || serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+        self.expect(is_json, field, "must be JSON text");
+    }
+}
+
+fn at(field: &str) -> impl FnOnce() -> String {
+    move || format!("request.{field}")
+}
+
+fn finite(value: Option<f64>, low: f64, high: f64) -> bool {
+    value.is_none_or(|v| (low..=high).contains(&v))
+}
+
+/// A completion.
+pub(crate) fn completion(request: &CompletionRequest) -> Result<(), Error> {
+    let mut v = Violations::default();
+    v.expect(!request.model().is_empty(), at("model"), "is required");
+    v.expect(request.model().len() <= 256, at("model"), "must be at most 256 bytes");
+    v.expect(!request.messages.is_empty(), at("messages"), "must have at least one message");
+    for (i, message) in request.messages.iter().enumerate() {
+        let known = Role::try_from(message.role).is_ok_and(|r| r != Role::Unspecified);
+        v.expect(known || !message.role_native.is_empty(), || format!("request.messages[{i}].role"), "is required");
+        for (j, part) in message.parts.iter().enumerate() {
+            check_part(&mut v, part, &format!("request.messages[{i}].parts[{j}]"), 0);
+        }
+        v.json(&message.extra_json, || format!("request.messages[{i}].extra_json"));
+    }
+    for (i, tool) in request.tools.iter().enumerate() {
+        v.expect(tool.kind.is_some(), || format!("request.tools[{i}]"), "must be a function or native JSON");
+        if let Some(tollgate_proto::v1::tool::Kind::Function(function)) = &tool.kind {
+            v.expect(!function.name.is_empty(), || format!("request.tools[{i}].function.name"), "is required");
+            v.json(function.parameters_json(), || format!("request.tools[{i}].function.parameters_json"));
+        }
+    }
+    v.expect(finite(request.temperature, 0.0, 2.0), at("temperature"), "must be 0 to 2");
+    v.expect(finite(request.top_p, 0.0, 1.0), at("top_p"), "must be 0 to 1");
+    v.expect(finite(request.frequency_penalty, -2.0, 2.0), at("frequency_penalty"), "must be -2 to 2");
+    v.expect(finite(request.presence_penalty, -2.0, 2.0), at("presence_penalty"), "must be -2 to 2");
+    v.expect(request.top_k.is_none_or(|k| k >= 0), at("top_k"), "must not be negative");
+    v.expect(request.n.is_none_or(|n| (1..=128).contains(&n)), at("n"), "must be 1 to 128");
+    v.expect(request.top_logprobs.is_none_or(|n| (0..=20).contains(&n)), at("top_logprobs"), "must be 0 to 20");
+    v.expect(request.max_output_tokens.is_none_or(|n| n > 0), at("max_output_tokens"), "must be positive");
+    let bias_fits = request.logit_bias.iter().all(|b| (-100.0..=100.0).contains(&b.bias));
+    v.expect(bias_fits, at("logit_bias"), "biases must be -100 to 100");
+    let budget = request.reasoning.as_ref().and_then(|r| r.budget_tokens);
+    v.expect(budget.is_none_or(|n| n >= 0), at("reasoning.budget_tokens"), "must not be negative");
+    v.json(&request.extra_json, at("extra_json"));
+    options(&mut v, request.tollgate.as_ref());
+    v.result()
+}
+
+fn check_part(v: &mut Violations, part: &Part, path: &str, depth: usize) {
+    v.expect(depth < MAX_PART_DEPTH, || path.to_owned(), "parts are nested too deep");
+    v.expect(part.content.is_some(), || path.to_owned(), "must have content");
+    match &part.content {
+        Some(Content::Image(image)) => {
+            v.expect(image.url.is_some() != image.data.is_some(), || format!("{path}.image"), "needs either url or data");
+            let typed = image.data.is_none() || image.media_type.is_some();
+            v.expect(typed, || format!("{path}.image.media_type"), "is required with data");
+        }
+        Some(Content::ToolResult(result)) => {
+            v.expect(!result.tool_call_id.is_empty(), || format!("{path}.tool_result.tool_call_id"), "is required");
+            for (k, inner) in result.content.iter().enumerate().filter(|_| depth < MAX_PART_DEPTH) {
+                check_part(v, inner, &format!("{path}.tool_result.content[{k}]"), depth + 1);
+            }
+        }
+        Some(Content::ToolCall(call)) => {
+            v.expect(!call.name.is_empty(), || format!("{path}.tool_call.name"), "is required");
+        }
+        Some(Content::Opaque(opaque)) => v.json(&opaque.json, || format!("{path}.opaque.json")),
+        _ => {}
+    }
+    v.json(&part.extra_json, || format!("{path}.extra_json"));
+    v.json(&part.cache_control_json, || format!("{path}.cache_control_json"));
+}
+
+/// Embeddings.
+pub(crate) fn embedding(request: &CreateEmbeddingRequest) -> Result<(), Error> {
+    let mut v = Violations::default();
+    v.expect(!request.model().is_empty(), || "model".into(), "is required");
+    v.expect((1..=2_048).contains(&request.inputs.len()), || "inputs".into(), "must have 1 to 2048 inputs");
+    for (i, input) in request.inputs.iter().enumerate() {
+        let filled = match &input.input {
+            Some(Input::Text(text)) => !text.is_empty(),
+            Some(Input::Tokens(tokens)) => !tokens.ids.is_empty(),
+            None => false,
+        };
+        v.expect(filled, || format!("inputs[{i}]"), "must not be empty");
+    }
+    v.expect(request.dimensions.is_none_or(|n| n > 0), || "dimensions".into(), "must be positive");
+    v.json(&request.extra_json, || "extra_json".into());
+    options(&mut v, request.tollgate.as_ref());
+    v.result()
+}
+
+fn options(v: &mut Violations, options: Option<&GatewayOptions>) {
+    let Some(options) = options else { return };
+    let tags_fit = options.tags.len() <= 32 && options.tags.iter().all(|t| (1..=128).contains(&t.len()));
+    v.expect(tags_fit, at("tollgate.tags"), "must be at most 32 tags of 1 to 128 bytes");
+    let labels = &options.metadata;
+    let labels_fit = labels.len() <= 32 && labels.iter().all(|(k, l)| (1..=128).contains(&k.len()) && l.len() <= 1_024);
+    v.expect(labels_fit, at("tollgate.metadata"), "must be at most 32 pairs of at most 128 and 1024 bytes");
+    let key_fits = options.idempotency_key.as_ref().is_none_or(|k| (1..=256).contains(&k.len()));
+    v.expect(key_fits, at("tollgate.idempotency_key"), "must have 1 to 256 bytes");
+    let ceiling_fits = options.max_cost_nano_usd.is_none_or(|c| c >= 0);
+    v.expect(ceiling_fits, at("tollgate.max_cost_nano_usd"), "must not be negative");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_violation_is_named_at_once() {
+        let request = CompletionRequest {
+            n: Some(0),
+            max_output_tokens: Some(-1),
+            temperature: Some(f64::NAN),
+            extra_json: "{".into(),
+            ..CompletionRequest::default()
+        };
+        let error = completion(&request).unwrap_err();
+        let fields: Vec<_> = error.violations.iter().map(|v| v.field.as_str()).collect();
+        let expected = ["model", "messages", "temperature", "n", "max_output_tokens", "extra_json"];
+        assert_eq!(fields, expected.map(|f| format!("request.{f}")));
+    }
+}

@@ -1,0 +1,145 @@
+//! From the configuration to the router's table.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use anyhow::{Context, bail};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use sha2::{Digest, Sha256};
+use tollgate_domain::{Price, Rates};
+use tollgate_providers::{
+    Target, catalogue::Catalogue, demo, exchange::Endpoint, registry, transport::{Timeouts, Transport},
+};
+use tollgate_router::{Deployment, ModelGroup, RetryPolicy, Table};
+
+use crate::config::{self, Config};
+
+/// The table, and what the operator should know about it.
+pub fn build(config: &Config) -> anyhow::Result<(Table, Vec<String>)> {
+    let transport = Transport::new().with_in_process(demo::SCHEME, demo::responder());
+    let mut warnings = Vec::new();
+    let mut endpoints = BTreeMap::new();
+    for (name, provider) in &config.providers {
+        let endpoint = endpoint(provider, &transport).with_context(|| format!("providers.{name}"))?;
+        endpoints.insert(name.as_str(), (provider.kind.as_str(), endpoint));
+    }
+    let mut groups = BTreeMap::new();
+    let mut names = BTreeSet::new();
+    for (i, model) in config.models.iter().enumerate() {
+        let at = format!("models[{i}] ({:?})", model.name);
+        if model.deployments.is_empty() {
+            bail!("{at}: needs at least one deployment");
+        }
+        let mut deployments = Vec::new();
+        for (j, deployment) in model.deployments.iter().enumerate() {
+            let at = format!("{at}.deployments[{j}]");
+            let Some((kind, endpoint)) = endpoints.get(deployment.provider.as_str()) else {
+                let known: Vec<_> = endpoints.keys().collect();
+                bail!("{at}.provider: there is no provider {:?}; configured are {known:?}", deployment.provider);
+            };
+            let built = build_deployment(deployment, kind, endpoint, &model.name).with_context(|| at.clone())?;
+            if !names.insert(built.name.clone()) {
+                bail!("{at}.name: {:?} is used twice; give one of the two a name of its own", built.name);
+            }
+            if built.price.is_none() {
+                let name = &built.name;
+                warnings.push(format!("{at}: {name:?} has no price; calls are counted at no cost and refused under hard budgets"));
+            }
+            deployments.push(Arc::new(built));
+        }
+        let retry = RetryPolicy { retries: model.retries, ..RetryPolicy::default() };
+        let group = ModelGroup { name: model.name.clone(), deployments, fallbacks: model.fallbacks.clone(), retry };
+        if groups.insert(model.name.clone(), Arc::new(group)).is_some() {
+            bail!("{at}.name: the model {:?} is configured twice", model.name);
+        }
+    }
+    for model in &config.models {
+        if let Some(missing) = model.fallbacks.iter().find(|f| !groups.contains_key(*f)) {
+            bail!("the model {:?} falls back to {missing:?}, which is not configured", model.name);
+        }
+    }
+    Ok((Table { groups, config_hash: hash(config) }, warnings))
+}
+
+/// SHA-256 over what decides routing; secrets are hidden in it.
+fn hash(config: &Config) -> String {
+    let text = format!("{:?} {:?} {:?}", config.providers, config.models, config.budgets);
+    Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn endpoint(provider: &config::Provider, transport: &Transport) -> anyhow::Result<Endpoint> {
+    let Some(adapter) = registry::registry(&provider.kind) else {
+        bail!("kind: {:?} is not known; known are {:?}", provider.kind, registry::kinds());
+    };
+    let base_url = provider.base_url.as_deref().or_else(|| registry::default_base_url(&provider.kind));
+    let Some(base_url) = base_url else { bail!("base_url: is required for the kind {:?}", provider.kind) };
+    let uri: http::Uri = base_url.parse().with_context(|| format!("base_url: {base_url:?} is not a URL"))?;
+    if uri.scheme().is_none() || uri.authority().is_none() {
+        bail!("base_url: {base_url:?} needs a scheme and a host, as in https://host/v1");
+    }
+    let credential = provider.api_key.as_ref().map(|k| k.resolve()).transpose();
+    let credential = credential.map_err(anyhow::Error::msg).context("api_key")?;
+    let mut headers = HeaderMap::new();
+    for (name, value) in &provider.headers {
+        let header = HeaderName::try_from(name).with_context(|| format!("headers: {name:?} is no header name"))?;
+        let value = HeaderValue::try_from(value).with_context(|| format!("headers.{name}: is no header value"))?;
+        headers.insert(header, value);
+    }
+    let t = &provider.timeouts;
+    let timeouts = Timeouts {
+        connect: t.connect.duration(),
+        first_byte: t.first_byte.duration(),
+        idle: t.idle.duration(),
+        total: t.total.duration(),
+    };
+    let target = Target { base_url: base_url.trim_end_matches('/').to_owned(), credential, model: String::new(), headers };
+    Ok(Endpoint { provider: adapter, target, timeouts, transport: transport.clone() })
+}
+
+fn build_deployment(
+    deployment: &config::Deployment,
+    kind: &str,
+    endpoint: &Endpoint,
+    alias: &str,
+) -> anyhow::Result<Deployment> {
+    let listed = Catalogue::embedded().find(kind, &deployment.model);
+    let price = match &deployment.price {
+        Some(price) => Some(build_price(price).context("price")?),
+        None => listed.map(|entry| entry.price.clone()),
+    };
+    let mut endpoint = endpoint.clone();
+    endpoint.target.model.clone_from(&deployment.model);
+    let default_name = format!("{}/{}", deployment.provider, deployment.model);
+    Ok(Deployment {
+        name: deployment.name.clone().unwrap_or_else(|| format!("{alias}:{default_name}")),
+        provider: deployment.provider.clone(),
+        endpoint,
+        weight: deployment.weight,
+        price,
+        context_window: deployment.context_window.or_else(|| listed.and_then(|e| e.context_window)),
+        max_output_tokens: deployment.max_output_tokens.or_else(|| listed.and_then(|e| e.max_output)),
+        capabilities: deployment
+            .capabilities
+            .clone()
+            .unwrap_or_else(|| listed.map(|e| e.capabilities.iter().map(|c| (*c).to_string()).collect()).unwrap_or_default()),
+    })
+}
+
+fn build_price(price: &config::Price) -> anyhow::Result<Price> {
+    let optional = |text: &Option<String>| text.as_deref().map(Rates::per_million).transpose();
+    let rates = Rates {
+        input: Rates::per_million(&price.input).context("input")?,
+        output: Rates::per_million(&price.output).context("output")?,
+        cached_read: optional(&price.cached_read).context("cached_read")?,
+        cache_write_5m: optional(&price.cache_write_5m).context("cache_write_5m")?,
+        cache_write_1h: optional(&price.cache_write_1h).context("cache_write_1h")?,
+        reasoning: optional(&price.reasoning).context("reasoning")?,
+        audio_input: optional(&price.audio_input).context("audio_input")?,
+        audio_output: optional(&price.audio_output).context("audio_output")?,
+    };
+    let digest = Sha256::digest(format!("{rates:?}").as_bytes());
+    let version = digest[..6].iter().map(|b| format!("{b:02x}")).collect();
+    Ok(Price { rates, tiers: Vec::new(), version })
+}
