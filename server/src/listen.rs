@@ -31,15 +31,12 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 pub(crate) fn front(grpc: Grpc, rest: axum::Router, origins: &[String]) -> anyhow::Result<axum::Router> {
     let web = GrpcWebLayer::new().layer(grpc.clone());
     let dispatch = service_fn(move |request: Request<Body>| {
-        let (grpc, mut web, rest) = (grpc.clone(), web.clone(), rest.clone());
+        let (grpc, web, rest) = (grpc.clone(), web.clone(), rest.clone());
         async move {
             let kind = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
             let response: Response<Body> = if kind.starts_with(b"application/grpc-web") {
                 let request = request.map(tonic::body::Body::new);
-                match web.ready().await {
-                    Ok(web) => web.call(request).await.unwrap_or_else(|e| match e {}).map(Body::new),
-                    Err(error) => match error {},
-                }
+                web.oneshot(request).await.unwrap_or_else(|e| match e {}).map(Body::new)
             } else if kind.starts_with(b"application/grpc") {
                 crate::grpc::call(grpc, request.map(tonic::body::Body::new)).await.map(Body::new)
             } else {

@@ -1,6 +1,6 @@
 //! The one table from a reason to a gRPC code, and from an error to a status with its details.
 
-use prost::{Message, Name};
+use prost::Message;
 use tollgate_domain::{Error, Retry};
 use tollgate_proto::{ERROR_DOMAIN, v1::ErrorReason};
 use tonic::{Code, Status};
@@ -31,14 +31,14 @@ pub(crate) fn code(reason: ErrorReason) -> Code {
 pub(crate) fn status(error: Error) -> Status {
     let code = code(error.reason);
     let metadata = error.metadata.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect();
-    let mut details = vec![any(&pb::ErrorInfo {
+    let mut details = vec![any("ErrorInfo", &pb::ErrorInfo {
         reason: error.reason.wire_name().to_owned(),
         domain: ERROR_DOMAIN.to_owned(),
         metadata,
     })];
     if let Retry::After(after) = error.retry {
         let delay = prost_types::Duration { seconds: after.as_secs() as i64, nanos: after.subsec_nanos() as i32 };
-        details.push(any(&pb::RetryInfo { retry_delay: Some(delay) }));
+        details.push(any("RetryInfo", &pb::RetryInfo { retry_delay: Some(delay) }));
     }
     if !error.violations.is_empty() {
         let violation = |v: &tollgate_domain::Violation| pb::bad_request::FieldViolation {
@@ -47,12 +47,12 @@ pub(crate) fn status(error: Error) -> Status {
             ..Default::default()
         };
         let field_violations = error.violations.iter().map(violation).collect();
-        details.push(any(&pb::BadRequest { field_violations }));
+        details.push(any("BadRequest", &pb::BadRequest { field_violations }));
     }
     if matches!(error.reason, ErrorReason::BudgetExhausted | ErrorReason::BudgetHeld) {
         let subject = error.metadata.iter().find(|(k, _)| *k == "scope").map(|(_, v)| v.clone()).unwrap_or_default();
         let violation = pb::quota_failure::Violation { subject, description: error.message.clone(), ..Default::default() };
-        details.push(any(&pb::QuotaFailure { violations: vec![violation] }));
+        details.push(any("QuotaFailure", &pb::QuotaFailure { violations: vec![violation] }));
     }
     if let Some(partial) = &error.partial {
         details.push(prost_types::Any {
@@ -65,6 +65,6 @@ pub(crate) fn status(error: Error) -> Status {
     Status::with_details(code, message, body.encode_to_vec().into())
 }
 
-fn any<M: Message + Name>(message: &M) -> prost_types::Any {
-    prost_types::Any { type_url: M::type_url(), value: message.encode_to_vec() }
+fn any(name: &str, message: &impl Message) -> prost_types::Any {
+    prost_types::Any { type_url: format!("type.googleapis.com/google.rpc.{name}"), value: message.encode_to_vec() }
 }
