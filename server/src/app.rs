@@ -62,7 +62,10 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
     )
     .await?;
     if ledger.recovered() > 0 {
-        tracing::warn!(attempts = ledger.recovered(), "settled attempts that the last run left open, flagged RECOVERED");
+        tracing::warn!(
+            attempts = ledger.recovered(),
+            "settled attempts that the last run left open, flagged RECOVERED"
+        );
     }
     let keyring = Arc::new(KeyRing::new(&secrets::lasting(&dir.join("pepper"))?));
     for key in store.keys().await? {

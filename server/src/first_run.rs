@@ -86,7 +86,12 @@ pub(crate) fn mint(control: &Control, keyring: &KeyRing, dir: &Path, demo: bool)
 pub(crate) fn greet(base: &str, dir: &Path, fresh: &[Fresh], demo: bool) {
     println!("Tollgate {} listens on {base} (gRPC, gRPC-Web, REST)", env!("CARGO_PKG_VERSION"));
     for key in fresh {
-        println!("  new {}: {}   (shown once; kept in {})", key.file, key.secret.expose(), dir.join(key.file).display());
+        println!(
+            "  new {}: {}   (shown once; kept in {})",
+            key.file,
+            key.secret.expose(),
+            dir.join(key.file).display()
+        );
     }
     if !demo || fs::metadata(dir.join(DEMO_KEY)).is_err() {
         return;

@@ -53,7 +53,8 @@ fn cors(origins: &[String]) -> anyhow::Result<CorsLayer> {
     let origin = match origins.iter().any(|o| o == "*") {
         true => AllowOrigin::any(),
         false => {
-            let parse = |o: &String| HeaderValue::from_str(o).with_context(|| format!("cors_origins: {o:?} is no origin"));
+            let parse =
+                |o: &String| HeaderValue::from_str(o).with_context(|| format!("cors_origins: {o:?} is no origin"));
             AllowOrigin::list(origins.iter().map(parse).collect::<anyhow::Result<Vec<_>>>()?)
         }
     };
@@ -67,7 +68,8 @@ fn cors(origins: &[String]) -> anyhow::Result<CorsLayer> {
 
 /// Reads the certificates.
 pub(crate) fn acceptor(tls: &Tls) -> anyhow::Result<TlsAcceptor> {
-    let read = |path: &std::path::Path| fs::read(path).with_context(|| format!("tls: {} cannot be read", path.display()));
+    let read =
+        |path: &std::path::Path| fs::read(path).with_context(|| format!("tls: {} cannot be read", path.display()));
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&read(&tls.certificate)?)
         .collect::<Result<_, _>>()
         .context("tls.certificate: is not a PEM chain")?;

@@ -28,7 +28,9 @@ pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
 pub(crate) fn lasting(path: &Path) -> io::Result<Vec<u8>> {
     match fs::read(path) {
         Ok(bytes) if bytes.len() == 32 => Ok(bytes),
-        Ok(_) => Err(io::Error::new(io::ErrorKind::InvalidData, format!("{} is damaged: 32 bytes expected", path.display()))),
+        Ok(_) => {
+            Err(io::Error::new(io::ErrorKind::InvalidData, format!("{} is damaged: 32 bytes expected", path.display())))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let mut bytes = vec![0; 32];
             rand::rng().fill_bytes(&mut bytes);

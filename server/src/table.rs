@@ -10,7 +10,12 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use sha2::{Digest, Sha256};
 use tollgate_domain::{Price, Rates};
 use tollgate_providers::{
-    Target, catalogue::Catalogue, demo, exchange::Endpoint, registry, transport::{Timeouts, Transport},
+    Target,
+    catalogue::Catalogue,
+    demo,
+    exchange::Endpoint,
+    registry,
+    transport::{Timeouts, Transport},
 };
 use tollgate_router::{Deployment, ModelGroup, RetryPolicy, Table};
 
@@ -45,7 +50,9 @@ pub fn build(config: &Config) -> anyhow::Result<(Table, Vec<String>)> {
             }
             if built.price.is_none() {
                 let name = &built.name;
-                warnings.push(format!("{at}: {name:?} has no price; calls are counted at no cost and refused under hard budgets"));
+                warnings.push(format!(
+                    "{at}: {name:?} has no price; calls are counted at no cost and refused under hard budgets"
+                ));
             }
             deployments.push(Arc::new(built));
         }
@@ -94,7 +101,8 @@ fn endpoint(provider: &config::Provider, transport: &Transport) -> anyhow::Resul
         idle: t.idle.duration(),
         total: t.total.duration(),
     };
-    let target = Target { base_url: base_url.trim_end_matches('/').to_owned(), credential, model: String::new(), headers };
+    let target =
+        Target { base_url: base_url.trim_end_matches('/').to_owned(), credential, model: String::new(), headers };
     Ok(Endpoint { provider: adapter, target, timeouts, transport: transport.clone() })
 }
 
@@ -120,10 +128,9 @@ fn build_deployment(
         price,
         context_window: deployment.context_window.or_else(|| listed.and_then(|e| e.context_window)),
         max_output_tokens: deployment.max_output_tokens.or_else(|| listed.and_then(|e| e.max_output)),
-        capabilities: deployment
-            .capabilities
-            .clone()
-            .unwrap_or_else(|| listed.map(|e| e.capabilities.iter().map(|c| (*c).to_string()).collect()).unwrap_or_default()),
+        capabilities: deployment.capabilities.clone().unwrap_or_else(|| {
+            listed.map(|e| e.capabilities.iter().map(|c| (*c).to_string()).collect()).unwrap_or_default()
+        }),
     })
 }
 

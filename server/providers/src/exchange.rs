@@ -1,14 +1,16 @@
 //! One attempt, start to end: write the request, send it, read the answer.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use futures::stream::BoxStream;
-use tollgate_domain::Failure;
+use bytes::BytesMut;
+use futures::{StreamExt, stream::BoxStream};
+use tokio::time::timeout;
+use tollgate_domain::{Class, Failure};
 use tollgate_proto::v1::{CompletionEvent, CreateEmbeddingResponse};
 
 use crate::{
-    ChatCall, EmbedCall, Head, Provider, Target,
-    transport::{Timeouts, Transport},
+    ChatCall, Decoder, EmbedCall, Head, Outgoing, Provider, Target, refusal,
+    transport::{BodyStream, Timeouts, Transport},
 };
 
 /// A provider as one deployment reaches it.
@@ -36,15 +38,147 @@ pub struct Answering {
     pub events: BoxStream<'static, Result<CompletionEvent, Failure>>,
 }
 
-/// Sends `call` and waits for the answer's head.
+/// The most of an error body that is read.
+const MAX_REFUSAL: usize = 1 << 20;
+/// The most of a whole answer that is held.
+pub(crate) const MAX_WHOLE: usize = 64 << 20;
+/// How long to read on after the answer's end, so that the connection can be used again.
+const AFTER_END: Duration = Duration::from_secs(1);
 
+/// Sends `call` and waits for the answer's head.
 pub async fn chat(endpoint: &Endpoint, call: &ChatCall<'_>) -> Result<Answering, Failure> {
-    let _ = (endpoint, call);
-    Err(Failure::new(tollgate_domain::Class::Connection, "not connected"))
+    let Some(adapter) = endpoint.provider.chat() else {
+        return Err(Failure::new(Class::InvalidRequest, "the provider offers no completions"));
+    };
+    let Outgoing { request, dropped } = adapter.request(&endpoint.target, call)?;
+    let decoder = adapter.decoder(call);
+    let (head, body) = accepted(endpoint, request).await?;
+    let request_id = refusal::request_id(&head.headers);
+    let events = events(decoder, body, head.status.as_u16(), request_id.clone());
+    Ok(Answering { head, request_id, dropped, events })
 }
 
 /// Sends `call` and reads the whole answer.
 pub async fn embed(endpoint: &Endpoint, call: &EmbedCall<'_>) -> Result<(Head, CreateEmbeddingResponse), Failure> {
-    let _ = (endpoint, call);
-    Err(Failure::new(tollgate_domain::Class::Connection, "not connected"))
+    let Some(adapter) = endpoint.provider.embed() else {
+        return Err(Failure::new(Class::InvalidRequest, "the provider offers no embeddings"));
+    };
+    let Outgoing { request, .. } = adapter.request(&endpoint.target, call)?;
+    let (head, body) = accepted(endpoint, request).await?;
+    let bytes = read_whole(body, MAX_WHOLE).await?;
+    let response = adapter.answer(call, bytes.freeze())?;
+    Ok((head, response))
+}
+
+/// Sends, and turns anything but success into the adapter's reading of it.
+async fn accepted(endpoint: &Endpoint, request: http::Request<bytes::Bytes>) -> Result<(Head, BodyStream), Failure> {
+    let (head, body) = endpoint.transport.send(request, &endpoint.timeouts).await?;
+    if head.status.is_success() {
+        return Ok((head, body));
+    }
+    // What cannot be read of a refusal does not change that it is one.
+    let read = timeout(Duration::from_secs(10), read_up_to(body, MAX_REFUSAL)).await.unwrap_or_default();
+    let mut failure = endpoint.provider.refusal(&head, &read);
+    if let Some(credential) = &endpoint.target.credential {
+        failure.message = failure.message.replace(credential.expose(), "<hidden>");
+    }
+    Err(failure)
+}
+
+async fn read_up_to(mut body: BodyStream, limit: usize) -> BytesMut {
+    let mut read = BytesMut::new();
+    while let Some(Ok(bytes)) = body.next().await {
+        let room = limit - read.len();
+        read.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        if read.len() == limit {
+            break;
+        }
+    }
+    read
+}
+
+async fn read_whole(mut body: BodyStream, limit: usize) -> Result<BytesMut, Failure> {
+    let mut read = BytesMut::new();
+    while let Some(bytes) = body.next().await {
+        read.extend_from_slice(&bytes?);
+        if read.len() > limit {
+            return Err(Failure::new(Class::UpstreamProtocol, "the provider's answer is larger than 64 MiB"));
+        }
+    }
+    Ok(read)
+}
+
+struct Reading {
+    decoder: Box<dyn Decoder>,
+    body: Option<BodyStream>,
+    ready: VecDeque<CompletionEvent>,
+    failure: Option<Failure>,
+    status: u16,
+    request_id: String,
+}
+
+impl Reading {
+    /// Reads until there is an event or the end. Events of one read are all ready at once.
+    async fn fill(&mut self) {
+        let mut events = Vec::new();
+        while events.is_empty() {
+            let Some(body) = &mut self.body else { break };
+            let next = if self.decoder.done() {
+                timeout(AFTER_END, body.next()).await.unwrap_or_default()
+            } else {
+                body.next().await
+            };
+            let read = match next {
+                Some(Ok(_)) if self.decoder.done() => continue,
+                Some(Ok(bytes)) => self.decoder.feed(&bytes, &mut events),
+                Some(Err(_)) if self.decoder.done() => {
+                    self.body = None;
+                    self.decoder.end(&mut events)
+                }
+                Some(Err(failure)) => {
+                    self.body = None;
+                    // What the decoder knows of the usage is worth keeping.
+                    let known = self.decoder.end(&mut events).err().and_then(|f| f.usage);
+                    Err(Failure { usage: failure.usage.clone().or(known), ..failure })
+                }
+                None => {
+                    self.body = None;
+                    self.decoder.end(&mut events)
+                }
+            };
+            if let Err(mut failure) = read {
+                self.body = None;
+                if failure.status == 0 {
+                    failure.status = self.status;
+                }
+                if failure.request_id.is_empty() {
+                    failure.request_id.clone_from(&self.request_id);
+                }
+                self.failure = Some(failure);
+                break;
+            }
+        }
+        self.ready.extend(events);
+    }
+}
+
+fn events(
+    decoder: Box<dyn Decoder>,
+    body: BodyStream,
+    status: u16,
+    request_id: String,
+) -> BoxStream<'static, Result<CompletionEvent, Failure>> {
+    let reading = Reading { decoder, body: Some(body), ready: VecDeque::new(), failure: None, status, request_id };
+    futures::stream::unfold(reading, |mut reading| async move {
+        if reading.ready.is_empty() && reading.failure.is_none() {
+            reading.fill().await;
+        }
+        if let Some(event) = reading.ready.pop_front() {
+            return Some((Ok(event), reading));
+        }
+        let failure = reading.failure.take()?;
+        reading.body = None;
+        Some((Err(failure), reading))
+    })
+    .boxed()
 }

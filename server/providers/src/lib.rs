@@ -5,7 +5,11 @@
 //! data in `compatible`.
 
 pub mod exchange;
+pub mod json;
+pub mod openai;
 mod provider;
+pub mod refusal;
+pub mod registry;
 pub mod sse;
 pub mod transport;
 

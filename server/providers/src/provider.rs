@@ -119,4 +119,9 @@ pub trait Decoder: Send {
 
     /// The body has ended. Fails with `UpstreamTruncated` when the answer had not.
     fn end(&mut self, events: &mut Vec<CompletionEvent>) -> Result<(), Failure>;
+
+    /// Whether the answer's own end has come: what follows is read briefly and ignored.
+    fn done(&self) -> bool {
+        false
+    }
 }

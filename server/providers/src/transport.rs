@@ -1,13 +1,26 @@
 //! The only place that calls a provider: connections, TLS, time limits.
 
-use std::time::Duration;
+use std::{error::Error as _, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
+use http_body_util::{BodyExt, Full};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use tokio::time::{Instant, timeout};
+use tollgate_domain::{Class, Failure};
+
+use crate::Head;
 
 /// How long each step of an attempt may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// TCP and TLS.
+    /// TCP and TLS; set when the transport is made.
     pub connect: Duration,
-    /// From sending to the answer's head and its first bytes.
+    /// From sending to the answer's head.
     pub first_byte: Duration,
     /// Between two reads of a body; comments and pings count as life.
     pub idle: Duration,
@@ -26,6 +39,132 @@ impl Default for Timeouts {
     }
 }
 
-/// Sends requests to providers; cheap to clone, one for the whole process.
+/// The bytes of an answer as they arrive. Dropping it closes the connection unless the answer was read to its end.
+pub type BodyStream = BoxStream<'static, Result<Bytes, Failure>>;
+
+/// Answers requests inside this process: the built-in simulated provider.
+pub trait InProcess: Send + Sync {
+    /// Answers as a provider would over the wire.
+    fn respond(&self, request: http::Request<Bytes>) -> BoxFuture<'static, (Head, BodyStream)>;
+}
+
+/// Sends requests to providers; cheap to clone. No proxies, no redirects: a destination comes from the configuration alone.
 #[derive(Clone)]
-pub struct Transport {}
+pub struct Transport {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    in_process: Option<(&'static str, Arc<dyn InProcess>)>,
+}
+
+impl Default for Transport {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Transport {
+    /// With the default time to connect.
+    pub fn new() -> Self {
+        Self::with_connect_timeout(Timeouts::default().connect)
+    }
+
+    /// Gives up connecting after `limit`.
+    pub fn with_connect_timeout(limit: Duration) -> Self {
+        let mut tcp = HttpConnector::new();
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(limit));
+        tcp.set_keepalive(Some(Duration::from_secs(60)));
+        tcp.enforce_http(false);
+        // The machine's own roots, and the common ones where it has none (bare containers).
+        let builder = HttpsConnectorBuilder::new();
+        let provider = rustls::crypto::ring::default_provider();
+        let https = match builder.with_provider_and_native_roots(provider.clone()) {
+            Ok(builder) => builder,
+            Err(_) => {
+                #[allow(clippy::expect_used)] // ring supports the default protocol versions
+                let builder = HttpsConnectorBuilder::new()
+                    .with_provider_and_webpki_roots(provider)
+                    .expect("ring supports TLS 1.2 and 1.3");
+                builder
+            }
+        };
+        let connector = https.https_or_http().enable_http1().enable_http2().wrap_connector(tcp);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_secs(90))
+            .http2_keep_alive_interval(Duration::from_secs(20))
+            .build(connector);
+        Self { client, in_process: None }
+    }
+
+    /// Answers URIs of `scheme` inside this process.
+    #[must_use]
+    pub fn with_in_process(mut self, scheme: &'static str, responder: Arc<dyn InProcess>) -> Self {
+        self.in_process = Some((scheme, responder));
+        self
+    }
+
+    /// Sends `request` and waits for the head of the answer.
+    pub async fn send(
+        &self,
+        request: http::Request<Bytes>,
+        timeouts: &Timeouts,
+    ) -> Result<(Head, BodyStream), Failure> {
+        let give_up = Instant::now() + timeouts.total;
+        if let Some((scheme, responder)) = &self.in_process
+            && request.uri().scheme_str() == Some(*scheme)
+        {
+            return Ok(responder.respond(request).await);
+        }
+        let sent = self.client.request(request.map(Full::new));
+        let first_byte = timeouts.first_byte.min(timeouts.total);
+        let response = match timeout(first_byte, sent).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(Failure::new(Class::Connection, unreachable_text(&error))),
+            Err(_) => return Err(Failure::new(Class::Timeout, "the provider sent no answer in time")),
+        };
+        let (parts, body) = response.into_parts();
+        let head = Head { status: parts.status, headers: parts.headers };
+        let idle = timeouts.idle;
+        let bytes = futures::stream::unfold(Some(body), move |body| async move {
+            let mut body = body?;
+            loop {
+                let limit = idle.min(give_up.saturating_duration_since(Instant::now()));
+                return match timeout(limit, body.frame()).await {
+                    Ok(None) => None,
+                    Ok(Some(Ok(frame))) => match frame.into_data() {
+                        Ok(data) => Some((Ok(data), Some(body))),
+                        Err(_trailers) => continue,
+                    },
+                    Ok(Some(Err(error))) => {
+                        let message =
+                            format!("the connection broke in the middle of the answer: {}", root_cause(&error));
+                        Some((Err(Failure::new(Class::UpstreamTruncated, message)), None))
+                    }
+                    Err(_) => {
+                        let message = "the provider stopped sending in the middle of the answer";
+                        Some((Err(Failure::new(Class::Timeout, message)), None))
+                    }
+                };
+            }
+        });
+        Ok((head, bytes.boxed()))
+    }
+}
+
+fn unreachable_text(error: &hyper_util::client::legacy::Error) -> String {
+    let what =
+        if error.is_connect() { "could not connect to the provider" } else { "the connection broke before an answer" };
+    match error.source() {
+        Some(source) => format!("{what}: {}", root_cause(source)),
+        None => what.to_owned(),
+    }
+}
+
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}

@@ -84,7 +84,8 @@ fn set(value: &mut Value, path: &[&str], setting: Value) -> Result<(), String> {
         Value::Sequence(items) => {
             let index: usize = first.parse().map_err(|_| format!("{first:?} is no position in a list"))?;
             let length = items.len();
-            let item = items.get_mut(index).ok_or_else(|| format!("the list has {length} items, there is no {index}"))?;
+            let item =
+                items.get_mut(index).ok_or_else(|| format!("the list has {length} items, there is no {index}"))?;
             set(item, rest, setting)
         }
         _ => Err(format!("{first:?} is below a setting that has no parts")),

@@ -204,7 +204,12 @@ pub struct Timeouts {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { connect: Span::seconds(5), first_byte: Span::seconds(120), idle: Span::seconds(120), total: Span::seconds(1_800) }
+        Self {
+            connect: Span::seconds(5),
+            first_byte: Span::seconds(120),
+            idle: Span::seconds(120),
+            total: Span::seconds(1_800),
+        }
     }
 }
 

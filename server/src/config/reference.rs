@@ -14,7 +14,9 @@ impl SecretRef {
     pub fn resolve(&self) -> Result<Secret, String> {
         let text = self.0.expose();
         let found = match text.split_once(':') {
-            Some(("env", name)) => std::env::var(name).map_err(|_| format!("the environment variable {name} is not set"))?,
+            Some(("env", name)) => {
+                std::env::var(name).map_err(|_| format!("the environment variable {name} is not set"))?
+            }
             Some(("file", path)) => {
                 let text = fs::read_to_string(path).map_err(|e| format!("the file {path} cannot be read: {e}"))?;
                 text.trim_end().to_owned()

@@ -27,8 +27,7 @@ impl AuditService for Door {
     ) -> Result<Response<Self::QueryRecordsStream>, Status> {
         let who = principal(&request);
         let records = self.rooms.control.query_records(&who, request.into_inner()).await.map_err(status)?;
-        let responses =
-            records.map(|r| r.map(|record| QueryRecordsResponse { record: Some(record) }).map_err(status));
+        let responses = records.map(|r| r.map(|record| QueryRecordsResponse { record: Some(record) }).map_err(status));
         Ok(Response::new(responses.boxed()))
     }
 

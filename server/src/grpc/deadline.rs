@@ -58,10 +58,7 @@ pub(crate) fn note<B>(request: &mut Request<B>) -> Option<Instant> {
 }
 
 /// Runs `reply` and its body under the deadline.
-pub(crate) async fn within(
-    deadline: Option<Instant>,
-    reply: impl Future<Output = Response<Body>>,
-) -> Response<Body> {
+pub(crate) async fn within(deadline: Option<Instant>, reply: impl Future<Output = Response<Body>>) -> Response<Body> {
     let Some(deadline) = deadline else { return reply.await };
     match tokio::time::timeout_at(deadline, reply).await {
         Ok(response) => response.map(|body| Body::new(Bounded { body: Some(body), timer: sleep_until(deadline) })),
@@ -112,7 +109,8 @@ mod tests {
 
     #[test]
     fn timeouts_are_read_in_every_unit() {
-        let read = |text: &str| timeout(&HeaderMap::from_iter([("grpc-timeout".parse().unwrap(), text.parse().unwrap())]));
+        let read =
+            |text: &str| timeout(&HeaderMap::from_iter([("grpc-timeout".parse().unwrap(), text.parse().unwrap())]));
         assert_eq!(read("100m"), Some(Duration::from_millis(100)));
         assert_eq!(read("5S"), Some(Duration::from_secs(5)));
         assert_eq!(read("99999999H"), Some(LONGEST));

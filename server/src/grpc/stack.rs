@@ -46,9 +46,8 @@ pub async fn stack(doors: Doors) -> anyhow::Result<(Grpc, HealthReporter)> {
     let mut routes = Routes::builder();
     macro_rules! add {
         ($server:ident, $door:expr) => {{
-            let server = $server::new($door)
-                .max_decoding_message_size(max_message_bytes)
-                .max_encoding_message_size(usize::MAX);
+            let server =
+                $server::new($door).max_decoding_message_size(max_message_bytes).max_encoding_message_size(usize::MAX);
             serving(&health, &server).await;
             routes.add_service(server);
         }};
@@ -79,7 +78,9 @@ pub async fn stack(doors: Doors) -> anyhow::Result<(Grpc, HealthReporter)> {
                 match answered {
                     Ok(Ok(response)) => conform(response.map(Body::new)),
                     Ok(Err(error)) => match error {},
-                    Err(_) => status(Error::internal("a defect of the gateway ended the call; it is logged")).into_http(),
+                    Err(_) => {
+                        status(Error::internal("a defect of the gateway ended the call; it is logged")).into_http()
+                    }
                 }
             };
             Ok::<_, Infallible>(deadline::within(deadline, reply).await)
@@ -103,7 +104,9 @@ fn conform(response: Response<Body>) -> Response<Body> {
         tonic::Code::Internal if refusal.message().contains("decode") => {
             Error::invalid_field("", format!("the message cannot be read: {}", refusal.message()))
         }
-        tonic::Code::Unimplemented => Error::new(ErrorReason::RouteNotFound, "there is no such RPC; reflection lists all"),
+        tonic::Code::Unimplemented => {
+            Error::new(ErrorReason::RouteNotFound, "there is no such RPC; reflection lists all")
+        }
         _ => return response,
     };
     status(error).into_http()

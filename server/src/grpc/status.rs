@@ -18,8 +18,15 @@ pub(crate) fn code(reason: ErrorReason) -> Code {
         EtagMismatch | IdempotencyReplayUnavailable => Code::Aborted,
         AlreadyExists => Code::AlreadyExists,
         BudgetExhausted | BudgetHeld | RequestTooLarge => Code::ResourceExhausted,
-        ProviderRateLimited | ProviderQuotaExceeded | ProviderOverloaded | ProviderFailed | ProviderTimeout
-        | ProviderProtocol | StreamTruncated | Overloaded | LedgerUnavailable => Code::Unavailable,
+        ProviderRateLimited
+        | ProviderQuotaExceeded
+        | ProviderOverloaded
+        | ProviderFailed
+        | ProviderTimeout
+        | ProviderProtocol
+        | StreamTruncated
+        | Overloaded
+        | LedgerUnavailable => Code::Unavailable,
         ProviderCredential | ProviderModelUnavailable | Internal | Unspecified => Code::Internal,
         DeadlineExceeded => Code::DeadlineExceeded,
         Cancelled => Code::Cancelled,
@@ -31,11 +38,10 @@ pub(crate) fn code(reason: ErrorReason) -> Code {
 pub(crate) fn status(error: Error) -> Status {
     let code = code(error.reason);
     let metadata = error.metadata.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect();
-    let mut details = vec![any("ErrorInfo", &pb::ErrorInfo {
-        reason: error.reason.wire_name().to_owned(),
-        domain: ERROR_DOMAIN.to_owned(),
-        metadata,
-    })];
+    let mut details = vec![any(
+        "ErrorInfo",
+        &pb::ErrorInfo { reason: error.reason.wire_name().to_owned(), domain: ERROR_DOMAIN.to_owned(), metadata },
+    )];
     if let Retry::After(after) = error.retry {
         let delay = prost_types::Duration { seconds: after.as_secs() as i64, nanos: after.subsec_nanos() as i32 };
         details.push(any("RetryInfo", &pb::RetryInfo { retry_delay: Some(delay) }));
@@ -51,7 +57,8 @@ pub(crate) fn status(error: Error) -> Status {
     }
     if matches!(error.reason, ErrorReason::BudgetExhausted | ErrorReason::BudgetHeld) {
         let subject = error.metadata.iter().find(|(k, _)| *k == "scope").map(|(_, v)| v.clone()).unwrap_or_default();
-        let violation = pb::quota_failure::Violation { subject, description: error.message.clone(), ..Default::default() };
+        let violation =
+            pb::quota_failure::Violation { subject, description: error.message.clone(), ..Default::default() };
         details.push(any("QuotaFailure", &pb::QuotaFailure { violations: vec![violation] }));
     }
     if let Some(partial) = &error.partial {

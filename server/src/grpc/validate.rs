@@ -79,7 +79,11 @@ fn check_part(v: &mut Violations, part: &Part, path: &str, depth: usize) {
     v.expect(part.content.is_some(), || path.to_owned(), "must have content");
     match &part.content {
         Some(Content::Image(image)) => {
-            v.expect(image.url.is_some() != image.data.is_some(), || format!("{path}.image"), "needs either url or data");
+            v.expect(
+                image.url.is_some() != image.data.is_some(),
+                || format!("{path}.image"),
+                "needs either url or data",
+            );
             let typed = image.data.is_none() || image.media_type.is_some();
             v.expect(typed, || format!("{path}.image.media_type"), "is required with data");
         }

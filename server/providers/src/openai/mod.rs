@@ -1,0 +1,111 @@
+//! OpenAI's chat completions and embeddings, and everybody who speaks that dialect.
+//!
+//! Provider pages: OpenAI "Chat completions" and "Embeddings" API reference; vLLM "OpenAI-Compatible Server"; the API references of
+//! Groq, DeepSeek, xAI, Together, Fireworks and OpenRouter. What sets the compatible ones apart is data: [`Quirks`].
+
+mod decode;
+mod embed;
+mod encode;
+mod request;
+mod wire;
+
+use http::{HeaderValue, Method, header};
+use tollgate_domain::{Class, Failure};
+
+use crate::{Chat, ChatCall, Decoder, Embed, EmbedCall, Head, Outgoing, Provider, Target, refusal};
+
+/// What sets one service apart from the others of the dialect.
+#[derive(Clone, Copy, Debug)]
+pub struct Quirks {
+    /// Name in the registry.
+    pub name: &'static str,
+    /// Where it lives; `None`: the operator says.
+    pub base_url: Option<&'static str>,
+    /// How it spells the output limit.
+    pub output_limit: &'static str,
+    /// How reasoning goes back to it; `None`: it is left out.
+    pub reasoning_in: Option<ReasoningIn>,
+    /// Whether it has embeddings.
+    pub embeds: bool,
+    /// Whether an in-band error's own status is to be believed (OpenRouter answers 200 with `code: 502`).
+    pub trusts_inner_status: bool,
+}
+
+/// How reasoning of earlier turns goes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReasoningIn {
+    /// As a string, `reasoning_content`.
+    Content,
+    /// As ordered, signed items, `reasoning_details`.
+    Details,
+}
+
+/// The dialect, as one service speaks it.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenAi(pub &'static Quirks);
+
+impl Provider for OpenAi {
+    fn name(&self) -> &'static str {
+        self.0.name
+    }
+
+    fn chat(&self) -> Option<&dyn Chat> {
+        Some(self)
+    }
+
+    fn embed(&self) -> Option<&dyn Embed> {
+        self.0.embeds.then_some(self)
+    }
+
+    fn refusal(&self, head: &Head, body: &[u8]) -> Failure {
+        refusal::classify(head.status.as_u16(), &head.headers, body)
+    }
+}
+
+impl Chat for OpenAi {
+    fn request(&self, target: &Target, call: &ChatCall<'_>) -> Result<Outgoing, Failure> {
+        let (body, dropped) = request::chat(self.0, target, call)?;
+        let request = post(target, "/chat/completions", call.attempt_id, body)?;
+        Ok(Outgoing { request, dropped })
+    }
+
+    fn decoder(&self, call: &ChatCall<'_>) -> Box<dyn Decoder> {
+        Box::new(decode::ChatDecoder::new(self.0, call))
+    }
+}
+
+impl Embed for OpenAi {
+    fn request(&self, target: &Target, call: &EmbedCall<'_>) -> Result<Outgoing, Failure> {
+        let body = embed::request(target, call)?;
+        Ok(Outgoing { request: post(target, "/embeddings", call.attempt_id, body)?, dropped: Vec::new() })
+    }
+
+    fn answer(
+        &self,
+        call: &EmbedCall<'_>,
+        body: bytes::Bytes,
+    ) -> Result<tollgate_proto::v1::CreateEmbeddingResponse, Failure> {
+        embed::answer(call, body)
+    }
+}
+
+fn post(target: &Target, path: &str, attempt_id: &str, body: Vec<u8>) -> Result<http::Request<bytes::Bytes>, Failure> {
+    let unsendable = |e: http::Error| Failure::new(Class::InvalidRequest, format!("the request cannot be sent: {e}"));
+    let mut request = http::Request::builder()
+        .method(Method::POST)
+        .uri(format!("{}{path}", target.base_url))
+        .header(header::CONTENT_TYPE, "application/json")
+        .header("x-client-request-id", attempt_id)
+        .body(bytes::Bytes::from(body))
+        .map_err(unsendable)?;
+    if let Some(credential) = &target.credential {
+        let mut value = HeaderValue::try_from(format!("Bearer {}", credential.expose()))
+            .map_err(|_| Failure::new(Class::Authentication, "the configured credential is no header value"))?;
+        value.set_sensitive(true);
+        request.headers_mut().insert(header::AUTHORIZATION, value);
+    }
+    for (name, value) in &target.headers {
+        request.headers_mut().insert(name.clone(), value.clone());
+    }
+    Ok(request)
+}

@@ -1,0 +1,69 @@
+//! Our call to their JSON: spliced where the caller wrote it in this very dialect, else encoded.
+
+use tollgate_domain::{Class, Failure};
+use tollgate_proto::v1::{CompletionRequest, Dialect};
+
+use super::{Quirks, encode};
+use crate::{ChatCall, Mode, Target, json};
+
+/// The body, and the fields that had to be dropped.
+pub(super) fn chat(quirks: &Quirks, target: &Target, call: &ChatCall<'_>) -> Result<(Vec<u8>, Vec<String>), Failure> {
+    match &call.request.original {
+        Some(original) if original.dialect() == Dialect::OpenaiChat => {
+            Ok((splice(quirks, &original.body, target, call)?, Vec::new()))
+        }
+        _ => encode::chat(quirks, target, call),
+    }
+}
+
+/// The caller's own bytes, edited only where the gateway must: model, stream, usage, and a cap that a budget needs.
+fn splice(quirks: &Quirks, body: &[u8], target: &Target, call: &ChatCall<'_>) -> Result<Vec<u8>, Failure> {
+    let model = serde_json::to_string(&target.model).unwrap_or_default();
+    let mut edits = vec![("model", Some(model))];
+    match call.mode {
+        Mode::Stream => {
+            edits.push(("stream", Some("true".to_owned())));
+            edits.push(("stream_options", Some(with_usage(body)?)));
+        }
+        Mode::Whole => {
+            // Absent means no, everywhere in this dialect.
+            edits.push(("stream", None));
+            edits.push(("stream_options", None));
+        }
+    }
+    if let Some(cap) = call.output_cap {
+        edits.push((limit_field(quirks, call.request), Some(cap.to_string())));
+    }
+    json::edit(body, &edits).map_err(unsendable)
+}
+
+pub(super) fn limit_field(quirks: &Quirks, request: &CompletionRequest) -> &'static str {
+    use tollgate_proto::v1::OutputLimitSpelling::*;
+    match request.max_output_spelling() {
+        MaxTokens => "max_tokens",
+        MaxCompletionTokens => "max_completion_tokens",
+        Unspecified => quirks.output_limit,
+    }
+}
+
+/// The caller's stream options with usage asked for: every call is billed by the provider's own figures.
+fn with_usage(body: &[u8]) -> Result<String, Failure> {
+    #[derive(serde::Deserialize)]
+    struct Options<'a> {
+        #[serde(borrow)]
+        stream_options: Option<&'a serde_json::value::RawValue>,
+    }
+    let options: Options<'_> = serde_json::from_slice(body).map_err(unsendable)?;
+    match options.stream_options.map(|o| o.get()).filter(|o| o.starts_with('{')) {
+        None => Ok(r#"{"include_usage":true}"#.to_owned()),
+        Some(object) => {
+            let edited =
+                json::edit(object.as_bytes(), &[("include_usage", Some("true".into()))]).map_err(unsendable)?;
+            Ok(String::from_utf8_lossy(&edited).into_owned())
+        }
+    }
+}
+
+pub(super) fn unsendable(error: impl std::fmt::Display) -> Failure {
+    Failure::new(Class::InvalidRequest, format!("the request cannot be sent on: {error}"))
+}

@@ -1,0 +1,279 @@
+//! What a provider's refusal means: one classification for every dialect.
+//!
+//! The order of the rules is the one that survives recorded bodies: out of money before rate limits, context before "invalid". A 400
+//! is never scanned for "429" or "rate limit" alone, because providers echo the caller's text in validation errors.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+use serde_json::Value;
+use tollgate_domain::{Class, Failure};
+
+/// An error object, whatever its shape was.
+#[derive(Debug, Default)]
+pub(crate) struct Parsed {
+    pub(crate) message: String,
+    pub(crate) code: String,
+    pub(crate) kind: String,
+    /// A status that the object itself names.
+    pub(crate) status: Option<u16>,
+    retry_delay: Option<Duration>,
+    is_flagged: bool,
+}
+
+/// Reads a refusal with its head.
+pub fn classify(status: u16, headers: &HeaderMap, body: &[u8]) -> Failure {
+    let parsed = parse(body);
+    let mut failure = judge(status, &parsed);
+    failure.request_id = request_id(headers);
+    failure.retry_after = retry_after(headers).or(parsed.retry_delay);
+    failure.should_retry = match headers.get("x-should-retry").and_then(|v| v.to_str().ok()) {
+        Some("true") => Some(true),
+        Some("false") => Some(false),
+        _ => failure.should_retry,
+    };
+    failure
+}
+
+/// Reads an error that came inside an answer of status `outer` (200): in a stream, or in place of the answer.
+pub fn in_band(outer: u16, object: &[u8], trusts_inner_status: bool) -> Failure {
+    let parsed = parse(object);
+    let inner = parsed.status.filter(|s| (400..600).contains(s));
+    let mut failure = judge(inner.unwrap_or(outer), &parsed);
+    failure.status = inner.filter(|_| trusts_inner_status).unwrap_or(outer);
+    failure
+}
+
+/// Takes any of the shapes that providers use: `{error: {...}}`, `{error: "..."}`, a flat object, `{detail: ...}`, one of these in an
+/// array, or no JSON at all.
+pub(crate) fn parse(body: &[u8]) -> Parsed {
+    let Ok(mut value) = serde_json::from_slice::<Value>(body) else {
+        return Parsed { message: plain_text(body), ..Parsed::default() };
+    };
+    if let Value::Array(items) = &mut value
+        && items.len() == 1
+    {
+        value = items.remove(0);
+    }
+    let text = |v: Option<&Value>| match v {
+        Some(Value::String(s)) => s.clone(),
+        Some(Value::Number(n)) => n.to_string(),
+        Some(Value::Null) | None => String::new(),
+        Some(other) => other.to_string(),
+    };
+    let object = match &value["error"] {
+        error @ Value::Object(_) => error,
+        _ => &value,
+    };
+    let message = match (&object["message"], &value["error"], &value["detail"]) {
+        (message @ Value::String(_), ..) => text(Some(message)),
+        (_, error @ Value::String(_), _) => text(Some(error)),
+        (message, _, Value::Null) => text(Some(message)),
+        (.., detail) => text(Some(detail)),
+    };
+    let code = text(object.get("code"));
+    let number = |v: &Value| v.as_u64().and_then(|n| u16::try_from(n).ok());
+    let status = number(&object["status_code"]).or_else(|| number(&object["code"]));
+    let delay = object["details"].as_array().into_iter().flatten().find_map(|d| d["retryDelay"].as_str());
+    Parsed {
+        message: scrub(&message),
+        kind: text(object.get("type")),
+        status,
+        retry_delay: delay.and_then(duration),
+        is_flagged: object["metadata"].get("flagged_input").is_some() || object["metadata"].get("reasons").is_some(),
+        code,
+    }
+}
+
+fn plain_text(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&body[..body.len().min(4_096)]);
+    let title = text.split_once("<title>").and_then(|(_, rest)| rest.split_once("</title>")).map(|(title, _)| title);
+    scrub(title.unwrap_or(&text).trim()).chars().take(500).collect()
+}
+
+const MONEY: [&str; 8] = [
+    "insufficient_quota",
+    "credit balance is too low",
+    "insufficient balance",
+    "insufficient credits",
+    "used all available credits",
+    "exceeded your current quota",
+    "api calls / month",
+    "billing_error",
+];
+const CONTENT: [&str; 7] = [
+    "content_filter",
+    "responsibleaipolicyviolation",
+    "violates usage guidelines",
+    "content_policy_violation",
+    "safety_model_violation",
+    "failed safety check",
+    "moderation_blocked",
+];
+const CONTEXT: [&str; 18] = [
+    "maximum context length",
+    "context_length_exceeded",
+    "exceeds the context window",
+    "prompt is too long",
+    "exceed context limit",
+    "input is too long",
+    "exceeds the maximum number of tokens",
+    "too large for model with",
+    "too many tokens: total number",
+    "maximum prompt length",
+    "reduce the length of the messages",
+    "`inputs` tokens + `max_new_tokens`",
+    "input length exceeds maximum context",
+    "available context size",
+    "current length is",
+    "exceeded model token limit",
+    "context window exceeds limit",
+    "exceeds the available context",
+];
+const BAD_KEY: [&str; 4] = ["api_key_invalid", "incorrect api key", "invalid_api_key", "invalid api key"];
+const NO_MODEL: [&str; 3] = ["not a valid model id", "model identifier is invalid", "model_not_found"];
+const OVERLOADED: [&str; 4] = ["overloaded", "over capacity", "at capacity", "capacity exceeded"];
+
+fn judge(status: u16, parsed: &Parsed) -> Failure {
+    let everything = format!("{} {} {}", parsed.code, parsed.kind, parsed.message).to_lowercase();
+    let says = |markers: &[&str]| markers.iter().any(|m| everything.contains(m));
+    let bad_request = matches!(status, 400 | 422);
+    let kind = parsed.kind.as_str();
+    let class = if says(&CONTENT) || (status == 403 && (parsed.is_flagged || everything.contains("flagged"))) {
+        Class::ContentFilter
+    } else if status == 402 || says(&MONEY) {
+        Class::QuotaExceeded
+    } else if status == 413 {
+        Class::RequestTooLarge
+    } else if (bad_request || status == 200) && says(&CONTEXT) && !everything.contains("string_above_max_length") {
+        Class::ContextLength
+    } else if bad_request && says(&BAD_KEY) {
+        Class::Authentication
+    } else if bad_request && says(&NO_MODEL) {
+        Class::NotFound
+    } else {
+        match (status, kind) {
+            (429, _) | (200, "rate_limit_error" | "rate_limit_exceeded" | "tokens" | "requests") => Class::RateLimit,
+            (408 | 504 | 524, _) | (200, "timeout_error") => Class::Timeout,
+            (503 | 529 | 498, _) | (200, "overloaded_error") => Class::Overloaded,
+            (401, _) | (200, "authentication_error") => Class::Authentication,
+            (403, _) | (200, "permission_error") => Class::Permission,
+            (404, _) | (200, "not_found_error") => Class::NotFound,
+            (200, "request_too_large") => Class::RequestTooLarge,
+            (200, "invalid_request_error") => Class::InvalidRequest,
+            (200, _) if says(&OVERLOADED) => Class::Overloaded,
+            (200, _) | (424 | 500.., _) => Class::ServerError,
+            _ => Class::InvalidRequest,
+        }
+    };
+    let native_code = if parsed.code.is_empty() { &parsed.kind } else { &parsed.code };
+    // The model's own slip: a second try may pass.
+    let should_retry = (parsed.code == "tool_use_failed").then_some(true);
+    let message = match parsed.message.is_empty() {
+        true => format!("the provider answered {status} without saying why"),
+        false => parsed.message.clone(),
+    };
+    Failure { status, native_code: native_code.clone(), should_retry, ..Failure::new(class, message) }
+}
+
+/// The provider's request id, by whichever name it sends it.
+pub fn request_id(headers: &HeaderMap) -> String {
+    const NAMES: [&str; 7] = [
+        "x-request-id",
+        "request-id",
+        "apim-request-id",
+        "x-amzn-requestid",
+        "mistral-correlation-id",
+        "x-debug-trace-id",
+        "x-generation-id",
+    ];
+    let found = NAMES.iter().find_map(|name| headers.get(*name)?.to_str().ok());
+    found.unwrap_or_default().to_owned()
+}
+
+/// `retry-after-ms`, else `retry-after` in seconds (perhaps fractional).
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name: &str| headers.get(name)?.to_str().ok();
+    if let Some(ms) = text("retry-after-ms").and_then(|t| t.trim().parse::<f64>().ok()) {
+        return Duration::try_from_secs_f64(ms / 1_000.0).ok();
+    }
+    duration(text("retry-after")?)
+}
+
+/// Reads `6ms`, `34.4s`, `1m30.5s`, `1h2m3s` and plain seconds.
+pub fn duration(text: &str) -> Option<Duration> {
+    let mut rest = text.trim();
+    let mut seconds = 0.0;
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let number: f64 = rest[..digits].parse().ok()?;
+        let (scale, length) = match &rest[digits..] {
+            "" => (1.0, 0),
+            unit if unit.starts_with("ms") => (0.001, 2),
+            unit if unit.starts_with('s') => (1.0, 1),
+            unit if unit.starts_with('m') => (60.0, 1),
+            unit if unit.starts_with('h') => (3_600.0, 1),
+            _ => return None,
+        };
+        seconds += number * scale;
+        rest = &rest[digits + length..];
+    }
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// Takes keys out of a provider's words: they like to repeat what they were sent.
+pub(crate) fn scrub(text: &str) -> String {
+    const PREFIXES: [&str; 6] = ["sk-", "tg-", "gsk_", "xai-", "Bearer ", "AIza"];
+    let mut clean = text.to_owned();
+    for prefix in PREFIXES {
+        let mut from = 0;
+        while let Some(found) = clean[from..].find(prefix) {
+            let start = from + found;
+            let body = start + prefix.len();
+            let is_key = |c: char| c.is_ascii_alphanumeric() || "-_.*".contains(c);
+            let end = clean[body..].find(|c| !is_key(c)).map_or(clean.len(), |n| body + n);
+            if end - body >= 6 {
+                clean.replace_range(start..end, "<hidden>");
+                from = start + "<hidden>".len();
+            } else {
+                from = body;
+            }
+        }
+    }
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_are_read_in_every_form() {
+        let read = |text| duration(text).map(|d| d.as_millis());
+        assert_eq!(read("6ms"), Some(6));
+        assert_eq!(read("34.4s"), Some(34_400));
+        assert_eq!(read("1m30.5s"), Some(90_500));
+        assert_eq!(read("12"), Some(12_000));
+        for bad in ["", "soon", "-5", "5x", "1e400"] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn keys_never_survive_in_a_providers_words() {
+        let text =
+            "Incorrect API key provided: sk-tollg**********test. Bearer abcdef123 tg-0123456789 is bad; sk-a is short";
+        let clean = scrub(text);
+        assert!(!clean.contains("tollg") && !clean.contains("abcdef") && !clean.contains("0123456"), "{clean}");
+        assert!(clean.contains("sk-a is short"));
+    }
+
+    #[test]
+    fn a_validation_error_that_quotes_rate_limit_stays_what_it_is() {
+        let body = br#"{"error":{"message":"messages[0]: 'hit the rate limit 429' is invalid","type":"invalid_request_error"}}"#;
+        assert_eq!(classify(400, &HeaderMap::new(), body).class, Class::InvalidRequest);
+    }
+}

@@ -1,0 +1,56 @@
+//! Every adapter by name: a line each. Providers that speak OpenAI's dialect are rows of data.
+
+use std::sync::Arc;
+
+use crate::{
+    Provider,
+    openai::{OpenAi, Quirks, ReasoningIn},
+};
+
+const fn row(name: &'static str, base_url: Option<&'static str>) -> Quirks {
+    Quirks { name, base_url, output_limit: "max_tokens", reasoning_in: None, embeds: true, trusts_inner_status: false }
+}
+
+/// The OpenAI-compatible services.
+static COMPATIBLE: [Quirks; 9] = [
+    Quirks { output_limit: "max_completion_tokens", ..row("openai", Some("https://api.openai.com/v1")) },
+    Quirks { reasoning_in: Some(ReasoningIn::Content), ..row("vllm", None) },
+    Quirks {
+        output_limit: "max_completion_tokens",
+        embeds: false,
+        ..row("groq", Some("https://api.groq.com/openai/v1"))
+    },
+    Quirks {
+        reasoning_in: Some(ReasoningIn::Content),
+        embeds: false,
+        ..row("deepseek", Some("https://api.deepseek.com"))
+    },
+    Quirks { output_limit: "max_completion_tokens", ..row("xai", Some("https://api.x.ai/v1")) },
+    row("together", Some("https://api.together.xyz/v1")),
+    Quirks {
+        reasoning_in: Some(ReasoningIn::Content),
+        ..row("fireworks", Some("https://api.fireworks.ai/inference/v1"))
+    },
+    Quirks {
+        reasoning_in: Some(ReasoningIn::Details),
+        trusts_inner_status: true,
+        ..row("openrouter", Some("https://openrouter.ai/api/v1"))
+    },
+    row("openai_compatible", None),
+];
+
+/// The adapter of a kind.
+pub fn registry(kind: &str) -> Option<Arc<dyn Provider>> {
+    let compatible = COMPATIBLE.iter().find(|q| q.name == kind)?;
+    Some(Arc::new(OpenAi(compatible)))
+}
+
+/// Where a kind lives, unless the operator says otherwise.
+pub fn default_base_url(kind: &str) -> Option<&'static str> {
+    COMPATIBLE.iter().find(|q| q.name == kind)?.base_url
+}
+
+/// Every kind.
+pub fn kinds() -> Vec<&'static str> {
+    COMPATIBLE.iter().map(|q| q.name).collect()
+}

@@ -1,0 +1,204 @@
+//! One suite for every adapter: each fixture over real sockets, whole, cut into single bytes, and cut at random places.
+
+mod support;
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use serde_json::Value;
+use support::{
+    Fixture, fixtures,
+    fold::{counts, differences, fold},
+    serve::{Cut, serve},
+};
+use tollgate_domain::{Failure, Secret};
+use tollgate_proto::v1::{
+    CompletionEvent, CompletionRequest, CreateEmbeddingRequest, Dialect, EmbeddingInput, Message, Part, Role, TextPart,
+    completion_event::Event, embedding_input::Input, part::Content,
+};
+use tollgate_providers::{
+    ChatCall, EmbedCall, Mode, Target,
+    exchange::{self, Endpoint},
+    registry::registry,
+    transport::{Timeouts, Transport},
+};
+
+/// Fixtures of operations that no adapter offers yet.
+const NOT_SERVED: [(&str, &str); 8] = [
+    ("openai/completions_stream", "legacy completions are not part of the contract"),
+    ("openai/moderation", "moderations are not part of the contract"),
+    ("openai/transcription_json", "transcriptions are not part of the contract"),
+    ("openai/transcription_verbose_json", "transcriptions are not part of the contract"),
+    ("openai/transcription_stream", "transcriptions are not part of the contract"),
+    ("openai/image_generation", "image generation is not part of the contract"),
+    ("openai/image_response_format_error", "image generation is not part of the contract"),
+    ("openai/models_list", "models are listed from the configuration"),
+];
+
+/// Chat and embedding fixtures that an adapter cannot pass, with the reason. One that starts passing is news: take it out.
+const EXCEPTIONS: [(&str, &str); 0] = [];
+
+const CUTS: [Cut; 4] = [Cut::Whole, Cut::Bytes, Cut::Random(1), Cut::Random(2)];
+
+fn endpoint(kind: &str, address: std::net::SocketAddr) -> Endpoint {
+    Endpoint {
+        provider: registry(kind).unwrap_or_else(|| panic!("{kind} is in the registry")),
+        target: Target {
+            base_url: format!("http://{address}/v1"),
+            credential: Some(Secret::new("sk-upstream-test")),
+            model: "m".into(),
+            headers: Default::default(),
+        },
+        timeouts: Timeouts { idle: Duration::from_secs(5), ..Timeouts::default() },
+        transport: Transport::new(),
+    }
+}
+
+fn request() -> CompletionRequest {
+    let part = Part { content: Some(Content::Text(TextPart { text: "Hi".into() })), ..Part::default() };
+    let message = Message { role: Role::User as i32, parts: vec![part], ..Message::default() };
+    CompletionRequest { model: Some("alias".into()), messages: vec![message], ..CompletionRequest::default() }
+}
+
+async fn chat(kind: &str, fixture: &Fixture, body: Vec<u8>, cut: Cut) -> (Vec<CompletionEvent>, Option<Failure>) {
+    let endpoint = endpoint(kind, serve(&fixture.envelope, body, cut).await);
+    let request = request();
+    let call = ChatCall {
+        request: &request,
+        mode: if fixture.is_stream() { Mode::Stream } else { Mode::Whole },
+        output_cap: None,
+        max_output: Some(4_096),
+        want_native: Dialect::Unspecified,
+        attempt_id: "a-1",
+    };
+    let mut events = Vec::new();
+    let mut answering = match exchange::chat(&endpoint, &call).await {
+        Ok(answering) => answering,
+        Err(failure) => return (events, Some(failure)),
+    };
+    while let Some(event) = answering.events.next().await {
+        match event {
+            Ok(event) => events.push(event),
+            Err(failure) => return (events, Some(failure)),
+        }
+    }
+    (events, None)
+}
+
+async fn embed(kind: &str, fixture: &Fixture, cut: Cut) -> Vec<String> {
+    let endpoint = endpoint(kind, serve(&fixture.envelope, fixture.body.clone(), cut).await);
+    let inputs = vec![EmbeddingInput { input: Some(Input::Text("x".into())) }];
+    let request = CreateEmbeddingRequest { inputs, ..CreateEmbeddingRequest::default() };
+    let call = EmbedCall { request: &request, want_native: Dialect::Unspecified, attempt_id: "a-1" };
+    let (_, response) = exchange::embed(&endpoint, &call).await.unwrap();
+    let expect = fixture.expect();
+    let wanted: Vec<f32> = serde_json::from_value(expect["embedding"].clone()).unwrap();
+    let mut wrong = Vec::new();
+    if response.embeddings[0].values != wanted {
+        wrong.push(format!("embedding: expected {wanted:?}, got {:?}", response.embeddings[0].values));
+    }
+    let seen = counts(&response.usage.unwrap());
+    for name in ["prompt_tokens", "total_tokens"] {
+        if seen[name] != expect["usage"][name] {
+            wrong.push(format!("usage.{name}: expected {}, got {}", expect["usage"][name], seen[name]));
+        }
+    }
+    wrong
+}
+
+fn check_order(events: &[CompletionEvent]) {
+    let is = |f: fn(&Event) -> bool| events.iter().filter_map(|e| e.event.as_ref()).position(f);
+    let started = is(|e| matches!(e, Event::Started(_)));
+    assert!(started.is_none_or(|at| at == 0), "started comes first");
+    let usage = is(|e| matches!(e, Event::Usage(_)));
+    let with_event = events.iter().filter(|e| e.event.is_some()).count();
+    assert!(usage.is_none_or(|at| at + 1 == with_event), "usage comes last");
+}
+
+async fn conforms(kind: &str) {
+    let mut wrong = Vec::new();
+    let mut served = 0;
+    for fixture in fixtures(kind) {
+        if NOT_SERVED.iter().any(|(name, _)| *name == fixture.name) {
+            continue;
+        }
+        served += 1;
+        for cut in CUTS {
+            let differences = if fixture.path().ends_with("/embeddings") {
+                embed(kind, &fixture, cut).await
+            } else {
+                let (events, failure) = chat(kind, &fixture, fixture.body.clone(), cut).await;
+                check_order(&events);
+                differences(fixture.expect(), &fold(&events, failure.as_ref()))
+            };
+            let excepted = EXCEPTIONS.iter().any(|(name, _): &(&str, &str)| *name == fixture.name);
+            match (excepted, differences.is_empty()) {
+                (true, true) => wrong.push(format!("{} passes now: take it out of the exceptions", fixture.name)),
+                (false, false) => wrong.push(format!("{} cut {cut:?}: {}", fixture.name, differences.join("; "))),
+                _ => {}
+            }
+        }
+    }
+    assert!(served > 0, "{kind} has fixtures");
+    assert!(wrong.is_empty(), "{} of {kind}'s checks fail:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// A stream that is cut short ends with its end, or with a failure: never silently.
+async fn truncation_is_told(kind: &str) {
+    for fixture in fixtures(kind).into_iter().filter(Fixture::is_stream) {
+        if NOT_SERVED.iter().any(|(name, _)| *name == fixture.name) {
+            continue;
+        }
+        let events = fixture.body.windows(2).enumerate().filter(|(_, w)| w == b"\n\n").map(|(at, _)| at + 2);
+        let others = (0..fixture.body.len()).step_by((fixture.body.len() / 25).max(1));
+        for end in events.chain(others) {
+            let (events, failure) = chat(kind, &fixture, fixture.body[..end].to_vec(), Cut::Whole).await;
+            let finished = events.iter().any(|e| matches!(e.event, Some(Event::Finished(_))));
+            assert!(failure.is_some() || finished, "{} cut after {end} bytes ends silently", fixture.name);
+        }
+    }
+}
+
+macro_rules! providers {
+    ($($name:ident),+ $(,)?) => {
+        $(mod $name {
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn conforms_whole_and_cut_anywhere() {
+                super::conforms(stringify!($name)).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn never_ends_silently() {
+                super::truncation_is_told(stringify!($name)).await;
+            }
+        })+
+
+        /// Every folder of fixtures is somebody's.
+        #[test]
+        fn no_fixture_is_forgotten() {
+            let mut folders: Vec<String> = std::fs::read_dir(support::root())
+                .unwrap()
+                .map(|e| e.unwrap())
+                .filter(|e| e.file_type().unwrap().is_dir())
+                .map(|e| e.file_name().into_string().unwrap())
+                .collect();
+            folders.sort();
+            let mut tested = vec![$(stringify!($name)),+];
+            tested.sort();
+            assert_eq!(folders, tested);
+            for (name, reason) in NOT_SERVED {
+                let (folder, _) = name.split_once('/').unwrap();
+                assert!(fixtures(folder).iter().any(|f| f.name == name), "{name} ({reason}) does not exist");
+            }
+        }
+    };
+}
+
+providers!(openai, anthropic, vllm, groq, deepseek, together, openrouter, xai, fireworks);
+
+#[test]
+fn the_normal_form_tells_differences() {
+    let expect: Value = serde_json::json!({"text": "a", "usage": null});
+    assert_eq!(differences(&expect, &serde_json::json!({"text": "a", "usage": null})), Vec::<String>::new());
+    assert_eq!(differences(&expect, &serde_json::json!({"text": "b", "usage": null})).len(), 1);
+}

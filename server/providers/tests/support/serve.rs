@@ -1,0 +1,82 @@
+use std::net::SocketAddr;
+
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+/// How a body is cut on its way.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Cut {
+    /// One piece, with its length.
+    Whole,
+    /// Every byte a chunk of its own.
+    Bytes,
+    /// Pieces of 1 to 40 bytes.
+    Random(u64),
+}
+
+/// Serves one answer to every connection and returns where.
+pub(crate) async fn serve(envelope: &Value, body: Vec<u8>, cut: Cut) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let response = &envelope["response"];
+    let mut head = format!("HTTP/1.1 {} X\r\n", response["status"]);
+    for header in response["headers"].as_array().unwrap() {
+        let (name, value) = (header[0].as_str().unwrap(), header[1].as_str().unwrap());
+        if !["content-length", "transfer-encoding", "connection"].contains(&name) {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+    }
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (head, body) = (head.clone(), body.clone());
+            tokio::spawn(async move {
+                let _ = answer(stream, head, &body, cut).await; // the client may have gone
+            });
+        }
+    });
+    address
+}
+
+async fn answer(mut stream: TcpStream, mut head: String, body: &[u8], cut: Cut) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    read_request(&mut stream).await?;
+    if cut == Cut::Whole {
+        head.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
+        stream.write_all(head.as_bytes()).await?;
+        stream.write_all(body).await?;
+        return stream.flush().await;
+    }
+    head.push_str("transfer-encoding: chunked\r\n\r\n");
+    stream.write_all(head.as_bytes()).await?;
+    let mut rng = SmallRng::seed_from_u64(if let Cut::Random(seed) = cut { seed } else { 0 });
+    let mut rest = body;
+    while !rest.is_empty() {
+        let size = if cut == Cut::Bytes { 1 } else { rng.random_range(1..=40).min(rest.len()) };
+        let (piece, after) = rest.split_at(size);
+        let mut chunk = format!("{size:x}\r\n").into_bytes();
+        chunk.extend_from_slice(piece);
+        chunk.extend_from_slice(b"\r\n");
+        stream.write_all(&chunk).await?;
+        rest = after;
+    }
+    stream.write_all(b"0\r\n\r\n").await
+}
+
+async fn read_request(stream: &mut TcpStream) -> std::io::Result<()> {
+    let mut read = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let n = stream.read(&mut buffer).await?;
+        read.extend_from_slice(&buffer[..n]);
+        let Some(end) = read.windows(4).position(|w| w == b"\r\n\r\n") else { continue };
+        let head = String::from_utf8_lossy(&read[..end]).to_lowercase();
+        let length = head.split("content-length: ").nth(1).and_then(|l| l.lines().next()?.trim().parse::<usize>().ok());
+        if n == 0 || read.len() >= end + 4 + length.unwrap_or(0) {
+            return Ok(());
+        }
+    }
+}
