@@ -23,11 +23,10 @@ use crate::config::{self, Config};
 
 /// The table, and what the operator should know about it.
 pub fn build(config: &Config) -> anyhow::Result<(Table, Vec<String>)> {
-    let transport = Transport::new().with_in_process(demo::SCHEME, demo::responder());
     let mut warnings = Vec::new();
     let mut endpoints = BTreeMap::new();
     for (name, provider) in &config.providers {
-        let endpoint = endpoint(provider, &transport).with_context(|| format!("providers.{name}"))?;
+        let endpoint = endpoint(provider).with_context(|| format!("providers.{name}"))?;
         endpoints.insert(name.as_str(), (provider.kind.as_str(), endpoint));
     }
     let mut groups = BTreeMap::new();
@@ -76,7 +75,7 @@ fn hash(config: &Config) -> String {
     Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
 }
 
-fn endpoint(provider: &config::Provider, transport: &Transport) -> anyhow::Result<Endpoint> {
+fn endpoint(provider: &config::Provider) -> anyhow::Result<Endpoint> {
     let Some(adapter) = registry::registry(&provider.kind) else {
         bail!("kind: {:?} is not known; known are {:?}", provider.kind, registry::kinds());
     };
@@ -103,7 +102,9 @@ fn endpoint(provider: &config::Provider, transport: &Transport) -> anyhow::Resul
     };
     let target =
         Target { base_url: base_url.trim_end_matches('/').to_owned(), credential, model: String::new(), headers };
-    Ok(Endpoint { provider: adapter, target, timeouts, transport: transport.clone() })
+    let transport = Transport::with_connect_timeout(timeouts.connect);
+    let transport = transport.with_in_process(demo::SCHEME, demo::responder());
+    Ok(Endpoint { provider: adapter, target, timeouts, transport })
 }
 
 fn build_deployment(
@@ -115,7 +116,7 @@ fn build_deployment(
     let listed = Catalogue::embedded().find(kind, &deployment.model);
     let price = match &deployment.price {
         Some(price) => Some(build_price(price).context("price")?),
-        None => listed.map(|entry| entry.price.clone()),
+        None => listed.and_then(|entry| entry.price.clone()),
     };
     let mut endpoint = endpoint.clone();
     endpoint.target.model.clone_from(&deployment.model);
@@ -128,9 +129,10 @@ fn build_deployment(
         price,
         context_window: deployment.context_window.or_else(|| listed.and_then(|e| e.context_window)),
         max_output_tokens: deployment.max_output_tokens.or_else(|| listed.and_then(|e| e.max_output)),
-        capabilities: deployment.capabilities.clone().unwrap_or_else(|| {
-            listed.map(|e| e.capabilities.iter().map(|c| (*c).to_string()).collect()).unwrap_or_default()
-        }),
+        capabilities: deployment
+            .capabilities
+            .clone()
+            .unwrap_or_else(|| listed.map(|e| e.capabilities.clone()).unwrap_or_default()),
     })
 }
 

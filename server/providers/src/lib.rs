@@ -4,6 +4,8 @@
 //! [`transport`], the only place that calls a provider; [`exchange`] joins the two. Providers that speak OpenAI's dialect are rows of
 //! data in `compatible`.
 
+pub mod catalogue;
+pub mod demo;
 pub mod exchange;
 pub mod json;
 pub mod openai;

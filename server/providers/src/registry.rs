@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    Provider,
+    Provider, demo,
     openai::{OpenAi, Quirks, ReasoningIn},
 };
 
@@ -12,7 +12,7 @@ const fn row(name: &'static str, base_url: Option<&'static str>) -> Quirks {
 }
 
 /// The OpenAI-compatible services.
-static COMPATIBLE: [Quirks; 9] = [
+static COMPATIBLE: [Quirks; 10] = [
     Quirks { output_limit: "max_completion_tokens", ..row("openai", Some("https://api.openai.com/v1")) },
     Quirks { reasoning_in: Some(ReasoningIn::Content), ..row("vllm", None) },
     Quirks {
@@ -37,6 +37,7 @@ static COMPATIBLE: [Quirks; 9] = [
         ..row("openrouter", Some("https://openrouter.ai/api/v1"))
     },
     row("openai_compatible", None),
+    Quirks { reasoning_in: Some(ReasoningIn::Content), ..row("demo", Some(demo::BASE_URL)) },
 ];
 
 /// The adapter of a kind.
