@@ -1,1 +1,125 @@
-//! Placeholder.
+//! The OpenAI shim: REST and SSE for whoever speaks OpenAI, as one more client of the contract.
+//!
+//! Every route translates and calls; none decides. Keys, rights, limits and budgets are the gateway's. The transport is a parameter:
+//! embedded it is the gateway's own service stack in the same process, standalone a channel to a remote one.
+
+mod chat;
+mod embeddings;
+mod error;
+mod forward;
+mod health;
+mod models;
+pub mod openai;
+mod stream;
+
+use std::error::Error as StdError;
+
+use axum::{
+    Router,
+    extract::Request,
+    http::{Method, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use bytes::Bytes;
+use tollgate_proto::v1::{
+    completion_service_client::CompletionServiceClient, embedding_service_client::EmbeddingServiceClient,
+    model_service_client::ModelServiceClient,
+};
+use tonic::{Status, body::Body};
+use tonic_health::pb::health_client::HealthClient;
+use tower::{ServiceBuilder, util::BoxCloneSyncService};
+
+use crate::error::Refusal;
+
+type BoxError = Box<dyn StdError + Send + Sync>;
+type Wire = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, Status>;
+
+/// Limits of the shim.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Largest request body, in bytes.
+    pub max_body_bytes: usize,
+    /// Largest message of the contract, in bytes.
+    pub max_message_bytes: usize,
+    /// Whether the gateway is this very process: requests are then marked with [`ReadHere`].
+    pub embedded: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { max_body_bytes: 50_000_000, max_message_bytes: 150_000_000, embedded: false }
+    }
+}
+
+/// Rides in the extensions of requests whose typed fields this process read from the very bytes beside them.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadHere;
+
+/// The clients that routes call through.
+#[derive(Clone)]
+struct Gateway {
+    completions: CompletionServiceClient<Wire>,
+    embeddings: EmbeddingServiceClient<Wire>,
+    models: ModelServiceClient<Wire>,
+    health: HealthClient<Wire>,
+    options: Options,
+}
+
+/// Every route.
+pub fn router<T, B>(transport: T, options: Options) -> Router
+where
+    T: tower::Service<http::Request<Body>, Response = http::Response<B>> + Clone + Send + Sync + 'static,
+    T::Future: Send + 'static,
+    T::Error: Into<BoxError>,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let wire = ServiceBuilder::new()
+        .map_response(|response: http::Response<B>| response.map(Body::new))
+        .map_err(|error: T::Error| Status::from_error(error.into()))
+        .service(transport);
+    let wire: Wire = BoxCloneSyncService::new(wire);
+    let limit = options.max_message_bytes;
+    macro_rules! client {
+        ($client:ident) => {
+            $client::new(wire.clone()).max_decoding_message_size(limit).max_encoding_message_size(usize::MAX)
+        };
+    }
+    let gateway = Gateway {
+        completions: client!(CompletionServiceClient),
+        embeddings: client!(EmbeddingServiceClient),
+        models: client!(ModelServiceClient),
+        health: HealthClient::new(wire.clone()),
+        options,
+    };
+    let openai = Router::new()
+        .route("/chat/completions", post(chat::create))
+        .route("/embeddings", post(embeddings::create))
+        .route("/models", get(models::list))
+        .route("/models/{*model}", get(models::retrieve));
+    Router::new()
+        .nest("/v1", openai.clone())
+        .merge(openai)
+        .route("/health/liveness", get(health::liveness))
+        .route("/health/readiness", get(health::readiness))
+        .fallback(no_route)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(gateway)
+}
+
+async fn no_route(request: Request) -> Response {
+    let message = format!("there is no route {} {}", request.method(), request.uri().path());
+    Refusal::new(404, "invalid_request_error", "unknown_url", message).into_response()
+}
+
+async fn wrong_method(request: Request) -> Response {
+    let is_read = request.uri().path().contains("/models") || request.uri().path().starts_with("/health/");
+    let allowed = if is_read { Method::GET } else { Method::POST };
+    let message = format!("{} does not take {}; use {allowed}", request.uri().path(), request.method());
+    let mut response = Refusal::new(405, "invalid_request_error", "method_not_allowed", message).into_response();
+    if let Ok(value) = allowed.as_str().parse() {
+        response.headers_mut().insert(header::ALLOW, value);
+    }
+    response
+}

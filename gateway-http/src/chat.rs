@@ -1,0 +1,95 @@
+//! `POST /v1/chat/completions`.
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderMap, HeaderValue, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use tollgate_proto::v1::{
+    CreateCompletionRequest, Dialect, GatewayOptions, Original, Routing, Started, StreamCompletionRequest,
+};
+
+use crate::{
+    Gateway,
+    error::Refusal,
+    forward,
+    openai::{self, response},
+    stream,
+};
+
+pub(crate) async fn create(State(mut gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
+    let (parts, body) = request.into_parts();
+    let body = forward::read(&gateway, &parts, body).await?;
+    let (mut asked, wishes) = openai::read_chat_with_wishes(&body)?;
+    asked.original = Some(Original { dialect: Dialect::OpenaiChat as i32, body: body.clone() });
+    asked.tollgate = Some(GatewayOptions {
+        native_usage: !wishes.stream || wishes.include_usage,
+        ..options(&parts, wishes.tags, Dialect::OpenaiChat)
+    });
+    if wishes.stream {
+        let request = forward::request(&gateway, &parts, StreamCompletionRequest { request: Some(asked) });
+        let events = gateway.completions.stream_completion(request).await?.into_inner();
+        return stream::respond(events, wishes.include_usage).await;
+    }
+    let request = forward::request(&gateway, &parts, CreateCompletionRequest { request: Some(asked) });
+    let answer = gateway.completions.create_completion(request).await?.into_inner();
+    let completion = answer.completion.unwrap_or_default();
+    let mut headers = HeaderMap::new();
+    tell(&mut headers, completion.started.as_ref(), completion.routing.as_ref());
+    tell_cost(&mut headers, completion.usage.as_ref().map_or(0, |u| u.cost_nano_usd));
+    let body = match completion.native {
+        Some(native) => native.body,
+        None => Bytes::from(response::completion(&completion)),
+    };
+    Ok(json(headers, body))
+}
+
+/// What the caller's headers wish of the gateway.
+pub(crate) fn options(parts: &Parts, mut tags: Vec<String>, native: Dialect) -> GatewayOptions {
+    if let Some(listed) = forward::text(parts, "x-tollgate-tags") {
+        tags.extend(listed.split(',').map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned));
+    }
+    GatewayOptions {
+        tags,
+        idempotency_key: forward::text(parts, "idempotency-key").map(str::to_owned),
+        want_routing: forward::text(parts, "x-tollgate-want-routing") == Some("true"),
+        want_native: native as i32,
+        native_usage: true,
+        ..GatewayOptions::default()
+    }
+}
+
+/// A JSON answer.
+pub(crate) fn json(mut headers: HeaderMap, body: Bytes) -> Response {
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    (headers, Body::from(body)).into_response()
+}
+
+/// Who served, in headers.
+pub(crate) fn tell(headers: &mut HeaderMap, started: Option<&Started>, routing: Option<&Routing>) {
+    let mut set = |name: &'static str, text: &str| {
+        if let Ok(value) = HeaderValue::try_from(text) {
+            headers.insert(name, value);
+        }
+    };
+    if let Some(started) = started {
+        set("x-request-id", &started.call_id);
+        set("x-tollgate-request-id", &started.call_id);
+        set("x-tollgate-model", &started.served_model);
+        set("x-tollgate-deployment", &started.deployment);
+        set("x-tollgate-attempts", &started.attempt.to_string());
+    }
+    if let Some(routing) = routing {
+        set("x-tollgate-attempts", &routing.attempts.len().to_string());
+    }
+}
+
+/// Cost in dollars, exact to the nano-dollar.
+pub(crate) fn tell_cost(headers: &mut HeaderMap, nano: i64) {
+    let text = format!("{}.{:09}", nano / 1_000_000_000, nano % 1_000_000_000);
+    if let Ok(value) = HeaderValue::try_from(text) {
+        headers.insert("x-tollgate-cost", value);
+    }
+}

@@ -1,0 +1,209 @@
+//! Errors in OpenAI's shape, by one table from the contract's reasons.
+
+use std::time::Duration;
+
+use axum::{
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+use tollgate_proto::v1::ErrorReason;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+use crate::openai::Invalid;
+
+/// An error as an OpenAI client expects it.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    status: u16,
+    kind: &'static str,
+    code: Option<String>,
+    param: Option<String>,
+    message: String,
+    retry_after: Option<Duration>,
+    is_final: bool,
+}
+
+/// HTTP status, type and code of a reason. The same figures stand in `error.proto`.
+fn table(reason: ErrorReason) -> (u16, &'static str, Option<&'static str>) {
+    use ErrorReason::*;
+    const INVALID: &str = "invalid_request_error";
+    match reason {
+        ApiKeyMissing | ApiKeyInvalid => (401, "authentication_error", Some("invalid_api_key")),
+        ApiKeyExpired => (401, "authentication_error", Some("expired_api_key")),
+        ApiKeyRevoked => (401, "authentication_error", Some("revoked_api_key")),
+        ApiKeyBlocked => (403, "permission_error", Some("blocked_api_key")),
+        RoleNotAllowed => (403, "permission_error", Some("role_not_allowed")),
+        ModelNotAllowed => (403, "permission_error", Some("model_not_allowed")),
+        ModelNotFound => (404, INVALID, Some("model_not_found")),
+        ResourceNotFound => (404, INVALID, Some("not_found")),
+        InvalidField => (400, INVALID, Some("invalid_value")),
+        UnsupportedField => (400, INVALID, Some("unsupported_parameter")),
+        ContextWindowExceeded => (400, INVALID, Some("context_length_exceeded")),
+        RequestTooLarge => (413, INVALID, Some("request_too_large")),
+        ContentBlocked => (400, INVALID, Some("content_filter")),
+        EtagMismatch => (409, INVALID, Some("etag_mismatch")),
+        AlreadyExists => (409, INVALID, Some("already_exists")),
+        BudgetExhausted => (429, "insufficient_quota", Some("budget_exceeded")),
+        BudgetHeld => (429, "rate_limit_error", Some("budget_held")),
+        CallCostCeiling => (400, INVALID, Some("cost_ceiling")),
+        PriceUnknown => (400, INVALID, Some("price_unknown")),
+        IdempotencyMismatch => (422, INVALID, Some("idempotency_mismatch")),
+        IdempotencyReplayUnavailable => (409, INVALID, Some("idempotency_replay_unavailable")),
+        ProviderRateLimited => (429, "rate_limit_error", Some("rate_limit_exceeded")),
+        ProviderQuotaExceeded => (503, "api_error", Some("provider_quota_exceeded")),
+        ProviderOverloaded => (503, "api_error", Some("provider_overloaded")),
+        ProviderFailed => (502, "api_error", Some("provider_failed")),
+        ProviderTimeout => (504, "api_error", Some("provider_timeout")),
+        ProviderCredential => (502, "api_error", Some("provider_credential")),
+        ProviderModelUnavailable => (502, "api_error", Some("provider_model_unavailable")),
+        ProviderProtocol => (502, "api_error", Some("provider_protocol")),
+        StreamTruncated => (502, "api_error", Some("stream_truncated")),
+        ProviderRefusedRequest => (400, INVALID, Some("invalid_value")),
+        DeadlineExceeded => (504, "api_error", Some("deadline_exceeded")),
+        Overloaded => (503, "api_error", Some("overloaded")),
+        LedgerUnavailable => (503, "api_error", Some("ledger_unavailable")),
+        RouteNotFound => (404, INVALID, Some("unknown_url")),
+        Cancelled => (499, "api_error", Some("cancelled")),
+        Internal | Unspecified => (500, "server_error", None),
+    }
+}
+
+/// Where there is no reason: a status that the transport made.
+fn by_code(code: Code) -> (u16, &'static str, Option<&'static str>) {
+    match code {
+        Code::InvalidArgument | Code::FailedPrecondition => (400, "invalid_request_error", None),
+        Code::Unauthenticated => (401, "authentication_error", None),
+        Code::PermissionDenied => (403, "permission_error", None),
+        Code::NotFound | Code::Unimplemented => (404, "invalid_request_error", None),
+        Code::OutOfRange => (413, "invalid_request_error", Some("request_too_large")),
+        Code::ResourceExhausted => (429, "rate_limit_error", None),
+        Code::Unavailable => (503, "api_error", Some("unavailable")),
+        Code::DeadlineExceeded => (504, "api_error", Some("deadline_exceeded")),
+        Code::Cancelled => (499, "api_error", Some("cancelled")),
+        _ => (500, "server_error", None),
+    }
+}
+
+impl Refusal {
+    pub(crate) fn new(status: u16, kind: &'static str, code: &str, message: impl Into<String>) -> Self {
+        let code = Some(code.to_owned());
+        Self { status, kind, code, param: None, message: message.into(), retry_after: None, is_final: false }
+    }
+
+    pub(crate) fn too_large(limit: usize) -> Self {
+        let message = format!("the body is larger than {limit} bytes, the gateway's limit");
+        Self::new(413, "invalid_request_error", "request_too_large", message)
+    }
+
+    /// The `error` object.
+    pub(crate) fn body(&self) -> String {
+        json!({"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}})
+            .to_string()
+    }
+}
+
+impl From<Status> for Refusal {
+    fn from(status: Status) -> Self {
+        let details = status.get_error_details();
+        let info = details.error_info();
+        let reason = info.and_then(|i| ErrorReason::from_wire_name(&i.reason));
+        let (http, kind, code) = reason.map_or_else(|| by_code(status.code()), table);
+        let violation = details.bad_request().and_then(|b| b.field_violations.first());
+        let param = match (violation, reason) {
+            (Some(violation), _) => Some(openai_name(&violation.field)),
+            (None, Some(ErrorReason::ModelNotFound | ErrorReason::ModelNotAllowed)) => Some("model".to_owned()),
+            (None, Some(ErrorReason::UnsupportedField)) => info.and_then(|i| i.metadata.get("field").cloned()),
+            _ => None,
+        };
+        // A provider's own code says more than ours.
+        let native = info
+            .and_then(|i| i.metadata.get("nativeCode"))
+            .filter(|_| matches!(reason, Some(ErrorReason::ProviderRefusedRequest | ErrorReason::ContentBlocked)));
+        let is_final = matches!(
+            reason,
+            Some(
+                ErrorReason::BudgetExhausted
+                    | ErrorReason::IdempotencyMismatch
+                    | ErrorReason::IdempotencyReplayUnavailable
+            )
+        );
+        Self {
+            status: http,
+            kind,
+            code: native.cloned().or(code.map(str::to_owned)),
+            param,
+            message: status.message().to_owned(),
+            retry_after: details.retry_info().and_then(|r| r.retry_delay),
+            is_final,
+        }
+    }
+}
+
+impl From<Invalid> for Refusal {
+    fn from(invalid: Invalid) -> Self {
+        let text = |(field, what): &(String, String)| match field.is_empty() {
+            true => what.clone(),
+            false => format!("{field}: {what}"),
+        };
+        let message = invalid.violations.iter().map(text).collect::<Vec<_>>().join("; ");
+        let param = invalid.violations.into_iter().map(|(field, _)| field).find(|f| !f.is_empty());
+        Self { param, ..Self::new(400, "invalid_request_error", "invalid_value", message) }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(after) = self.retry_after {
+            let seconds = after.as_millis().div_ceil(1_000);
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
+            let ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+            headers.insert("retry-after-ms", HeaderValue::from(ms));
+        }
+        if self.is_final {
+            headers.insert("x-should-retry", HeaderValue::from_static("false"));
+        }
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, headers, self.body()).into_response()
+    }
+}
+
+/// The contract's field path in OpenAI's names.
+fn openai_name(path: &str) -> String {
+    let path = path.strip_prefix("request.original.body:").unwrap_or(path);
+    let path = path.strip_prefix("request.").unwrap_or(path);
+    let path = path.replace(".parts[", ".content[").replace("_json", "");
+    match path.as_str() {
+        "max_output_tokens" => "max_completion_tokens".into(),
+        "inputs" => "input".into(),
+        _ => match path.strip_prefix("inputs[") {
+            Some(rest) => format!("input[{rest}"),
+            None => path,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_reason_of_the_caller_is_a_server_error() {
+        for number in 1..=38 {
+            let reason = ErrorReason::try_from(number).unwrap();
+            let (status, ..) = table(reason);
+            let is_ours = matches!(reason, ErrorReason::Internal);
+            assert_eq!(status == 500, is_ours, "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn field_paths_are_given_in_openais_names() {
+        assert_eq!(openai_name("request.max_output_tokens"), "max_completion_tokens");
+        assert_eq!(openai_name("request.messages[1].parts[0]"), "messages[1].content[0]");
+        assert_eq!(openai_name("inputs[3]"), "input[3]");
+    }
+}

@@ -1,0 +1,74 @@
+//! The shim alone, in front of a gateway elsewhere.
+
+use std::{net::SocketAddr, process::ExitCode, time::Duration};
+
+use anyhow::Context;
+use axum::serve::ListenerExt;
+use clap::Parser;
+use tokio::net::TcpListener;
+use tollgate_http::Options;
+use tonic::transport::Endpoint;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// OpenAI's REST and SSE in front of a Tollgate gateway.
+#[derive(Parser)]
+#[command(name = "tollgate-http", version)]
+struct Cli {
+    /// The gateway, as in http://127.0.0.1:4000.
+    #[arg(long, env = "TOLLGATE_UPSTREAM")]
+    upstream: String,
+    /// Address to listen on.
+    #[arg(long, default_value = "127.0.0.1:4001")]
+    listen: SocketAddr,
+    /// Largest request body, in bytes.
+    #[arg(long, default_value_t = 50_000_000)]
+    max_body_bytes: usize,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Cli::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tollgate-http: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<()> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let channel = Endpoint::from_shared(cli.upstream.clone())
+        .with_context(|| format!("--upstream: {:?} is not a URL", cli.upstream))?
+        .tcp_nodelay(true)
+        .connect_timeout(Duration::from_secs(5))
+        .http2_keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_while_idle(true)
+        .connect_lazy();
+    let options = Options {
+        max_body_bytes: cli.max_body_bytes,
+        max_message_bytes: cli.max_body_bytes.saturating_mul(3),
+        embedded: false,
+    };
+    let listener = TcpListener::bind(cli.listen).await.with_context(|| format!("--listen: {}", cli.listen))?;
+    println!("tollgate-http listens on http://{} for {}", listener.local_addr()?, cli.upstream);
+    // Without this a streamed answer waits for the peer's delayed acknowledgements.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY");
+        }
+    });
+    axum::serve(listener, tollgate_http::router(channel, options)).with_graceful_shutdown(told_to_stop()).await?;
+    Ok(())
+}
+
+async fn told_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}

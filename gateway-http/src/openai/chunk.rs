@@ -1,0 +1,119 @@
+//! Events of another dialect as OpenAI's chunks.
+
+use std::collections::BTreeMap;
+
+use bytes::BytesMut;
+use serde_json::{Value, json};
+use tollgate_proto::v1::{CompletionEvent, Delta, ReasoningPart, Started, completion_event::Event, delta::Piece};
+
+use super::response::{detail, finish_word, usage};
+use crate::stream::data;
+
+/// Prints `chat.completion.chunk`s.
+pub(crate) struct Chunks {
+    include_usage: bool,
+    started: Started,
+    choices: BTreeMap<u32, Spoken>,
+}
+
+/// What a choice has said so far.
+#[derive(Default)]
+struct Spoken {
+    has_role: bool,
+    /// Part of each tool call, in order: its place is the index that OpenAI counts.
+    tools: Vec<u32>,
+    details: usize,
+}
+
+impl Chunks {
+    pub(crate) fn new(include_usage: bool) -> Self {
+        Self { include_usage, started: Started::default(), choices: BTreeMap::new() }
+    }
+
+    pub(crate) fn print(&mut self, event: CompletionEvent, out: &mut BytesMut) {
+        match event.event {
+            Some(Event::Started(started)) => self.started = started,
+            Some(Event::Delta(delta)) => self.delta(delta, out),
+            Some(Event::Finished(finished)) => {
+                self.role(finished.choice, out);
+                let choice = json!({
+                    "index": finished.choice,
+                    "delta": {},
+                    "logprobs": null,
+                    "finish_reason": finish_word(&finished),
+                });
+                self.chunk(json!([choice]), None, out);
+            }
+            Some(Event::Usage(reported)) if self.include_usage => {
+                self.chunk(json!([]), Some(usage(&reported)), out);
+            }
+            _ => {}
+        }
+    }
+
+    fn delta(&mut self, delta: Delta, out: &mut BytesMut) {
+        self.role(delta.choice, out);
+        let spoken = self.choices.entry(delta.choice).or_default();
+        let logprobs: Value = serde_json::from_str(&delta.logprobs_json).unwrap_or_default();
+        let said = match delta.piece {
+            Some(Piece::Text(text)) => json!({"content": text}),
+            Some(Piece::Reasoning(text)) => json!({"reasoning_content": text}),
+            Some(Piece::ReasoningSignature(signature)) => {
+                let part = ReasoningPart { signature: Some(signature), ..ReasoningPart::default() };
+                json!({"reasoning_details": [detail(&part, spoken.take_detail())]})
+            }
+            Some(Piece::ReasoningRedacted(redacted)) => {
+                let part = ReasoningPart { redacted: Some(redacted), ..ReasoningPart::default() };
+                json!({"reasoning_details": [detail(&part, spoken.take_detail())]})
+            }
+            Some(Piece::Refusal(text)) => json!({"refusal": text}),
+            Some(Piece::ToolCallStart(start)) => {
+                spoken.tools.push(delta.part);
+                let index = spoken.tools.len() - 1;
+                let function = json!({"name": start.name, "arguments": ""});
+                json!({"tool_calls": [{"index": index, "id": start.id, "type": "function", "function": function}]})
+            }
+            Some(Piece::ToolArguments(text)) => {
+                let index = spoken.tools.iter().position(|part| *part == delta.part).unwrap_or_default();
+                json!({"tool_calls": [{"index": index, "function": {"arguments": text}}]})
+            }
+            Some(Piece::OpaqueJson(text)) => {
+                json!({"provider_parts": [serde_json::from_str::<Value>(&text).unwrap_or_default()]})
+            }
+            None => json!({}),
+        };
+        let choice = json!({"index": delta.choice, "delta": said, "logprobs": logprobs, "finish_reason": null});
+        self.chunk(json!([choice]), None, out);
+    }
+
+    /// The role comes first, once.
+    fn role(&mut self, index: u32, out: &mut BytesMut) {
+        let spoken = self.choices.entry(index).or_default();
+        if !std::mem::replace(&mut spoken.has_role, true) {
+            let delta = json!({"role": "assistant", "content": ""});
+            let choice = json!({"index": index, "delta": delta, "logprobs": null, "finish_reason": null});
+            self.chunk(json!([choice]), None, out);
+        }
+    }
+
+    fn chunk(&self, choices: Value, usage: Option<Value>, out: &mut BytesMut) {
+        let mut chunk = json!({
+            "id": self.started.response_id,
+            "object": "chat.completion.chunk",
+            "created": self.started.created,
+            "model": self.started.served_model,
+            "choices": choices,
+        });
+        if self.include_usage {
+            chunk["usage"] = usage.unwrap_or_default();
+        }
+        data(chunk.to_string().as_bytes(), out);
+    }
+}
+
+impl Spoken {
+    fn take_detail(&mut self) -> usize {
+        self.details += 1;
+        self.details - 1
+    }
+}

@@ -1,0 +1,49 @@
+//! OpenAI's JSON in the contract's nouns, and back.
+
+pub(crate) mod chunk;
+mod content;
+pub(crate) mod embedding;
+mod members;
+mod request;
+pub(crate) mod response;
+
+use tollgate_proto::v1::{CompletionRequest, CreateEmbeddingRequest};
+
+/// Why a body is no request: field path (OpenAI's names) and what is wrong there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Invalid {
+    /// All that was found; at least one.
+    pub violations: Vec<(String, String)>,
+}
+
+impl Invalid {
+    pub(crate) fn at(field: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { violations: vec![(field.into(), what.into())] }
+    }
+}
+
+/// What the body says to the shim itself.
+pub(crate) struct Wishes {
+    pub(crate) stream: bool,
+    pub(crate) include_usage: bool,
+    pub(crate) tags: Vec<String>,
+}
+
+/// Reads a chat request. `original` and `tollgate` are left empty.
+pub fn read_chat(body: &[u8]) -> Result<CompletionRequest, Invalid> {
+    read_chat_with_wishes(body).map(|(request, _)| request)
+}
+
+pub(crate) fn read_chat_with_wishes(body: &[u8]) -> Result<(CompletionRequest, Wishes), Invalid> {
+    request::read(members::text(body)?)
+}
+
+/// Reads an embedding request. `original` and `tollgate` are left empty.
+pub fn read_embedding(body: &[u8]) -> Result<CreateEmbeddingRequest, Invalid> {
+    read_embedding_with_encoding(body).map(|(request, _)| request)
+}
+
+/// Also tells whether vectors are wanted as base64.
+pub(crate) fn read_embedding_with_encoding(body: &[u8]) -> Result<(CreateEmbeddingRequest, bool), Invalid> {
+    embedding::read(members::text(body)?)
+}

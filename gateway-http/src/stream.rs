@@ -1,0 +1,121 @@
+//! Server-sent events: the provider's own chunks where it speaks this dialect, synthesised ones where it does not.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::{Stream, StreamExt};
+use http_body::Frame;
+use tokio::time::{Instant, Sleep, sleep};
+use tollgate_proto::v1::{CompletionEvent, StreamCompletionResponse, completion_event::Event};
+use tonic::{Status, Streaming};
+
+use crate::{chat, error::Refusal, openai::chunk::Chunks};
+
+/// A comment is sent when nothing else was for so long: balancers cut connections that are silent.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Ready events are joined up to this size, so that a burst leaves in one write.
+const COALESCE: usize = 32 << 10;
+
+/// Waits for the first event, so that an early failure is a plain HTTP error, and answers with the stream.
+pub(crate) async fn respond(
+    mut events: Streaming<StreamCompletionResponse>,
+    include_usage: bool,
+) -> Result<Response, Refusal> {
+    let first = match events.next().await {
+        Some(first) => first?.event.unwrap_or_default(),
+        None => return Err(Status::internal("the stream ended before its first event").into()),
+    };
+    let mut headers = HeaderMap::new();
+    if let Some(Event::Started(started)) = &first.event {
+        chat::tell(&mut headers, Some(started), None);
+    }
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    let body = SseBody {
+        // The first event decides: chunks of the provider's own, or ours.
+        chunks: if first.native.is_some() { None } else { Some(Chunks::new(include_usage)) },
+        first: Some(first),
+        events: Some(events),
+        idle: Box::pin(sleep(KEEP_ALIVE)),
+    };
+    Ok((headers, Body::new(body)).into_response())
+}
+
+/// The body owns the stream: dropping the one drops the other, and with it the call.
+struct SseBody {
+    first: Option<CompletionEvent>,
+    events: Option<Streaming<StreamCompletionResponse>>,
+    chunks: Option<Chunks>,
+    idle: Pin<Box<Sleep>>,
+}
+
+impl SseBody {
+    fn print(&mut self, event: CompletionEvent, out: &mut BytesMut) {
+        match &mut self.chunks {
+            Some(chunks) => chunks.print(event, out),
+            None => {
+                if let Some(native) = event.native {
+                    data(&native.body, out);
+                }
+            }
+        }
+    }
+}
+
+/// One event of the stream.
+pub(crate) fn data(json: &[u8], out: &mut BytesMut) {
+    out.reserve(json.len() + 8);
+    out.put_slice(b"data: ");
+    out.put_slice(json);
+    out.put_slice(b"\n\n");
+}
+
+impl http_body::Body for SseBody {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let mut out = BytesMut::new();
+        if let Some(first) = self.first.take() {
+            self.print(first, &mut out);
+        }
+        while out.len() < COALESCE {
+            let Some(events) = &mut self.events else { break };
+            match Pin::new(events).poll_next(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Some(Ok(response))) => self.print(response.event.unwrap_or_default(), &mut out),
+                Poll::Ready(Some(Err(status))) => {
+                    self.events = None;
+                    data(Refusal::from(status).body().as_bytes(), &mut out);
+                }
+                Poll::Ready(None) => {
+                    self.events = None;
+                    data(b"[DONE]", &mut out);
+                }
+            }
+        }
+        if !out.is_empty() {
+            let next = Instant::now() + KEEP_ALIVE;
+            self.idle.as_mut().reset(next);
+            return Poll::Ready(Some(Ok(Frame::data(out.freeze()))));
+        }
+        if self.events.is_none() {
+            return Poll::Ready(None);
+        }
+        if self.idle.as_mut().poll(cx).is_ready() {
+            let next = Instant::now() + KEEP_ALIVE;
+            self.idle.as_mut().reset(next);
+            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b": ping\n\n")))));
+        }
+        Poll::Pending
+    }
+}
