@@ -107,10 +107,12 @@ Try it:
     -d '{{"model": "demo", "stream": true, "messages": [{{"role": "user", "content": "Say hello"}}]}}'
 
   # Python, OpenAI SDK (pip install openai)
-  python3 -c 'from openai import OpenAI
-  client = OpenAI(base_url="{base}/v1", api_key=open("{key_file}").read().strip())
-  for chunk in client.chat.completions.create(model="demo", stream=True, messages=[{{"role": "user", "content": "Say hello"}}]):
-      print(chunk.choices[0].delta.content or "", end="", flush=True)'
+  python3 - <<'END'
+from openai import OpenAI
+client = OpenAI(base_url="{base}/v1", api_key=open("{key_file}").read().strip())
+for chunk in client.chat.completions.create(model="demo", stream=True, messages=[{{"role": "user", "content": "Say hello"}}]):
+    print(chunk.choices[0].delta.content or "", end="", flush=True)
+END
 
   # gRPC, through reflection (npm package @bufbuild/buf)
   npx @bufbuild/buf curl --protocol grpc --http2-prior-knowledge -H "authorization: Bearer $(cat {key_file})" \

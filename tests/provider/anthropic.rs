@@ -22,39 +22,19 @@ fn call(extra: Value) -> Value {
 }
 
 fn names(events: &[Event]) -> Vec<&str> {
-    events
-        .iter()
-        .filter_map(|event| event.name.as_deref())
-        .collect()
+    events.iter().filter_map(|event| event.name.as_deref()).collect()
 }
 
 #[tokio::test]
 async fn a_plain_call_is_answered_and_counted() {
     let provider = ScriptedProvider::start().await;
-    provider.script(
-        "c",
-        [Step {
-            cached_tokens: Some(4),
-            ..Step::text("Good day")
-        }],
-    );
+    provider.script("c", [Step { cached_tokens: Some(4), ..Step::text("Good day") }]);
 
-    let body = caller()
-        .post(&url(&provider), &call(json!({ "system": "be brief" })))
-        .await
-        .unwrap()
-        .json();
+    let body = caller().post(&url(&provider), &call(json!({ "system": "be brief" }))).await.unwrap().json();
 
-    assert_eq!(
-        body["content"],
-        json!([{ "type": "text", "text": "Good day" }])
-    );
+    assert_eq!(body["content"], json!([{ "type": "text", "text": "Good day" }]));
     assert_eq!(body["stop_reason"], "end_turn");
-    assert_eq!(
-        body["usage"]["input_tokens"],
-        10 - 4,
-        "four words, a message and a system prompt, less the cached"
-    );
+    assert_eq!(body["usage"]["input_tokens"], 10 - 4, "four words, a message and a system prompt, less the cached");
     assert_eq!(body["usage"]["cache_read_input_tokens"], 4);
     assert_eq!(body["usage"]["output_tokens"], 2);
 }
@@ -64,10 +44,7 @@ async fn a_stream_names_its_events() {
     let provider = ScriptedProvider::start().await;
     provider.script("c", [Step::text("Hi you")]);
 
-    let stream = caller()
-        .stream(&url(&provider), &call(json!({ "stream": true })))
-        .await
-        .unwrap();
+    let stream = caller().stream(&url(&provider), &call(json!({ "stream": true }))).await.unwrap();
     let (events, end) = stream.rest().await;
 
     end.unwrap();
@@ -88,21 +65,16 @@ async fn a_stream_names_its_events() {
 #[tokio::test]
 async fn a_tool_loop_with_thoughts_goes_round_only_unchanged() {
     let provider = ScriptedProvider::start().await;
-    let tools = json!([{ "name": "add", "input_schema": { "type": "object", "properties": { "a": { "type": "integer" } } } }]);
+    let tools =
+        json!([{ "name": "add", "input_schema": { "type": "object", "properties": { "a": { "type": "integer" } } } }]);
     let extra = json!({ "tools": tools, "thinking": { "type": "enabled", "budget_tokens": 1024 } });
 
-    let first = caller()
-        .post(&url(&provider), &call(extra.clone()))
-        .await
-        .unwrap()
-        .json();
+    let first = caller().post(&url(&provider), &call(extra.clone())).await.unwrap().json();
     let with_result = |content: &Value| {
         let mut next = call(extra.clone());
         let result = json!({ "type": "tool_result", "tool_use_id": first["content"][1]["id"], "content": "4" });
-        let turns = [
-            json!({ "role": "assistant", "content": content }),
-            json!({ "role": "user", "content": [result] }),
-        ];
+        let turns =
+            [json!({ "role": "assistant", "content": content }), json!({ "role": "user", "content": [result] })];
         next["messages"].as_array_mut().unwrap().extend(turns);
         next
     };
@@ -112,26 +84,12 @@ async fn a_tool_loop_with_thoughts_goes_round_only_unchanged() {
 
     assert_eq!(first["stop_reason"], "tool_use");
     assert_eq!(first["content"][1]["input"], json!({ "a": 7 }));
-    let honest = caller()
-        .post(&url(&provider), &with_result(&first["content"]))
-        .await
-        .unwrap();
+    let honest = caller().post(&url(&provider), &with_result(&first["content"])).await.unwrap();
     assert_eq!(honest.json()["stop_reason"], "end_turn");
-    let refused = caller()
-        .post(&url(&provider), &with_result(&forged))
-        .await
-        .unwrap();
+    let refused = caller().post(&url(&provider), &with_result(&forged)).await.unwrap();
     assert_eq!(refused.status, 400);
-    assert!(
-        refused.json()["error"]["message"]
-            .as_str()
-            .unwrap()
-            .contains("signature")
-    );
-    let refused = caller()
-        .post(&url(&provider), &with_result(&forgetful))
-        .await
-        .unwrap();
+    assert!(refused.json()["error"]["message"].as_str().unwrap().contains("signature"));
+    let refused = caller().post(&url(&provider), &with_result(&forgetful)).await.unwrap();
     assert_eq!(refused.status, 400);
 }
 
@@ -140,17 +98,9 @@ async fn thoughts_stream_in_a_block_of_their_own_with_a_signature() {
     let provider = ScriptedProvider::start().await;
     let extra = json!({ "stream": true, "thinking": { "type": "adaptive" } });
 
-    let (events, _) = caller()
-        .stream(&url(&provider), &call(extra))
-        .await
-        .unwrap()
-        .rest()
-        .await;
+    let (events, _) = caller().stream(&url(&provider), &call(extra)).await.unwrap().rest().await;
 
-    let deltas: Vec<_> = events
-        .iter()
-        .map(|event| event.json()["delta"]["type"].clone())
-        .collect();
+    let deltas: Vec<_> = events.iter().map(|event| event.json()["delta"]["type"].clone()).collect();
     let at = |kind: &str| deltas.iter().position(|delta| delta == kind).unwrap();
     assert!(at("thinking_delta") < at("signature_delta"));
     assert!(at("signature_delta") < at("text_delta"));
@@ -162,41 +112,16 @@ async fn what_the_original_requires_is_required() {
     let provider = ScriptedProvider::start().await;
     let refusal = async |caller: Caller, call: Value| {
         let reply = caller.post(&url(&provider), &call).await.unwrap();
-        (
-            reply.status.as_u16(),
-            reply.json()["error"]["type"].as_str().unwrap().to_owned(),
-        )
+        (reply.status.as_u16(), reply.json()["error"]["type"].as_str().unwrap().to_owned())
     };
     let no_limit = json!({ "model": "c", "messages": [{ "role": "user", "content": "hi" }] });
     let no_version = Caller::default().with("x-api-key", UPSTREAM_KEY);
 
-    assert_eq!(
-        refusal(caller(), no_limit).await,
-        (400, "invalid_request_error".into())
-    );
-    assert_eq!(
-        refusal(no_version, call(json!({}))).await,
-        (400, "invalid_request_error".into())
-    );
-    assert_eq!(
-        refusal(Caller::anthropic("no"), call(json!({}))).await,
-        (401, "authentication_error".into())
-    );
-    assert_eq!(
-        refusal(caller(), call(json!({ "temperature": 1.5 })))
-            .await
-            .0,
-        400
-    );
-    assert_eq!(
-        refusal(
-            caller(),
-            call(json!({ "messages": [{ "role": "assistant", "content": "me" }] }))
-        )
-        .await
-        .0,
-        400
-    );
+    assert_eq!(refusal(caller(), no_limit).await, (400, "invalid_request_error".into()));
+    assert_eq!(refusal(no_version, call(json!({}))).await, (400, "invalid_request_error".into()));
+    assert_eq!(refusal(Caller::anthropic("no"), call(json!({}))).await, (401, "authentication_error".into()));
+    assert_eq!(refusal(caller(), call(json!({ "temperature": 1.5 }))).await.0, 400);
+    assert_eq!(refusal(caller(), call(json!({ "messages": [{ "role": "assistant", "content": "me" }] }))).await.0, 400);
 }
 
 #[tokio::test]
@@ -204,10 +129,7 @@ async fn an_overload_in_mid_stream_is_an_error_event() {
     let provider = ScriptedProvider::start().await;
     provider.script("c", [Step::streams(5).then_errs(2)]);
 
-    let stream = caller()
-        .stream(&url(&provider), &call(json!({ "stream": true })))
-        .await
-        .unwrap();
+    let stream = caller().stream(&url(&provider), &call(json!({ "stream": true }))).await.unwrap();
     let (events, end) = stream.rest().await;
 
     end.unwrap();

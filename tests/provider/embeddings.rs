@@ -12,11 +12,7 @@ async fn embed(provider: &ScriptedProvider, input: Value, extra: Value) -> Value
     for (name, value) in extra.as_object().into_iter().flatten() {
         call[name] = value.clone();
     }
-    caller()
-        .post(&(provider.base_url() + "/embeddings"), &call)
-        .await
-        .expect("an answer")
-        .json()
+    caller().post(&(provider.base_url() + "/embeddings"), &call).await.expect("an answer").json()
 }
 
 #[tokio::test]
@@ -24,21 +20,11 @@ async fn the_same_text_has_the_same_vector_in_both_encodings() {
     let provider = ScriptedProvider::start().await;
 
     let floats = embed(&provider, json!("a b"), json!({ "dimensions": 8 })).await;
-    let packed = embed(
-        &provider,
-        json!(["x", "a b"]),
-        json!({ "dimensions": 8, "encoding_format": "base64" }),
-    )
-    .await;
+    let packed = embed(&provider, json!(["x", "a b"]), json!({ "dimensions": 8, "encoding_format": "base64" })).await;
 
     let floats: Vec<f32> = serde_json::from_value(floats["data"][0]["embedding"].clone()).unwrap();
-    let bytes = BASE64_STANDARD
-        .decode(packed["data"][1]["embedding"].as_str().unwrap())
-        .unwrap();
-    let unpacked: Vec<f32> = bytes
-        .chunks(4)
-        .map(|four| f32::from_le_bytes(four.try_into().unwrap()))
-        .collect();
+    let bytes = BASE64_STANDARD.decode(packed["data"][1]["embedding"].as_str().unwrap()).unwrap();
+    let unpacked: Vec<f32> = bytes.chunks(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect();
     assert_eq!(floats, unpacked);
     assert_eq!(packed["usage"]["prompt_tokens"], 3);
 }
@@ -54,8 +40,5 @@ async fn tokens_are_inputs_too() {
     assert_eq!(two["data"].as_array().unwrap().len(), 2);
     assert_eq!(one["data"][0]["embedding"], two["data"][0]["embedding"]);
     assert_eq!(two["usage"]["prompt_tokens"], 4);
-    assert_eq!(
-        embed(&provider, json!([]), json!({})).await["error"]["type"],
-        "invalid_request_error"
-    );
+    assert_eq!(embed(&provider, json!([]), json!({})).await["error"]["type"], "invalid_request_error");
 }

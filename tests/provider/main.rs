@@ -30,10 +30,6 @@ fn chat(text: &str, extra: Value) -> Value {
 
 /// The text the content deltas of a chat stream add up to.
 fn text_of(events: &[Event]) -> String {
-    let delta = |event: &Event| {
-        event.json()["choices"][0]["delta"]["content"]
-            .as_str()
-            .map(str::to_owned)
-    };
+    let delta = |event: &Event| event.json()["choices"][0]["delta"]["content"].as_str().map(str::to_owned);
     events.iter().filter_map(delta).collect()
 }

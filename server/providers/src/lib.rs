@@ -4,6 +4,7 @@
 //! [`transport`], the only place that calls a provider; [`exchange`] joins the two. Providers that speak OpenAI's dialect are rows of
 //! data in `compatible`.
 
+pub mod anthropic;
 pub mod catalogue;
 pub mod demo;
 pub mod exchange;

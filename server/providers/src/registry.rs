@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::{
-    Provider, demo,
+    Provider,
+    anthropic::{self, Anthropic},
+    demo,
     openai::{OpenAi, Quirks, ReasoningIn},
 };
 
@@ -42,16 +44,22 @@ static COMPATIBLE: [Quirks; 10] = [
 
 /// The adapter of a kind.
 pub fn registry(kind: &str) -> Option<Arc<dyn Provider>> {
+    if kind == "anthropic" {
+        return Some(Arc::new(Anthropic));
+    }
     let compatible = COMPATIBLE.iter().find(|q| q.name == kind)?;
     Some(Arc::new(OpenAi(compatible)))
 }
 
 /// Where a kind lives, unless the operator says otherwise.
 pub fn default_base_url(kind: &str) -> Option<&'static str> {
+    if kind == "anthropic" {
+        return Some(anthropic::BASE_URL);
+    }
     COMPATIBLE.iter().find(|q| q.name == kind)?.base_url
 }
 
 /// Every kind.
 pub fn kinds() -> Vec<&'static str> {
-    COMPATIBLE.iter().map(|q| q.name).collect()
+    std::iter::once("anthropic").chain(COMPATIBLE.iter().map(|q| q.name)).collect()
 }

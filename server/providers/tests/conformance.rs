@@ -1,5 +1,7 @@
 //! One suite for every adapter: each fixture over real sockets, whole, cut into single bytes, and cut at random places.
 
+#![allow(clippy::unwrap_used)] // a test says by panicking
+
 mod support;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! SQLite passes the suite that says what a store is.
 
+#![allow(clippy::unwrap_used)] // a test says by panicking
+
 use tollgate_store::suite;
 use tollgate_store_sqlite::SqliteStore;
 

@@ -106,16 +106,8 @@ impl Ask {
             (_, false) => Finish::ToolCalls,
             _ => Finish::Stop,
         };
-        let reasoning_tokens = if self.reasoning {
-            step.reasoning_tokens.unwrap_or(7)
-        } else {
-            0
-        };
-        let spoken = Delta::total(&text)
-            + tools
-                .iter()
-                .map(|tool| Delta::total(&tool.arguments))
-                .sum::<u64>();
+        let reasoning_tokens = if self.reasoning { step.reasoning_tokens.unwrap_or(7) } else { 0 };
+        let spoken = Delta::total(&text) + tools.iter().map(|tool| Delta::total(&tool.arguments)).sum::<u64>();
         let prompt_tokens = step.prompt_tokens.unwrap_or(self.prompt_tokens);
         let usage = Usage {
             prompt_tokens,
@@ -124,30 +116,16 @@ impl Ask {
             completion_tokens: spoken * u64::from(self.choices.max(1)) + reasoning_tokens,
             reasoning_tokens,
         };
-        Answer {
-            text,
-            tools,
-            finish,
-            usage,
-        }
+        Answer { text, tools, finish, usage }
     }
 
     fn tool_calls(&self, step: &Step) -> Vec<ToolCall> {
-        let second = if step.parallel && !self.one_tool_only {
-            self.second_tool.as_ref().or(self.tool.as_ref())
-        } else {
-            None
-        };
+        let second =
+            if step.parallel && !self.one_tool_only { self.second_tool.as_ref().or(self.tool.as_ref()) } else { None };
         let calls = self.tool.iter().chain(second);
         let call = |(name, parameters): &(String, Value)| ToolCall {
             name: name.clone(),
-            arguments: spread(
-                pieces(
-                    &schema::example(parameters).to_string(),
-                    step.chunks.unwrap_or(4),
-                ),
-                step,
-            ),
+            arguments: spread(pieces(&schema::example(parameters).to_string(), step.chunks.unwrap_or(4)), step),
         };
         calls.map(call).collect()
     }
@@ -156,30 +134,20 @@ impl Ask {
 /// Counts words separated by ASCII whitespace.
 pub(super) fn count_words(text: &str) -> u64 {
     let starts = |pair: &[u8]| pair[0].is_ascii_whitespace() && !pair[1].is_ascii_whitespace();
-    let first = text
-        .bytes()
-        .next()
-        .is_some_and(|byte| !byte.is_ascii_whitespace());
-    u64::from(first)
-        + text
-            .as_bytes()
-            .windows(2)
-            .filter(|pair| starts(pair))
-            .count() as u64
+    let first = text.bytes().next().is_some_and(|byte| !byte.is_ascii_whitespace());
+    u64::from(first) + text.as_bytes().windows(2).filter(|pair| starts(pair)).count() as u64
 }
 
 fn default_chunks(step: &Step) -> u32 {
     match step.output_tokens {
-        Some(tokens) => tokens
-            .div_ceil(step.tokens_per_chunk.unwrap_or(1).max(1))
-            .min(100_000) as u32,
+        Some(tokens) => tokens.div_ceil(step.tokens_per_chunk.unwrap_or(1).max(1)).min(100_000) as u32,
         None => 16,
     }
 }
 
 const WORDS: [&str; 16] = [
-    "the", "toll", "is", "paid", "once", "and", "every", "coin", "is", "written", "down", "before",
-    "the", "gate", "opens", "again",
+    "the", "toll", "is", "paid", "once", "and", "every", "coin", "is", "written", "down", "before", "the", "gate",
+    "opens", "again",
 ];
 
 fn words(count: u32) -> Vec<String> {
@@ -212,9 +180,7 @@ fn split(text: &str, chunks: Option<u32>) -> Vec<String> {
 fn pieces(text: &str, count: u32) -> Vec<String> {
     let (letters, count) = (text.chars().collect::<Vec<_>>(), count as usize);
     let bound = |at: usize| letters.len() * at / count;
-    (0..count)
-        .map(|at| letters[bound(at)..bound(at + 1)].iter().collect())
-        .collect()
+    (0..count).map(|at| letters[bound(at)..bound(at + 1)].iter().collect()).collect()
 }
 
 /// Prices the deltas: evenly, or so that they add up to `output_tokens`, the last one taking the remainder.
@@ -224,10 +190,7 @@ fn spread(texts: Vec<String>, step: &Step) -> Vec<Delta> {
         Some(total) => total / count.max(1),
         None => step.tokens_per_chunk.unwrap_or(1),
     };
-    let mut deltas: Vec<_> = texts
-        .into_iter()
-        .map(|text| Delta { text, tokens: each })
-        .collect();
+    let mut deltas: Vec<_> = texts.into_iter().map(|text| Delta { text, tokens: each }).collect();
     if let (Some(total), Some(last)) = (step.output_tokens, deltas.last_mut()) {
         last.tokens = total - each * (count - 1);
     }
@@ -253,69 +216,35 @@ mod tests {
     use super::*;
 
     fn says(limit: Option<u64>, step: Step) -> Answer {
-        Ask {
-            limit,
-            ..Ask::default()
-        }
-        .answer(&step)
+        Ask { limit, ..Ask::default() }.answer(&step)
     }
 
     #[test]
     fn words_are_counted_like_split_whitespace_does() {
         for text in ["", " ", "one", " one two\tthree\n", "a  b   c "] {
-            assert_eq!(
-                count_words(text),
-                text.split_ascii_whitespace().count() as u64,
-                "{text:?}"
-            );
+            assert_eq!(count_words(text), text.split_ascii_whitespace().count() as u64, "{text:?}");
         }
     }
 
     #[test]
     fn a_literal_text_survives_being_cut_into_deltas() {
         for chunks in [None, Some(1), Some(3), Some(40)] {
-            let answer = says(
-                None,
-                Step {
-                    text: Some("Grüße,  wie geht's ?".into()),
-                    chunks,
-                    ..Step::default()
-                },
-            );
+            let answer = says(None, Step { text: Some("Grüße,  wie geht's ?".into()), chunks, ..Step::default() });
             assert_eq!(Delta::join(&answer.text), "Grüße,  wie geht's ?");
         }
     }
 
     #[test]
     fn the_output_limit_cuts_and_says_so() {
-        let answer = says(
-            Some(5),
-            Step {
-                tokens_per_chunk: Some(2),
-                ..Step::streams(16)
-            },
-        );
-        assert_eq!(
-            answer
-                .text
-                .iter()
-                .map(|delta| delta.tokens)
-                .collect::<Vec<_>>(),
-            [2, 2, 1]
-        );
+        let answer = says(Some(5), Step { tokens_per_chunk: Some(2), ..Step::streams(16) });
+        assert_eq!(answer.text.iter().map(|delta| delta.tokens).collect::<Vec<_>>(), [2, 2, 1]);
         assert_eq!(answer.finish, Finish::Length);
         assert_eq!(says(Some(16), Step::default()).finish, Finish::Stop);
     }
 
     #[test]
     fn scripted_output_tokens_add_up_exactly() {
-        let answer = says(
-            None,
-            Step {
-                output_tokens: Some(1003),
-                ..Step::streams(10)
-            },
-        );
+        let answer = says(None, Step { output_tokens: Some(1003), ..Step::streams(10) });
         assert_eq!(answer.usage.completion_tokens, 1003);
         assert_eq!(answer.text.len(), 10);
     }

@@ -12,38 +12,21 @@ use super::script::{Step, directive};
 /// Reads a messages call. `Err` is the message of the 400.
 pub(super) fn read(body: &Value) -> Result<Ask, String> {
     let model = body["model"].as_str().ok_or("model: Field required")?;
-    let limit = body["max_tokens"]
-        .as_u64()
-        .ok_or("max_tokens: Field required")?;
-    let messages = body["messages"]
-        .as_array()
-        .ok_or("messages: Field required")?;
-    let thinking = matches!(
-        body["thinking"]["type"].as_str(),
-        Some("enabled" | "adaptive")
-    );
+    let limit = body["max_tokens"].as_u64().ok_or("max_tokens: Field required")?;
+    let messages = body["messages"].as_array().ok_or("messages: Field required")?;
+    let thinking = matches!(body["thinking"]["type"].as_str(), Some("enabled" | "adaptive"));
     check_parameters(body, limit, thinking)?;
     history::check(messages, thinking)?;
 
     let system = &body["system"];
     let mut prompt_tokens = 3 * (messages.len() as u64 + u64::from(!system.is_null()));
     each_text(system, &mut |text| prompt_tokens += count_words(text));
-    messages.iter().for_each(|message| {
-        each_text(&message["content"], &mut |text| {
-            prompt_tokens += count_words(text)
-        })
-    });
+    messages.iter().for_each(|message| each_text(&message["content"], &mut |text| prompt_tokens += count_words(text)));
     let mut last_text = String::new();
-    let user = messages
-        .iter()
-        .rev()
-        .find(|message| message["role"] == "user");
-    user.into_iter()
-        .for_each(|message| each_text(&message["content"], &mut |text| last_text.push_str(text)));
+    let user = messages.iter().rev().find(|message| message["role"] == "user");
+    user.into_iter().for_each(|message| each_text(&message["content"], &mut |text| last_text.push_str(text)));
 
-    let answered = messages
-        .last()
-        .is_some_and(|message| history::blocks(message, "tool_result").next().is_some());
+    let answered = messages.last().is_some_and(|message| history::blocks(message, "tool_result").next().is_some());
     let choice = &body["tool_choice"];
     let mut wanted = wanted_tools(&body["tools"], choice, answered).into_iter();
     let format = &body["output_config"]["format"];
@@ -67,10 +50,7 @@ fn check_parameters(body: &Value, limit: u64, thinking: bool) -> Result<(), Stri
     if limit == 0 {
         return Err("max_tokens: must be greater than or equal to 1".into());
     }
-    if body["temperature"]
-        .as_f64()
-        .is_some_and(|value| !(0.0..=1.0).contains(&value))
-    {
+    if body["temperature"].as_f64().is_some_and(|value| !(0.0..=1.0).contains(&value)) {
         return Err("temperature: range: 0..1".into());
     }
     if !thinking {
@@ -80,15 +60,9 @@ fn check_parameters(body: &Value, limit: u64, thinking: bool) -> Result<(), Stri
         return Err("Thinking may not be enabled when tool_choice forces tool use.".into());
     }
     match body["thinking"]["budget_tokens"].as_u64() {
-        Some(budget) if budget < 1024 => {
-            Err("thinking.enabled.budget_tokens: must be at least 1024".into())
-        }
-        Some(budget) if budget >= limit => {
-            Err("`max_tokens` must be greater than `thinking.budget_tokens`".into())
-        }
-        None if body["thinking"]["type"] == "enabled" => {
-            Err("thinking.enabled.budget_tokens: Field required".into())
-        }
+        Some(budget) if budget < 1024 => Err("thinking.enabled.budget_tokens: must be at least 1024".into()),
+        Some(budget) if budget >= limit => Err("`max_tokens` must be greater than `thinking.budget_tokens`".into()),
+        None if body["thinking"]["type"] == "enabled" => Err("thinking.enabled.budget_tokens: Field required".into()),
         _ => Ok(()),
     }
 }
@@ -99,15 +73,9 @@ fn wanted_tools(tools: &Value, choice: &Value, answered: bool) -> Vec<(String, V
         return Vec::new();
     }
     let forced = choice["name"].as_str();
-    let named = tools
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|tool| Some((tool["name"].as_str()?, tool)));
+    let named = tools.as_array().into_iter().flatten().filter_map(|tool| Some((tool["name"].as_str()?, tool)));
     let allowed = named.filter(|(name, _)| forced.is_none_or(|forced| *name == forced));
-    allowed
-        .map(|(name, tool)| (name.to_owned(), tool["input_schema"].clone()))
-        .collect()
+    allowed.map(|(name, tool)| (name.to_owned(), tool["input_schema"].clone())).collect()
 }
 
 /// Texts of a message or system prompt, those inside tool results included.
@@ -120,11 +88,7 @@ fn each_text(content: &Value, see: &mut impl FnMut(&str)) {
             Some("tool_result") => {
                 let inner = block["content"].as_array().into_iter().flatten();
                 let texts = inner.filter_map(|block| block["text"].as_str());
-                block["content"]
-                    .as_str()
-                    .into_iter()
-                    .chain(texts)
-                    .for_each(&mut *see);
+                block["content"].as_str().into_iter().chain(texts).for_each(&mut *see);
             }
             _ => block["text"].as_str().into_iter().for_each(&mut *see),
         }
@@ -196,26 +160,14 @@ impl Blocks {
     fn block(&mut self, start: Value, deltas: impl Iterator<Item = (Kind, u64, Value)>) {
         let index = self.index;
         self.index += 1;
-        self.event(
-            Kind::Head,
-            0,
-            &json!({ "type": "content_block_start", "index": index, "content_block": start }),
-        );
+        self.event(Kind::Head, 0, &json!({ "type": "content_block_start", "index": index, "content_block": start }));
         if index == 0 {
             self.event(Kind::Head, 0, &json!({ "type": "ping" }));
         }
         for (kind, tokens, delta) in deltas {
-            self.event(
-                kind,
-                tokens,
-                &json!({ "type": "content_block_delta", "index": index, "delta": delta }),
-            );
+            self.event(kind, tokens, &json!({ "type": "content_block_delta", "index": index, "delta": delta }));
         }
-        self.event(
-            Kind::Tail,
-            0,
-            &json!({ "type": "content_block_stop", "index": index }),
-        );
+        self.event(Kind::Tail, 0, &json!({ "type": "content_block_stop", "index": index }));
     }
 }
 
@@ -235,43 +187,20 @@ pub(super) fn stream(ask: &Ask, answer: &Answer, step: &Step, seq: u64) -> Vec<F
 
     if ask.reasoning {
         let (first, second) = THINKING.split_at(THINKING.len() / 2);
-        let thoughts =
-            [first, second].map(|text| json!({ "type": "thinking_delta", "thinking": text }));
-        let signed =
-            json!({ "type": "signature_delta", "signature": history::signature(THINKING) });
+        let thoughts = [first, second].map(|text| json!({ "type": "thinking_delta", "thinking": text }));
+        let signed = json!({ "type": "signature_delta", "signature": history::signature(THINKING) });
         let empty = json!({ "type": "thinking", "thinking": "", "signature": "" });
-        blocks.block(
-            empty,
-            thoughts
-                .into_iter()
-                .chain([signed])
-                .map(|delta| (Kind::Head, 0, delta)),
-        );
+        blocks.block(empty, thoughts.into_iter().chain([signed]).map(|delta| (Kind::Head, 0, delta)));
     }
     if !answer.text.is_empty() {
-        let delta = |piece: &Delta| {
-            (
-                Kind::Delta,
-                piece.tokens,
-                json!({ "type": "text_delta", "text": piece.text }),
-            )
-        };
-        blocks.block(
-            json!({ "type": "text", "text": "" }),
-            answer.text.iter().map(delta),
-        );
+        let delta = |piece: &Delta| (Kind::Delta, piece.tokens, json!({ "type": "text_delta", "text": piece.text }));
+        blocks.block(json!({ "type": "text", "text": "" }), answer.text.iter().map(delta));
     }
     for (at, tool) in answer.tools.iter().enumerate() {
         let part = |text: &str| json!({ "type": "input_json_delta", "partial_json": text });
-        let deltas = tool
-            .arguments
-            .iter()
-            .map(|piece| (Kind::Delta, piece.tokens, part(&piece.text)));
+        let deltas = tool.arguments.iter().map(|piece| (Kind::Delta, piece.tokens, part(&piece.text)));
         let empty = [(Kind::Head, 0, part(""))].into_iter();
-        blocks.block(
-            tool_use(seq, at, &tool.name, json!({})),
-            empty.chain(deltas),
-        );
+        blocks.block(tool_use(seq, at, &tool.name, json!({})), empty.chain(deltas));
     }
     let reason = stop_reason(answer, step);
     if !reason.is_null() {
@@ -287,10 +216,7 @@ pub(super) fn stream(ask: &Ask, answer: &Answer, step: &Step, seq: u64) -> Vec<F
 
 /// One named event; the name is the type, as on the real wire.
 pub(super) fn sse(event: &Value) -> String {
-    format!(
-        "event: {}\ndata: {event}\n\n",
-        event["type"].as_str().unwrap_or("error")
-    )
+    format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap_or("error"))
 }
 
 /// The usual error body of a status.
@@ -298,17 +224,11 @@ pub(super) fn error(status: u16, message: Option<&str>, request_id: &str) -> Val
     let (kind, usual) = match status {
         401 => ("authentication_error", "invalid x-api-key"),
         402 => ("billing_error", "Your credit balance is too low."),
-        403 => (
-            "permission_error",
-            "Your API key does not have permission to use the specified resource.",
-        ),
+        403 => ("permission_error", "Your API key does not have permission to use the specified resource."),
         404 => ("not_found_error", "model: not found"),
         409 => ("conflict_error", "The request conflicts with another one."),
         413 => ("request_too_large", "Request exceeds the maximum size"),
-        429 => (
-            "rate_limit_error",
-            "Number of request tokens has exceeded your per-minute rate limit",
-        ),
+        429 => ("rate_limit_error", "Number of request tokens has exceeded your per-minute rate limit"),
         504 => ("timeout_error", "The request timed out."),
         529 | 503 => ("overloaded_error", "Overloaded"),
         500.. => ("api_error", "Internal server error"),

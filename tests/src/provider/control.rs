@@ -43,17 +43,12 @@ pub(super) fn handle(state: &State, method: &Method, verb: &str, body: &Bytes) -
         }
         ("GET", "log") => {
             let records = state.log.records();
-            let lines = records
-                .iter()
-                .filter_map(|record| serde_json::to_string(record).ok());
+            let lines = records.iter().filter_map(|record| serde_json::to_string(record).ok());
             let lines: String = lines.map(|line| line + "\n").collect();
             Response::new(Reply::Whole(Some(lines.into())))
         }
         ("GET", "stats") => json_reply(StatusCode::OK, &json!(state.log.stats())),
-        _ => json_reply(
-            StatusCode::NOT_FOUND,
-            &json!({ "error": format!("no control {method} {verb}") }),
-        ),
+        _ => json_reply(StatusCode::NOT_FOUND, &json!({ "error": format!("no control {method} {verb}") })),
     }
 }
 

@@ -26,9 +26,7 @@ pub(super) struct Embed {
 /// The input is a text, a list of texts, one text as tokens, or a list of those. A text costs its words, tokens
 /// cost their number.
 pub(super) fn read(body: &Value) -> Result<Embed, String> {
-    let model = body["model"]
-        .as_str()
-        .ok_or("you must provide a model parameter")?;
+    let model = body["model"].as_str().ok_or("you must provide a model parameter")?;
     let inputs = match &body["input"] {
         Value::Array(list) if list.first().is_some_and(Value::is_number) => vec![&body["input"]],
         Value::Array(list) => list.iter().collect(),
@@ -54,9 +52,7 @@ pub(super) fn read(body: &Value) -> Result<Embed, String> {
             }
             Value::Array(tokens) if !tokens.is_empty() && tokens.iter().all(Value::is_u64) => {
                 embed.prompt_tokens += tokens.len() as u64;
-                embed
-                    .seeds
-                    .push(seed(tokens.iter().filter_map(Value::as_u64)));
+                embed.seeds.push(seed(tokens.iter().filter_map(Value::as_u64)));
             }
             _ => return Err("'$.input' is invalid. Please check the API reference.".into()),
         }
@@ -92,9 +88,7 @@ impl Embed {
 }
 
 fn seed(units: impl Iterator<Item = u64>) -> u64 {
-    units.fold(0xcbf2_9ce4_8422_2325, |hash, unit| {
-        (hash ^ unit).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    units.fold(0xcbf2_9ce4_8422_2325, |hash, unit| (hash ^ unit).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
 /// A vector of length one; its parts come from a xorshift generator.
@@ -107,11 +101,6 @@ fn vector(seed: u64, dimensions: u64) -> Vec<f32> {
         (state >> 40) as f32 / (1u32 << 23) as f32 - 1.0
     };
     let raw: Vec<f32> = (0..dimensions).map(|_| next()).collect();
-    let length = raw
-        .iter()
-        .map(|part| part * part)
-        .sum::<f32>()
-        .sqrt()
-        .max(f32::MIN_POSITIVE);
+    let length = raw.iter().map(|part| part * part).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
     raw.into_iter().map(|part| part / length).collect()
 }

@@ -135,18 +135,8 @@ struct Inner {
 }
 
 impl Log {
-    pub(super) fn new(
-        file: Option<&Path>,
-        capacity: usize,
-        keep_bodies: bool,
-    ) -> std::io::Result<Arc<Self>> {
-        let open = |path| {
-            File::options()
-                .create(true)
-                .append(true)
-                .open(path)
-                .map(Mutex::new)
-        };
+    pub(super) fn new(file: Option<&Path>, capacity: usize, keep_bodies: bool) -> std::io::Result<Arc<Self>> {
+        let open = |path| File::options().create(true).append(true).open(path).map(Mutex::new);
         Ok(Arc::new(Log {
             seq: AtomicU64::new(0),
             keep_bodies: AtomicBool::new(keep_bodies),
@@ -166,12 +156,7 @@ impl Log {
 
     /// The attempt that arrived last among those that ended.
     pub fn last(&self) -> Option<Record> {
-        self.inner
-            .lock()
-            .ended
-            .iter()
-            .max_by_key(|record| record.seq)
-            .cloned()
+        self.inner.lock().ended.iter().max_by_key(|record| record.seq).cloned()
     }
 
     /// Sums over all attempts.
@@ -201,10 +186,7 @@ impl Log {
     /// Forgets all records and sums. Attempts still open are forgotten too; `seq` goes on. The file is left alone.
     pub fn clear(&self) {
         let mut inner = self.inner.lock();
-        *inner = Inner {
-            generation: inner.generation + 1,
-            ..Inner::default()
-        };
+        *inner = Inner { generation: inner.generation + 1, ..Inner::default() };
     }
 
     pub(super) fn stop(&self) {
@@ -212,18 +194,9 @@ impl Log {
     }
 
     /// Opens the record of a call that has just arrived.
-    pub(super) fn open(
-        self: &Arc<Self>,
-        path: &str,
-        headers: &HeaderMap,
-        call: Call<'_>,
-    ) -> Attempt {
+    pub(super) fn open(self: &Arc<Self>, path: &str, headers: &HeaderMap, call: Call<'_>) -> Attempt {
         let seq = self.seq.fetch_add(1, Ordering::Relaxed) + 1;
-        let id = |name: &str| {
-            headers
-                .get(name)
-                .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
-        };
+        let id = |name: &str| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         let keep = self.keep_bodies.load(Ordering::Relaxed);
         let record = Record {
             seq,
@@ -236,11 +209,7 @@ impl Log {
             request_id: id("x-request-id"),
             provider_request_id: format!("req_{seq:012}"),
             leaked_headers: leaks(headers),
-            headers: if keep {
-                flatten(headers)
-            } else {
-                BTreeMap::new()
-            },
+            headers: if keep { flatten(headers) } else { BTreeMap::new() },
             body: call.body.filter(|_| keep).cloned(),
             ..Record::default()
         };
@@ -252,13 +221,7 @@ impl Log {
         let generation = inner.generation;
         drop(inner);
         self.write(&record);
-        Attempt {
-            record,
-            log: Arc::clone(self),
-            since: Instant::now(),
-            generation,
-            ended: false,
-        }
+        Attempt { record, log: Arc::clone(self), since: Instant::now(), generation, ended: false }
     }
 
     fn close(&self, record: Record, generation: u64) {
@@ -339,27 +302,17 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         let stopping = self.log.stopping.load(Ordering::Relaxed);
-        self.end(if stopping {
-            Outcome::Failed
-        } else {
-            Outcome::CutByClient
-        });
+        self.end(if stopping { Outcome::Failed } else { Outcome::CutByClient });
     }
 }
 
 fn unix_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as u64)
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 fn flatten(headers: &HeaderMap) -> BTreeMap<String, String> {
-    let text =
-        |value: &hyper::header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    headers
-        .iter()
-        .map(|(name, value)| (name.as_str().to_owned(), text(value)))
-        .collect()
+    let text = |value: &hyper::header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
 }
 
 /// Names of headers with a virtual key in them: `tg-` at the start of a word, and eight letters or digits.
@@ -371,9 +324,7 @@ fn leaks(headers: &HeaderMap) -> Vec<String> {
                 && (at == 0 || !value[at - 1].is_ascii_alphanumeric())
         })
     };
-    let leaking = headers
-        .iter()
-        .filter(|(_, value)| holds_key(value.as_bytes()));
+    let leaking = headers.iter().filter(|(_, value)| holds_key(value.as_bytes()));
     leaking.map(|(name, _)| name.as_str().to_owned()).collect()
 }
 
@@ -384,15 +335,9 @@ mod tests {
     #[test]
     fn a_virtual_key_is_noticed_wherever_it_hides() {
         let mut headers = HeaderMap::new();
-        headers.insert(
-            "authorization",
-            "Bearer tg-0123456789abcdef".parse().unwrap(),
-        );
+        headers.insert("authorization", "Bearer tg-0123456789abcdef".parse().unwrap());
         headers.insert("x-original", "key=tg-abcdefghij;".parse().unwrap());
-        headers.insert(
-            "x-fine",
-            "nightg-0123456789 tg-short sk-0123456789".parse().unwrap(),
-        );
+        headers.insert("x-fine", "nightg-0123456789 tg-short sk-0123456789".parse().unwrap());
         let mut found = leaks(&headers);
         found.sort();
         assert_eq!(found, ["authorization", "x-original"]);

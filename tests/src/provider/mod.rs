@@ -88,9 +88,7 @@ impl ScriptedProvider {
     /// # Panics
     /// When the loopback interface has no free port.
     pub async fn start() -> Self {
-        Self::start_with(Options::default())
-            .await
-            .expect("a loopback port for the provider")
+        Self::start_with(Options::default()).await.expect("a loopback port for the provider")
     }
 
     /// Starts a provider with these options.
@@ -98,43 +96,26 @@ impl ScriptedProvider {
     /// # Errors
     /// When the address is taken or the log file cannot be opened.
     pub async fn start_with(options: Options) -> std::io::Result<Self> {
-        let log = Log::new(
-            options.log_file.as_deref(),
-            options.log_capacity,
-            options.keep_bodies,
-        )?;
+        let log = Log::new(options.log_file.as_deref(), options.log_capacity, options.keep_bodies)?;
         let listener = std::net::TcpListener::bind(options.listen)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let state = Arc::new(server::State {
-            log,
-            scripts: Default::default(),
-            api_key: options.api_key,
-        });
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let state = Arc::new(server::State { log, scripts: Default::default(), api_key: options.api_key });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
         let shared = Arc::clone(&state);
-        let thread = std::thread::Builder::new()
-            .name("provider".into())
-            .spawn(move || {
-                runtime.block_on(async move {
-                    let Ok(listener) = TcpListener::from_std(listener) else {
-                        return;
-                    };
-                    tokio::select! {
-                        () = server::serve(listener, shared) => {}
-                        _ = stopped => {}
-                    }
-                });
-            })?;
-        Ok(ScriptedProvider {
-            address,
-            state,
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+        let thread = std::thread::Builder::new().name("provider".into()).spawn(move || {
+            runtime.block_on(async move {
+                let Ok(listener) = TcpListener::from_std(listener) else {
+                    return;
+                };
+                tokio::select! {
+                    () = server::serve(listener, shared) => {}
+                    _ = stopped => {}
+                }
+            });
+        })?;
+        Ok(ScriptedProvider { address, state, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Where it listens.
@@ -159,21 +140,13 @@ impl ScriptedProvider {
 
     /// Sets the next answers of a model (`*`: of every model without steps of its own), in place of those set before.
     pub fn script(&self, model: &str, steps: impl IntoIterator<Item = Step>) {
-        let script = Script {
-            model: model.into(),
-            steps: steps.into_iter().collect(),
-            repeat: false,
-        };
+        let script = Script { model: model.into(), steps: steps.into_iter().collect(), repeat: false };
         self.state.scripts.lock().set(script);
     }
 
     /// Like [`ScriptedProvider::script`], starting over after the last step.
     pub fn always(&self, model: &str, steps: impl IntoIterator<Item = Step>) {
-        let script = Script {
-            model: model.into(),
-            steps: steps.into_iter().collect(),
-            repeat: true,
-        };
+        let script = Script { model: model.into(), steps: steps.into_iter().collect(), repeat: true };
         self.state.scripts.lock().set(script);
     }
 

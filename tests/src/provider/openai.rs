@@ -10,32 +10,18 @@ use super::script::{Step, directive};
 
 /// Reads a chat completion call. `Err` is the message of the 400.
 pub(super) fn read(body: &Value) -> Result<Ask, String> {
-    let model = body["model"]
-        .as_str()
-        .ok_or("you must provide a model parameter")?;
-    let messages = body["messages"]
-        .as_array()
-        .filter(|messages| !messages.is_empty());
+    let model = body["model"].as_str().ok_or("you must provide a model parameter")?;
+    let messages = body["messages"].as_array().filter(|messages| !messages.is_empty());
     let messages = messages.ok_or("Missing required parameter: 'messages'.")?;
     check_tool_results(messages)?;
 
     let mut prompt_tokens = 3 * messages.len() as u64;
-    messages.iter().for_each(|message| {
-        each_text(&message["content"], &mut |text| {
-            prompt_tokens += count_words(text)
-        })
-    });
+    messages.iter().for_each(|message| each_text(&message["content"], &mut |text| prompt_tokens += count_words(text)));
     let mut last_text = String::new();
-    let user = messages
-        .iter()
-        .rev()
-        .find(|message| message["role"] == "user");
-    user.into_iter()
-        .for_each(|message| each_text(&message["content"], &mut |text| last_text.push_str(text)));
+    let user = messages.iter().rev().find(|message| message["role"] == "user");
+    user.into_iter().for_each(|message| each_text(&message["content"], &mut |text| last_text.push_str(text)));
 
-    let answered = messages
-        .last()
-        .is_some_and(|message| message["role"] == "tool" || message["role"] == "function");
+    let answered = messages.last().is_some_and(|message| message["role"] == "tool" || message["role"] == "function");
     let tools = body["tools"].as_array().map_or(&[][..], Vec::as_slice);
     let mut wanted = wanted_tools(tools, &body["tool_choice"], answered).into_iter();
     let format = &body["response_format"];
@@ -44,23 +30,17 @@ pub(super) fn read(body: &Value) -> Result<Ask, String> {
         stream: body["stream"] == true,
         include_usage: body["stream_options"]["include_usage"] == true,
         prompt_tokens,
-        limit: body["max_completion_tokens"]
-            .as_u64()
-            .or(body["max_tokens"].as_u64()),
+        limit: body["max_completion_tokens"].as_u64().or(body["max_tokens"].as_u64()),
         choices: body["n"].as_u64().unwrap_or(1) as u32,
         tool: wanted.next(),
         second_tool: wanted.next(),
         one_tool_only: body["parallel_tool_calls"] == false,
         schema: match format["type"].as_str() {
             Some("json_schema") => Some(format["json_schema"]["schema"].clone()),
-            Some("json_object") => {
-                Some(json!({ "properties": { "scripted": { "type": "boolean" } } }))
-            }
+            Some("json_object") => Some(json!({ "properties": { "scripted": { "type": "boolean" } } })),
             _ => None,
         },
-        reasoning: body["reasoning_effort"]
-            .as_str()
-            .is_some_and(|effort| effort != "none"),
+        reasoning: body["reasoning_effort"].as_str().is_some_and(|effort| effort != "none"),
         directive: directive(&last_text)?,
     })
 }
@@ -72,25 +52,16 @@ fn wanted_tools(tools: &[Value], choice: &Value, answered: bool) -> Vec<(String,
         return Vec::new();
     }
     let functions = tools.iter().map(|tool| &tool["function"]);
-    let named = functions
-        .filter_map(|function| Some((function["name"].as_str()?, &function["parameters"])));
+    let named = functions.filter_map(|function| Some((function["name"].as_str()?, &function["parameters"])));
     let allowed = named.filter(|(name, _)| forced.is_none_or(|forced| *name == forced));
-    allowed
-        .map(|(name, parameters)| (name.to_owned(), parameters.clone()))
-        .collect()
+    allowed.map(|(name, parameters)| (name.to_owned(), parameters.clone())).collect()
 }
 
 /// A tool result must answer a call that was made.
 fn check_tool_results(messages: &[Value]) -> Result<(), String> {
     let mut made: Vec<&Value> = Vec::new();
     for message in messages {
-        made.extend(
-            message["tool_calls"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .map(|call| &call["id"]),
-        );
+        made.extend(message["tool_calls"].as_array().into_iter().flatten().map(|call| &call["id"]));
         if message["role"] == "tool" && !made.contains(&&message["tool_call_id"]) {
             return Err("Invalid parameter: messages with role 'tool' must be a response to a preceding message with \
                         'tool_calls'."
@@ -101,11 +72,7 @@ fn check_tool_results(messages: &[Value]) -> Result<(), String> {
 }
 
 fn each_text(content: &Value, see: &mut impl FnMut(&str)) {
-    let parts = content
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|part| part["text"].as_str());
+    let parts = content.as_array().into_iter().flatten().filter_map(|part| part["text"].as_str());
     content.as_str().into_iter().chain(parts).for_each(see);
 }
 
@@ -142,13 +109,8 @@ pub(super) fn whole(ask: &Ask, answer: &Answer, step: &Step, seq: u64, created: 
         json!({ "id": call_id(seq, at), "type": "function",
                 "function": { "name": tool.name, "arguments": Delta::join(&tool.arguments) } })
     });
-    let content = if answer.tools.is_empty() {
-        Value::from(Delta::join(&answer.text))
-    } else {
-        Value::Null
-    };
-    let mut message =
-        json!({ "role": "assistant", "content": content, "refusal": null, "annotations": [] });
+    let content = if answer.tools.is_empty() { Value::from(Delta::join(&answer.text)) } else { Value::Null };
+    let mut message = json!({ "role": "assistant", "content": content, "refusal": null, "annotations": [] });
     if !answer.tools.is_empty() {
         message["tool_calls"] = calls.collect();
     }
@@ -167,23 +129,13 @@ pub(super) fn whole(ask: &Ask, answer: &Answer, step: &Step, seq: u64, created: 
 }
 
 /// The answer as an event stream.
-pub(super) fn stream(
-    ask: &Ask,
-    answer: &Answer,
-    step: &Step,
-    seq: u64,
-    created: u64,
-) -> Vec<Frame> {
+pub(super) fn stream(ask: &Ask, answer: &Answer, step: &Step, seq: u64, created: u64) -> Vec<Frame> {
     let model = step.served_model.as_ref().unwrap_or(&ask.model);
     let opening = format!(
         r#"data: {{"id":"chatcmpl-{seq:012}","object":"chat.completion.chunk","created":{created},"model":{},"service_tier":"default","system_fingerprint":"fp_scripted","choices":["#,
         json!(model)
     );
-    let closing = if ask.include_usage {
-        "],\"usage\":null}\n\n"
-    } else {
-        "]}\n\n"
-    };
+    let closing = if ask.include_usage { "],\"usage\":null}\n\n" } else { "]}\n\n" };
     let event = |index: u32, delta: &str, finish: &Value| {
         let mut event = String::with_capacity(opening.len() + delta.len() + 96);
         // Writing into a string cannot fail.
@@ -200,43 +152,23 @@ pub(super) fn stream(
             true => r#"{"role":"assistant","content":"","refusal":null}"#,
             false => r#"{"role":"assistant","content":null}"#,
         };
-        let tokens = if index == 0 {
-            answer.usage.reasoning_tokens
-        } else {
-            0
-        };
-        frames.push(Frame::new(
-            Kind::Head,
-            tokens,
-            event(index, role, &Value::Null),
-        ));
+        let tokens = if index == 0 { answer.usage.reasoning_tokens } else { 0 };
+        frames.push(Frame::new(Kind::Head, tokens, event(index, role, &Value::Null)));
     }
     for piece in &answer.text {
         for index in choices.clone() {
             let delta = format!(r#"{{"content":{}}}"#, json!(piece.text));
-            frames.push(Frame::new(
-                Kind::Delta,
-                piece.tokens,
-                event(index, &delta, &Value::Null),
-            ));
+            frames.push(Frame::new(Kind::Delta, piece.tokens, event(index, &delta, &Value::Null)));
         }
     }
     for index in choices.clone() {
         for (at, tool) in answer.tools.iter().enumerate() {
             let named = json!({ "tool_calls": [{ "index": at, "id": call_id(seq, at), "type": "function",
                                                  "function": { "name": tool.name, "arguments": "" } }] });
-            frames.push(Frame::new(
-                Kind::Head,
-                0,
-                event(index, &named.to_string(), &Value::Null),
-            ));
+            frames.push(Frame::new(Kind::Head, 0, event(index, &named.to_string(), &Value::Null)));
             for piece in &tool.arguments {
                 let delta = json!({ "tool_calls": [{ "index": at, "function": { "arguments": piece.text } }] });
-                frames.push(Frame::new(
-                    Kind::Delta,
-                    piece.tokens,
-                    event(index, &delta.to_string(), &Value::Null),
-                ));
+                frames.push(Frame::new(Kind::Delta, piece.tokens, event(index, &delta.to_string(), &Value::Null)));
             }
         }
     }
@@ -257,40 +189,17 @@ pub(super) fn error(status: u16, message: Option<&str>) -> Value {
     let (usual, kind, code) = match status {
         400 => ("The request is not valid.", "invalid_request_error", None),
         401 => {
-            let text =
-                "Incorrect API key provided. You can find your API key at your provider's console.";
+            let text = "Incorrect API key provided. You can find your API key at your provider's console.";
             (text, "invalid_request_error", Some("invalid_api_key"))
         }
-        403 => (
-            "You are not allowed to use this model.",
-            "invalid_request_error",
-            Some("permission_denied"),
-        ),
-        404 => (
-            "The model does not exist or you do not have access.",
-            "invalid_request_error",
-            Some("model_not_found"),
-        ),
-        413 => (
-            "The request is too large.",
-            "invalid_request_error",
-            Some("request_too_large"),
-        ),
-        429 => (
-            "Rate limit reached. Please try again later.",
-            "requests",
-            Some("rate_limit_exceeded"),
-        ),
-        503 => (
-            "The engine is currently overloaded, please try again later.",
-            "service_unavailable",
-            None,
-        ),
-        500.. => (
-            "The server had an error while processing your request.",
-            "server_error",
-            None,
-        ),
+        403 => ("You are not allowed to use this model.", "invalid_request_error", Some("permission_denied")),
+        404 => {
+            ("The model does not exist or you do not have access.", "invalid_request_error", Some("model_not_found"))
+        }
+        413 => ("The request is too large.", "invalid_request_error", Some("request_too_large")),
+        429 => ("Rate limit reached. Please try again later.", "requests", Some("rate_limit_exceeded")),
+        503 => ("The engine is currently overloaded, please try again later.", "service_unavailable", None),
+        500.. => ("The server had an error while processing your request.", "server_error", None),
         _ => ("The request was refused.", "invalid_request_error", None),
     };
     json!({ "error": { "message": message.unwrap_or(usual), "type": kind, "param": null, "code": code } })

@@ -35,11 +35,7 @@ pub(super) enum Kind {
 
 impl Frame {
     pub(super) fn new(kind: Kind, tokens: u64, bytes: impl Into<Bytes>) -> Self {
-        Frame {
-            bytes: bytes.into(),
-            tokens,
-            kind,
-        }
+        Frame { bytes: bytes.into(), tokens, kind }
     }
 }
 
@@ -98,11 +94,9 @@ impl Playback {
             }
         }
         let breaks = [
-            step.cut_after_chunks
-                .map(|at| (at, Break::Cut(step.cut.unwrap_or(Cut::Fin)))),
+            step.cut_after_chunks.map(|at| (at, Break::Cut(step.cut.unwrap_or(Cut::Fin)))),
             step.stall_after_chunks.map(|at| (at, Break::Stall)),
-            step.mid_stream_error_after
-                .map(|at| (at, Break::Error(error))),
+            step.mid_stream_error_after.map(|at| (at, Break::Error(error))),
         ];
         let ms = |ms: Option<u64>| Duration::from_millis(ms.unwrap_or(0));
         Playback {
@@ -144,12 +138,7 @@ impl Playback {
                 return Poll::Ready(Some(Err(std::io::Error::other("cut by the script"))));
             }
             let next = self.frames.front().map(|frame| frame.kind);
-            if self
-                .broken
-                .as_ref()
-                .is_some_and(|(at, _)| *at == self.written)
-                && next != Some(Kind::Head)
-            {
+            if self.broken.as_ref().is_some_and(|(at, _)| *at == self.written) && next != Some(Kind::Head) {
                 match self.broken.take() {
                     Some((_, Break::Cut(how))) => self.cut(how),
                     Some((at, Break::Stall)) => {
@@ -181,18 +170,10 @@ impl Playback {
     }
 
     fn wait(&mut self) {
-        let pause = if self.written == 0 {
-            self.first
-        } else {
-            self.gap
-        };
+        let pause = if self.written == 0 { self.first } else { self.gap };
         if !pause.is_zero() {
             // Counted from when the delta before was due, so that small delays do not add up.
-            self.due = if self.written == 0 {
-                Instant::now() + pause
-            } else {
-                self.due + pause
-            };
+            self.due = if self.written == 0 { Instant::now() + pause } else { self.due + pause };
             self.waiting = Some(Box::pin(sleep_until(self.due)));
         } else if self.written == 0 {
             self.due = Instant::now();
@@ -212,22 +193,13 @@ impl Playback {
     }
 
     fn ended(&self) -> bool {
-        self.frames.is_empty()
-            && !self.cutting
-            && self
-                .broken
-                .as_ref()
-                .is_none_or(|(at, _)| *at != self.written)
+        self.frames.is_empty() && !self.cutting && self.broken.as_ref().is_none_or(|(at, _)| *at != self.written)
     }
 }
 
 /// Breaks the middle delta of a stream.
 fn spoil(frames: &mut Vec<Frame>, malformed: Malformed) {
-    let deltas: Vec<_> = frames
-        .iter()
-        .enumerate()
-        .filter(|(_, frame)| frame.kind == Kind::Delta)
-        .collect();
+    let deltas: Vec<_> = frames.iter().enumerate().filter(|(_, frame)| frame.kind == Kind::Delta).collect();
     let Some(middle) = deltas.get(deltas.len() / 2).map(|(at, _)| *at) else {
         return;
     };
@@ -251,14 +223,10 @@ impl Body for Reply {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
         match self.get_mut() {
-            Reply::Whole(bytes) => Poll::Ready(
-                bytes
-                    .take()
-                    .map(|bytes| Ok(hyper::body::Frame::data(bytes))),
-            ),
-            Reply::Played(playback) => playback
-                .poll(context)
-                .map(|next| next.map(|bytes| bytes.map(hyper::body::Frame::data))),
+            Reply::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(hyper::body::Frame::data(bytes)))),
+            Reply::Played(playback) => {
+                playback.poll(context).map(|next| next.map(|bytes| bytes.map(hyper::body::Frame::data)))
+            }
         }
     }
 
@@ -271,9 +239,7 @@ impl Body for Reply {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Reply::Whole(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
-            }
+            Reply::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Reply::Played(_) => SizeHint::default(),
         }
     }

@@ -50,24 +50,11 @@ pub(super) fn refuse(
 }
 
 /// The headers every answer of a provider carries, and those of the script.
-pub(super) fn dress(
-    response: &mut Response<Reply>,
-    dialect: Dialect,
-    request_id: &str,
-    step: &Step,
-) {
+pub(super) fn dress(response: &mut Response<Reply>, dialect: Dialect, request_id: &str, step: &Step) {
     match dialect {
         Dialect::OpenAi => {
-            set(
-                response,
-                HeaderName::from_static("x-request-id"),
-                request_id,
-            );
-            set(
-                response,
-                HeaderName::from_static("openai-version"),
-                "2020-10-01",
-            );
+            set(response, HeaderName::from_static("x-request-id"), request_id);
+            set(response, HeaderName::from_static("openai-version"), "2020-10-01");
         }
         Dialect::Anthropic => set(response, HeaderName::from_static("request-id"), request_id),
     }

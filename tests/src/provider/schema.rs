@@ -22,21 +22,13 @@ fn build(schema: &Value, root: &Value, depth: usize) -> Value {
     if let Some(value) = schema["enum"].get(0) {
         return value.clone();
     }
-    if let Some(target) = schema["$ref"]
-        .as_str()
-        .and_then(|path| root.pointer(path.trim_start_matches('#')))
-    {
+    if let Some(target) = schema["$ref"].as_str().and_then(|path| root.pointer(path.trim_start_matches('#'))) {
         return inner(target);
     }
-    if let Some(choice) = ["anyOf", "oneOf", "allOf"]
-        .iter()
-        .find_map(|name| schema[*name].get(0))
-    {
+    if let Some(choice) = ["anyOf", "oneOf", "allOf"].iter().find_map(|name| schema[*name].get(0)) {
         return inner(choice);
     }
-    let kind = schema["type"]
-        .as_str()
-        .or_else(|| schema["type"][0].as_str());
+    let kind = schema["type"].as_str().or_else(|| schema["type"][0].as_str());
     match kind {
         Some("string") => {
             let least = schema["minLength"].as_u64().unwrap_or(0) as usize;
@@ -52,10 +44,7 @@ fn build(schema: &Value, root: &Value, depth: usize) -> Value {
         }
         _ => {
             let properties = schema["properties"].as_object();
-            let fields = properties
-                .into_iter()
-                .flatten()
-                .map(|(name, schema)| (name.clone(), inner(schema)));
+            let fields = properties.into_iter().flatten().map(|(name, schema)| (name.clone(), inner(schema)));
             fields.collect::<Map<_, _>>().into()
         }
     }

@@ -118,26 +118,17 @@ pub enum Malformed {
 impl Step {
     /// An answer with this literal text.
     pub fn text(text: impl Into<String>) -> Self {
-        Step {
-            text: Some(text.into()),
-            ..Step::default()
-        }
+        Step { text: Some(text.into()), ..Step::default() }
     }
 
     /// An answer of so many deltas, written without waiting.
     pub fn streams(chunks: u32) -> Self {
-        Step {
-            chunks: Some(chunks),
-            ..Step::default()
-        }
+        Step { chunks: Some(chunks), ..Step::default() }
     }
 
     /// A refusal with this status and the dialect's usual body for it.
     pub fn fails(status: u16) -> Self {
-        Step {
-            status: Some(status),
-            ..Step::default()
-        }
+        Step { status: Some(status), ..Step::default() }
     }
 
     /// ... asking the caller to come back after so many seconds.
@@ -223,20 +214,10 @@ struct Queue {
 
 impl Scripts {
     pub(super) fn set(&mut self, script: Script) {
-        let Script {
-            model,
-            steps,
-            repeat,
-        } = script;
+        let Script { model, steps, repeat } = script;
         match steps.is_empty() {
             true => self.queues.remove(&model),
-            false => self.queues.insert(
-                model,
-                Queue {
-                    steps: steps.into(),
-                    repeat,
-                },
-            ),
+            false => self.queues.insert(model, Queue { steps: steps.into(), repeat }),
         };
     }
 
@@ -245,10 +226,7 @@ impl Scripts {
     }
 
     pub(super) fn next(&mut self, model: &str) -> Step {
-        [model, "*"]
-            .iter()
-            .find_map(|name| self.queues.get_mut(*name)?.next())
-            .unwrap_or_default()
+        [model, "*"].iter().find_map(|name| self.queues.get_mut(*name)?.next()).unwrap_or_default()
     }
 
     pub(super) fn models(&self) -> impl Iterator<Item = &String> {
@@ -279,31 +257,15 @@ mod tests {
 
     #[test]
     fn a_misspelt_directive_is_reported() {
-        assert!(
-            directive(r#"[[script {"statsu":429}]]"#)
-                .unwrap_err()
-                .contains("statsu")
-        );
-        assert!(
-            directive(r#"[[script {"status":429} ]"#)
-                .unwrap_err()
-                .contains("]]")
-        );
+        assert!(directive(r#"[[script {"statsu":429}]]"#).unwrap_err().contains("statsu"));
+        assert!(directive(r#"[[script {"status":429} ]"#).unwrap_err().contains("]]"));
     }
 
     #[test]
     fn steps_are_used_in_order_and_then_the_default_returns() {
         let mut scripts = Scripts::default();
-        scripts.set(Script {
-            model: "m".into(),
-            steps: vec![Step::fails(500), Step::fails(429)],
-            repeat: false,
-        });
-        scripts.set(Script {
-            model: "*".into(),
-            steps: vec![Step::text("any")],
-            repeat: true,
-        });
+        scripts.set(Script { model: "m".into(), steps: vec![Step::fails(500), Step::fails(429)], repeat: false });
+        scripts.set(Script { model: "*".into(), steps: vec![Step::text("any")], repeat: true });
 
         assert_eq!(scripts.next("m"), Step::fails(500));
         assert_eq!(scripts.next("m"), Step::fails(429));

@@ -62,10 +62,7 @@ pub(super) async fn serve(listener: TcpListener, state: Arc<State>) {
             let service = service_fn(|request| route(&state, &reset, request));
             let mut server = http1::Builder::new();
             // Errors here are callers that left, or cuts the script asked for; both are in the log.
-            let _ = server
-                .header_read_timeout(None)
-                .serve_connection(TokioIo::new(connection), service)
-                .await;
+            let _ = server.header_read_timeout(None).serve_connection(TokioIo::new(connection), service).await;
         });
     }
 }
@@ -77,27 +74,15 @@ async fn route(state: &State, reset: &ResetFlag, request: Request<Incoming>) -> 
     if let Some(verb) = path.strip_prefix("/_control/") {
         return Ok(control::handle(state, &head.method, verb, &body));
     }
-    let call = Arrival {
-        state,
-        reset,
-        path,
-        headers: &head.headers,
-    };
+    let call = Arrival { state, reset, path, headers: &head.headers };
     match head.method {
-        Method::POST if path.ends_with("/chat/completions") => {
-            call.converse(Dialect::OpenAi, &body).await
-        }
-        Method::POST if path.ends_with("/messages") => {
-            call.converse(Dialect::Anthropic, &body).await
-        }
+        Method::POST if path.ends_with("/chat/completions") => call.converse(Dialect::OpenAi, &body).await,
+        Method::POST if path.ends_with("/messages") => call.converse(Dialect::Anthropic, &body).await,
         Method::POST if path.ends_with("/embeddings") => call.embed(&body).await,
         Method::GET if path.ends_with("/models") => Ok(call.models()),
         _ => {
             let message = format!("Unknown request URL: {} {path}.", head.method);
-            Ok(json_reply(
-                StatusCode::NOT_FOUND,
-                &openai::error(404, Some(&message)),
-            ))
+            Ok(json_reply(StatusCode::NOT_FOUND, &openai::error(404, Some(&message))))
         }
     }
 }
@@ -124,13 +109,7 @@ impl Arrival<'_> {
         let ask = match read {
             Ok(ask) => ask,
             Err(message) => {
-                return Ok(refuse(
-                    dialect,
-                    attempt,
-                    400,
-                    Some(&message),
-                    &Step::default(),
-                ));
+                return Ok(refuse(dialect, attempt, 400, Some(&message), &Step::default()));
             }
         };
         let step = self.step(ask.directive.as_ref(), &ask.model);
@@ -138,13 +117,7 @@ impl Arrival<'_> {
         let status = before_answer(&step, &answer.usage, &mut attempt).await?;
         let failed_whole = !ask.stream && step.mid_stream_error_after.is_some();
         if status >= 400 || failed_whole {
-            return Ok(refuse(
-                dialect,
-                attempt,
-                if failed_whole { 500 } else { status },
-                None,
-                &step,
-            ));
+            return Ok(refuse(dialect, attempt, if failed_whole { 500 } else { status }, None, &step));
         }
         match ask.stream {
             true => Ok(self.stream(dialect, &ask, &answer, &step, attempt)),
@@ -152,13 +125,7 @@ impl Arrival<'_> {
                 generate(&answer, &ask, &step, &mut attempt).await;
                 let seq = attempt.record.seq;
                 let document = match dialect {
-                    Dialect::OpenAi => openai::whole(
-                        &ask,
-                        &answer,
-                        &step,
-                        seq,
-                        attempt.record.started_at_ms / 1000,
-                    ),
+                    Dialect::OpenAi => openai::whole(&ask, &answer, &step, seq, attempt.record.started_at_ms / 1000),
                     Dialect::Anthropic => anthropic::whole(&ask, &answer, &step, seq),
                 };
                 Ok(self.whole(dialect, document, &step, attempt))
@@ -171,31 +138,15 @@ impl Arrival<'_> {
         let mut attempt = self.open(&body);
         let admitted = self.admit(Dialect::OpenAi);
         let read = admitted.map_err(|(status, message)| (status, message.map(str::to_owned)));
-        let embed = match read
-            .and_then(|()| embeddings::read(&body).map_err(|message| (400, Some(message))))
-        {
+        let embed = match read.and_then(|()| embeddings::read(&body).map_err(|message| (400, Some(message)))) {
             Ok(embed) => embed,
             Err((status, message)) => {
-                return Ok(refuse(
-                    Dialect::OpenAi,
-                    attempt,
-                    status,
-                    message.as_deref(),
-                    &Step::default(),
-                ));
+                return Ok(refuse(Dialect::OpenAi, attempt, status, message.as_deref(), &Step::default()));
             }
         };
         let step = self.step(embed.directive.as_ref(), &embed.model);
         let prompt_tokens = step.prompt_tokens.unwrap_or(embed.prompt_tokens);
-        let status = before_answer(
-            &step,
-            &Usage {
-                prompt_tokens,
-                ..Usage::default()
-            },
-            &mut attempt,
-        )
-        .await?;
+        let status = before_answer(&step, &Usage { prompt_tokens, ..Usage::default() }, &mut attempt).await?;
         match status {
             400.. => Ok(refuse(Dialect::OpenAi, attempt, status, None, &step)),
             _ => Ok(self.whole(Dialect::OpenAi, embed.whole(&step), &step, attempt)),
@@ -207,16 +158,10 @@ impl Arrival<'_> {
             return json_reply(StatusCode::UNAUTHORIZED, &openai::error(status, message));
         }
         let scripted: Vec<String> = self.state.scripts.lock().models().cloned().collect();
-        let names = ["scripted-large", "scripted-small"]
-            .map(str::to_owned)
-            .into_iter()
-            .chain(scripted);
+        let names = ["scripted-large", "scripted-small"].map(str::to_owned).into_iter().chain(scripted);
         let model = |name| serde_json::json!({ "id": name, "object": "model", "created": 0, "owned_by": "script" });
         let list: Vec<_> = names.map(model).collect();
-        json_reply(
-            StatusCode::OK,
-            &serde_json::json!({ "object": "list", "data": list }),
-        )
+        json_reply(StatusCode::OK, &serde_json::json!({ "object": "list", "data": list }))
     }
 
     fn open(&self, body: &Value) -> Attempt {
@@ -248,9 +193,7 @@ impl Arrival<'_> {
     }
 
     fn step(&self, directive: Option<&Step>, model: &str) -> Step {
-        directive
-            .cloned()
-            .unwrap_or_else(|| self.state.scripts.lock().next(model))
+        directive.cloned().unwrap_or_else(|| self.state.scripts.lock().next(model))
     }
 
     fn stream(
@@ -265,40 +208,23 @@ impl Arrival<'_> {
         attempt.record.usage_sent = ask.include_usage && step.usage != Some(false);
         let request_id = attempt.record.provider_request_id.clone();
         let (frames, usual) = match dialect {
-            Dialect::OpenAi => (
-                openai::stream(ask, answer, step, seq, created),
-                openai::error(500, None),
-            ),
-            Dialect::Anthropic => (
-                anthropic::stream(ask, answer, step, seq),
-                anthropic::error(529, None, &request_id),
-            ),
+            Dialect::OpenAi => (openai::stream(ask, answer, step, seq, created), openai::error(500, None)),
+            Dialect::Anthropic => (anthropic::stream(ask, answer, step, seq), anthropic::error(529, None, &request_id)),
         };
         let error = step.error.as_ref().unwrap_or(&usual);
         let event = match dialect {
             Dialect::OpenAi => format!("data: {error}\n\n"),
             Dialect::Anthropic => anthropic::sse(error),
         };
-        let playback =
-            Playback::stream(frames, event.into(), step, attempt, Arc::clone(self.reset));
+        let playback = Playback::stream(frames, event.into(), step, attempt, Arc::clone(self.reset));
         let mut response = Response::new(Reply::Played(Box::new(playback)));
-        set(
-            &mut response,
-            header::CONTENT_TYPE,
-            "text/event-stream; charset=utf-8",
-        );
+        set(&mut response, header::CONTENT_TYPE, "text/event-stream; charset=utf-8");
         set(&mut response, header::CACHE_CONTROL, "no-cache");
         dress(&mut response, dialect, &request_id, step);
         response
     }
 
-    fn whole(
-        &self,
-        dialect: Dialect,
-        document: Vec<u8>,
-        step: &Step,
-        mut attempt: Attempt,
-    ) -> Response<Reply> {
+    fn whole(&self, dialect: Dialect, document: Vec<u8>, step: &Step, mut attempt: Attempt) -> Response<Reply> {
         let mut document = Bytes::from(document);
         attempt.record.usage_sent = step.usage != Some(false);
         let request_id = attempt.record.provider_request_id.clone();
@@ -308,11 +234,7 @@ impl Arrival<'_> {
         let mut response = if step.cut_after_chunks.or(step.stall_after_chunks).is_some() {
             let half = Playback::half(&document, step, attempt, Arc::clone(self.reset));
             let mut response = Response::new(Reply::Played(Box::new(half)));
-            set(
-                &mut response,
-                header::CONTENT_LENGTH,
-                &document.len().to_string(),
-            );
+            set(&mut response, header::CONTENT_LENGTH, &document.len().to_string());
             response
         } else {
             attempt.end(Outcome::Complete);
@@ -347,11 +269,7 @@ async fn generate(answer: &Answer, ask: &Ask, step: &Step, attempt: &mut Attempt
     attempt.wrote(answer.usage.reasoning_tokens, false);
     let calls = answer.tools.iter().flat_map(|tool| &tool.arguments);
     for (at, piece) in answer.text.iter().chain(calls).enumerate() {
-        let pause = if at == 0 {
-            step.first_token_ms
-        } else {
-            step.chunk_delay_ms
-        };
+        let pause = if at == 0 { step.first_token_ms } else { step.chunk_delay_ms };
         if let Some(pause) = pause {
             tokio::time::sleep(Duration::from_millis(pause)).await;
         }

@@ -51,8 +51,7 @@ impl GatewayBuilder {
 
     /// Adds a provider of a given kind (`openai`, `anthropic`, ...).
     pub fn provider_of_kind(mut self, name: &str, kind: &str, base_url: &str) -> Self {
-        self.config["providers"][name] =
-            json!({ "kind": kind, "base_url": base_url, "api_key": UPSTREAM_KEY });
+        self.config["providers"][name] = json!({ "kind": kind, "base_url": base_url, "api_key": UPSTREAM_KEY });
         self
     }
 
@@ -69,10 +68,9 @@ impl GatewayBuilder {
     pub fn deployment(mut self, alias: &str, deployment: Value) -> Self {
         if let Some(models) = self.config["models"].as_array_mut() {
             match models.iter_mut().find(|model| model["name"] == alias) {
-                Some(model) => model["deployments"]
-                    .as_array_mut()
-                    .into_iter()
-                    .for_each(|all| all.push(deployment.clone())),
+                Some(model) => {
+                    model["deployments"].as_array_mut().into_iter().for_each(|all| all.push(deployment.clone()))
+                }
                 None => models.push(json!({ "name": alias, "deployments": [deployment] })),
             }
         }
@@ -87,10 +85,7 @@ impl GatewayBuilder {
 
     /// Adds a bootstrap key as configuration writes it (`name`, `secret`, `models`, ...).
     pub fn key(mut self, key: Value) -> Self {
-        self.config["keys"]
-            .as_array_mut()
-            .into_iter()
-            .for_each(|keys| keys.push(key.clone()));
+        self.config["keys"].as_array_mut().into_iter().for_each(|keys| keys.push(key.clone()));
         self
     }
 
@@ -99,13 +94,8 @@ impl GatewayBuilder {
     /// # Panics
     /// When the pointer's parent is not in the configuration.
     pub fn set(mut self, pointer: &str, value: impl Into<Value>) -> Self {
-        let (parent, name) = pointer
-            .rsplit_once('/')
-            .expect("a pointer starts with a slash");
-        let parent = self
-            .config
-            .pointer_mut(parent)
-            .expect("the parent of the setting exists");
+        let (parent, name) = pointer.rsplit_once('/').expect("a pointer starts with a slash");
+        let parent = self.config.pointer_mut(parent).expect("the parent of the setting exists");
         match parent {
             Value::Array(list) => list[name.parse::<usize>().expect("an index")] = value.into(),
             other => other[name] = value.into(),
@@ -154,9 +144,7 @@ impl GatewayBuilder {
     /// # Panics
     /// When it does not get ready; the message ends with what it wrote.
     pub async fn start(self) -> Gateway {
-        self.try_start()
-            .await
-            .unwrap_or_else(|error| panic!("{error:#}"))
+        self.try_start().await.unwrap_or_else(|error| panic!("{error:#}"))
     }
 
     /// Starts the gateway and waits until it is ready.

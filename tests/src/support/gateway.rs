@@ -36,12 +36,7 @@ impl Gateway {
             None => free_port()?,
         };
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let mut gateway = Gateway {
-            builder,
-            directory,
-            address,
-            child: None,
-        };
+        let mut gateway = Gateway { builder, directory, address, child: None };
         gateway.write_config()?;
         gateway.launch()?;
         Ok(gateway)
@@ -54,9 +49,7 @@ impl Gateway {
 
     /// A gateway in front of this provider: alias `scripted` for its model `scripted-upstream`.
     pub fn over(provider: &ScriptedProvider) -> GatewayBuilder {
-        Gateway::builder()
-            .provider("scripted", &provider.base_url())
-            .model("scripted", "scripted", "scripted-upstream")
+        Gateway::builder().provider("scripted", &provider.base_url()).model("scripted", "scripted", "scripted-upstream")
     }
 
     /// The root URL: `http://127.0.0.1:PORT`.
@@ -104,8 +97,7 @@ impl Gateway {
 
     /// What the process wrote so far, standard output first, over all restarts.
     pub fn logs(&self) -> String {
-        let read =
-            |name| std::fs::read_to_string(self.directory.path().join(name)).unwrap_or_default();
+        let read = |name| std::fs::read_to_string(self.directory.path().join(name)).unwrap_or_default();
         read("stdout") + &read("stderr")
     }
 
@@ -167,22 +159,12 @@ impl Gateway {
         let url = format!("{}/health/readiness", self.url());
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if Caller::default()
-                .get(&url)
-                .await
-                .is_ok_and(|reply| reply.status.is_success())
-            {
+            if Caller::default().get(&url).await.is_ok_and(|reply| reply.status.is_success()) {
                 return Ok(());
             }
-            let ended = self
-                .child
-                .as_mut()
-                .context("a running gateway")?
-                .try_wait()?;
+            let ended = self.child.as_mut().context("a running gateway")?.try_wait()?;
             if ended.is_some() || Instant::now() > deadline {
-                let what = ended.map_or("is not ready".to_owned(), |status| {
-                    format!("ended with {status}")
-                });
+                let what = ended.map_or("is not ready".to_owned(), |status| format!("ended with {status}"));
                 bail!("the gateway {what}; it wrote:\n{}", self.logs());
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -192,9 +174,7 @@ impl Gateway {
     fn write_config(&self) -> Result<()> {
         let (listen, data_dir) = (self.address.to_string(), self.data_dir());
         let text = match &self.builder.yaml {
-            Some(text) => text
-                .replace("{data_dir}", &data_dir.display().to_string())
-                .replace("{listen}", &listen),
+            Some(text) => text.replace("{data_dir}", &data_dir.display().to_string()).replace("{listen}", &listen),
             None => {
                 let mut config = self.builder.config.clone();
                 config["data_dir"] = data_dir.display().to_string().into();
@@ -210,40 +190,14 @@ impl Gateway {
             Some(binary) => binary.clone(),
             None => locate()?,
         };
-        let append = |name: &str| {
-            File::options()
-                .create(true)
-                .append(true)
-                .open(self.directory.path().join(name))
-        };
-        let mut words = self
-            .builder
-            .wrapper
-            .iter()
-            .cloned()
-            .chain([binary.clone().into_os_string()]);
+        let append = |name: &str| File::options().create(true).append(true).open(self.directory.path().join(name));
+        let mut words = self.builder.wrapper.iter().cloned().chain([binary.clone().into_os_string()]);
         let mut command = Command::new(words.next().context("a command")?);
-        command
-            .args(words)
-            .arg("serve")
-            .arg("--config")
-            .arg(self.config_file());
-        command
-            .args(["--listen", &self.address.to_string()])
-            .args(&self.builder.arguments);
-        command.envs(
-            self.builder
-                .environment
-                .iter()
-                .map(|(name, value)| (name, value)),
-        );
-        command
-            .stdin(std::process::Stdio::null())
-            .stdout(append("stdout")?)
-            .stderr(append("stderr")?);
-        let child = command
-            .spawn()
-            .with_context(|| format!("starting {}", binary.display()))?;
+        command.args(words).arg("serve").arg("--config").arg(self.config_file());
+        command.args(["--listen", &self.address.to_string()]).args(&self.builder.arguments);
+        command.envs(self.builder.environment.iter().map(|(name, value)| (name, value)));
+        command.stdin(std::process::Stdio::null()).stdout(append("stdout")?).stderr(append("stderr")?);
+        let child = command.spawn().with_context(|| format!("starting {}", binary.display()))?;
         self.child = Some(child);
         Ok(())
     }
@@ -264,18 +218,9 @@ pub fn locate() -> Result<PathBuf> {
         return Ok(path.into());
     }
     let program = std::env::current_exe()?;
-    let places = program
-        .ancestors()
-        .skip(1)
-        .take(2)
-        .map(|directory| directory.join("tollgate"));
+    let places = program.ancestors().skip(1).take(2).map(|directory| directory.join("tollgate"));
     let mut found = places.filter(|path| path.is_file());
-    found.next().with_context(|| {
-        format!(
-            "no gateway near {}: build it, or set TOLLGATE_BIN",
-            program.display()
-        )
-    })
+    found.next().with_context(|| format!("no gateway near {}: build it, or set TOLLGATE_BIN", program.display()))
 }
 
 /// A port nobody listens on right now.
@@ -287,9 +232,7 @@ pub fn free_port() -> Result<u16> {
 }
 
 fn signal(pid: u32, name: &str) -> Result<()> {
-    let status = Command::new("kill")
-        .args([format!("-{name}"), pid.to_string()])
-        .status()?;
+    let status = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status()?;
     if !status.success() {
         bail!("process {pid} takes no {name}");
     }

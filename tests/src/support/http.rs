@@ -68,9 +68,7 @@ impl Caller {
 
     /// A caller of Anthropic's dialect.
     pub fn anthropic(key: impl Into<String>) -> Self {
-        Caller::default()
-            .with("x-api-key", key)
-            .with("anthropic-version", "2023-06-01")
+        Caller::default().with("x-api-key", key).with("anthropic-version", "2023-06-01")
     }
 
     /// ... with a further header.
@@ -103,25 +101,14 @@ impl Caller {
         let hang_up = HangUp(tokio::spawn(async move {
             let _ = connection.await;
         }));
-        let mut request = Request::builder()
-            .method(method)
-            .uri(uri.path_and_query().map_or("/", |path| path.as_str()));
-        request = request
-            .header("host", authority)
-            .header("content-type", "application/json");
+        let mut request = Request::builder().method(method).uri(uri.path_and_query().map_or("/", |path| path.as_str()));
+        request = request.header("host", authority).header("content-type", "application/json");
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
-        let response: Response<Incoming> =
-            sender.send_request(request.body(Full::new(body))?).await?;
+        let response: Response<Incoming> = sender.send_request(request.body(Full::new(body))?).await?;
         let (head, body) = response.into_parts();
-        Ok(Stream {
-            status: head.status,
-            headers: head.headers,
-            body,
-            buffer: BytesMut::new(),
-            _hang_up: hang_up,
-        })
+        Ok(Stream { status: head.status, headers: head.headers, body, buffer: BytesMut::new(), _hang_up: hang_up })
     }
 }
 
@@ -133,10 +120,7 @@ impl Reply {
 
     /// A header as text, empty when absent.
     pub fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 }
 
@@ -144,11 +128,7 @@ impl Stream {
     /// Waits for the rest and returns it as one answer.
     pub async fn whole(self) -> Result<Reply> {
         let body = self.body.collect().await?.to_bytes();
-        Ok(Reply {
-            status: self.status,
-            headers: self.headers,
-            body,
-        })
+        Ok(Reply { status: self.status, headers: self.headers, body })
     }
 
     /// The next event; `None` at the proper end, an error when the stream breaks off or is silent for ten seconds.
@@ -160,14 +140,9 @@ impl Stream {
             }
             let frame = tokio::time::timeout(Duration::from_secs(10), self.body.frame()).await;
             match frame.context("silent for ten seconds")? {
-                Some(frame) => self
-                    .buffer
-                    .extend_from_slice(&frame?.into_data().unwrap_or_default()),
+                Some(frame) => self.buffer.extend_from_slice(&frame?.into_data().unwrap_or_default()),
                 None if self.buffer.is_empty() => return Ok(None),
-                None => bail!(
-                    "ended inside an event: {:?}",
-                    String::from_utf8_lossy(&self.buffer)
-                ),
+                None => bail!("ended inside an event: {:?}", String::from_utf8_lossy(&self.buffer)),
             }
         }
     }
@@ -188,15 +163,10 @@ impl Stream {
 impl Event {
     fn parse(text: &str) -> Self {
         let field = |name: &'static str| {
-            let lines = text
-                .lines()
-                .filter_map(move |line| line.strip_prefix(name)?.strip_prefix(':'));
+            let lines = text.lines().filter_map(move |line| line.strip_prefix(name)?.strip_prefix(':'));
             lines.map(|value| value.strip_prefix(' ').unwrap_or(value))
         };
-        Event {
-            name: field("event").next().map(str::to_owned),
-            data: field("data").collect::<Vec<_>>().join("\n"),
-        }
+        Event { name: field("event").next().map(str::to_owned), data: field("data").collect::<Vec<_>>().join("\n") }
     }
 
     /// The data as JSON, `null` when it is not JSON.

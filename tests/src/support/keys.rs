@@ -7,9 +7,7 @@ const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn
 /// A new virtual key with a valid checksum.
 pub fn virtual_key() -> String {
     let mut random = rand::rng();
-    let secret: String = (0..32)
-        .map(|_| char::from(ALPHABET[random.random_range(0..62)]))
-        .collect();
+    let secret: String = (0..32).map(|_| char::from(ALPHABET[random.random_range(0..62)])).collect();
     with_checksum(&secret)
 }
 
@@ -27,15 +25,9 @@ pub fn with_checksum(secret: &str) -> String {
 /// CRC-32 as in IEEE 802.3 (reflected, polynomial 0xEDB88320).
 fn crc32(bytes: &[u8]) -> u32 {
     let step = |crc: u32, _| {
-        if crc & 1 == 1 {
-            (crc >> 1) ^ 0xEDB8_8320
-        } else {
-            crc >> 1
-        }
+        if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 }
     };
-    !bytes
-        .iter()
-        .fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
+    !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
 }
 
 #[cfg(test)]

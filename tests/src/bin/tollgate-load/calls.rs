@@ -35,14 +35,8 @@ impl Kind {
             Kind::Plain => (filler(800), false),
             Kind::Large => (filler(200_000), false),
             Kind::Burst => (scripted(json!({ "chunks": 32 })), true),
-            Kind::Paced => (
-                scripted(json!({ "chunks": 32, "chunk_delay_ms": 10 })),
-                true,
-            ),
-            Kind::Idle => (
-                scripted(json!({ "chunks": 4, "stall_after_chunks": 1 })),
-                true,
-            ),
+            Kind::Paced => (scripted(json!({ "chunks": 32, "chunk_delay_ms": 10 })), true),
+            Kind::Idle => (scripted(json!({ "chunks": 4, "stall_after_chunks": 1 })), true),
         };
         let mut body = json!({
             "model": target.model,
@@ -57,17 +51,12 @@ impl Kind {
             body["stream"] = true.into();
             body["stream_options"] = json!({ "include_usage": true });
         }
-        let text =
-            |text: String| HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""));
+        let text = |text: String| HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""));
         let mut headers = HeaderMap::new();
         headers.insert(HOST, text(target.address.to_string()));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(AUTHORIZATION, text(format!("Bearer {}", target.key)));
-        Call {
-            headers,
-            body: body.to_string().into(),
-            stream,
-        }
+        Call { headers, body: body.to_string().into(), stream }
     }
 }
 

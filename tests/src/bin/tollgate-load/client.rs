@@ -42,9 +42,7 @@ impl Connection {
 
     /// Makes a call and reads its answer to the end. An error means the connection is of no more use.
     pub(crate) async fn make(&mut self, call: &Call) -> Result<Timing> {
-        tokio::time::timeout(PATIENCE, self.read(call))
-            .await
-            .context("timed out")?
+        tokio::time::timeout(PATIENCE, self.read(call)).await.context("timed out")?
     }
 
     async fn read(&mut self, call: &Call) -> Result<Timing> {
@@ -59,9 +57,7 @@ impl Connection {
             remember_end(&mut end, &data);
             if call.stream {
                 let now = Instant::now();
-                timing
-                    .gaps
-                    .extend(before.replace(now).map(|before| now - before));
+                timing.gaps.extend(before.replace(now).map(|before| now - before));
                 timing.first.get_or_insert(now);
             }
         }
@@ -73,18 +69,14 @@ impl Connection {
 
     /// Makes a call and returns when the headers of a good answer are here.
     pub(crate) async fn start(&mut self, call: &Call) -> Result<Response<Incoming>> {
-        let mut request =
-            Request::post("/v1/chat/completions").body(Full::new(call.body.clone()))?;
+        let mut request = Request::post("/v1/chat/completions").body(Full::new(call.body.clone()))?;
         *request.headers_mut() = call.headers.clone();
         self.sender.ready().await?;
         let response = self.sender.send_request(request).await?;
         if response.status() != 200 {
             let status = response.status();
             let body = response.into_body().collect().await?.to_bytes();
-            bail!(
-                "{status}: {}",
-                String::from_utf8_lossy(&body[..body.len().min(300)])
-            );
+            bail!("{status}: {}", String::from_utf8_lossy(&body[..body.len().min(300)]));
         }
         Ok(response)
     }

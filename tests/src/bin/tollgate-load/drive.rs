@@ -46,8 +46,7 @@ pub(crate) struct Limit {
 impl Default for Sample {
     fn default() -> Self {
         let minute = 60_000_000;
-        let histogram =
-            || Histogram::new_with_max(minute, 3).expect("three digits are a valid precision");
+        let histogram = || Histogram::new_with_max(minute, 3).expect("three digits are a valid precision");
         Sample {
             done: 0,
             failed: 0,
@@ -67,14 +66,8 @@ impl Sample {
             Ok(timing) => {
                 self.done += 1;
                 record(&mut self.latency, meant.elapsed());
-                timing
-                    .first
-                    .into_iter()
-                    .for_each(|first| record(&mut self.first, first - meant));
-                timing
-                    .gaps
-                    .into_iter()
-                    .for_each(|gap| record(&mut self.gap, gap));
+                timing.first.into_iter().for_each(|first| record(&mut self.first, first - meant));
+                timing.gaps.into_iter().for_each(|gap| record(&mut self.gap, gap));
             }
             Err(error) => {
                 self.failed += 1;
@@ -89,16 +82,8 @@ fn record(histogram: &mut Histogram<u64>, time: Duration) {
 }
 
 /// So many callers, each calling again as soon as it is answered.
-pub(crate) async fn closed(
-    target: &Target,
-    call: &Call,
-    callers: usize,
-    limit: Limit,
-) -> Result<Sample> {
-    let (call, sample) = (
-        Arc::new(call.clone()),
-        Arc::new(Mutex::new(Sample::default())),
-    );
+pub(crate) async fn closed(target: &Target, call: &Call, callers: usize, limit: Limit) -> Result<Sample> {
+    let (call, sample) = (Arc::new(call.clone()), Arc::new(Mutex::new(Sample::default())));
     let mut connections = Vec::with_capacity(callers);
     for _ in 0..callers {
         connections.push(Connection::open(target.address).await?);
@@ -110,9 +95,7 @@ pub(crate) async fn closed(
         let (call, sample, begun) = (Arc::clone(&call), Arc::clone(&sample), Arc::clone(&begun));
         let address = target.address;
         tasks.spawn(async move {
-            while start.elapsed() < limit.time
-                && begun.fetch_add(1, Ordering::Relaxed) < limit.calls
-            {
+            while start.elapsed() < limit.time && begun.fetch_add(1, Ordering::Relaxed) < limit.calls {
                 let meant = Instant::now();
                 let made = connection.make(&call).await;
                 let broken = made.is_err();
@@ -132,16 +115,8 @@ pub(crate) async fn closed(
 }
 
 /// Calls at a constant rate.
-pub(crate) async fn open(
-    target: &Target,
-    call: &Call,
-    per_second: f64,
-    limit: Limit,
-) -> Result<Sample> {
-    let (call, sample) = (
-        Arc::new(call.clone()),
-        Arc::new(Mutex::new(Sample::default())),
-    );
+pub(crate) async fn open(target: &Target, call: &Call, per_second: f64, limit: Limit) -> Result<Sample> {
+    let (call, sample) = (Arc::new(call.clone()), Arc::new(Mutex::new(Sample::default())));
     let idle = Arc::new(Mutex::new(Vec::new()));
     for _ in 0..16 {
         let connection = Connection::open(target.address).await?;
@@ -153,9 +128,7 @@ pub(crate) async fn open(
     while let Some(meant) = arrivals.recv().await {
         while tasks.try_join_next().is_some() {}
         if tasks.len() >= MOST_OPEN {
-            sample
-                .lock()
-                .note(meant, Err(anyhow::anyhow!("{MOST_OPEN} calls are open")));
+            sample.lock().note(meant, Err(anyhow::anyhow!("{MOST_OPEN} calls are open")));
             continue;
         }
         let (call, sample, idle) = (Arc::clone(&call), Arc::clone(&sample), Arc::clone(&idle));
@@ -188,9 +161,7 @@ fn arrivals(per_second: f64, limit: Limit) -> mpsc::UnboundedReceiver<Instant> {
     let (sender, receiver) = mpsc::unbounded_channel();
     std::thread::spawn(move || {
         let start = Instant::now();
-        let calls = limit
-            .calls
-            .min((limit.time.as_secs_f64() * per_second) as u64);
+        let calls = limit.calls.min((limit.time.as_secs_f64() * per_second) as u64);
         for call in 0..calls {
             let meant = start + Duration::from_secs_f64(call as f64 / per_second);
             std::thread::sleep(meant.saturating_duration_since(Instant::now()));

@@ -70,18 +70,14 @@ pub(crate) async fn hold(target: &Target, provider: &Helper, streams: usize) -> 
     tokio::time::sleep(Duration::from_millis(500)).await;
     let (cpu, watching) = (Cpu::of(target.pid), Instant::now());
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let cpu_percent =
-        Cpu::of(target.pid).us_since(&cpu) / watching.elapsed().as_micros() as f64 * 100.0;
+    let cpu_percent = Cpu::of(target.pid).us_since(&cpu) / watching.elapsed().as_micros() as f64 * 100.0;
     let after = rss_kib(target.pid);
 
     let hung_up = Instant::now();
     drop(held);
     while open_calls(provider).await? > 0 {
         if hung_up.elapsed() > Duration::from_secs(10) {
-            bail!(
-                "{}: calls are still open at the provider 10 s after all callers left",
-                target.name
-            );
+            bail!("{}: calls are still open at the provider 10 s after all callers left", target.name);
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -99,8 +95,6 @@ async fn open_calls(provider: &Helper) -> Result<u64> {
 
 /// The provider's sums.
 pub(crate) async fn stats(provider: &Helper) -> Result<serde_json::Value> {
-    let reply = Caller::default()
-        .get(&format!("http://{}/_control/stats", provider.address))
-        .await?;
+    let reply = Caller::default().get(&format!("http://{}/_control/stats", provider.address)).await?;
     Ok(reply.json())
 }

@@ -76,9 +76,7 @@ fn provider(arguments: ProviderArguments) -> Result<()> {
         keep_bodies: arguments.keep_bodies,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    let provider = runtime
-        .block_on(ScriptedProvider::start_with(options))
-        .context("starting the provider")?;
+    let provider = runtime.block_on(ScriptedProvider::start_with(options)).context("starting the provider")?;
     println!("scripted provider at {}", provider.base_url());
     provider.wait();
     Ok(())

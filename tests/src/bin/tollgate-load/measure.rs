@@ -21,11 +21,7 @@ impl Cpu {
     pub(crate) fn of(pid: Option<u32>) -> Self {
         let tree = pid.map(tree).unwrap_or_default();
         Cpu {
-            ticks: tree
-                .iter()
-                .filter_map(|pid| stat(*pid))
-                .map(|stat| stat.ticks)
-                .sum(),
+            ticks: tree.iter().filter_map(|pid| stat(*pid)).map(|stat| stat.ticks).sum(),
             scheduled_ns: tree.iter().map(|pid| scheduled_ns(*pid)).sum(),
         }
     }
@@ -34,19 +30,12 @@ impl Cpu {
     pub(crate) fn us_since(&self, before: &Cpu) -> f64 {
         let coarse = (self.ticks - before.ticks.min(self.ticks)) as f64 / TICKS * 1e6;
         let exact = self.scheduled_ns.saturating_sub(before.scheduled_ns) as f64 / 1e3;
-        if exact + 25_000.0 < coarse {
-            coarse
-        } else {
-            exact
-        }
+        if exact + 25_000.0 < coarse { coarse } else { exact }
     }
 }
 
 fn scheduled_ns(pid: u32) -> u64 {
-    let threads = fs::read_dir(format!("/proc/{pid}/task"))
-        .into_iter()
-        .flatten()
-        .flatten();
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let account = |text: String| text.split_whitespace().next()?.parse::<u64>().ok();
     let read = |path: std::path::PathBuf| account(fs::read_to_string(path.join("schedstat")).ok()?);
     threads.filter_map(|thread| read(thread.path())).sum()
@@ -55,10 +44,7 @@ fn scheduled_ns(pid: u32) -> u64 {
 /// Resident memory of a process tree in KiB.
 pub(crate) fn rss_kib(pid: Option<u32>) -> f64 {
     let Some(pid) = pid else { return 0.0 };
-    tree(pid)
-        .iter()
-        .filter_map(|pid| resident(*pid))
-        .sum::<u64>() as f64
+    tree(pid).iter().filter_map(|pid| resident(*pid)).sum::<u64>() as f64
 }
 
 struct Stat {
@@ -71,10 +57,7 @@ fn stat(pid: u32) -> Option<Stat> {
     // The second field is the program's name in brackets and may hold anything, brackets included.
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
     let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
-    Some(Stat {
-        parent: number(1)? as u32,
-        ticks: number(11)? + number(12)?,
-    })
+    Some(Stat { parent: number(1)? as u32, ticks: number(11)? + number(12)? })
 }
 
 fn resident(pid: u32) -> Option<u64> {
@@ -86,11 +69,7 @@ fn resident(pid: u32) -> Option<u64> {
 /// A process and all its descendants.
 fn tree(root: u32) -> Vec<u32> {
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
-    let names = fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.file_name());
+    let names = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.file_name());
     for pid in names.filter_map(|name| name.to_str()?.parse::<u32>().ok()) {
         if let Some(stat) = stat(pid) {
             children.entry(stat.parent).or_default().push(pid);

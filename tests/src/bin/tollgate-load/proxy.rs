@@ -36,25 +36,14 @@ pub(crate) struct ProxyArguments {
 /// Serves until killed.
 pub(crate) fn serve(arguments: ProxyArguments) -> Result<()> {
     let runtime = match arguments.threads {
-        0 | 1 => tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?,
-        many => tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(many)
-            .enable_all()
-            .build()?,
+        0 | 1 => tokio::runtime::Builder::new_current_thread().enable_all().build()?,
+        many => tokio::runtime::Builder::new_multi_thread().worker_threads(many).enable_all().build()?,
     };
     runtime.block_on(async move {
-        let listener = TcpListener::bind(arguments.listen)
-            .await
-            .context("listening")?;
+        let listener = TcpListener::bind(arguments.listen).await.context("listening")?;
         println!("bare proxy at http://{}", arguments.listen);
         let host = HeaderValue::from_str(&arguments.upstream.to_string())?;
-        let pool = Arc::new(Pool {
-            upstream: arguments.upstream,
-            host,
-            idle: Mutex::default(),
-        });
+        let pool = Arc::new(Pool { upstream: arguments.upstream, host, idle: Mutex::default() });
         loop {
             let (socket, _) = listener.accept().await?;
             socket.set_nodelay(true)?;
@@ -62,10 +51,7 @@ pub(crate) fn serve(arguments: ProxyArguments) -> Result<()> {
             tokio::spawn(async move {
                 let service = service_fn(|request| forward(&pool, request));
                 let mut server = http1::Builder::new();
-                let _ = server
-                    .header_read_timeout(None)
-                    .serve_connection(TokioIo::new(socket), service)
-                    .await;
+                let _ = server.header_read_timeout(None).serve_connection(TokioIo::new(socket), service).await;
             });
         }
     })
@@ -92,8 +78,7 @@ impl Pool {
         }
         let socket = TcpStream::connect(self.upstream).await?;
         socket.set_nodelay(true)?;
-        let (sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(socket)).await?;
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await?;
         tokio::spawn(connection);
         Ok(sender)
     }
@@ -104,12 +89,7 @@ async fn forward(pool: &Arc<Pool>, mut request: Request<Incoming>) -> Result<Res
     request.headers_mut().remove(CONNECTION);
     let mut sender = pool.take().await?;
     let response = sender.send_request(request).await?;
-    Ok(response.map(|body| Answer {
-        body,
-        sender: Some(sender),
-        ended: false,
-        pool: Arc::clone(pool),
-    }))
+    Ok(response.map(|body| Answer { body, sender: Some(sender), ended: false, pool: Arc::clone(pool) }))
 }
 
 /// An answer passing through, and the connection it comes from.
@@ -146,11 +126,7 @@ impl Body for Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        if let Some(sender) = self
-            .sender
-            .take()
-            .filter(|_| self.ended || self.body.is_end_stream())
-        {
+        if let Some(sender) = self.sender.take().filter(|_| self.ended || self.body.is_end_stream()) {
             self.pool.idle.lock().push(sender);
         }
     }

@@ -42,10 +42,7 @@ impl Row {
         let pairs = values.iter().zip(base);
         match self.added {
             true => pairs.map(|(value, base)| value - base).collect(),
-            false => pairs
-                .filter(|(_, base)| **base != 0.0)
-                .map(|(value, base)| value / base)
-                .collect(),
+            false => pairs.filter(|(_, base)| **base != 0.0).map(|(value, base)| value / base).collect(),
         }
     }
 
@@ -53,11 +50,7 @@ impl Row {
         let compared = self.compared(&self.gateway);
         let comparison = match (self.added, compared.is_empty()) {
             (_, true) => "-".to_owned(),
-            (true, _) => format!(
-                "{} (bare {})",
-                spread(&compared, "+"),
-                spread(&self.compared(&self.bare), "+")
-            ),
+            (true, _) => format!("{} (bare {})", spread(&compared, "+"), spread(&self.compared(&self.bare), "+")),
             (false, _) => spread(&compared, "x "),
         };
         [
@@ -85,26 +78,11 @@ impl Row {
 
 impl Report {
     /// Finds or adds the row of a figure.
-    pub(crate) fn row(
-        &mut self,
-        scenario: &str,
-        figure: &str,
-        unit: &'static str,
-        compare: Compare,
-    ) -> &mut Row {
-        let known = self
-            .rows
-            .iter()
-            .position(|row| row.scenario == scenario && row.figure == figure);
+    pub(crate) fn row(&mut self, scenario: &str, figure: &str, unit: &'static str, compare: Compare) -> &mut Row {
+        let known = self.rows.iter().position(|row| row.scenario == scenario && row.figure == figure);
         let at = known.unwrap_or_else(|| {
             let (scenario, figure) = (scenario.to_owned(), figure.to_owned());
-            self.rows.push(Row {
-                scenario,
-                figure,
-                unit,
-                added: compare == Compare::Added,
-                ..Row::default()
-            });
+            self.rows.push(Row { scenario, figure, unit, added: compare == Compare::Added, ..Row::default() });
             self.rows.len() - 1
         });
         &mut self.rows[at]
@@ -117,37 +95,16 @@ impl Report {
 
     /// The table as aligned Markdown, which reads well on a terminal too.
     pub(crate) fn table(&self) -> String {
-        let head = [
-            "scenario",
-            "figure",
-            "direct",
-            "bare",
-            "gateway",
-            "gateway against it",
-            "must",
-            "ambition",
-        ];
+        let head = ["scenario", "figure", "direct", "bare", "gateway", "gateway against it", "must", "ambition"];
         let mut lines = vec![head.map(str::to_owned)];
         lines.extend(self.rows.iter().map(Row::cells));
-        let width = |column: usize| {
-            lines
-                .iter()
-                .map(|cells| cells[column].chars().count())
-                .max()
-                .unwrap_or(0)
-        };
+        let width = |column: usize| lines.iter().map(|cells| cells[column].chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..head.len()).map(width).collect();
         let draw = |cells: &[String; 8]| {
-            let cells = cells
-                .iter()
-                .zip(&widths)
-                .map(|(cell, width)| format!("{cell:<width$}"));
+            let cells = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
             format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "))
         };
-        let rule: String = widths
-            .iter()
-            .map(|width| format!("|{}", "-".repeat(width + 2)))
-            .collect();
+        let rule: String = widths.iter().map(|width| format!("|{}", "-".repeat(width + 2))).collect();
         let mut table = draw(&lines[0]) + &rule + "|\n";
         table.extend(lines[1..].iter().map(draw));
         table
@@ -155,17 +112,13 @@ impl Report {
 
     pub(crate) fn markdown(&self) -> String {
         let mut text = String::from("# Load run\n\n");
-        self.setting
-            .iter()
-            .for_each(|line| text += &format!("* {line}\n"));
+        self.setting.iter().for_each(|line| text += &format!("* {line}\n"));
         text += "\nMedian of rounds (least..most). Ratios are to the bare proxy, added times to calling directly, each \
                  within its round.\n\n";
         text += &self.table();
         if !self.warnings.is_empty() {
             text += "\nWarnings:\n\n";
-            self.warnings
-                .iter()
-                .for_each(|line| text += &format!("* {line}\n"));
+            self.warnings.iter().for_each(|line| text += &format!("* {line}\n"));
         }
         text
     }
@@ -198,12 +151,7 @@ fn spread(values: &[f64], sign: &str) -> String {
     }
     let least = values.iter().copied().fold(f64::INFINITY, f64::min);
     let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    format!(
-        "{sign}{} ({}..{})",
-        short(median),
-        short(least),
-        short(most)
-    )
+    format!("{sign}{} ({}..{})", short(median), short(least), short(most))
 }
 
 /// About three significant digits.
@@ -221,29 +169,16 @@ mod tests {
 
     #[test]
     fn rounds_are_compared_in_pairs() {
-        let row = Row {
-            bare: vec![10.0, 20.0, 40.0],
-            gateway: vec![15.0, 30.0, 40.0],
-            ..Row::default()
-        };
+        let row = Row { bare: vec![10.0, 20.0, 40.0], gateway: vec![15.0, 30.0, 40.0], ..Row::default() };
         assert_eq!(row.compared(&row.gateway), [1.5, 1.5, 1.0]);
-        assert_eq!(
-            spread(&row.compared(&row.gateway), "x "),
-            "x 1.50 (1.00..1.50)"
-        );
+        assert_eq!(spread(&row.compared(&row.gateway), "x "), "x 1.50 (1.00..1.50)");
     }
 
     #[test]
     fn the_table_has_a_line_per_row() {
         let mut report = Report::default();
-        report
-            .row("plain", "CPU", "us", Compare::Ratio)
-            .bare
-            .push(18.0);
-        report
-            .row("plain", "CPU", "us", Compare::Ratio)
-            .gateway
-            .push(27.0);
+        report.row("plain", "CPU", "us", Compare::Ratio).bare.push(18.0);
+        report.row("plain", "CPU", "us", Compare::Ratio).gateway.push(27.0);
         assert_eq!(report.table().lines().count(), 3);
         assert!(report.table().contains("x 1.50"));
     }

@@ -72,17 +72,10 @@ struct Run {
 pub(crate) fn run(arguments: RunArguments) -> Result<()> {
     let pinning = Pinning::choose(!arguments.unpinned);
     let files = raise_file_limit();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async move {
         let provider = Helper::provider(arguments.provider_port)?;
-        let mut run = Run {
-            arguments,
-            pinning,
-            provider,
-            report: Report::default(),
-        };
+        let mut run = Run { arguments, pinning, provider, report: Report::default() };
         run.measure(files).await?;
         run.tell()
     })
@@ -91,10 +84,7 @@ pub(crate) fn run(arguments: RunArguments) -> Result<()> {
 impl Run {
     async fn measure(&mut self, files: u64) -> Result<()> {
         let begun = Instant::now();
-        let rounds = self
-            .arguments
-            .rounds
-            .unwrap_or(if self.arguments.quick { 2 } else { 3 });
+        let rounds = self.arguments.rounds.unwrap_or(if self.arguments.quick { 2 } else { 3 });
         self.report.setting = vec![
             self.pinning.describe(),
             format!("bare proxy with {} thread(s), {rounds} rounds", self.arguments.threads),
@@ -103,18 +93,14 @@ impl Run {
         if self.wants("idle") {
             self.stand_still(files).await?;
         }
-        let proxy = Helper::proxy(&self.pinning, self.provider.address, self.arguments.threads)?
-            .reachable()?;
+        let proxy = Helper::proxy(&self.pinning, self.provider.address, self.arguments.threads)?.reachable()?;
         let (_gateway, under_test) = self.start_gateway()?;
         let targets = [direct(&self.provider), bare(&proxy), under_test];
         for target in &targets {
             first_answer(target, Instant::now()).await?;
             self.warm_up(target).await?;
         }
-        let wanted: Vec<&Scenario> = SCENARIOS
-            .iter()
-            .filter(|scenario| self.wants(scenario.id))
-            .collect();
+        let wanted: Vec<&Scenario> = SCENARIOS.iter().filter(|scenario| self.wants(scenario.id)).collect();
         for round in 0..rounds {
             for scenario in &wanted {
                 // Every other round backwards, so that a drift of the machine favours nobody.
@@ -128,15 +114,9 @@ impl Run {
                     }
                 }
             }
-            eprintln!(
-                "round {} of {rounds} done after {:.0} s",
-                round + 1,
-                begun.elapsed().as_secs_f64()
-            );
+            eprintln!("round {} of {rounds} done after {:.0} s", round + 1, begun.elapsed().as_secs_f64());
         }
-        self.report
-            .setting
-            .push(format!("{:.0} s in all", begun.elapsed().as_secs_f64()));
+        self.report.setting.push(format!("{:.0} s in all", begun.elapsed().as_secs_f64()));
         Ok(())
     }
 
@@ -147,10 +127,7 @@ impl Run {
     async fn warm_up(&self, target: &Target) -> Result<()> {
         let seconds = if self.arguments.quick { 0.3 } else { 1.0 };
         for kind in [Kind::Plain, Kind::Burst, Kind::Large] {
-            let limit = Limit {
-                calls: 5_000,
-                time: Duration::from_secs_f64(seconds / 3.0),
-            };
+            let limit = Limit { calls: 5_000, time: Duration::from_secs_f64(seconds / 3.0) };
             let sample = closed(target, &kind.call(target), 16, limit).await?;
             if sample.done == 0 {
                 let error = sample.error.unwrap_or_default();
@@ -166,12 +143,9 @@ impl Run {
         let upstream = stats(&self.provider).await?["calls"].as_u64().unwrap_or(0) - before;
         self.check(scenario, target, &sample, upstream);
         for figure in scenario.figures {
-            let known = target.pid.is_some()
-                || !figure.name.contains("CPU") && !figure.name.contains("core");
+            let known = target.pid.is_some() || !figure.name.contains("CPU") && !figure.name.contains("core");
             if known && (target.name != "direct" || figure.compare == Compare::Added) {
-                let row = self
-                    .report
-                    .row(scenario.title, figure.name, figure.unit, figure.compare);
+                let row = self.report.row(scenario.title, figure.name, figure.unit, figure.compare);
                 (row.must, row.ambition) = (figure.must, figure.ambition);
                 row.values(target.name).push((figure.read)(&sample));
             }
@@ -192,40 +166,20 @@ impl Run {
         }
         if upstream != sample.done + sample.failed {
             let made = sample.done + sample.failed;
-            self.report.warn(format!(
-                "{name}: {made} calls were made, the provider saw {upstream}"
-            ));
+            self.report.warn(format!("{name}: {made} calls were made, the provider saw {upstream}"));
         }
     }
 
     fn start_gateway(&self) -> Result<(Option<Gateway>, Target)> {
         let arguments = &self.arguments;
         let Some(url) = &arguments.gateway_url else {
-            let (gateway, target) = gateway(
-                arguments.gateway_bin.as_ref(),
-                &self.pinning,
-                self.provider.address,
-            )?;
+            let (gateway, target) = gateway(arguments.gateway_bin.as_ref(), &self.pinning, self.provider.address)?;
             return Ok((Some(gateway), target));
         };
         let authority = url.trim_start_matches("http://").trim_end_matches('/');
-        let address: SocketAddr = authority
-            .parse()
-            .context("--gateway-url: http://ADDRESS:PORT")?;
-        let (key, model) = (
-            arguments.gateway_key.clone(),
-            arguments.gateway_model.clone(),
-        );
-        Ok((
-            None,
-            Target {
-                name: "gateway",
-                address,
-                key,
-                model,
-                pid: arguments.gateway_pid,
-            },
-        ))
+        let address: SocketAddr = authority.parse().context("--gateway-url: http://ADDRESS:PORT")?;
+        let (key, model) = (arguments.gateway_key.clone(), arguments.gateway_model.clone());
+        Ok((None, Target { name: "gateway", address, key, model, pid: arguments.gateway_pid }))
     }
 
     /// Start-up, idle memory and open streams, each time in a fresh process.
@@ -233,10 +187,8 @@ impl Run {
         let starts = if self.arguments.quick { 3 } else { 5 };
         for start in 0..starts {
             let begun = Instant::now();
-            let proxy =
-                Helper::proxy(&self.pinning, self.provider.address, self.arguments.threads)?;
-            self.stand(&bare(&proxy), begun, start + 1 == starts, files)
-                .await?;
+            let proxy = Helper::proxy(&self.pinning, self.provider.address, self.arguments.threads)?;
+            self.stand(&bare(&proxy), begun, start + 1 == starts, files).await?;
             drop(proxy);
             let begun = Instant::now();
             let (_gateway, target) = self.start_gateway()?;
@@ -248,48 +200,23 @@ impl Run {
         Ok(())
     }
 
-    async fn stand(
-        &mut self,
-        target: &Target,
-        begun: Instant,
-        last: bool,
-        files: u64,
-    ) -> Result<()> {
+    async fn stand(&mut self, target: &Target, begun: Instant, last: bool, files: u64) -> Result<()> {
         let ready = first_answer(target, begun).await?;
         let fresh = target.name != "gateway" || self.arguments.gateway_url.is_none();
         if fresh {
-            self.note(
-                target,
-                "start to first answer",
-                "ms",
-                ready,
-                "100 ms",
-                "40 ms",
-            );
+            self.note(target, "start to first answer", "ms", ready, "100 ms", "40 ms");
         }
         if !last {
             return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
         if target.pid.is_some() {
-            self.note(
-                target,
-                "RSS",
-                "MiB",
-                rss_kib(target.pid) / 1024.0,
-                "40 MiB",
-                "20 MiB",
-            );
+            self.note(target, "RSS", "MiB", rss_kib(target.pid) / 1024.0, "40 MiB", "20 MiB");
         }
-        let wanted =
-            self.arguments
-                .streams
-                .unwrap_or(if self.arguments.quick { 300 } else { 1_000 });
+        let wanted = self.arguments.streams.unwrap_or(if self.arguments.quick { 300 } else { 1_000 });
         let streams = wanted.min(files.saturating_sub(100) / 2);
         if streams < wanted {
-            self.report.warn(format!(
-                "only {streams} streams: this process may open {files} files"
-            ));
+            self.report.warn(format!("only {streams} streams: this process may open {files} files"));
         }
         if streams == 0 {
             return Ok(());
@@ -297,31 +224,10 @@ impl Run {
         let held = hold(target, &self.provider, streams as usize).await?;
         let name = |what: &str| format!("{what} with {} open streams", held.streams);
         if target.pid.is_some() {
-            self.note(
-                target,
-                &name("KiB per stream"),
-                "KiB",
-                held.kib_per_stream,
-                "60 KiB",
-                "35 KiB",
-            );
-            self.note(
-                target,
-                &name("CPU"),
-                "%",
-                held.cpu_percent,
-                "0.5 %",
-                "0.1 %",
-            );
+            self.note(target, &name("KiB per stream"), "KiB", held.kib_per_stream, "60 KiB", "35 KiB");
+            self.note(target, &name("CPU"), "%", held.cpu_percent, "0.5 %", "0.1 %");
         }
-        self.note(
-            target,
-            &name("hang-up seen upstream"),
-            "ms",
-            held.hang_up_ms,
-            "",
-            "",
-        );
+        self.note(target, &name("hang-up seen upstream"), "ms", held.hang_up_ms, "", "");
         Ok(())
     }
 
@@ -340,17 +246,13 @@ impl Run {
     }
 
     fn tell(&self) -> Result<()> {
-        self.report
-            .setting
-            .iter()
-            .for_each(|line| println!("{line}"));
+        self.report.setting.iter().for_each(|line| println!("{line}"));
         println!("\n{}", self.report.table());
         if let Some(path) = &self.arguments.markdown {
             std::fs::write(path, self.report.markdown()).context("writing the Markdown report")?;
         }
         if let Some(path) = &self.arguments.json {
-            std::fs::write(path, format!("{:#}\n", self.report.json()))
-                .context("writing the JSON report")?;
+            std::fs::write(path, format!("{:#}\n", self.report.json())).context("writing the JSON report")?;
         }
         Ok(())
     }

@@ -19,17 +19,8 @@ pub(crate) struct Scenario {
 
 /// How calls are offered, and for how long at most: calls, seconds, seconds of a quick run.
 pub(crate) enum Offered {
-    Closed {
-        callers: usize,
-        calls: u64,
-        seconds: f64,
-        quick: f64,
-    },
-    Open {
-        per_second: f64,
-        seconds: f64,
-        quick: f64,
-    },
+    Closed { callers: usize, calls: u64, seconds: f64, quick: f64 },
+    Open { per_second: f64, seconds: f64, quick: f64 },
 }
 
 /// A figure read off a sample.
@@ -58,30 +49,11 @@ const fn ratio(
     must: &'static str,
     ambition: &'static str,
 ) -> Figure {
-    Figure {
-        name,
-        unit,
-        compare: Compare::Ratio,
-        read,
-        must,
-        ambition,
-    }
+    Figure { name, unit, compare: Compare::Ratio, read, must, ambition }
 }
 
-const fn added(
-    name: &'static str,
-    read: fn(&Sample) -> f64,
-    must: &'static str,
-    ambition: &'static str,
-) -> Figure {
-    Figure {
-        name,
-        unit: "ms",
-        compare: Compare::Added,
-        read,
-        must,
-        ambition,
-    }
+const fn added(name: &'static str, read: fn(&Sample) -> f64, must: &'static str, ambition: &'static str) -> Figure {
+    Figure { name, unit: "ms", compare: Compare::Added, read, must, ambition }
 }
 
 fn cpu_per_call(sample: &Sample) -> f64 {
@@ -121,21 +93,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         id: "plain",
         title: "1 kB call, 64 callers",
         kind: Kind::Plain,
-        offered: Offered::Closed {
-            callers: 64,
-            calls: 40_000,
-            seconds: 3.0,
-            quick: 1.0,
-        },
+        offered: Offered::Closed { callers: 64, calls: 40_000, seconds: 3.0, quick: 1.0 },
         figures: &[
             ratio("CPU per call", "us", cpu_per_call, "2.0", "1.4"),
-            ratio(
-                "capacity of one core",
-                "/s",
-                per_cpu_second,
-                "25000/s",
-                "38000/s",
-            ),
+            ratio("capacity of one core", "/s", per_cpu_second, "25000/s", "38000/s"),
             ratio("calls seen", "/s", per_second, "", ""),
             ratio("p99", "ms", p99, "", ""),
         ],
@@ -144,11 +105,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         id: "rate",
         title: "1 kB call, 1000/s",
         kind: Kind::Plain,
-        offered: Offered::Open {
-            per_second: 1000.0,
-            seconds: 4.0,
-            quick: 1.5,
-        },
+        offered: Offered::Open { per_second: 1000.0, seconds: 4.0, quick: 1.5 },
         figures: &[
             added("added p50", p50, "0.20", "0.16"),
             added("added p99", p99, "0.60", "0.35"),
@@ -159,12 +116,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         id: "burst",
         title: "32 chunks at once, 16 callers",
         kind: Kind::Burst,
-        offered: Offered::Closed {
-            callers: 16,
-            calls: 8_000,
-            seconds: 3.0,
-            quick: 1.0,
-        },
+        offered: Offered::Closed { callers: 16, calls: 8_000, seconds: 3.0, quick: 1.0 },
         figures: &[
             ratio("CPU per stream", "us", cpu_per_call, "1.0", "0.7"),
             ratio("streams per core", "/s", per_cpu_second, "3000/s", "3500/s"),
@@ -174,11 +126,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         id: "paced",
         title: "32 chunks, 10 ms apart, 100/s",
         kind: Kind::Paced,
-        offered: Offered::Open {
-            per_second: 100.0,
-            seconds: 4.0,
-            quick: 1.5,
-        },
+        offered: Offered::Open { per_second: 100.0, seconds: 4.0, quick: 1.5 },
         figures: &[
             ratio("CPU per stream", "us", cpu_per_call, "1.4", "1.1"),
             added("added TTFT p50", first_p50, "0.20", "0.15"),
@@ -190,63 +138,26 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         id: "large",
         title: "200 kB prompt, 8 callers",
         kind: Kind::Large,
-        offered: Offered::Closed {
-            callers: 8,
-            calls: 4_000,
-            seconds: 3.0,
-            quick: 1.0,
-        },
-        figures: &[
-            ratio("CPU per call", "us", cpu_per_call, "2.0", "1.3"),
-            ratio("p50", "ms", p50, "", ""),
-        ],
+        offered: Offered::Closed { callers: 8, calls: 4_000, seconds: 3.0, quick: 1.0 },
+        figures: &[ratio("CPU per call", "us", cpu_per_call, "2.0", "1.3"), ratio("p50", "ms", p50, "", "")],
     },
 ];
 
 impl Scenario {
     /// Whether the provider alone is measured too.
     pub(crate) fn needs_direct(&self) -> bool {
-        self.figures
-            .iter()
-            .any(|figure| figure.compare == Compare::Added)
+        self.figures.iter().any(|figure| figure.compare == Compare::Added)
     }
 
     pub(crate) async fn drive(&self, target: &Target, quick: bool) -> Result<Sample> {
         let call = self.kind.call(target);
         let time = |long, short| Duration::from_secs_f64(if quick { short } else { long });
         match self.offered {
-            Offered::Closed {
-                callers,
-                calls,
-                seconds,
-                quick: short,
-            } => {
-                closed(
-                    target,
-                    &call,
-                    callers,
-                    Limit {
-                        calls,
-                        time: time(seconds, short),
-                    },
-                )
-                .await
+            Offered::Closed { callers, calls, seconds, quick: short } => {
+                closed(target, &call, callers, Limit { calls, time: time(seconds, short) }).await
             }
-            Offered::Open {
-                per_second,
-                seconds,
-                quick: short,
-            } => {
-                open(
-                    target,
-                    &call,
-                    per_second,
-                    Limit {
-                        calls: u64::MAX,
-                        time: time(seconds, short),
-                    },
-                )
-                .await
+            Offered::Open { per_second, seconds, quick: short } => {
+                open(target, &call, per_second, Limit { calls: u64::MAX, time: time(seconds, short) }).await
             }
         }
     }

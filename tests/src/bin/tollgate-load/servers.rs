@@ -33,13 +33,7 @@ impl Pinning {
         let possible = wanted && cores > 1 && has("taskset");
         let pinning = Pinning {
             servers: possible.then(|| "0".into()),
-            others: possible.then(|| {
-                if cores == 2 {
-                    "1".into()
-                } else {
-                    format!("1-{}", cores - 1)
-                }
-            }),
+            others: possible.then(|| if cores == 2 { "1".into() } else { format!("1-{}", cores - 1) }),
         };
         if let Some(cores) = &pinning.others {
             // Before any thread is started: threads inherit.
@@ -60,8 +54,7 @@ impl Pinning {
     /// The command that puts a server under test on its core.
     pub(crate) fn wrapper(&self) -> Vec<String> {
         let core = self.servers.iter();
-        core.flat_map(|core| ["taskset".to_owned(), "-c".to_owned(), core.clone()])
-            .collect()
+        core.flat_map(|core| ["taskset".to_owned(), "-c".to_owned(), core.clone()]).collect()
     }
 }
 
@@ -85,11 +78,7 @@ impl Helper {
     /// Starts this program's `proxy` without waiting for it.
     pub(crate) fn proxy(pinning: &Pinning, upstream: SocketAddr, threads: usize) -> Result<Self> {
         let (upstream, threads) = (upstream.to_string(), threads.to_string());
-        Self::start(
-            &pinning.wrapper(),
-            None,
-            &["proxy", "--upstream", &upstream, "--threads", &threads],
-        )
+        Self::start(&pinning.wrapper(), None, &["proxy", "--upstream", &upstream, "--threads", &threads])
     }
 
     fn start(wrapper: &[String], port: Option<u16>, arguments: &[&str]) -> Result<Self> {
@@ -101,10 +90,7 @@ impl Helper {
         let program = std::env::current_exe()?.display().to_string();
         let mut words = wrapper.iter().chain([&program]);
         let mut command = Command::new(words.next().context("a command")?);
-        command
-            .args(words)
-            .args(arguments)
-            .args(["--listen", &address.to_string()]);
+        command.args(words).args(arguments).args(["--listen", &address.to_string()]);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
         Ok(Helper { child, address })
     }
@@ -140,21 +126,11 @@ pub(crate) fn bare(proxy: &Helper) -> Target {
 }
 
 fn upstream(name: &'static str, address: SocketAddr, pid: Option<u32>) -> Target {
-    Target {
-        name,
-        address,
-        key: UPSTREAM_KEY.into(),
-        model: "bench-upstream".into(),
-        pid,
-    }
+    Target { name, address, key: UPSTREAM_KEY.into(), model: "bench-upstream".into(), pid }
 }
 
 /// Starts the gateway without waiting for it.
-pub(crate) fn gateway(
-    binary: Option<&PathBuf>,
-    pinning: &Pinning,
-    provider: SocketAddr,
-) -> Result<(Gateway, Target)> {
+pub(crate) fn gateway(binary: Option<&PathBuf>, pinning: &Pinning, provider: SocketAddr) -> Result<(Gateway, Target)> {
     let mut builder = Gateway::builder()
         .provider("scripted", &format!("http://{provider}/v1"))
         .model("bench", "scripted", "bench-upstream")
@@ -165,13 +141,7 @@ pub(crate) fn gateway(
     let gateway = builder.spawn()?;
     let address = gateway.url().trim_start_matches("http://").parse()?;
     let key = gateway.key().to_owned();
-    let target = Target {
-        name: "gateway",
-        address,
-        key,
-        model: "bench".into(),
-        pid: Some(gateway.pid()),
-    };
+    let target = Target { name: "gateway", address, key, model: "bench".into(), pid: Some(gateway.pid()) };
     Ok((gateway, target))
 }
 
@@ -179,22 +149,13 @@ pub(crate) fn gateway(
 pub(crate) fn raise_file_limit() -> u64 {
     let limits = || {
         let text = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
-        let line = text
-            .lines()
-            .find(|line| line.starts_with("Max open files"))
-            .unwrap_or_default()
-            .to_owned();
-        let mut numbers = line
-            .split_whitespace()
-            .filter_map(|word| word.parse::<u64>().ok());
+        let line = text.lines().find(|line| line.starts_with("Max open files")).unwrap_or_default().to_owned();
+        let mut numbers = line.split_whitespace().filter_map(|word| word.parse::<u64>().ok());
         (numbers.next().unwrap_or(1024), numbers.next())
     };
     if let (_, Some(hard)) = limits() {
         let limit = format!("--nofile={hard}:{hard}");
-        let _ = quietly(
-            "prlimit",
-            &["--pid", &std::process::id().to_string(), &limit],
-        );
+        let _ = quietly("prlimit", &["--pid", &std::process::id().to_string(), &limit]);
     }
     limits().0
 }
@@ -205,10 +166,6 @@ fn has(program: &str) -> bool {
 
 fn quietly(program: &str, arguments: &[&str]) -> bool {
     let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }

@@ -1,0 +1,180 @@
+//! Our call to their JSON.
+
+use tollgate_domain::Failure;
+use tollgate_proto::v1::{
+    CompletionRequest, Tool, ToolChoiceMode, response_format::Format, tool::Kind, tool_choice::Choice,
+};
+
+use super::turns::{Turns, invalid};
+use crate::{
+    ChatCall, Mode, Target,
+    json::{Object, array},
+};
+
+/// A limit is required; where nobody names one, this is it.
+const DEFAULT_MAX_TOKENS: u64 = 4_096;
+
+/// The body, and the fields that this dialect has no counterpart for.
+pub(super) fn body(target: &Target, call: &ChatCall<'_>) -> Result<(Vec<u8>, Vec<String>), Failure> {
+    let request = call.request;
+    refuse_what_it_cannot(request)?;
+    let turns = Turns::read(&request.messages)?;
+    let mut body = Object::default();
+    let asked = request.max_output_tokens.and_then(|n| u64::try_from(n).ok());
+    let limit = call.output_cap.or(asked).or(call.max_output).unwrap_or(DEFAULT_MAX_TOKENS);
+    body.field("model", &target.model).field("max_tokens", &limit);
+    system(&turns, &mut body);
+    body.raw("messages", &turns.messages());
+    body.maybe("temperature", request.temperature.as_ref());
+    body.maybe("top_p", request.top_p.as_ref()).maybe("top_k", request.top_k.as_ref());
+    if let Some(stop) = request.stop.as_ref().filter(|s| !s.sequences.is_empty()) {
+        body.field("stop_sequences", &stop.sequences);
+    }
+    if !request.tools.is_empty() {
+        body.raw("tools", &array(&request.tools.iter().map(tool).collect::<Vec<_>>()));
+    }
+    tool_choice(request, &mut body);
+    output_and_thinking(request, &mut body);
+    if let Some(user) = &request.user {
+        let mut metadata = Object::default();
+        metadata.field("user_id", user);
+        body.raw("metadata", &metadata.finish());
+    }
+    let mut dropped = turns.dropped;
+    match request.service_tier_native.as_deref() {
+        Some(tier @ ("auto" | "standard_only")) => drop(body.field("service_tier", tier)),
+        Some(_) => dropped.push("service_tier".into()),
+        None => {}
+    }
+    dropped.extend(without_counterpart(request));
+    if call.mode == Mode::Stream {
+        body.field("stream", &true);
+    }
+    Ok((body.finish().into_bytes(), dropped))
+}
+
+/// What would change the meaning of the answer is refused, not dropped.
+fn refuse_what_it_cannot(request: &CompletionRequest) -> Result<(), Failure> {
+    if request.n.is_some_and(|n| n > 1) {
+        return Err(invalid("n", "this provider gives one choice; ask for n = 1"));
+    }
+    if request.temperature.is_some_and(|t| t > 1.0) {
+        return Err(invalid("temperature", "must be 0 to 1 for this provider"));
+    }
+    match request.response_format.as_ref().and_then(|f| f.format.as_ref()) {
+        Some(Format::JsonObject(_)) => {
+            Err(invalid("response_format", "json_object is not offered by this provider; use json_schema"))
+        }
+        Some(Format::NativeJson(_)) => Err(invalid("response_format", "is not known to this provider")),
+        _ => Ok(()),
+    }
+}
+
+fn system(turns: &Turns, body: &mut Object) {
+    if turns.system.is_empty() {
+        return;
+    }
+    if turns.system.iter().all(|(_, hint)| hint.is_empty()) {
+        let texts: Vec<&str> = turns.system.iter().map(|(text, _)| text.as_str()).collect();
+        body.field("system", &texts.join("\n\n"));
+        return;
+    }
+    let block = |(text, hint): &(String, String)| {
+        let mut block = Object::default();
+        block.field("type", "text").field("text", text);
+        if !hint.is_empty() {
+            block.raw("cache_control", hint);
+        }
+        block.finish()
+    };
+    body.raw("system", &array(&turns.system.iter().map(block).collect::<Vec<_>>()));
+}
+
+fn tool(tool: &Tool) -> String {
+    let function = match &tool.kind {
+        Some(Kind::Function(function)) => function,
+        Some(Kind::NativeJson(json)) => return json.clone(),
+        None => return "{}".into(),
+    };
+    let mut object = Object::default();
+    object.field("name", &function.name).maybe("description", function.description.as_ref());
+    let schema = function.parameters_json.as_deref().unwrap_or(r#"{"type":"object","properties":{}}"#);
+    object.raw("input_schema", schema);
+    if function.strict == Some(true) {
+        object.field("strict", &true);
+    }
+    if !tool.cache_control_json.is_empty() {
+        object.raw("cache_control", &tool.cache_control_json);
+    }
+    object.finish()
+}
+
+fn tool_choice(request: &CompletionRequest, body: &mut Object) {
+    let one_at_a_time = request.parallel_tool_calls == Some(false);
+    let chosen = request.tool_choice.as_ref().and_then(|c| c.choice.as_ref());
+    let mut choice = Object::default();
+    match chosen {
+        None if !one_at_a_time || request.tools.is_empty() => return,
+        None => drop(choice.field("type", "auto")),
+        Some(Choice::FunctionName(name)) => drop(choice.field("type", "tool").field("name", name)),
+        Some(Choice::NativeJson(json)) => drop(body.raw("tool_choice", json)),
+        Some(Choice::Mode(mode)) => match ToolChoiceMode::try_from(*mode) {
+            Ok(ToolChoiceMode::Required) => drop(choice.field("type", "any")),
+            Ok(ToolChoiceMode::None) => {
+                body.raw("tool_choice", r#"{"type":"none"}"#);
+                return;
+            }
+            _ => drop(choice.field("type", "auto")),
+        },
+    }
+    if matches!(chosen, Some(Choice::NativeJson(_))) {
+        return;
+    }
+    if one_at_a_time {
+        choice.field("disable_parallel_tool_use", &true);
+    }
+    body.raw("tool_choice", &choice.finish());
+}
+
+fn output_and_thinking(request: &CompletionRequest, body: &mut Object) {
+    let mut config = Object::default();
+    if let Some(Format::JsonSchema(schema)) = request.response_format.as_ref().and_then(|f| f.format.as_ref()) {
+        let mut format = Object::default();
+        format.field("type", "json_schema").raw("schema", schema.schema_json.as_deref().unwrap_or("{}"));
+        config.raw("format", &format.finish());
+    }
+    if let Some(reasoning) = &request.reasoning {
+        let effort = reasoning.effort_native.as_deref();
+        match (effort, reasoning.budget_tokens) {
+            (Some("none"), _) => drop(body.raw("thinking", r#"{"type":"disabled"}"#)),
+            (_, Some(budget)) => {
+                body.raw("thinking", &format!(r#"{{"type":"enabled","budget_tokens":{budget}}}"#));
+            }
+            (Some(_), None) => drop(body.raw("thinking", r#"{"type":"adaptive"}"#)),
+            (None, None) => {}
+        }
+        config.maybe("effort", effort.filter(|e| *e != "none"));
+    }
+    let config = config.finish();
+    if config != "{}" {
+        body.raw("output_config", &config);
+    }
+}
+
+fn without_counterpart(request: &CompletionRequest) -> Vec<String> {
+    let mut dropped: Vec<String> = [
+        ("seed", request.seed.is_some()),
+        ("frequency_penalty", request.frequency_penalty.is_some()),
+        ("presence_penalty", request.presence_penalty.is_some()),
+        ("logit_bias", !request.logit_bias.is_empty()),
+        ("logprobs", request.logprobs == Some(true)),
+        ("top_logprobs", request.top_logprobs.is_some()),
+    ]
+    .into_iter()
+    .filter(|(_, is_set)| *is_set)
+    .map(|(name, _)| name.to_owned())
+    .collect();
+    let extra: Result<serde_json::Map<String, serde_json::Value>, _> = serde_json::from_str(&request.extra_json);
+    dropped.extend(extra.into_iter().flatten().map(|(name, _)| name));
+    dropped
+}

@@ -1,0 +1,357 @@
+//! Their answers to our events: one state machine for whole and streamed ones.
+
+use bytes::{Bytes, BytesMut};
+use tollgate_domain::{Class, Failure};
+use tollgate_proto::v1::{
+    CompletionEvent, Delta, FinishReason, Finished, InputUsage, OutputUsage, PartDone, Started, ToolCallStart, Usage,
+    completion_event::Event, delta::Piece,
+};
+
+use super::wire;
+use crate::{
+    Decoder, Mode,
+    exchange::MAX_WHOLE,
+    json::Object,
+    refusal,
+    sse::{SseEvent, SseParser},
+};
+
+enum Framing {
+    Unknown,
+    Sse(SseParser),
+    Whole(BytesMut),
+}
+
+/// A block of content that is being told.
+struct Block {
+    index: u32,
+    part: u32,
+    /// A tool call: the input of its start, and whether any came after it.
+    tool: Option<(String, bool)>,
+}
+
+/// Decodes one answer.
+pub(super) struct MessageDecoder {
+    framing: Framing,
+    id: Option<String>,
+    open: Option<Block>,
+    parts: u32,
+    has_tools: bool,
+    usage: wire::Usage,
+    native_usage: Option<String>,
+    finished: bool,
+    stopped: bool,
+}
+
+impl MessageDecoder {
+    pub(super) fn new(mode: Mode) -> Self {
+        Self {
+            framing: match mode {
+                Mode::Whole => Framing::Whole(BytesMut::new()),
+                Mode::Stream => Framing::Unknown,
+            },
+            id: None,
+            open: None,
+            parts: 0,
+            has_tools: false,
+            usage: wire::Usage::default(),
+            native_usage: None,
+            finished: false,
+            stopped: false,
+        }
+    }
+
+    fn events(&mut self, parsed: Vec<SseEvent>, out: &mut Vec<CompletionEvent>) -> Result<(), Failure> {
+        for event in parsed {
+            if self.stopped {
+                return Ok(());
+            }
+            self.event(event.text(), out)?;
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, text: &str, out: &mut Vec<CompletionEvent>) -> Result<(), Failure> {
+        let event: wire::StreamEvent<'_> = serde_json::from_str(text).map_err(|e| self.broken(e))?;
+        match event.kind.as_str() {
+            "message_start" => {
+                let Some(message) = event.message else { return Ok(()) };
+                if self.id.is_some() && self.id == message.id {
+                    return Ok(()); // told twice
+                }
+                if self.id.is_some() {
+                    let what = "the provider began another answer in the middle of this one";
+                    return Err(self.failed(Failure::new(Class::UpstreamProtocol, what)));
+                }
+                self.count(message.usage)?;
+                self.start(message.id, message.model, out);
+            }
+            "content_block_start" => {
+                if let Some(block) = event.content_block {
+                    self.open_block(event.index.unwrap_or(self.parts), block.get(), out)?;
+                }
+            }
+            "content_block_delta" => self.delta(event.index, event.delta, out),
+            "content_block_stop" => self.close_block(out),
+            "message_delta" => {
+                self.count(event.usage)?;
+                if let Some(delta) = event.delta.filter(|d| d.stop_reason.is_some()) {
+                    self.finish(delta.stop_reason.unwrap_or_default(), delta.stop_sequence, out);
+                }
+            }
+            "message_stop" => self.stopped = true,
+            "error" => return Err(self.failed(refusal::in_band(200, text.as_bytes(), false))),
+            _ => {} // ping, and what is to come
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, id: Option<String>, model: Option<String>, out: &mut Vec<CompletionEvent>) {
+        self.id = Some(id.clone().unwrap_or_default());
+        let started = Started {
+            response_id: id.unwrap_or_default(),
+            served_model: model.unwrap_or_default(),
+            ..Started::default()
+        };
+        push(out, Event::Started(started));
+    }
+
+    fn open_block(&mut self, index: u32, text: &str, out: &mut Vec<CompletionEvent>) -> Result<(), Failure> {
+        self.close_block(out);
+        let block: wire::Block<'_> = serde_json::from_str(text).map_err(|e| self.broken(e))?;
+        let part = self.parts;
+        self.parts += 1;
+        let mut open = Block { index, part, tool: None };
+        let mut say = |piece| piece_of(part, piece, out);
+        match block.kind.as_str() {
+            "text" => {
+                if let Some(text) = block.text.filter(|t| !t.is_empty()) {
+                    say(Piece::Text(text));
+                }
+                for citation in block.citations.into_iter().flatten() {
+                    say(Piece::OpaqueJson(cited(citation.get())));
+                }
+            }
+            "thinking" => {
+                if let Some(text) = block.thinking.filter(|t| !t.is_empty()) {
+                    say(Piece::Reasoning(text));
+                }
+                if let Some(signature) = block.signature.filter(|s| !s.is_empty()) {
+                    say(Piece::ReasoningSignature(signature));
+                }
+            }
+            "redacted_thinking" => say(Piece::ReasoningRedacted(block.data.unwrap_or_default())),
+            "tool_use" => {
+                self.has_tools = true;
+                let start = ToolCallStart {
+                    id: block.id.unwrap_or_default(),
+                    name: block.name.unwrap_or_default(),
+                    type_native: String::new(),
+                };
+                say(Piece::ToolCallStart(start));
+                // `{}` here is a placeholder for what the deltas bring.
+                let input = block.input.map_or("{}", |i| i.get()).to_owned();
+                open.tool = Some((input, false));
+            }
+            // Tools that the provider runs itself, and blocks to come.
+            _ => say(Piece::OpaqueJson(text.to_owned())),
+        }
+        self.open = Some(open);
+        Ok(())
+    }
+
+    fn delta(&mut self, index: Option<u32>, delta: Option<wire::Delta<'_>>, out: &mut Vec<CompletionEvent>) {
+        let (Some(open), Some(delta)) = (&mut self.open, delta) else { return };
+        if index.is_some_and(|i| i != open.index) {
+            return;
+        }
+        let part = open.part;
+        let piece = match delta.kind.as_deref() {
+            Some("text_delta") => delta.text.filter(|t| !t.is_empty()).map(Piece::Text),
+            Some("thinking_delta") => delta.thinking.filter(|t| !t.is_empty()).map(Piece::Reasoning),
+            Some("signature_delta") => delta.signature.map(Piece::ReasoningSignature),
+            Some("input_json_delta") => {
+                let json = delta.partial_json.filter(|j| !j.is_empty());
+                if let (Some((_, came)), Some(_)) = (&mut open.tool, &json) {
+                    *came = true;
+                }
+                json.map(Piece::ToolArguments)
+            }
+            Some("citations_delta") => delta.citation.map(|c| Piece::OpaqueJson(cited(c.get()))),
+            _ => None,
+        };
+        if let Some(piece) = piece {
+            piece_of(part, piece, out);
+        }
+    }
+
+    fn close_block(&mut self, out: &mut Vec<CompletionEvent>) {
+        let Some(open) = self.open.take() else { return };
+        if let Some((input, false)) = open.tool {
+            piece_of(open.part, Piece::ToolArguments(input), out);
+        }
+        push(out, Event::PartDone(PartDone { choice: 0, part: open.part }));
+    }
+
+    fn finish(&mut self, word: String, stop_sequence: Option<String>, out: &mut Vec<CompletionEvent>) {
+        if std::mem::replace(&mut self.finished, true) {
+            return;
+        }
+        self.close_block(out);
+        let reason = match word.as_str() {
+            "max_tokens" | "model_context_window_exceeded" => FinishReason::Length,
+            "tool_use" => FinishReason::ToolCalls,
+            "refusal" => FinishReason::ContentFilter,
+            _ if self.has_tools && word == "end_turn" => FinishReason::ToolCalls,
+            _ => FinishReason::Stop,
+        };
+        let finished = Finished { choice: 0, reason: reason as i32, native_reason: word, stop_sequence };
+        push(out, Event::Finished(finished));
+    }
+
+    /// Counts are cumulative; a later one wins, whatever it restates.
+    fn count(&mut self, usage: Option<&serde_json::value::RawValue>) -> Result<(), Failure> {
+        let Some(raw) = usage else { return Ok(()) };
+        let new: wire::Usage = serde_json::from_str(raw.get()).map_err(|e| self.broken(e))?;
+        let known = &mut self.usage;
+        known.input_tokens = new.input_tokens.or(known.input_tokens);
+        known.output_tokens = new.output_tokens.or(known.output_tokens);
+        known.cache_creation_input_tokens = new.cache_creation_input_tokens.or(known.cache_creation_input_tokens);
+        known.cache_read_input_tokens = new.cache_read_input_tokens.or(known.cache_read_input_tokens);
+        known.cache_creation = new.cache_creation.or(known.cache_creation.take());
+        known.output_tokens_details = new.output_tokens_details.or(known.output_tokens_details.take());
+        self.native_usage = Some(raw.get().to_owned());
+        Ok(())
+    }
+
+    /// In the normal form: cached tokens are part of the input, which they are not with this provider.
+    fn normal(&self) -> Option<Usage> {
+        let usage = &self.usage;
+        let output = usage.output_tokens?;
+        let written = usage.cache_creation_input_tokens.unwrap_or(0);
+        let read = usage.cache_read_input_tokens.unwrap_or(0);
+        let one_hour =
+            usage.cache_creation.as_ref().and_then(|c| c.ephemeral_1h_input_tokens).unwrap_or(0).min(written);
+        let five_minutes = match usage.cache_creation.as_ref().and_then(|c| c.ephemeral_5m_input_tokens) {
+            Some(n) if n + one_hour == written => n,
+            _ => written - one_hour,
+        };
+        Some(Usage {
+            input: Some(InputUsage {
+                total: usage.input_tokens.unwrap_or(0) + written + read,
+                cached_read: read,
+                cache_write_5m: five_minutes,
+                cache_write_1h: one_hour,
+                audio: 0,
+            }),
+            output: Some(OutputUsage {
+                total: output,
+                reasoning: usage.output_tokens_details.as_ref().and_then(|d| d.thinking_tokens).unwrap_or(0),
+                audio: 0,
+            }),
+            native_json: self.native_usage.clone(),
+            ..Usage::default()
+        })
+    }
+
+    fn broken(&self, error: serde_json::Error) -> Failure {
+        let what = format!("the provider sent what is not its own JSON: {error}");
+        self.failed(Failure::new(Class::UpstreamProtocol, what))
+    }
+
+    /// The failure, with the usage that was known before it.
+    fn failed(&self, failure: Failure) -> Failure {
+        Failure { usage: failure.usage.or_else(|| self.normal()), ..failure }
+    }
+
+    fn whole(&mut self, body: &[u8], out: &mut Vec<CompletionEvent>) -> Result<(), Failure> {
+        if body.iter().all(u8::is_ascii_whitespace) {
+            return Err(Failure::new(Class::UpstreamTruncated, "the answer is empty"));
+        }
+        let message: wire::Message<'_> = serde_json::from_slice(body).map_err(|e| self.broken(e))?;
+        if message.kind.as_deref() == Some("error") {
+            return Err(self.failed(refusal::in_band(200, body, false)));
+        }
+        self.count(message.usage)?;
+        self.start(message.id, message.model, out);
+        for (index, block) in message.content.iter().enumerate() {
+            self.open_block(index as u32, block.get(), out)?;
+        }
+        self.close_block(out);
+        if let Some(word) = message.stop_reason {
+            self.finish(word, message.stop_sequence, out);
+        }
+        self.stopped = true;
+        Ok(())
+    }
+}
+
+impl Decoder for MessageDecoder {
+    fn feed(&mut self, bytes: &Bytes, out: &mut Vec<CompletionEvent>) -> Result<(), Failure> {
+        if let Framing::Unknown = self.framing {
+            match bytes.iter().find(|b| !b.is_ascii_whitespace()) {
+                None => return Ok(()),
+                Some(b'{') => self.framing = Framing::Whole(BytesMut::new()),
+                Some(_) => self.framing = Framing::Sse(SseParser::default()),
+            }
+        }
+        match &mut self.framing {
+            Framing::Whole(body) if body.len() + bytes.len() > MAX_WHOLE => {
+                Err(Failure::new(Class::UpstreamProtocol, "the provider's answer is larger than 64 MiB"))
+            }
+            Framing::Whole(body) => {
+                body.extend_from_slice(bytes);
+                Ok(())
+            }
+            Framing::Sse(parser) => {
+                let mut parsed = Vec::new();
+                let framed = parser.feed(bytes, &mut parsed);
+                self.events(parsed, out)?;
+                framed
+            }
+            Framing::Unknown => Ok(()),
+        }
+    }
+
+    fn end(&mut self, out: &mut Vec<CompletionEvent>) -> Result<(), Failure> {
+        match std::mem::replace(&mut self.framing, Framing::Unknown) {
+            Framing::Whole(body) => self.whole(&body, out)?,
+            Framing::Sse(mut parser) => {
+                let mut parsed = Vec::new();
+                let framed = parser.end(&mut parsed);
+                // An event that was cut in its middle is no JSON: that is truncation, not a slip of the protocol.
+                self.events(parsed, out).and(framed).map_err(|f| match f.class {
+                    Class::UpstreamProtocol => Failure { class: Class::UpstreamTruncated, ..f },
+                    _ => f,
+                })?;
+            }
+            Framing::Unknown => {}
+        }
+        if !self.finished {
+            let message = "the provider's answer ended before its end";
+            return Err(self.failed(Failure::new(Class::UpstreamTruncated, message)));
+        }
+        if let Some(usage) = self.normal() {
+            push(out, Event::Usage(usage));
+        }
+        Ok(())
+    }
+
+    fn done(&self) -> bool {
+        self.stopped
+    }
+}
+
+fn cited(citation: &str) -> String {
+    let mut object = Object::default();
+    object.raw("citation", citation);
+    object.finish()
+}
+
+fn push(out: &mut Vec<CompletionEvent>, event: Event) {
+    out.push(CompletionEvent { event: Some(event), ..CompletionEvent::default() });
+}
+
+fn piece_of(part: u32, piece: Piece, out: &mut Vec<CompletionEvent>) {
+    push(out, Event::Delta(Delta { choice: 0, part, piece: Some(piece), logprobs_json: String::new() }));
+}
