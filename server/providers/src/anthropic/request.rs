@@ -42,7 +42,9 @@ pub(super) fn body(target: &Target, call: &ChatCall<'_>) -> Result<(Vec<u8>, Vec
     }
     let mut dropped = turns.dropped;
     match request.service_tier_native.as_deref() {
-        Some(tier @ ("auto" | "standard_only")) => drop(body.field("service_tier", tier)),
+        Some(tier @ ("auto" | "standard_only")) => {
+            body.field("service_tier", tier);
+        }
         Some(_) => dropped.push("service_tier".into()),
         None => {}
     }
@@ -115,16 +117,26 @@ fn tool_choice(request: &CompletionRequest, body: &mut Object) {
     let mut choice = Object::default();
     match chosen {
         None if !one_at_a_time || request.tools.is_empty() => return,
-        None => drop(choice.field("type", "auto")),
-        Some(Choice::FunctionName(name)) => drop(choice.field("type", "tool").field("name", name)),
-        Some(Choice::NativeJson(json)) => drop(body.raw("tool_choice", json)),
+        None => {
+            choice.field("type", "auto");
+        }
+        Some(Choice::FunctionName(name)) => {
+            choice.field("type", "tool").field("name", name);
+        }
+        Some(Choice::NativeJson(json)) => {
+            body.raw("tool_choice", json);
+        }
         Some(Choice::Mode(mode)) => match ToolChoiceMode::try_from(*mode) {
-            Ok(ToolChoiceMode::Required) => drop(choice.field("type", "any")),
+            Ok(ToolChoiceMode::Required) => {
+                choice.field("type", "any");
+            }
             Ok(ToolChoiceMode::None) => {
                 body.raw("tool_choice", r#"{"type":"none"}"#);
                 return;
             }
-            _ => drop(choice.field("type", "auto")),
+            _ => {
+                choice.field("type", "auto");
+            }
         },
     }
     if matches!(chosen, Some(Choice::NativeJson(_))) {
@@ -146,11 +158,15 @@ fn output_and_thinking(request: &CompletionRequest, body: &mut Object) {
     if let Some(reasoning) = &request.reasoning {
         let effort = reasoning.effort_native.as_deref();
         match (effort, reasoning.budget_tokens) {
-            (Some("none"), _) => drop(body.raw("thinking", r#"{"type":"disabled"}"#)),
+            (Some("none"), _) => {
+                body.raw("thinking", r#"{"type":"disabled"}"#);
+            }
             (_, Some(budget)) => {
                 body.raw("thinking", &format!(r#"{{"type":"enabled","budget_tokens":{budget}}}"#));
             }
-            (Some(_), None) => drop(body.raw("thinking", r#"{"type":"adaptive"}"#)),
+            (Some(_), None) => {
+                body.raw("thinking", r#"{"type":"adaptive"}"#);
+            }
             (None, None) => {}
         }
         config.maybe("effort", effort.filter(|e| *e != "none"));

@@ -97,9 +97,15 @@ impl Turns {
         match &part.content {
             // Empty text is refused by the provider and says nothing.
             Some(Content::Text(text)) if text.text.is_empty() => return Ok(None),
-            Some(Content::Text(text)) => drop(block.field("type", "text").field("text", &text.text)),
-            Some(Content::Refusal(refusal)) => drop(block.field("type", "text").field("text", &refusal.text)),
-            Some(Content::Image(image)) => drop(block.field("type", "image").raw("source", &image_source(image))),
+            Some(Content::Text(text)) => {
+                block.field("type", "text").field("text", &text.text);
+            }
+            Some(Content::Refusal(refusal)) => {
+                block.field("type", "text").field("text", &refusal.text);
+            }
+            Some(Content::Image(image)) => {
+                block.field("type", "image").raw("source", &image_source(image));
+            }
             Some(Content::File(file)) => document(file, path, &mut block)?,
             Some(Content::ToolCall(call)) => tool_use(call, path, &mut block)?,
             Some(Content::Reasoning(reasoning)) => match thinking(reasoning) {
@@ -126,7 +132,9 @@ impl Turns {
         block.field("type", "tool_result").field("tool_use_id", &result.tool_call_id);
         match result.content.as_slice() {
             [] => {}
-            [only] if part_text(only).is_some() => drop(block.maybe("content", part_text(only))),
+            [only] if part_text(only).is_some() => {
+                block.maybe("content", part_text(only));
+            }
             many => {
                 let mut blocks = Vec::new();
                 for (k, inner) in many.iter().enumerate() {

@@ -93,9 +93,15 @@ fn message(quirks: &Quirks, message: &Message, dropped: &mut Vec<String>) -> Vec
     });
     match (content.as_slice(), message.content_shape()) {
         ([], ContentShape::Absent) => {}
-        ([], ContentShape::Array) => drop(object.raw("content", "[]")),
-        ([], ContentShape::String) => drop(object.field("content", "")),
-        ([], _) => drop(object.raw("content", "null")),
+        ([], ContentShape::Array) => {
+            object.raw("content", "[]");
+        }
+        ([], ContentShape::String) => {
+            object.field("content", "");
+        }
+        ([], _) => {
+            object.raw("content", "null");
+        }
         ([only], shape) if shape != ContentShape::Array && is_plain_text(only) => {
             if let Some(Content::Text(text)) = &only.content {
                 object.field("content", &text.text);
@@ -141,7 +147,9 @@ fn tool_message(outer: &Part, message: &Message) -> Option<String> {
     let mut object = Object::default();
     object.field("role", "tool").field("tool_call_id", &result.tool_call_id);
     match result.content.as_slice() {
-        [] => drop(object.field("content", "")),
+        [] => {
+            object.field("content", "");
+        }
         [only] if is_plain_text(only) && message.content_shape() != ContentShape::Array => {
             if let Some(Content::Text(text)) = &only.content {
                 object.field("content", &text.text);
@@ -291,8 +299,12 @@ fn tool_choice(choice: &ToolChoice) -> String {
 fn response_format(format: &Format) -> String {
     let mut object = Object::default();
     match format {
-        Format::Text(_) => drop(object.field("type", "text")),
-        Format::JsonObject(_) => drop(object.field("type", "json_object")),
+        Format::Text(_) => {
+            object.field("type", "text");
+        }
+        Format::JsonObject(_) => {
+            object.field("type", "json_object");
+        }
         Format::NativeJson(json) => return json.clone(),
         Format::JsonSchema(schema) => {
             let mut inner = Object::default();

@@ -1,0 +1,144 @@
+//! Whatever comes in: a 4xx that names the field, never a 5xx, a hang or a panic.
+
+use serde_json::{Value, json};
+use tollgate_client::{reason, v1};
+
+use crate::support::{World, hello, request};
+
+/// Sends raw bytes and returns status and error object.
+async fn post(world: &World, route: &str, body: &[u8]) -> (u16, Value) {
+    use http_body_util::{BodyExt, Full};
+    use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    let request = http::Request::post(world.gateway.v1(route))
+        .header("authorization", format!("Bearer {}", world.gateway.key()))
+        .header("content-type", "application/json")
+        .body(Full::new(bytes::Bytes::copy_from_slice(body)))
+        .unwrap();
+    let response = client.request(request).await.unwrap();
+    let status = response.status().as_u16();
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    (status, serde_json::from_slice::<Value>(&bytes).unwrap()["error"].clone())
+}
+
+#[tokio::test]
+async fn malformed_bodies_are_refused_with_the_field_named() {
+    let world = World::start().await;
+    let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+    let deep_part = format!(r#"{{"model":"scripted","messages":[{{"role":"user","content":{deep}}}]}}"#);
+    let hello = |more: Value| hello(more).to_string().into_bytes();
+    let cases: Vec<(Vec<u8>, Value)> = vec![
+        (b"".to_vec(), Value::Null),
+        (b"{".to_vec(), Value::Null),
+        (b"[]".to_vec(), Value::Null),
+        (b"\"text\"".to_vec(), Value::Null),
+        (b"{\"model\":\"\xff\"}".to_vec(), Value::Null),
+        (deep.clone().into_bytes(), Value::Null),
+        (deep_part.into_bytes(), Value::Null),
+        (b"{}".to_vec(), json!("model")),
+        (br#"{"model":"scripted","model":"other","messages":[]}"#.to_vec(), Value::Null),
+        (hello(json!({"messages": []})), json!("messages")),
+        (hello(json!({"messages": "hi"})), json!("messages")),
+        (hello(json!({"messages": [{"content": "no role"}]})), json!("messages[0].role")),
+        (hello(json!({"messages": [{"role": "user", "content": 5}]})), json!("messages[0].content")),
+        (
+            hello(json!({"messages": [{"role": "user", "content": [{"text": "x"}]}]})),
+            json!("messages[0].content[0].type"),
+        ),
+        (hello(json!({"messages": [{"role": "tool", "content": "x"}]})), json!("messages[0].tool_call_id")),
+        (
+            hello(
+                json!({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,%%"}}]}]}),
+            ),
+            json!("messages[0].content[0].image_url.url"),
+        ),
+        (hello(json!({"max_tokens": -1})), json!("max_completion_tokens")),
+        (hello(json!({"max_completion_tokens": 0})), json!("max_completion_tokens")),
+        (hello(json!({"max_tokens": "many"})), json!("max_tokens")),
+        (hello(json!({"n": 0})), json!("n")),
+        (hello(json!({"n": 1_000})), json!("n")),
+        (hello(json!({"temperature": 3})), json!("temperature")),
+        (hello(json!({"top_p": -0.1})), json!("top_p")),
+        (hello(json!({"stream": "yes"})), json!("stream")),
+        (hello(json!({"tools": [{"type": "function"}]})), json!("tools[0].function")),
+        (hello(json!({"tool_choice": "sometimes"})), json!("tool_choice")),
+        (hello(json!({"model": 5})), json!("model")),
+    ];
+    for (body, param) in cases {
+        let shown = String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned();
+        let (status, error) = post(&world, "chat/completions", &body).await;
+        assert_eq!(status, 400, "{shown} -> {error}");
+        assert_eq!(error["type"], "invalid_request_error", "{shown} -> {error}");
+        assert!(!error["message"].as_str().unwrap().is_empty());
+        if !param.is_null() {
+            assert_eq!(error["param"], param, "{shown} -> {error}");
+        }
+    }
+    for body in [r#"{"model":"scripted"}"#, r#"{"model":"scripted","input":[]}"#, r#"{"model":"scripted","input":5}"#] {
+        let (status, error) = post(&world, "embeddings", body.as_bytes()).await;
+        assert_eq!(status, 400, "{body} -> {error}");
+        assert_eq!(error["param"], "input", "{body} -> {error}");
+    }
+    assert_eq!(world.provider.log().stats().calls, 0);
+    assert!(!world.gateway.logs().contains("panicked"));
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_refused_before_it_is_read() {
+    let world = World::with(|b| b.set("/limits", json!({"max_body_bytes": 10_000}))).await;
+    let long = "x".repeat(20_000);
+    let (status, error) = post(&world, "chat/completions", hello(json!({"user": long})).to_string().as_bytes()).await;
+    assert_eq!((status, &error["code"]), (413, &json!("request_too_large")));
+    let mut asked = request();
+    asked.user = Some("x".repeat(100_000));
+    let call = v1::CreateCompletionRequest { request: Some(asked) };
+    let status = world.caller().await.completions().create_completion(call).await.unwrap_err();
+    assert_eq!(reason(&status), Some(v1::ErrorReason::RequestTooLarge), "{status:?}");
+}
+
+#[tokio::test]
+async fn grpc_names_every_bad_field_at_once() {
+    use tonic_types::StatusExt;
+    let world = World::start().await;
+    let asked = v1::CompletionRequest { n: Some(-1), temperature: Some(9.0), messages: Vec::new(), ..request() };
+    let call = v1::CreateCompletionRequest { request: Some(asked) };
+    let status = world.caller().await.completions().create_completion(call).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::InvalidArgument);
+    let details = status.get_error_details();
+    let fields: Vec<_> = details.bad_request().unwrap().field_violations.iter().map(|v| v.field.as_str()).collect();
+    assert_eq!(fields, ["request.messages", "request.temperature", "request.n"]);
+    let empty =
+        world.caller().await.completions().create_completion(v1::CreateCompletionRequest { request: None }).await;
+    assert_eq!(reason(&empty.unwrap_err()), Some(v1::ErrorReason::InvalidField));
+}
+
+#[tokio::test]
+async fn an_original_from_outside_is_read_anew() {
+    let world = World::start().await;
+    let original = |body: &str| {
+        Some(v1::Original {
+            dialect: v1::Dialect::OpenaiChat as i32,
+            body: bytes::Bytes::copy_from_slice(body.as_bytes()),
+        })
+    };
+    let smuggled = hello(json!({"model": "other"})).to_string();
+    let asked = v1::CompletionRequest { original: original(&smuggled), ..request() };
+    let call = v1::CreateCompletionRequest { request: Some(asked) };
+    let status = world.caller().await.completions().create_completion(call).await.unwrap_err();
+    assert_eq!(reason(&status), Some(v1::ErrorReason::ModelNotFound), "the typed model does not hide the original's");
+    let asked = v1::CompletionRequest { original: original("{"), ..request() };
+    let call = v1::CreateCompletionRequest { request: Some(asked) };
+    let status = world.caller().await.completions().create_completion(call).await.unwrap_err();
+    assert_eq!(reason(&status), Some(v1::ErrorReason::InvalidField));
+}
+
+#[tokio::test]
+async fn unknown_routes_and_methods_are_answered_in_json() {
+    let world = World::start().await;
+    let (status, error) = post(&world, "nothing/here", b"{}").await;
+    assert_eq!((status, &error["type"]), (404, &json!("invalid_request_error")));
+    let (status, error) = post(&world, "models", b"{}").await;
+    assert_eq!((status, &error["code"]), (405, &json!("method_not_allowed")));
+    let reply = world.gateway.caller().get(&world.gateway.v1("chat/completions")).await.unwrap();
+    assert_eq!((reply.status.as_u16(), reply.header("allow")), (405, "POST"));
+}

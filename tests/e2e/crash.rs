@@ -1,0 +1,94 @@
+//! `kill -9` under load, again and again: nothing is lost, nothing doubled, doubt is flagged.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use serde_json::json;
+use tollgate_client::v1::LedgerEntryKind;
+use tollgate_tests::{
+    provider::{Outcome, Step},
+    support::http::Caller,
+};
+
+use crate::support::{World, cost, eventually, hello};
+
+const ROUNDS: usize = 20;
+const CALLERS: usize = 8;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_twenty_kills_under_load_the_ledger_and_the_provider_still_agree() {
+    let mut world = World::start().await;
+    world.provider.always("scripted-upstream", [Step::streams(8).every_ms(3)]);
+    let (url, key) = (world.gateway.v1("chat/completions"), world.gateway.key().to_owned());
+    let mut complete = 0;
+    for round in 0..ROUNDS {
+        let load = (0..CALLERS).map(|n| {
+            let (url, key) = (url.clone(), key.clone());
+            tokio::spawn(async move {
+                let caller = Caller::bearer(key);
+                let body = hello(json!({"stream": n % 2 == 0, "max_completion_tokens": 64}));
+                let mut whole = 0;
+                // Until the gateway is gone.
+                while let Ok(stream) = caller.stream(&url, &body).await {
+                    match stream.whole().await {
+                        Ok(reply) if reply.status == 200 && !reply.body.is_empty() => whole += 1,
+                        _ => break,
+                    }
+                }
+                whole
+            })
+        });
+        let load: Vec<_> = load.collect();
+        tokio::time::sleep(Duration::from_millis(60 + 17 * round as u64 % 90)).await;
+        world.gateway.kill9();
+        for caller in load {
+            complete += caller.await.unwrap();
+        }
+        world.gateway.restart().await;
+    }
+    let world = Arc::new(world);
+    eventually("the provider has ended every attempt", async || world.provider.log().stats().open == 0).await;
+
+    let billed: HashMap<String, (i64, Outcome)> = world
+        .provider
+        .log()
+        .records()
+        .into_iter()
+        .map(|r| (r.client_request_id.clone().unwrap(), (cost(r.prompt_tokens, r.completion_tokens), r.outcome)))
+        .collect();
+    let entries = world.entries().await;
+    let (mut exact_booked, mut exact_billed, mut doubtful) = (0, 0, 0);
+    for entry in &entries {
+        match entry.kind() {
+            LedgerEntryKind::Exact => {
+                let (cost, _) =
+                    billed.get(&entry.attempt_id).expect("an exact entry is an attempt that the provider saw");
+                assert_eq!(entry.cost_nano_usd, *cost, "{}", entry.attempt_id);
+                exact_booked += entry.cost_nano_usd;
+                exact_billed += cost;
+            }
+            // Flagged, and what the provider billed lies inside what the entry says.
+            _ => {
+                let cost = billed.get(&entry.attempt_id).map_or(0, |(cost, _)| *cost);
+                assert!((entry.low_nano_usd..=entry.high_nano_usd).contains(&cost), "{entry:?} against {cost}");
+                doubtful += 1;
+            }
+        }
+    }
+    assert_eq!(exact_booked, exact_billed);
+    let booked: std::collections::HashSet<&str> = entries.iter().map(|e| e.attempt_id.as_str()).collect();
+    assert_eq!(booked.len(), entries.len(), "no attempt is booked twice");
+    for (id, (cost, outcome)) in &billed {
+        assert!(
+            booked.contains(id.as_str()),
+            "the provider billed {cost} for {id} ({outcome:?}), the ledger does not know it"
+        );
+    }
+    let sum: i64 = entries.iter().map(|e| e.cost_nano_usd).sum();
+    let budget = world.budget().await;
+    assert_eq!((budget.spent_nano_usd, budget.held_nano_usd), (sum, 0));
+    assert!(
+        complete > ROUNDS && doubtful > 0,
+        "{complete} complete, {doubtful} in doubt: the load was not killed in flight"
+    );
+    println!("{} entries, {complete} answers seen whole, {doubtful} in doubt and flagged", entries.len());
+}

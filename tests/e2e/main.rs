@@ -1,0 +1,13 @@
+//! The built gateway from outside: real processes, real sockets, the scripted provider as the second witness.
+
+#![allow(clippy::unwrap_used)] // a test says by panicking
+
+mod bad_input;
+mod budgets;
+mod calls;
+mod crash;
+mod idempotency;
+mod lossless;
+mod operations;
+mod routing;
+mod support;

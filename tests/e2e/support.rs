@@ -1,0 +1,100 @@
+//! What the cases share.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tollgate_client::{Client, v1};
+use tollgate_tests::{
+    provider::ScriptedProvider,
+    support::{Gateway, GatewayBuilder, keys::virtual_key},
+};
+
+/// A gateway over a provider, with an admin key beside the caller's.
+pub(crate) struct World {
+    pub(crate) provider: ScriptedProvider,
+    pub(crate) gateway: Gateway,
+    pub(crate) admin: String,
+}
+
+impl World {
+    pub(crate) async fn start() -> Self {
+        Self::with(|builder| builder).await
+    }
+
+    pub(crate) async fn with(configure: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> Self {
+        let provider = ScriptedProvider::start().await;
+        let admin = virtual_key();
+        let builder = Gateway::over(&provider).key(json!({"name": "admin", "secret": admin, "role": "platform_admin"}));
+        let gateway = configure(builder).start().await;
+        Self { provider, gateway, admin }
+    }
+
+    pub(crate) async fn caller(&self) -> Client {
+        Client::connect(&self.gateway.grpc(), self.gateway.key()).await.unwrap()
+    }
+
+    pub(crate) async fn admin(&self) -> Client {
+        Client::connect(&self.gateway.grpc(), &self.admin).await.unwrap()
+    }
+
+    /// Every ledger entry, oldest first.
+    pub(crate) async fn entries(&self) -> Vec<v1::LedgerEntry> {
+        let mut entries = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let asked = v1::ListLedgerEntriesRequest { page_size: 1_000, page_token, ..Default::default() };
+            let page = self.admin().await.budgets().list_ledger_entries(asked).await.unwrap().into_inner();
+            entries.extend(page.entries);
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return entries;
+            }
+        }
+    }
+
+    /// Every audit record, oldest first.
+    pub(crate) async fn records(&self) -> Vec<v1::AuditRecord> {
+        let mut stream =
+            self.admin().await.audit().query_records(v1::QueryRecordsRequest::default()).await.unwrap().into_inner();
+        let mut records = Vec::new();
+        while let Some(response) = stream.message().await.unwrap() {
+            records.extend(response.record);
+        }
+        records
+    }
+
+    /// The budget of the caller's key.
+    pub(crate) async fn budget(&self) -> v1::Budget {
+        let budgets = self.caller().await.budgets().get_budget(v1::GetBudgetRequest::default()).await;
+        budgets.unwrap().into_inner().budget.unwrap()
+    }
+}
+
+/// An OpenAI chat body.
+pub(crate) fn hello(more: Value) -> Value {
+    let mut body = json!({"model": "scripted", "messages": [{"role": "user", "content": "Say hello"}]});
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body
+}
+
+/// The same as a contract message.
+pub(crate) fn request() -> v1::CompletionRequest {
+    let text = v1::TextPart { text: "Say hello".into() };
+    let part = v1::Part { content: Some(v1::part::Content::Text(text)), ..Default::default() };
+    let message = v1::Message { role: v1::Role::User as i32, parts: vec![part], ..Default::default() };
+    v1::CompletionRequest { model: Some("scripted".into()), messages: vec![message], ..Default::default() }
+}
+
+/// Waits until `holds` does, for at most five seconds.
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds().await {
+        assert!(begun.elapsed() < Duration::from_secs(5), "{what}: not within five seconds");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Cost by the price of the scripted model: 0.15 and 0.60 dollars per million tokens, rounded up to the nano-dollar.
+pub(crate) fn cost(prompt_tokens: u64, completion_tokens: u64) -> i64 {
+    ((prompt_tokens * 150_000 + completion_tokens * 600_000).div_ceil(1_000)) as i64
+}
