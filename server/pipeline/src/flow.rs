@@ -236,7 +236,8 @@ impl FlowState {
 
     /// An attempt failed and another may follow: settles it now.
     pub(crate) fn attempt_failed(&mut self, failure: &Failure) {
-        let answered = self.open.as_ref().is_some_and(|o| o.answered);
+        let answered =
+            self.open.as_ref().is_some_and(|o| o.answered && (o.produced > 0 || failure.class.leaves_doubt()));
         if let Some(open) = &mut self.open {
             open.record.upstream_status = u32::from(failure.status);
             open.record.native_code.clone_from(&failure.native_code);

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use bytes::BytesMut;
 use futures::{StreamExt, stream::BoxStream};
 use tokio::time::timeout;
-use tollgate_domain::{Class, Failure};
+use tollgate_domain::{Class, Failure, Secret};
 use tollgate_proto::v1::{CompletionEvent, CreateEmbeddingResponse};
 
 use crate::{
@@ -54,7 +54,8 @@ pub async fn chat(endpoint: &Endpoint, call: &ChatCall<'_>) -> Result<Answering,
     let decoder = adapter.decoder(call);
     let (head, body) = accepted(endpoint, request).await?;
     let request_id = refusal::request_id(&head.headers);
-    let events = events(decoder, body, head.status.as_u16(), request_id.clone());
+    let credential = endpoint.target.credential.clone();
+    let events = events(decoder, body, head.status.as_u16(), request_id.clone(), credential);
     Ok(Answering { head, request_id, dropped, events })
 }
 
@@ -79,10 +80,15 @@ async fn accepted(endpoint: &Endpoint, request: http::Request<bytes::Bytes>) -> 
     // What cannot be read of a refusal does not change that it is one.
     let read = timeout(Duration::from_secs(10), read_up_to(body, MAX_REFUSAL)).await.unwrap_or_default();
     let mut failure = endpoint.provider.refusal(&head, &read);
-    if let Some(credential) = &endpoint.target.credential {
+    hide(&mut failure, endpoint.target.credential.as_ref());
+    Err(failure)
+}
+
+/// Providers like to repeat what they were sent.
+fn hide(failure: &mut Failure, credential: Option<&Secret>) {
+    if let Some(credential) = credential {
         failure.message = failure.message.replace(credential.expose(), "<hidden>");
     }
-    Err(failure)
 }
 
 async fn read_up_to(mut body: BodyStream, limit: usize) -> BytesMut {
@@ -115,6 +121,7 @@ struct Reading {
     failure: Option<Failure>,
     status: u16,
     request_id: String,
+    credential: Option<Secret>,
 }
 
 impl Reading {
@@ -131,15 +138,10 @@ impl Reading {
             let read = match next {
                 Some(Ok(_)) if self.decoder.done() => continue,
                 Some(Ok(bytes)) => self.decoder.feed(&bytes, &mut events),
-                Some(Err(_)) if self.decoder.done() => {
-                    self.body = None;
-                    self.decoder.end(&mut events)
-                }
                 Some(Err(failure)) => {
                     self.body = None;
-                    // What the decoder knows of the usage is worth keeping.
-                    let known = self.decoder.end(&mut events).err().and_then(|f| f.usage);
-                    Err(Failure { usage: failure.usage.clone().or(known), ..failure })
+                    // A connection that breaks behind the answer's end harms nothing; before it, the usage so far is worth keeping.
+                    self.decoder.end(&mut events).map_err(|known| Failure { usage: known.usage, ..failure })
                 }
                 None => {
                     self.body = None;
@@ -154,6 +156,7 @@ impl Reading {
                 if failure.request_id.is_empty() {
                     failure.request_id.clone_from(&self.request_id);
                 }
+                hide(&mut failure, self.credential.as_ref());
                 self.failure = Some(failure);
                 break;
             }
@@ -167,8 +170,10 @@ fn events(
     body: BodyStream,
     status: u16,
     request_id: String,
+    credential: Option<Secret>,
 ) -> BoxStream<'static, Result<CompletionEvent, Failure>> {
-    let reading = Reading { decoder, body: Some(body), ready: VecDeque::new(), failure: None, status, request_id };
+    let reading =
+        Reading { decoder, body: Some(body), ready: VecDeque::new(), failure: None, status, request_id, credential };
     futures::stream::unfold(reading, |mut reading| async move {
         if reading.ready.is_empty() && reading.failure.is_none() {
             reading.fill().await;

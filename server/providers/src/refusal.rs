@@ -147,9 +147,9 @@ fn judge(status: u16, parsed: &Parsed) -> Failure {
         Class::RequestTooLarge
     } else if (bad_request || status == 200) && says(&CONTEXT) && !everything.contains("string_above_max_length") {
         Class::ContextLength
-    } else if bad_request && says(&BAD_KEY) {
+    } else if (bad_request || status == 200) && says(&BAD_KEY) {
         Class::Authentication
-    } else if bad_request && says(&NO_MODEL) {
+    } else if (bad_request || status == 200) && says(&NO_MODEL) {
         Class::NotFound
     } else {
         match (status, kind) {
@@ -163,6 +163,8 @@ fn judge(status: u16, parsed: &Parsed) -> Failure {
             (200, "invalid_request_error") => Class::InvalidRequest,
             (200, _) if says(&OVERLOADED) => Class::Overloaded,
             (200, _) | (424 | 500.., _) => Class::ServerError,
+            // A redirect: the destination comes from the configuration alone, so nobody follows it.
+            (300..=399, _) => Class::UpstreamProtocol,
             _ => Class::InvalidRequest,
         }
     };

@@ -10,12 +10,24 @@ use crate::{
 };
 
 const fn row(name: &'static str, base_url: Option<&'static str>) -> Quirks {
-    Quirks { name, base_url, output_limit: "max_tokens", reasoning_in: None, embeds: true, trusts_inner_status: false }
+    Quirks {
+        name,
+        base_url,
+        output_limit: "max_tokens",
+        both_limits: false,
+        reasoning_in: None,
+        embeds: true,
+        trusts_inner_status: false,
+    }
 }
 
 /// The OpenAI-compatible services.
 static COMPATIBLE: [Quirks; 10] = [
-    Quirks { output_limit: "max_completion_tokens", ..row("openai", Some("https://api.openai.com/v1")) },
+    Quirks {
+        output_limit: "max_completion_tokens",
+        both_limits: true,
+        ..row("openai", Some("https://api.openai.com/v1"))
+    },
     Quirks { reasoning_in: Some(ReasoningIn::Content), ..row("vllm", None) },
     Quirks {
         output_limit: "max_completion_tokens",
@@ -39,7 +51,7 @@ static COMPATIBLE: [Quirks; 10] = [
         ..row("openrouter", Some("https://openrouter.ai/api/v1"))
     },
     row("openai_compatible", None),
-    Quirks { reasoning_in: Some(ReasoningIn::Content), ..row("demo", Some(demo::BASE_URL)) },
+    Quirks { both_limits: true, reasoning_in: Some(ReasoningIn::Content), ..row("demo", Some(demo::BASE_URL)) },
 ];
 
 /// The adapter of a kind.

@@ -93,6 +93,7 @@ impl Transport {
             .timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(90))
             .http2_keep_alive_interval(Duration::from_secs(20))
+            .http1_max_headers(1_000)
             .build(connector);
         Self { client, in_process: None }
     }
@@ -129,6 +130,11 @@ impl Transport {
         let bytes = futures::stream::unfold(Some(body), move |body| async move {
             let mut body = body?;
             loop {
+                // A stream that never pauses would outrun the timer below.
+                if Instant::now() >= give_up {
+                    let message = "the provider's answer took longer than the attempt may";
+                    return Some((Err(Failure::new(Class::Timeout, message)), None));
+                }
                 let limit = idle.min(give_up.saturating_duration_since(Instant::now()));
                 return match timeout(limit, body.frame()).await {
                     Ok(None) => None,

@@ -22,11 +22,55 @@ impl Violations {
         if self.0.is_empty() { Ok(()) } else { Err(Error::invalid(self.0)) }
     }
 
+    /// An object whose members the contract does not name: a second `model` or `max_tokens` behind ours would win at many servers.
+    fn extra(&mut self, text: &str, named: &[&str], field: impl Fn() -> String) {
+        if text.is_empty() {
+            return;
+        }
+        let Ok(members) = serde_json::from_str::<std::collections::BTreeMap<String, serde::de::IgnoredAny>>(text)
+        else {
+            return self.expect(false, field, "must be the text of a JSON object");
+        };
+        for name in named.iter().filter(|n| members.contains_key(**n)) {
+            self.expect(false, &field, &format!("must not hold {name:?}: the request has a field for it"));
+        }
+    }
+
     fn json(&mut self, text: &str, field: impl FnOnce() -> String) {
         let is_json = text.is_empty() || serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
         self.expect(is_json, field, "must be JSON text");
     }
 }
+
+/// Members of a chat request that the contract names, or that are the gateway's to set.
+const NAMED: [&str; 24] = [
+    "model",
+    "messages",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "response_format",
+    "temperature",
+    "top_p",
+    "top_k",
+    "frequency_penalty",
+    "presence_penalty",
+    "seed",
+    "stop",
+    "n",
+    "logprobs",
+    "top_logprobs",
+    "logit_bias",
+    "max_tokens",
+    "max_completion_tokens",
+    "reasoning_effort",
+    "service_tier",
+    "user",
+    "stream",
+    "stream_options",
+];
+const NAMED_IN_MESSAGE: [&str; 4] = ["role", "content", "tool_calls", "tool_call_id"];
+const NAMED_IN_EMBEDDING: [&str; 5] = ["model", "input", "dimensions", "user", "encoding_format"];
 
 fn at(field: &str) -> impl FnOnce() -> String {
     move || format!("request.{field}")
@@ -48,7 +92,7 @@ pub(crate) fn completion(request: &CompletionRequest) -> Result<(), Error> {
         for (j, part) in message.parts.iter().enumerate() {
             check_part(&mut v, part, &format!("request.messages[{i}].parts[{j}]"), 0);
         }
-        v.json(&message.extra_json, || format!("request.messages[{i}].extra_json"));
+        v.extra(&message.extra_json, &NAMED_IN_MESSAGE, || format!("request.messages[{i}].extra_json"));
     }
     for (i, tool) in request.tools.iter().enumerate() {
         v.expect(tool.kind.is_some(), || format!("request.tools[{i}]"), "must be a function or native JSON");
@@ -69,7 +113,7 @@ pub(crate) fn completion(request: &CompletionRequest) -> Result<(), Error> {
     v.expect(bias_fits, at("logit_bias"), "biases must be -100 to 100");
     let budget = request.reasoning.as_ref().and_then(|r| r.budget_tokens);
     v.expect(budget.is_none_or(|n| n >= 0), at("reasoning.budget_tokens"), "must not be negative");
-    v.json(&request.extra_json, at("extra_json"));
+    v.extra(&request.extra_json, &NAMED, || "request.extra_json".into());
     options(&mut v, request.tollgate.as_ref());
     v.result()
 }
@@ -117,7 +161,7 @@ pub(crate) fn embedding(request: &CreateEmbeddingRequest) -> Result<(), Error> {
         v.expect(filled, || format!("inputs[{i}]"), "must not be empty");
     }
     v.expect(request.dimensions.is_none_or(|n| n > 0), || "dimensions".into(), "must be positive");
-    v.json(&request.extra_json, || "extra_json".into());
+    v.extra(&request.extra_json, &NAMED_IN_EMBEDDING, || "extra_json".into());
     options(&mut v, request.tollgate.as_ref());
     v.result()
 }
@@ -138,6 +182,14 @@ fn options(v: &mut Violations, options: Option<&GatewayOptions>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_extra_cannot_say_again_what_a_field_says() {
+        let extra_json = r#"{"model":"dearer","x":1,"max_tokens":9}"#.to_owned();
+        let error = completion(&CompletionRequest { extra_json, ..CompletionRequest::default() }).unwrap_err();
+        let said: Vec<_> = error.violations.iter().filter(|v| v.field == "request.extra_json").collect();
+        assert_eq!(said.len(), 2, "{said:?}");
+    }
 
     #[test]
     fn every_violation_is_named_at_once() {

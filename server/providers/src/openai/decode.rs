@@ -56,6 +56,9 @@ struct ToolState {
     index: u32,
     part: u32,
     id: String,
+    type_native: String,
+    /// Whether the start was told: it waits for the name.
+    is_told: bool,
     has_arguments: bool,
 }
 
@@ -87,7 +90,14 @@ impl ChatDecoder {
                 return Err(self.failed(refusal::in_band(200, &event.data, self.quirks.trusts_inner_status)));
             }
             let from = out.len();
-            let usage_only = self.chunk(event.text(), out)?;
+            let usage_only = match self.chunk(event.text(), out) {
+                // Garbage behind the answer's end harms nothing.
+                Err(failure) if failure.class == Class::UpstreamProtocol && self.is_complete() => {
+                    self.done = true;
+                    continue;
+                }
+                read => read?,
+            };
             if self.native {
                 self.attach_native(event.data, usage_only, from, out);
             }
@@ -122,7 +132,8 @@ impl ChatDecoder {
             self.usage = normal(raw.get()).or(self.usage.take());
         }
         let choices = chunk.choices.unwrap_or_default();
-        if chunk.error.is_some_and(|e| e.get() != "null") {
+        let is_flat_error = chunk.object.as_deref() == Some("error");
+        if is_flat_error || chunk.error.is_some_and(|e| e.get() != "null") {
             self.text_before_error(choices, out);
             return Err(self.failed(refusal::in_band(200, text.as_bytes(), self.quirks.trusts_inner_status)));
         }
@@ -265,6 +276,10 @@ impl ChatDecoder {
         }
     }
 
+    fn is_complete(&self) -> bool {
+        !self.choices.is_empty() && self.choices.iter().all(|c| c.finished)
+    }
+
     fn state(&mut self, index: u32) -> &mut ChoiceState {
         let index = index as usize;
         if self.choices.len() <= index {
@@ -304,6 +319,10 @@ impl Decoder for ChatDecoder {
             match bytes.iter().find(|b| !b.is_ascii_whitespace()) {
                 None => return Ok(()),
                 Some(b'{') => self.framing = Framing::Whole(BytesMut::new()),
+                Some(b'<') => {
+                    let what = "the provider answered with a page instead of its own JSON";
+                    return Err(Failure::new(Class::UpstreamProtocol, what));
+                }
                 Some(_) => self.framing = Framing::Sse(SseParser::default()),
             }
         }
@@ -339,7 +358,7 @@ impl Decoder for ChatDecoder {
             }
             Framing::Unknown => {}
         }
-        if self.choices.is_empty() || self.choices.iter().any(|c| !c.finished) {
+        if !self.is_complete() {
             let message = "the provider's answer ended before its end";
             return Err(self.failed(Failure::new(Class::UpstreamTruncated, message)));
         }
@@ -391,16 +410,21 @@ impl ChoiceState {
         });
         let known = self.tools.iter().rposition(|t| t.index == index && id.as_ref().is_none_or(|id| *id == t.id));
         let at = known.unwrap_or_else(|| {
-            let part = self.take_part();
             let id = id.unwrap_or_else(|| format!("call_{}", uuid::Uuid::new_v4().simple()));
             let type_native = call.kind.filter(|k| k != "function").unwrap_or_default();
-            let start = ToolCallStart { id: id.clone(), name: name.unwrap_or_default(), type_native };
-            push_piece(choice, part, Piece::ToolCallStart(start), out);
-            self.tools.push(ToolState { index, part, id, has_arguments: false });
+            let part = self.take_part();
+            self.tools.push(ToolState { index, part, id, type_native, is_told: false, has_arguments: false });
             self.tools.len() - 1
         });
         let tool = &mut self.tools[at];
+        if !tool.is_told
+            && let Some(name) = name.filter(|n| !n.is_empty())
+        {
+            tool.tell(choice, name, out);
+        }
         if let Some(text) = text.filter(|t| !t.is_empty()) {
+            // Arguments before a name: the name is not coming.
+            tool.tell(choice, String::new(), out);
             let text = if text == "null" && !tool.has_arguments { "{}".to_owned() } else { text };
             tool.has_arguments = true;
             push_piece(choice, tool.part, Piece::ToolArguments(text), out);
@@ -415,7 +439,8 @@ impl ChoiceState {
 
     fn close(&mut self, choice: u32, out: &mut Vec<CompletionEvent>) {
         self.close_open(choice, out);
-        for tool in &self.tools {
+        for tool in &mut self.tools {
+            tool.tell(choice, String::new(), out);
             if !tool.has_arguments {
                 push_piece(choice, tool.part, Piece::ToolArguments("{}".into()), out);
             }
@@ -426,6 +451,15 @@ impl ChoiceState {
     fn take_part(&mut self) -> u32 {
         self.next_part += 1;
         self.next_part - 1
+    }
+}
+
+impl ToolState {
+    fn tell(&mut self, choice: u32, name: String, out: &mut Vec<CompletionEvent>) {
+        if !std::mem::replace(&mut self.is_told, true) {
+            let start = ToolCallStart { id: self.id.clone(), name, type_native: self.type_native.clone() };
+            push_piece(choice, self.part, Piece::ToolCallStart(start), out);
+        }
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Quirks {
     pub base_url: Option<&'static str>,
     /// How it spells the output limit.
     pub output_limit: &'static str,
+    /// Whether it heeds the caller's other spelling as well. A server that does not would have no limit at all.
+    pub both_limits: bool,
     /// How reasoning goes back to it; `None`: it is left out.
     pub reasoning_in: Option<ReasoningIn>,
     /// Whether it has embeddings.

@@ -32,13 +32,22 @@ fn splice(quirks: &Quirks, body: &[u8], target: &Target, call: &ChatCall<'_>) ->
         }
     }
     if let Some(cap) = call.output_cap {
-        edits.push((limit_field(quirks, call.request), Some(cap.to_string())));
+        // One limit, in the spelling that the server heeds.
+        let (heeded, other) = match limit_field(quirks, call.request) {
+            field @ "max_tokens" => (field, "max_completion_tokens"),
+            field => (field, "max_tokens"),
+        };
+        edits.push((heeded, Some(cap.to_string())));
+        edits.push((other, None));
     }
     json::edit(body, &edits).map_err(unsendable)
 }
 
 pub(super) fn limit_field(quirks: &Quirks, request: &CompletionRequest) -> &'static str {
     use tollgate_proto::v1::OutputLimitSpelling::*;
+    if !quirks.both_limits {
+        return quirks.output_limit;
+    }
     match request.max_output_spelling() {
         MaxTokens => "max_tokens",
         MaxCompletionTokens => "max_completion_tokens",

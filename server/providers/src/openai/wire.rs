@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 #[derive(Deserialize)]
 pub(crate) struct Chunk<'a> {
     pub(crate) id: Option<String>,
+    pub(crate) object: Option<String>,
     pub(crate) created: Option<f64>,
     pub(crate) model: Option<String>,
     #[serde(borrow, default)]
