@@ -12,7 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     files.retain(|path| path.extension().is_some_and(|e| e == "proto"));
     files.sort();
 
-    let mut compiler = protox::Compiler::new([root.clone(), root.join("third_party")])?;
+    let mut compiler = protox::Compiler::new([root.clone()])?;
     compiler.include_imports(true).include_source_info(true).open_files(&files)?;
 
     // Encoded by protox itself: the prost types of the same set would lose custom options.
