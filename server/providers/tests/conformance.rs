@@ -26,14 +26,13 @@ use tollgate_providers::{
 };
 
 /// Fixtures of operations that no adapter offers yet.
-const NOT_SERVED: [(&str, &str); 8] = [
+const NOT_SERVED: [(&str, &str); 7] = [
     ("openai/completions_stream", "legacy completions are not part of the contract"),
     ("openai/moderation", "moderations are not part of the contract"),
     ("openai/transcription_json", "transcriptions are not part of the contract"),
     ("openai/transcription_verbose_json", "transcriptions are not part of the contract"),
     ("openai/transcription_stream", "transcriptions are not part of the contract"),
     ("openai/image_generation", "image generation is not part of the contract"),
-    ("openai/image_response_format_error", "image generation is not part of the contract"),
     ("openai/models_list", "models are listed from the configuration"),
 ];
 
