@@ -109,6 +109,8 @@ impl From<Status> for Refusal {
         let details = status.get_error_details();
         let info = details.error_info();
         let reason = info.and_then(|i| ErrorReason::from_wire_name(&i.reason));
+        // A channel keeps the deadline too, and calls it CANCELLED when it is first.
+        let reason = reason.or_else(|| is_timeout(&status).then_some(ErrorReason::DeadlineExceeded));
         let (http, kind, code) = reason.map_or_else(|| by_code(status.code()), table);
         let violation = details.bad_request().and_then(|b| b.field_violations.first());
         let param = match (violation, reason) {
@@ -139,6 +141,17 @@ impl From<Status> for Refusal {
             is_final,
         }
     }
+}
+
+fn is_timeout(status: &Status) -> bool {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        if error.is::<tonic::TimeoutExpired>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 impl From<Invalid> for Refusal {

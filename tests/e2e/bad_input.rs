@@ -10,7 +10,7 @@ async fn post(world: &World, route: &str, body: &[u8]) -> (u16, Value) {
     use http_body_util::{BodyExt, Full};
     use hyper_util::{client::legacy::Client, rt::TokioExecutor};
     let client = Client::builder(TokioExecutor::new()).build_http();
-    let request = http::Request::post(world.gateway.v1(route))
+    let request = http::Request::post(world.v1(route))
         .header("authorization", format!("Bearer {}", world.gateway.key()))
         .header("content-type", "application/json")
         .body(Full::new(bytes::Bytes::copy_from_slice(body)))
@@ -139,6 +139,6 @@ async fn unknown_routes_and_methods_are_answered_in_json() {
     assert_eq!((status, &error["type"]), (404, &json!("invalid_request_error")));
     let (status, error) = post(&world, "models", b"{}").await;
     assert_eq!((status, &error["code"]), (405, &json!("method_not_allowed")));
-    let reply = world.gateway.caller().get(&world.gateway.v1("chat/completions")).await.unwrap();
+    let reply = world.gateway.caller().get(&world.v1("chat/completions")).await.unwrap();
     assert_eq!((reply.status.as_u16(), reply.header("allow")), (405, "POST"));
 }

@@ -26,7 +26,7 @@ fn ten_tokens() -> serde_json::Value {
 async fn a_cent_affords_exactly_ten_calls_of_a_tenth_of_a_cent() {
     let world = one_cent_world().await;
     let caller = world.gateway.caller();
-    let url = world.gateway.v1("chat/completions");
+    let url = world.v1("chat/completions");
     for _ in 0..10 {
         assert_eq!(caller.post(&url, &ten_tokens()).await.unwrap().status, 200);
     }
@@ -61,7 +61,7 @@ async fn sixty_four_concurrent_callers_change_nothing_about_that() {
             };
             let mut passed = 0;
             loop {
-                let stream = caller.stream(&world.gateway.v1("chat/completions"), &body).await.unwrap();
+                let stream = caller.stream(&world.v1("chat/completions"), &body).await.unwrap();
                 let reply = stream.whole().await.unwrap();
                 match reply.status.as_u16() {
                     200 => passed += 1,
@@ -100,7 +100,7 @@ async fn the_ledger_and_the_providers_books_agree_to_the_nano_dollar() {
     );
     let caller = world.gateway.caller();
     for stream in [false, true, false, true] {
-        let stream = caller.stream(&world.gateway.v1("chat/completions"), &hello(json!({"stream": stream}))).await;
+        let stream = caller.stream(&world.v1("chat/completions"), &hello(json!({"stream": stream}))).await;
         stream.unwrap().whole().await.unwrap();
     }
     let booked: Vec<i64> = world.entries().await.iter().map(|e| e.cost_nano_usd).collect();
@@ -115,7 +115,7 @@ async fn the_ledger_and_the_providers_books_agree_to_the_nano_dollar() {
 async fn an_answer_without_usage_is_estimated_and_flagged_never_free() {
     let world = World::start().await;
     world.provider.always("scripted-upstream", [Step { usage: Some(false), ..Step::text("some words to count") }]);
-    world.gateway.caller().post(&world.gateway.v1("chat/completions"), &hello(json!({}))).await.unwrap();
+    world.gateway.caller().post(&world.v1("chat/completions"), &hello(json!({}))).await.unwrap();
     let entry = &world.entries().await[0];
     assert_eq!(entry.kind(), v1::LedgerEntryKind::Estimated);
     assert!(entry.cost_nano_usd > 0 && entry.cost_nano_usd <= entry.high_nano_usd);
@@ -128,7 +128,7 @@ async fn a_raised_limit_lets_calls_through_again_and_a_stale_etag_is_refused() {
     let before = world.budget().await;
     let tight = v1::Budget { limit_nano_usd: 0, ..before.clone() };
     budgets.update_budget(v1::UpdateBudgetRequest { budget: Some(tight), update_mask: None }).await.unwrap();
-    let url = world.gateway.v1("chat/completions");
+    let url = world.v1("chat/completions");
     assert_eq!(world.gateway.caller().post(&url, &ten_tokens()).await.unwrap().status, 429);
     let stale = v1::Budget { limit_nano_usd: 1, ..before.clone() };
     let status =
@@ -142,7 +142,7 @@ async fn a_raised_limit_lets_calls_through_again_and_a_stale_etag_is_refused() {
 #[tokio::test]
 async fn a_call_without_a_limit_is_capped_where_money_depends_on_it() {
     let world = World::with(|b| b.budget_usd("1").set("/budgets", json!({"default_output_cap": 5}))).await;
-    let url = world.gateway.v1("chat/completions");
+    let url = world.v1("chat/completions");
     let reply = world.gateway.caller().post(&url, &hello(json!({}))).await.unwrap();
     assert_eq!(reply.json()["choices"][0]["finish_reason"], "length");
     assert_eq!(world.provider.log().last().unwrap().body.unwrap()["max_completion_tokens"], 5);

@@ -55,7 +55,7 @@ async fn a_streamed_call_over_grpc_starts_says_finishes_and_tells_its_usage() {
 #[tokio::test]
 async fn no_key_and_a_wrong_key_are_refused_and_on_record_without_the_secret() {
     let world = World::start().await;
-    let url = world.gateway.v1("chat/completions");
+    let url = world.v1("chat/completions");
     let wrong = tollgate_tests::support::keys::virtual_key();
     for key in ["", "sk-nonsense", &wrong] {
         let reply = Caller::bearer(key).post(&url, &hello(json!({}))).await.unwrap();
@@ -72,7 +72,7 @@ async fn no_key_and_a_wrong_key_are_refused_and_on_record_without_the_secret() {
 async fn rights_and_roles_bind() {
     let narrow = tollgate_tests::support::keys::virtual_key();
     let world = World::with(|b| b.key(json!({"name": "narrow", "secret": narrow, "models": ["other"]}))).await;
-    let url = world.gateway.v1("chat/completions");
+    let url = world.v1("chat/completions");
     let reply = Caller::bearer(&narrow).post(&url, &hello(json!({}))).await.unwrap();
     assert_eq!((reply.status.as_u16(), &reply.json()["error"]["code"]), (403, &json!("model_not_allowed")));
     let reply = Caller::bearer(&world.admin).post(&url, &hello(json!({}))).await.unwrap();
@@ -81,7 +81,7 @@ async fn rights_and_roles_bind() {
     assert_eq!((reply.status.as_u16(), &reply.json()["error"]["code"]), (404, &json!("model_not_found")));
     let status = world.caller().await.keys().list_keys(v1::ListKeysRequest::default()).await.unwrap_err();
     assert_eq!(reason(&status), Some(v1::ErrorReason::RoleNotAllowed));
-    let listed = Caller::bearer(&narrow).get(&world.gateway.v1("models")).await.unwrap();
+    let listed = Caller::bearer(&narrow).get(&world.v1("models")).await.unwrap();
     assert_eq!(listed.json()["data"], json!([]));
 }
 
@@ -89,7 +89,7 @@ async fn rights_and_roles_bind() {
 async fn a_key_lives_rotates_blocks_and_ends() {
     let world = World::start().await;
     let mut keys = world.admin().await.keys();
-    let url = world.gateway.v1("chat/completions");
+    let url = world.v1("chat/completions");
     let status =
         async |secret: &str| Caller::bearer(secret).post(&url, &hello(json!({}))).await.unwrap().status.as_u16();
 
@@ -170,18 +170,14 @@ async fn keys_are_listed_in_pages_and_changed_by_mask() {
 async fn a_caller_that_hangs_up_ends_the_upstream_call_within_a_second_and_is_settled() {
     let world = World::start().await;
     world.provider.always("scripted-upstream", [Step::streams(200).every_ms(20)]);
-    let mut rest = world
-        .gateway
-        .caller()
-        .stream(&world.gateway.v1("chat/completions"), &hello(json!({"stream": true})))
-        .await
-        .unwrap();
+    let mut rest =
+        world.gateway.caller().stream(&world.v1("chat/completions"), &hello(json!({"stream": true}))).await.unwrap();
     rest.next().await.unwrap();
     let call = v1::StreamCompletionRequest { request: Some(request()) };
     let mut grpc = world.caller().await.completions().stream_completion(call).await.unwrap().into_inner();
     grpc.message().await.unwrap();
     let unary = hello(json!({}));
-    let (caller, url) = (world.gateway.caller(), world.gateway.v1("chat/completions"));
+    let (caller, url) = (world.gateway.caller(), world.v1("chat/completions"));
     let _ = tokio::time::timeout(Duration::from_millis(300), caller.stream(&url, &unary)).await;
 
     let begun = Instant::now();
@@ -219,7 +215,7 @@ async fn a_deadline_ends_whole_and_streamed_calls_with_its_own_status() {
     assert!(events > 0);
     world.provider.log().settled(1).await;
     let late = Caller::bearer(world.gateway.key()).with("x-request-timeout", "0.2");
-    let reply = late.post(&world.gateway.v1("chat/completions"), &hello(json!({}))).await.unwrap();
+    let reply = late.post(&world.v1("chat/completions"), &hello(json!({}))).await.unwrap();
     assert_eq!((reply.status.as_u16(), &reply.json()["error"]["code"]), (504, &json!("deadline_exceeded")));
     world.provider.log().settled(2).await;
 }
@@ -227,7 +223,7 @@ async fn a_deadline_ends_whole_and_streamed_calls_with_its_own_status() {
 #[tokio::test]
 async fn embeddings_come_as_they_were_asked_for_and_are_booked() {
     let world = World::with(|b| b.model("embed", "scripted", "embed-upstream")).await;
-    let url = world.gateway.v1("embeddings");
+    let url = world.v1("embeddings");
     let caller = world.gateway.caller();
     let floats = caller.post(&url, &json!({"model": "embed", "input": ["a", "b"]})).await.unwrap().json();
     assert_eq!(floats["data"].as_array().unwrap().len(), 2);
@@ -248,7 +244,7 @@ async fn a_tail_shows_calls_as_they_end_and_goes_on_where_it_was_left() {
     let tail = v1::TailRecordsRequest { filter: filter.clone(), after_sequence: None };
     let mut audit = world.admin().await.audit();
     let mut stream = audit.tail_records(tail).await.unwrap().into_inner();
-    let url = world.gateway.v1("chat/completions");
+    let url = world.v1("chat/completions");
     world.gateway.caller().post(&url, &hello(json!({}))).await.unwrap();
     let seen = stream.message().await.unwrap().unwrap().record.unwrap();
     assert_eq!((seen.action.as_str(), seen.model.as_str()), ("completion.create", "scripted"));

@@ -18,7 +18,7 @@ const CALLERS: usize = 8;
 async fn after_twenty_kills_under_load_the_ledger_and_the_provider_still_agree() {
     let mut world = World::start().await;
     world.provider.always("scripted-upstream", [Step::streams(8).every_ms(3)]);
-    let (url, key) = (world.gateway.v1("chat/completions"), world.gateway.key().to_owned());
+    let (url, key) = (world.v1("chat/completions"), world.gateway.key().to_owned());
     let mut complete = 0;
     for round in 0..ROUNDS {
         let load = (0..CALLERS).map(|n| {

@@ -14,7 +14,7 @@ fn with_key(world: &World, key: &str) -> Caller {
 #[tokio::test]
 async fn a_repetition_replays_the_answer_and_is_not_billed() {
     let world = World::start().await;
-    let url = world.gateway.v1("chat/completions");
+    let url = world.v1("chat/completions");
     let first = with_key(&world, "k1").post(&url, &hello(json!({}))).await.unwrap();
     let again = with_key(&world, "k1").post(&url, &hello(json!({}))).await.unwrap();
     assert_eq!(first.body, again.body);
@@ -28,7 +28,7 @@ async fn a_repetition_replays_the_answer_and_is_not_billed() {
 async fn calls_in_flight_are_joined_from_the_start() {
     let world = World::start().await;
     world.provider.always("scripted-upstream", [Step::streams(20).every_ms(10)]);
-    let url = world.gateway.v1("chat/completions");
+    let url = world.v1("chat/completions");
     let body = hello(json!({"stream": true}));
     let calls = (0..8).map(|n| {
         let (caller, url, body) = (with_key(&world, "k2"), url.clone(), body.clone());
@@ -50,7 +50,7 @@ async fn calls_in_flight_are_joined_from_the_start() {
 async fn a_client_that_gives_up_and_repeats_at_once_finds_its_call_still_running() {
     let world = World::start().await;
     world.provider.always("scripted-upstream", [Step::streams(10).every_ms(30)]);
-    let url = world.gateway.v1("chat/completions");
+    let url = world.v1("chat/completions");
     let body = hello(json!({}));
     let impatient = with_key(&world, "k3");
     let gave_up = tokio::time::timeout(Duration::from_millis(100), impatient.post(&url, &body)).await;
@@ -64,7 +64,7 @@ async fn a_client_that_gives_up_and_repeats_at_once_finds_its_call_still_running
 async fn without_any_reader_the_call_ends_within_a_second_and_its_key_is_free_again() {
     let world = World::start().await;
     world.provider.script("scripted-upstream", [Step::streams(500).every_ms(20)]);
-    let url = world.gateway.v1("chat/completions");
+    let url = world.v1("chat/completions");
     let body = hello(json!({"stream": true}));
     let mut stream = with_key(&world, "k4").stream(&url, &body).await.unwrap();
     stream.next().await.unwrap();
@@ -82,7 +82,7 @@ async fn without_any_reader_the_call_ends_within_a_second_and_its_key_is_free_ag
 async fn a_failure_is_not_kept_and_a_restart_never_bills_again() {
     let mut world = World::start().await;
     world.provider.script("scripted-upstream", [Step::fails(400)]);
-    let url = world.gateway.v1("chat/completions");
+    let url = world.v1("chat/completions");
     assert_eq!(with_key(&world, "k5").post(&url, &hello(json!({}))).await.unwrap().status, 400);
     assert_eq!(with_key(&world, "k5").post(&url, &hello(json!({}))).await.unwrap().status, 200);
     world.gateway.kill9();

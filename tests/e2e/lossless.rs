@@ -52,7 +52,7 @@ fn body() -> impl Strategy<Value = Value> {
 async fn the_upstream_body_equals_the_callers_but_for_the_allowed_edits() {
     let world = World::with(|b| b.set("/keys/0/budget_usd", Value::Null)).await;
     let caller = world.gateway.caller();
-    let url = world.gateway.v1("chat/completions");
+    let url = world.v1("chat/completions");
     let mut runner = TestRunner::new(Config::default());
     for _ in 0..60 {
         let mut sent = body().new_tree(&mut runner).unwrap().current();
@@ -78,7 +78,7 @@ async fn the_upstream_body_equals_the_callers_but_for_the_allowed_edits() {
 #[tokio::test]
 async fn usage_that_only_the_gateway_asked_for_is_not_shown() {
     let world = World::start().await;
-    let url = world.gateway.v1("chat/completions");
+    let url = world.v1("chat/completions");
     let caller = world.gateway.caller();
     let (events, _) = caller.stream(&url, &hello(json!({"stream": true}))).await.unwrap().rest().await;
     assert!(events.iter().all(|e| !e.data.contains("usage")), "{events:?}");
@@ -94,7 +94,7 @@ async fn usage_that_only_the_gateway_asked_for_is_not_shown() {
 async fn the_virtual_key_and_the_callers_headers_never_reach_a_provider() {
     let world = World::start().await;
     let caller = world.gateway.caller().with("x-secret-of-mine", "hush").with("cookie", "a=b");
-    caller.post(&world.gateway.v1("chat/completions"), &hello(json!({}))).await.unwrap();
+    caller.post(&world.v1("chat/completions"), &hello(json!({}))).await.unwrap();
     let seen = world.provider.log().last().unwrap();
     assert!(seen.leaked_headers.is_empty());
     assert!(

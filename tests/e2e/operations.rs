@@ -12,7 +12,7 @@ use tollgate_tests::{
     },
 };
 
-use crate::support::{World, hello};
+use crate::support::{Shim, World, hello};
 
 #[tokio::test]
 async fn health_serves_and_reflection_lists_every_service() {
@@ -117,20 +117,9 @@ async fn a_changed_file_counts_after_sighup_and_a_broken_one_changes_nothing() {
 #[tokio::test]
 async fn the_standalone_shim_answers_like_the_embedded_one() {
     let world = World::start().await;
-    let port = free_port().unwrap();
-    let binary = locate().unwrap().with_file_name("tollgate-http");
-    let mut shim = tokio::process::Command::new(binary)
-        .args(["--upstream", &world.gateway.grpc(), "--listen", &format!("127.0.0.1:{port}")])
-        .kill_on_drop(true)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let at = |route: &str| format!("http://127.0.0.1:{port}/v1/{route}");
-    let ready = format!("http://127.0.0.1:{port}/health/readiness");
+    let shim = Shim::before(&world.gateway).await;
+    let at = |route: &str| format!("{}/v1/{route}", shim.url);
     let caller = world.gateway.caller();
-    crate::support::eventually("the shim is ready", async || caller.get(&ready).await.is_ok_and(|r| r.status == 200))
-        .await;
 
     for (route, body) in [
         ("chat/completions", hello(json!({}))),
@@ -151,7 +140,6 @@ async fn the_standalone_shim_answers_like_the_embedded_one() {
     let bodies: Vec<_> = world.provider.log().records().iter().rev().take(8).filter_map(|r| r.body.clone()).collect();
     assert!(bodies.iter().any(|b| b["x_unknown"] == json!([1.0, {"y": null}])));
     assert_eq!(Caller::bearer("tg-no").get(&at("models")).await.unwrap().status, 401);
-    shim.kill().await.unwrap();
 }
 
 /// The provider draws an id and a time for every answer.

@@ -17,7 +17,7 @@ async fn with_fallback() -> World {
 #[tokio::test]
 async fn failures_before_the_first_content_fall_back_invisibly() {
     let world = with_fallback().await;
-    let url = world.gateway.v1("chat/completions");
+    let url = world.v1("chat/completions");
     for step in [
         Step::fails(429),
         Step::fails(500),
@@ -49,7 +49,7 @@ async fn failures_before_the_first_content_fall_back_invisibly() {
 async fn the_callers_own_mistakes_are_never_retried() {
     let world = with_fallback().await;
     world.provider.always("scripted-upstream", [Step::fails(400)]);
-    let reply = world.gateway.caller().post(&world.gateway.v1("chat/completions"), &hello(json!({}))).await.unwrap();
+    let reply = world.gateway.caller().post(&world.v1("chat/completions"), &hello(json!({}))).await.unwrap();
     assert_eq!(reply.status, 400);
     assert_eq!(world.provider.log().stats().calls, 1);
 }
@@ -57,7 +57,7 @@ async fn the_callers_own_mistakes_are_never_retried() {
 #[tokio::test]
 async fn a_rate_limit_is_retried_when_the_provider_says_and_told_when_nothing_is_left() {
     let world = World::start().await;
-    let url = world.gateway.v1("chat/completions");
+    let url = world.v1("chat/completions");
     world.provider.script("scripted-upstream", [Step::fails(429).retry_after(1)]);
     let begun = std::time::Instant::now();
     assert_eq!(world.gateway.caller().post(&url, &hello(json!({}))).await.unwrap().status, 200);
@@ -71,7 +71,7 @@ async fn a_rate_limit_is_retried_when_the_provider_says_and_told_when_nothing_is
 #[tokio::test]
 async fn a_stream_that_breaks_after_its_first_content_ends_with_an_error_and_is_booked() {
     let world = with_fallback().await;
-    let url = world.gateway.v1("chat/completions");
+    let url = world.v1("chat/completions");
     let breaks = [
         Step::streams(8).then_cuts(3, Cut::Rst),
         Step::streams(8).then_cuts(3, Cut::Fin),
@@ -99,12 +99,8 @@ async fn a_provider_nobody_reaches_is_a_bad_gateway_and_costs_nothing() {
         b.provider("gone", "http://127.0.0.1:9/v1").model("gone", "gone", "m").set("/models/1/retries", 0)
     })
     .await;
-    let reply = world
-        .gateway
-        .caller()
-        .post(&world.gateway.v1("chat/completions"), &hello(json!({"model": "gone"})))
-        .await
-        .unwrap();
+    let reply =
+        world.gateway.caller().post(&world.v1("chat/completions"), &hello(json!({"model": "gone"}))).await.unwrap();
     assert_eq!((reply.status.as_u16(), &reply.json()["error"]["code"]), (502, &json!("provider_failed")));
     assert_eq!(world.entries().await.len(), 0);
     assert_eq!(world.budget().await.held_nano_usd, 0);

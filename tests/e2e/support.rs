@@ -1,16 +1,48 @@
 //! What the cases share.
 
-use std::time::{Duration, Instant};
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 use tollgate_client::{Client, v1};
 use tollgate_tests::{
     provider::ScriptedProvider,
-    support::{Gateway, GatewayBuilder, keys::virtual_key},
+    support::{
+        Gateway, GatewayBuilder,
+        gateway::{free_port, locate},
+        keys::virtual_key,
+    },
 };
 
-/// A gateway over a provider, with an admin key beside the caller's.
+/// The shim as a process of its own.
+pub(crate) struct Shim {
+    pub(crate) url: String,
+    _process: tokio::process::Child,
+}
+
+impl Shim {
+    pub(crate) async fn before(gateway: &Gateway) -> Self {
+        let port = free_port().unwrap();
+        let process = tokio::process::Command::new(locate().unwrap().with_file_name("tollgate-http"))
+            .args(["--upstream", &gateway.grpc(), "--listen", &format!("127.0.0.1:{port}")])
+            .kill_on_drop(true)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let shim = Self { url: format!("http://127.0.0.1:{port}"), _process: process };
+        let (caller, ready) = (gateway.caller(), format!("{}/health/readiness", shim.url));
+        eventually("the shim is ready", async || caller.get(&ready).await.is_ok_and(|r| r.status == 200)).await;
+        shim
+    }
+}
+
+/// A gateway over a provider, with an admin key beside the caller's. With `TOLLGATE_SHIM=standalone` REST goes through a shim of its own
+/// process, so that the same cases run in both modes.
 pub(crate) struct World {
+    shim: Option<Shim>,
     pub(crate) provider: ScriptedProvider,
     pub(crate) gateway: Gateway,
     pub(crate) admin: String,
@@ -26,7 +58,19 @@ impl World {
         let admin = virtual_key();
         let builder = Gateway::over(&provider).key(json!({"name": "admin", "secret": admin, "role": "platform_admin"}));
         let gateway = configure(builder).start().await;
-        Self { provider, gateway, admin }
+        let shim = match std::env::var("TOLLGATE_SHIM").as_deref() {
+            Ok("standalone") => Some(Shim::before(&gateway).await),
+            _ => None,
+        };
+        Self { shim, provider, gateway, admin }
+    }
+
+    /// URL of an OpenAI route.
+    pub(crate) fn v1(&self, route: &str) -> String {
+        match &self.shim {
+            Some(shim) => format!("{}/v1/{route}", shim.url),
+            None => self.gateway.v1(route),
+        }
     }
 
     pub(crate) async fn caller(&self) -> Client {

@@ -78,7 +78,7 @@ class World:
 
 @pytest.fixture(scope="session")
 def world():
-    provider_port, port = free_port(), free_port()
+    provider_port, port, shim_port = free_port(), free_port(), free_port()
     key, admin, poor = virtual_key(), virtual_key(), virtual_key()
     priced = {"input": "0.15", "output": "0.60"}
     config = {
@@ -105,16 +105,19 @@ def world():
             subprocess.Popen([binary("tollgate-load"), "provider", "--listen", f"127.0.0.1:{provider_port}"], stdout=logs, stderr=logs),
             subprocess.Popen([binary("tollgate"), "serve", "--config", str(path), "--listen", f"127.0.0.1:{port}"], stdout=logs, stderr=logs),
         ]
+        shim = [binary("tollgate-http"), "--upstream", f"http://127.0.0.1:{port}", "--listen", f"127.0.0.1:{shim_port}"]
+        processes.append(subprocess.Popen(shim, stdout=logs, stderr=logs))
         try:
             url = f"http://127.0.0.1:{port}"
             provider = Provider(provider_port)
             until("the provider answers", lambda: provider.log() is not None)
             until("the gateway is ready", lambda: urllib.request.urlopen(f"{url}/health/readiness").status == 200)
             built = World(url, provider, key, admin)
-            built.poor = poor
+            built.poor, built.standalone = poor, f"http://127.0.0.1:{shim_port}"
+            until("the shim is ready", lambda: urllib.request.urlopen(f"{built.standalone}/health/readiness").status == 200)
             yield built
         finally:
-            for process in processes:
+            for process in reversed(processes):  # the shim before the gateway that it holds a connection to
                 process.terminate()
             for process in processes:
                 process.wait(10)

@@ -19,9 +19,15 @@ WEATHER = {
 }
 
 
+@pytest.fixture(params=["embedded", "standalone"])
+def base(world, request):
+    """The shim inside the gateway, and as a process of its own."""
+    return f"{world.url if request.param == 'embedded' else world.standalone}/v1"
+
+
 @pytest.fixture
-def client(world):
-    return openai.OpenAI(base_url=f"{world.url}/v1", api_key=world.key)
+def client(world, base):
+    return openai.OpenAI(base_url=base, api_key=world.key)
 
 
 @pytest.mark.parametrize("model", ["gpt", "claude"])
@@ -81,9 +87,9 @@ def test_models_are_listed_and_found(client):
     assert client.models.retrieve("gpt").id == "gpt"
 
 
-def test_errors_are_the_sdks_own_classes(world, client):
+def test_errors_are_the_sdks_own_classes(base, client):
     with pytest.raises(openai.AuthenticationError):
-        openai.OpenAI(base_url=f"{world.url}/v1", api_key="tg-wrong").models.list()
+        openai.OpenAI(base_url=base, api_key="tg-wrong").models.list()
     with pytest.raises(openai.NotFoundError) as unknown:
         client.chat.completions.create(model="gpt-9", messages=HELLO)
     assert unknown.value.code == "model_not_found"
@@ -92,9 +98,9 @@ def test_errors_are_the_sdks_own_classes(world, client):
     assert invalid.value.param == "max_completion_tokens"
 
 
-def test_an_exhausted_budget_is_not_retried(world):
+def test_an_exhausted_budget_is_not_retried(world, base):
     before = len(world.provider.log())
-    poor = openai.OpenAI(base_url=f"{world.url}/v1", api_key=world.poor, max_retries=5)
+    poor = openai.OpenAI(base_url=base, api_key=world.poor, max_retries=5)
     begun = time.monotonic()
     with pytest.raises(openai.RateLimitError) as refused:
         poor.chat.completions.create(model="gpt", messages=HELLO)
@@ -102,17 +108,17 @@ def test_an_exhausted_budget_is_not_retried(world):
     assert time.monotonic() - begun < 1.0 and len(world.provider.log()) == before
 
 
-def test_the_asynchronous_client_streams_too(world):
+def test_the_asynchronous_client_streams_too(world, base):
     async def run():
-        client = openai.AsyncOpenAI(base_url=f"{world.url}/v1", api_key=world.key)
+        client = openai.AsyncOpenAI(base_url=base, api_key=world.key)
         stream = await client.chat.completions.create(model="gpt", messages=HELLO, stream=True)
         return "".join([c.choices[0].delta.content or "" async for c in stream if c.choices])
 
     assert asyncio.run(run())
 
 
-def test_the_first_call_of_the_readme_streams_with_curl(world):
+def test_the_first_call_of_the_readme_streams_with_curl(world, base):
     body = json.dumps({"model": "gpt", "stream": True, "messages": HELLO})
-    command = ["curl", "-sN", f"{world.url}/v1/chat/completions", "-H", f"authorization: Bearer {world.key}", "-d", body]
+    command = ["curl", "-sN", f"{base}/chat/completions", "-H", f"authorization: Bearer {world.key}", "-d", body]
     lines = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.splitlines()
     assert lines[0].startswith("data: {") and [l for l in lines if l][-1] == "data: [DONE]"
