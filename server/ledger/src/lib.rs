@@ -119,6 +119,8 @@ pub struct Ledger {
     written: watch::Sender<u64>,
     synced: watch::Sender<u64>,
     shipped: watch::Sender<u64>,
+    /// Taken from the queue, not yet in the store.
+    unshipped: tokio::sync::Mutex<Option<Batch>>,
     /// Rung to ship now rather than soon.
     ship_now: Notify,
     /// How many attempts the start found open and settled at their bound.
@@ -166,6 +168,7 @@ impl Ledger {
             written: watch::Sender::new(through),
             synced: watch::Sender::new(through),
             shipped: watch::Sender::new(through),
+            unshipped: tokio::sync::Mutex::new(None),
             ship_now: Notify::new(),
             recovered: open.len(),
         };

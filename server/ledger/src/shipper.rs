@@ -13,7 +13,6 @@ use crate::{Durability, Ledger};
 const GATHER: Duration = Duration::from_millis(20);
 /// At most this much is lost with the machine's power under [`Durability::Process`].
 const SYNC_EVERY: Duration = Duration::from_millis(5);
-const MAX_BATCH: usize = 2_000;
 
 /// Starts both loops. They end when the ledger is dropped.
 pub(crate) fn start(ledger: &Arc<Ledger>) {
@@ -61,33 +60,35 @@ async fn sync_loop(ledger: Weak<Ledger>, mut written: tokio::sync::watch::Receiv
 }
 
 impl Ledger {
-    /// Ships everything that is queued.
+    /// Ships everything that is queued. A batch that the store refused is kept and goes first.
     pub(crate) async fn ship(&self) -> Result<(), StoreError> {
+        let mut unshipped = self.unshipped.lock().await;
         loop {
-            let (batch, taken) = {
-                let writer = self.writer.lock();
-                let taken = writer.queue.len().min(MAX_BATCH);
-                let through = match taken {
-                    // Opens are not shipped, but their sequences are passed.
-                    n if n == writer.queue.len() => writer.journal.next_sequence() - 1,
-                    n => writer.queue[n - 1].0,
-                };
-                let changes = writer.queue[..taken].iter().flat_map(|(_, note)| note.clone().into_changes()).collect();
-                (Batch { changes, through }, taken)
-            };
+            let batch = unshipped.get_or_insert_with(|| self.take_batch());
             if !batch.changes.is_empty() {
-                self.store.apply(&batch).await?;
+                self.store.apply(batch).await?;
             }
+            let through = batch.through;
+            *unshipped = None;
             let mut writer = self.writer.lock();
-            writer.queue.drain(..taken);
-            let keep_from = writer.open.values().copied().min().unwrap_or(u64::MAX).min(batch.through + 1);
+            let keep_from = writer.open.values().copied().min().unwrap_or(u64::MAX).min(through + 1);
             writer.journal.trim_before(keep_from);
             let more = !writer.queue.is_empty();
             drop(writer);
-            self.shipped.send_replace(batch.through);
+            self.shipped.send_replace(through);
             if !more {
                 return Ok(());
             }
         }
+    }
+
+    /// Takes what is queued: calls wait for no more than the taking.
+    fn take_batch(&self) -> Batch {
+        let mut writer = self.writer.lock();
+        let queued = std::mem::take(&mut writer.queue);
+        // Opens are not shipped, but their sequences are passed.
+        let through = writer.journal.next_sequence() - 1;
+        drop(writer);
+        Batch { changes: queued.into_iter().flat_map(|(_, note)| note.into_changes()).collect(), through }
     }
 }

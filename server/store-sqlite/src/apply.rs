@@ -1,5 +1,7 @@
+use std::collections::{BTreeMap, HashSet};
+
 use prost::Message;
-use sqlx::{Sqlite, SqlitePool, Transaction};
+use sqlx::{QueryBuilder, Sqlite, SqlitePool, Transaction};
 use tollgate_proto::v1::{AuditRecord, Budget};
 use tollgate_store::{Batch, Change, LedgerRow, StoredKey};
 
@@ -9,6 +11,7 @@ type Tx<'a> = Transaction<'a, Sqlite>;
 
 pub(crate) async fn apply(writer: &SqlitePool, batch: &Batch) -> sqlx::Result<()> {
     let mut tx = writer.begin().await?;
+    let (mut rows, mut records) = (Vec::new(), Vec::new());
     for change in &batch.changes {
         match change {
             Change::Key(key) => put_key(&mut tx, key).await?,
@@ -16,15 +19,45 @@ pub(crate) async fn apply(writer: &SqlitePool, batch: &Batch) -> sqlx::Result<()
             Change::BudgetDeleted(id) => {
                 sqlx::query("DELETE FROM budget WHERE id = ?").bind(id).execute(&mut *tx).await?;
             }
-            Change::Entry(row) => append_entry(&mut tx, row).await?,
-            Change::Record(record) => append_record(&mut tx, record).await?,
+            Change::Entry(row) => rows.push(&**row),
+            Change::Record(record) => records.push(&**record),
         }
+    }
+    let mut spent: BTreeMap<&str, i64> = BTreeMap::new();
+    for rows in chunks(&rows) {
+        let new = append_entries(&mut tx, rows).await?;
+        for row in rows.iter().filter(|r| new.contains(&r.entry.attempt_id)) {
+            for id in &row.budget_ids {
+                let sum = spent.entry(id).or_default();
+                *sum = sum.saturating_add(row.entry.cost_nano_usd);
+            }
+        }
+    }
+    for (id, cost) in spent {
+        sqlx::query("UPDATE budget SET spent_nano_usd = spent_nano_usd + ? WHERE id = ?")
+            .bind(cost)
+            .bind(id)
+            .execute(&mut *tx)
+            .await?;
+    }
+    for records in chunks(&records) {
+        append_records(&mut tx, records).await?;
     }
     sqlx::query("UPDATE journal_position SET applied = max(applied, ?)")
         .bind(batch.through as i64)
         .execute(&mut *tx)
         .await?;
     tx.commit().await
+}
+
+/// Pieces of a few fixed sizes: each size is one prepared statement, and a statement is one trip to SQLite's thread.
+fn chunks<T>(mut items: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let size = [128, 16, 4, 1].into_iter().find(|size| *size <= items.len())?;
+        let (chunk, rest) = items.split_at(size);
+        items = rest;
+        Some(chunk)
+    })
 }
 
 async fn put_key(tx: &mut Tx<'_>, stored: &StoredKey) -> sqlx::Result<()> {
@@ -75,63 +108,57 @@ async fn put_budget(tx: &mut Tx<'_>, budget: &Budget) -> sqlx::Result<()> {
     Ok(())
 }
 
-async fn append_entry(tx: &mut Tx<'_>, row: &LedgerRow) -> sqlx::Result<()> {
-    let entry = &row.entry;
-    let usage = entry.usage.clone().unwrap_or_default();
-    let inserted = sqlx::query(
+/// Appends those that are new and tells which they were.
+async fn append_entries(tx: &mut Tx<'_>, rows: &[&LedgerRow]) -> sqlx::Result<HashSet<String>> {
+    let mut insert = QueryBuilder::new(
         "INSERT INTO ledger_entry (sequence, attempt_id, call_id, key_id, model, deployment, provider, kind, input_tokens,
              output_tokens, usage, cost_nano_usd, held_nano_usd, low_nano_usd, high_nano_usd, price_version, settle_time_us,
-             outcome, budget_ids, idempotency, fingerprint)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-         ON CONFLICT (attempt_id) DO NOTHING",
-    )
-    .bind(entry.sequence)
-    .bind(&entry.attempt_id)
-    .bind(&entry.call_id)
-    .bind(&entry.key_id)
-    .bind(&entry.model)
-    .bind(&entry.deployment)
-    .bind(&entry.provider)
-    .bind(entry.kind)
-    .bind(usage.input.map_or(0, |i| i.total) as i64)
-    .bind(usage.output.map_or(0, |o| o.total) as i64)
-    .bind(usage.encode_to_vec())
-    .bind(entry.cost_nano_usd)
-    .bind(entry.held_nano_usd)
-    .bind(entry.low_nano_usd)
-    .bind(entry.high_nano_usd)
-    .bind(&entry.price_version)
-    .bind(micros(entry.settle_time.as_ref()))
-    .bind(&entry.outcome)
-    .bind(serde_json::json!(row.budget_ids).to_string())
-    .bind(row.idempotency.as_ref().map(|i| &i.key))
-    .bind(row.idempotency.as_ref().map(|i| &i.fingerprint))
-    .execute(&mut **tx)
-    .await?;
-    if inserted.rows_affected() == 1 {
-        for id in &row.budget_ids {
-            sqlx::query("UPDATE budget SET spent_nano_usd = spent_nano_usd + ? WHERE id = ?")
-                .bind(entry.cost_nano_usd)
-                .bind(id)
-                .execute(&mut **tx)
-                .await?;
-        }
-    }
-    Ok(())
+             outcome, budget_ids, idempotency, fingerprint) ",
+    );
+    insert.push_values(rows, |mut values, row| {
+        let entry = &row.entry;
+        let usage = entry.usage.clone().unwrap_or_default();
+        values
+            .push_bind(entry.sequence)
+            .push_bind(&entry.attempt_id)
+            .push_bind(&entry.call_id)
+            .push_bind(&entry.key_id)
+            .push_bind(&entry.model)
+            .push_bind(&entry.deployment)
+            .push_bind(&entry.provider)
+            .push_bind(entry.kind)
+            .push_bind(usage.input.map_or(0, |i| i.total) as i64)
+            .push_bind(usage.output.map_or(0, |o| o.total) as i64)
+            .push_bind(usage.encode_to_vec())
+            .push_bind(entry.cost_nano_usd)
+            .push_bind(entry.held_nano_usd)
+            .push_bind(entry.low_nano_usd)
+            .push_bind(entry.high_nano_usd)
+            .push_bind(&entry.price_version)
+            .push_bind(micros(entry.settle_time.as_ref()))
+            .push_bind(&entry.outcome)
+            .push_bind(serde_json::json!(row.budget_ids).to_string())
+            .push_bind(row.idempotency.as_ref().map(|i| i.key.clone()))
+            .push_bind(row.idempotency.as_ref().map(|i| i.fingerprint.clone()));
+    });
+    insert.push(" ON CONFLICT (attempt_id) DO NOTHING RETURNING attempt_id");
+    let new = insert.build_query_scalar::<String>().fetch_all(&mut **tx).await?;
+    Ok(new.into_iter().collect())
 }
 
-async fn append_record(tx: &mut Tx<'_>, record: &AuditRecord) -> sqlx::Result<()> {
-    sqlx::query(
-        "INSERT INTO audit_record (sequence, time_us, action, key_id, call_id, record) VALUES (?, ?, ?, ?, ?, ?)
-         ON CONFLICT (sequence) DO NOTHING",
-    )
-    .bind(record.sequence)
-    .bind(micros(record.time.as_ref()))
-    .bind(&record.action)
-    .bind(&record.key_id)
-    .bind(&record.call_id)
-    .bind(record.encode_to_vec())
-    .execute(&mut **tx)
-    .await?;
+async fn append_records(tx: &mut Tx<'_>, records: &[&AuditRecord]) -> sqlx::Result<()> {
+    let mut insert =
+        QueryBuilder::new("INSERT INTO audit_record (sequence, time_us, action, key_id, call_id, record) ");
+    insert.push_values(records, |mut values, record| {
+        values
+            .push_bind(record.sequence)
+            .push_bind(micros(record.time.as_ref()))
+            .push_bind(&record.action)
+            .push_bind(&record.key_id)
+            .push_bind(&record.call_id)
+            .push_bind(record.encode_to_vec());
+    });
+    insert.push(" ON CONFLICT (sequence) DO NOTHING");
+    insert.build().execute(&mut **tx).await?;
     Ok(())
 }
