@@ -8,6 +8,7 @@ pub mod anthropic;
 pub mod catalogue;
 pub mod demo;
 pub mod exchange;
+mod framing;
 pub mod json;
 pub mod openai;
 mod provider;

@@ -1,6 +1,6 @@
 //! Their answers to our events: one state machine for whole and streamed ones.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tollgate_domain::{Class, Failure};
 use tollgate_proto::v1::{
     CompletionEvent, Delta, FinishReason, Finished, InputUsage, OutputUsage, PartDone, Started, ToolCallStart, Usage,
@@ -10,17 +10,11 @@ use tollgate_proto::v1::{
 use super::wire;
 use crate::{
     Decoder, Mode,
-    exchange::MAX_WHOLE,
+    framing::{Ended, Framing, cut_short},
     json::Object,
     refusal,
-    sse::{SseEvent, SseParser},
+    sse::SseEvent,
 };
-
-enum Framing {
-    Unknown,
-    Sse(SseParser),
-    Whole(BytesMut),
-}
 
 /// A block of content that is being told.
 struct Block {
@@ -46,10 +40,7 @@ pub(super) struct MessageDecoder {
 impl MessageDecoder {
     pub(super) fn new(mode: Mode) -> Self {
         Self {
-            framing: match mode {
-                Mode::Whole => Framing::Whole(BytesMut::new()),
-                Mode::Stream => Framing::Unknown,
-            },
+            framing: Framing::new(mode),
             id: None,
             open: None,
             parts: 0,
@@ -288,44 +279,15 @@ impl MessageDecoder {
 
 impl Decoder for MessageDecoder {
     fn feed(&mut self, bytes: &Bytes, out: &mut Vec<CompletionEvent>) -> Result<(), Failure> {
-        if let Framing::Unknown = self.framing {
-            match bytes.iter().find(|b| !b.is_ascii_whitespace()) {
-                None => return Ok(()),
-                Some(b'{') => self.framing = Framing::Whole(BytesMut::new()),
-                Some(_) => self.framing = Framing::Sse(SseParser::default()),
-            }
-        }
-        match &mut self.framing {
-            Framing::Whole(body) if body.len() + bytes.len() > MAX_WHOLE => {
-                Err(Failure::new(Class::UpstreamProtocol, "the provider's answer is larger than 64 MiB"))
-            }
-            Framing::Whole(body) => {
-                body.extend_from_slice(bytes);
-                Ok(())
-            }
-            Framing::Sse(parser) => {
-                let mut parsed = Vec::new();
-                let framed = parser.feed(bytes, &mut parsed);
-                self.events(parsed, out)?;
-                framed
-            }
-            Framing::Unknown => Ok(()),
-        }
+        let (parsed, framed) = self.framing.feed(bytes);
+        self.events(parsed, out)?;
+        framed
     }
 
     fn end(&mut self, out: &mut Vec<CompletionEvent>) -> Result<(), Failure> {
-        match std::mem::replace(&mut self.framing, Framing::Unknown) {
-            Framing::Whole(body) => self.whole(&body, out)?,
-            Framing::Sse(mut parser) => {
-                let mut parsed = Vec::new();
-                let framed = parser.end(&mut parsed);
-                // An event that was cut in its middle is no JSON: that is truncation, not a slip of the protocol.
-                self.events(parsed, out).and(framed).map_err(|f| match f.class {
-                    Class::UpstreamProtocol => Failure { class: Class::UpstreamTruncated, ..f },
-                    _ => f,
-                })?;
-            }
-            Framing::Unknown => {}
+        match self.framing.end() {
+            (Ended::Whole(body), _) => self.whole(&body, out)?,
+            (Ended::Events(parsed), framed) => self.events(parsed, out).and(framed).map_err(cut_short)?,
         }
         if !self.finished {
             let message = "the provider's answer ended before its end";

@@ -1,6 +1,6 @@
 //! Their answers to our events: one state machine for whole and streamed ones.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tollgate_domain::{Class, Failure};
 use tollgate_proto::v1::{
     CompletionEvent, Delta, Dialect, FinishReason, Finished, InputUsage, Original, OutputUsage, PartDone, Started,
@@ -9,18 +9,11 @@ use tollgate_proto::v1::{
 
 use super::{Quirks, wire};
 use crate::{
-    ChatCall, Decoder, Mode,
-    exchange::MAX_WHOLE,
+    ChatCall, Decoder,
+    framing::{Ended, Framing, cut_short},
     json, refusal,
-    sse::{SseEvent, SseParser},
+    sse::SseEvent,
 };
-
-/// What the body turned out to be.
-enum Framing {
-    Unknown,
-    Sse(SseParser),
-    Whole(BytesMut),
-}
 
 /// Decodes one answer.
 pub(super) struct ChatDecoder {
@@ -67,10 +60,7 @@ impl ChatDecoder {
         let native_usage = call.request.tollgate.as_ref().is_some_and(|o| o.native_usage);
         Self {
             quirks,
-            framing: match call.mode {
-                Mode::Whole => Framing::Whole(BytesMut::new()),
-                Mode::Stream => Framing::Unknown,
-            },
+            framing: Framing::new(call.mode),
             native: call.want_native == Dialect::OpenaiChat,
             hide_usage: !native_usage,
             started: false,
@@ -314,49 +304,15 @@ impl ChatDecoder {
 
 impl Decoder for ChatDecoder {
     fn feed(&mut self, bytes: &Bytes, out: &mut Vec<CompletionEvent>) -> Result<(), Failure> {
-        if let Framing::Unknown = self.framing {
-            // A provider that cannot stream answers with the whole JSON instead.
-            match bytes.iter().find(|b| !b.is_ascii_whitespace()) {
-                None => return Ok(()),
-                Some(b'{') => self.framing = Framing::Whole(BytesMut::new()),
-                Some(b'<') => {
-                    let what = "the provider answered with a page instead of its own JSON";
-                    return Err(Failure::new(Class::UpstreamProtocol, what));
-                }
-                Some(_) => self.framing = Framing::Sse(SseParser::default()),
-            }
-        }
-        match &mut self.framing {
-            Framing::Whole(body) if body.len() + bytes.len() > MAX_WHOLE => {
-                Err(Failure::new(Class::UpstreamProtocol, "the provider's answer is larger than 64 MiB"))
-            }
-            Framing::Whole(body) => {
-                body.extend_from_slice(bytes);
-                Ok(())
-            }
-            Framing::Sse(parser) => {
-                let mut parsed = Vec::new();
-                let framed = parser.feed(bytes, &mut parsed);
-                self.events(parsed, out)?;
-                framed
-            }
-            Framing::Unknown => Ok(()),
-        }
+        let (parsed, framed) = self.framing.feed(bytes);
+        self.events(parsed, out)?;
+        framed
     }
 
     fn end(&mut self, out: &mut Vec<CompletionEvent>) -> Result<(), Failure> {
-        match std::mem::replace(&mut self.framing, Framing::Unknown) {
-            Framing::Whole(body) => self.whole(body.freeze(), out)?,
-            Framing::Sse(mut parser) => {
-                let mut parsed = Vec::new();
-                let framed = parser.end(&mut parsed);
-                // An event that was cut in its middle is no JSON: that is truncation, not a slip of the protocol.
-                self.events(parsed, out).and(framed).map_err(|f| match f.class {
-                    Class::UpstreamProtocol => Failure { class: Class::UpstreamTruncated, ..f },
-                    _ => f,
-                })?;
-            }
-            Framing::Unknown => {}
+        match self.framing.end() {
+            (Ended::Whole(body), _) => self.whole(body, out)?,
+            (Ended::Events(parsed), framed) => self.events(parsed, out).and(framed).map_err(cut_short)?,
         }
         if !self.is_complete() {
             let message = "the provider's answer ended before its end";

@@ -1,0 +1,87 @@
+//! What the body of an answer turned out to be: a stream of events, or one JSON text where a stream was asked for as well.
+
+use bytes::{Bytes, BytesMut};
+use tollgate_domain::{Class, Failure};
+
+use crate::{
+    Mode,
+    exchange::MAX_WHOLE,
+    sse::{SseEvent, SseParser},
+};
+
+/// Frames an answer's bytes for a decoder.
+pub(crate) enum Framing {
+    /// Nothing has come yet that tells.
+    Unknown,
+    /// Server-sent events.
+    Sse(SseParser),
+    /// One JSON text, gathered.
+    Whole(BytesMut),
+}
+
+/// What was left when the body ended.
+pub(crate) enum Ended {
+    /// The last events.
+    Events(Vec<SseEvent>),
+    /// The whole answer.
+    Whole(Bytes),
+}
+
+impl Framing {
+    pub(crate) fn new(mode: Mode) -> Self {
+        match mode {
+            Mode::Whole => Self::Whole(BytesMut::new()),
+            Mode::Stream => Self::Unknown,
+        }
+    }
+
+    /// Takes the next bytes. What was complete before a failure is given along with it.
+    pub(crate) fn feed(&mut self, bytes: &Bytes) -> (Vec<SseEvent>, Result<(), Failure>) {
+        if let Self::Unknown = self {
+            // A provider that does not stream this answer sends the JSON, or a page of some proxy's, instead.
+            *self = match bytes.iter().find(|b| !b.is_ascii_whitespace()) {
+                None => return (Vec::new(), Ok(())),
+                Some(b'{') => Self::Whole(BytesMut::new()),
+                Some(b'<') => {
+                    let what = "the provider answered with a page instead of its own JSON";
+                    return (Vec::new(), Err(Failure::new(Class::UpstreamProtocol, what)));
+                }
+                Some(_) => Self::Sse(SseParser::default()),
+            };
+        }
+        let mut events = Vec::new();
+        let framed = match self {
+            Self::Whole(body) if body.len() + bytes.len() > MAX_WHOLE => {
+                Err(Failure::new(Class::UpstreamProtocol, "the provider's answer is larger than 64 MiB"))
+            }
+            Self::Whole(body) => {
+                body.extend_from_slice(bytes);
+                Ok(())
+            }
+            Self::Sse(parser) => parser.feed(bytes, &mut events),
+            Self::Unknown => Ok(()),
+        };
+        (events, framed)
+    }
+
+    /// The body has ended.
+    pub(crate) fn end(&mut self) -> (Ended, Result<(), Failure>) {
+        match std::mem::replace(self, Self::Unknown) {
+            Self::Whole(body) => (Ended::Whole(body.freeze()), Ok(())),
+            Self::Sse(mut parser) => {
+                let mut events = Vec::new();
+                let framed = parser.end(&mut events);
+                (Ended::Events(events), framed)
+            }
+            Self::Unknown => (Ended::Events(Vec::new()), Ok(())),
+        }
+    }
+}
+
+/// An event that was cut in its middle is no JSON: that is truncation, not a slip of the protocol.
+pub(crate) fn cut_short(failure: Failure) -> Failure {
+    match failure.class {
+        Class::UpstreamProtocol => Failure { class: Class::UpstreamTruncated, ..failure },
+        _ => failure,
+    }
+}
