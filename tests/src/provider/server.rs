@@ -80,6 +80,10 @@ async fn route(state: &State, reset: &ResetFlag, request: Request<Incoming>) -> 
         Method::POST if path.ends_with("/messages") => call.converse(Dialect::Anthropic, &body).await,
         Method::POST if path.ends_with("/embeddings") => call.embed(&body).await,
         Method::GET if path.ends_with("/models") => Ok(call.models()),
+        // Self-hosted servers of OpenAI's dialect have a health route, and gateways may ask for it.
+        Method::GET if path.starts_with("/health") => {
+            Ok(json_reply(StatusCode::OK, &serde_json::json!({ "status": "ok" })))
+        }
         _ => {
             let message = format!("Unknown request URL: {} {path}.", head.method);
             Ok(json_reply(StatusCode::NOT_FOUND, &openai::error(404, Some(&message))))

@@ -26,6 +26,9 @@ use tollgate_tests::provider::{Options, ScriptedProvider, UPSTREAM_KEY};
 #[derive(Debug, Parser)]
 #[command(name = "tollgate-load", version)]
 struct Arguments {
+    /// End when standard input does: a helper that must not outlive the run that started it.
+    #[arg(long, global = true, hide = true)]
+    until_stdin_closes: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -60,7 +63,14 @@ struct ProviderArguments {
 }
 
 fn main() -> Result<()> {
-    match Arguments::parse().command {
+    let arguments = Arguments::parse();
+    if arguments.until_stdin_closes {
+        std::thread::spawn(|| {
+            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+            std::process::exit(0);
+        });
+    }
+    match arguments.command {
         Command::Provider(arguments) => provider(arguments),
         Command::Proxy(arguments) => proxy::serve(arguments),
         Command::Run(arguments) => run::run(arguments),

@@ -27,7 +27,7 @@ pub(crate) struct Report {
 }
 
 impl Row {
-    /// The row of this name, made when it is new.
+    /// The values of one target.
     pub(crate) fn values(&mut self, target: &str) -> &mut Vec<f64> {
         match target {
             "direct" => &mut self.direct,
@@ -89,8 +89,10 @@ impl Report {
     }
 
     pub(crate) fn warn(&mut self, warning: String) {
-        eprintln!("warning: {warning}");
-        self.warnings.push(warning);
+        if !self.warnings.contains(&warning) {
+            eprintln!("warning: {warning}");
+            self.warnings.push(warning);
+        }
     }
 
     /// The table as aligned Markdown, which reads well on a terminal too.

@@ -61,6 +61,15 @@ pub(crate) struct RunArguments {
     json: Option<PathBuf>,
 }
 
+/// What the gateway wrote, for an error's sake.
+fn wrote(gateway: Option<&Gateway>) -> String {
+    let logs = gateway.map(Gateway::logs).unwrap_or_default();
+    match logs.is_empty() {
+        true => "measuring".into(),
+        false => format!("the gateway wrote:\n{logs}"),
+    }
+}
+
 /// A run under way.
 struct Run {
     arguments: RunArguments,
@@ -94,11 +103,11 @@ impl Run {
             self.stand_still(files).await?;
         }
         let proxy = Helper::proxy(&self.pinning, self.provider.address, self.arguments.threads)?.reachable()?;
-        let (_gateway, under_test) = self.start_gateway()?;
+        let (gateway, under_test) = self.start_gateway()?;
         let targets = [direct(&self.provider), bare(&proxy), under_test];
         for target in &targets {
-            first_answer(target, Instant::now()).await?;
-            self.warm_up(target).await?;
+            first_answer(target, Instant::now()).await.with_context(|| wrote(gateway.as_ref()))?;
+            self.warm_up(target).await.with_context(|| wrote(gateway.as_ref()))?;
         }
         let wanted: Vec<&Scenario> = SCENARIOS.iter().filter(|scenario| self.wants(scenario.id)).collect();
         for round in 0..rounds {
@@ -191,10 +200,11 @@ impl Run {
             self.stand(&bare(&proxy), begun, start + 1 == starts, files).await?;
             drop(proxy);
             let begun = Instant::now();
-            let (_gateway, target) = self.start_gateway()?;
+            let (gateway, target) = self.start_gateway()?;
             let last = start + 1 == starts;
             if self.arguments.gateway_url.is_none() || last {
-                self.stand(&target, begun, last, files).await?;
+                let stood = self.stand(&target, begun, last, files).await;
+                stood.with_context(|| wrote(gateway.as_ref()))?;
             }
         }
         Ok(())

@@ -58,7 +58,7 @@ impl Pinning {
     }
 }
 
-/// A helper process, killed when dropped.
+/// A helper process. It is killed when dropped, and ends when this process does: it holds the other end of its input.
 #[derive(Debug)]
 pub(crate) struct Helper {
     child: Child,
@@ -91,7 +91,7 @@ impl Helper {
         let mut words = wrapper.iter().chain([&program]);
         let mut command = Command::new(words.next().context("a command")?);
         command.args(words).args(arguments).args(["--listen", &address.to_string()]);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
+        let child = command.arg("--until-stdin-closes").stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
         Ok(Helper { child, address })
     }
 
