@@ -1,6 +1,10 @@
 //! `kill -9` under load, again and again: nothing is lost, nothing doubled, doubt is flagged.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde_json::json;
 use tollgate_client::v1::LedgerEntryKind;
@@ -19,18 +23,20 @@ async fn after_twenty_kills_under_load_the_ledger_and_the_provider_still_agree()
     let mut world = World::start().await;
     world.provider.always("scripted-upstream", [Step::streams(8).every_ms(3)]);
     let (url, key) = (world.v1("chat/completions"), world.gateway.key().to_owned());
-    let mut complete = 0;
+    let mut complete: Vec<String> = Vec::new();
     for round in 0..ROUNDS {
         let load = (0..CALLERS).map(|n| {
             let (url, key) = (url.clone(), key.clone());
             tokio::spawn(async move {
                 let caller = Caller::bearer(key);
                 let body = hello(json!({"stream": n % 2 == 0, "max_completion_tokens": 64}));
-                let mut whole = 0;
+                let mut whole = Vec::new();
                 // Until the gateway is gone.
                 while let Ok(stream) = caller.stream(&url, &body).await {
                     match stream.whole().await {
-                        Ok(reply) if reply.status == 200 && !reply.body.is_empty() => whole += 1,
+                        Ok(reply) if reply.status == 200 && is_complete(&reply.body) => {
+                            whole.push(reply.header("x-request-id").to_owned());
+                        }
                         _ => break,
                     }
                 }
@@ -41,7 +47,7 @@ async fn after_twenty_kills_under_load_the_ledger_and_the_provider_still_agree()
         tokio::time::sleep(Duration::from_millis(60 + 17 * round as u64 % 90)).await;
         world.gateway.kill9();
         for caller in load {
-            complete += caller.await.unwrap();
+            complete.extend(caller.await.unwrap());
         }
         world.gateway.restart().await;
     }
@@ -75,7 +81,7 @@ async fn after_twenty_kills_under_load_the_ledger_and_the_provider_still_agree()
         }
     }
     assert_eq!(exact_booked, exact_billed);
-    let booked: std::collections::HashSet<&str> = entries.iter().map(|e| e.attempt_id.as_str()).collect();
+    let booked: HashSet<&str> = entries.iter().map(|e| e.attempt_id.as_str()).collect();
     assert_eq!(booked.len(), entries.len(), "no attempt is booked twice");
     for (id, (cost, outcome)) in &billed {
         assert!(
@@ -83,6 +89,13 @@ async fn after_twenty_kills_under_load_the_ledger_and_the_provider_still_agree()
             "the provider billed {cost} for {id} ({outcome:?}), the ledger does not know it"
         );
     }
+    // Before its last frame: whoever saw an answer whole has its entry, exact, whatever happened a moment later.
+    let exact: HashSet<&str> =
+        entries.iter().filter(|e| e.kind() == LedgerEntryKind::Exact).map(|e| e.call_id.as_str()).collect();
+    for call in &complete {
+        assert!(exact.contains(call.as_str()), "the answer of {call} was seen whole and is not booked exactly");
+    }
+    let complete = complete.len();
     let sum: i64 = entries.iter().map(|e| e.cost_nano_usd).sum();
     let budget = world.budget().await;
     assert_eq!((budget.spent_nano_usd, budget.held_nano_usd), (sum, 0));
@@ -91,4 +104,9 @@ async fn after_twenty_kills_under_load_the_ledger_and_the_provider_still_agree()
         "{complete} complete, {doubtful} in doubt: the load was not killed in flight"
     );
     println!("{} entries, {complete} answers seen whole, {doubtful} in doubt and flagged", entries.len());
+}
+
+/// A stream to its end, or a whole JSON answer.
+fn is_complete(body: &[u8]) -> bool {
+    body.ends_with(b"data: [DONE]\n\n") || (body.starts_with(b"{") && body.ends_with(b"}"))
 }
