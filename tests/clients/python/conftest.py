@@ -8,12 +8,13 @@ import shutil
 import subprocess
 import sys
 import uuid
+from dataclasses import dataclass
 
 import grpc
 import openai
 import pytest
 
-from processes import REPOSITORY, Gateway, Provider, bearer
+from processes import REPOSITORY, Gateway, Provider, Shim, bearer
 
 STUBS = REPOSITORY / ".cache" / "contract" / "python"
 
@@ -53,10 +54,31 @@ def word():
     return f"word{uuid.uuid4().hex}"
 
 
+@dataclass
+class Rest:
+    """Where a REST client calls, and its key."""
+
+    url: str
+    key: str
+
+
+@pytest.fixture(scope="session")
+def shim(tmp_path_factory, gateway):
+    with Shim(tmp_path_factory.mktemp("shim"), gateway) as shim:
+        yield shim
+
+
+@pytest.fixture(params=["embedded", "standalone"])
+def rest(request, gateway):
+    """The shim inside the gateway, and as a process of its own: every test of the REST surface runs with both."""
+    url = gateway.url if request.param == "embedded" else request.getfixturevalue("shim").url
+    return Rest(url, gateway.key)
+
+
 @pytest.fixture
-def client(gateway):
+def client(rest):
     """The OpenAI SDK as its users make it: a base URL and a key."""
-    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.key) as client:
+    with openai.OpenAI(base_url=f"{rest.url}/v1", api_key=rest.key) as client:
         yield client
 
 

@@ -63,6 +63,14 @@ def eventually(what: str, look, patience: float = PATIENCE):
         time.sleep(0.01)
 
 
+def is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url + "/health/readiness", timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
 @dataclass
 class Process:
     """A child that writes its output to a file. It is killed when the block ends."""
@@ -166,12 +174,19 @@ class Gateway(Process):
         super().__enter__()
         self.url = self.wrote(r"listens on (http://\S+)")[1]
         self.address = self.url.removeprefix("http://")
-        eventually("the gateway is ready", self._is_ready)
+        eventually("the gateway is ready", lambda: is_ready(self.url))
         return self
 
-    def _is_ready(self) -> bool:
-        try:
-            with urllib.request.urlopen(self.url + "/health/readiness", timeout=5) as answer:
-                return answer.status == 200
-        except OSError:
-            return False
+
+class Shim(Process):
+    """The OpenAI shim in a process of its own, in front of the gateway."""
+
+    def __init__(self, directory: Path, gateway: Gateway):
+        command = [binary("tollgate-http", "TOLLGATE_HTTP_BIN"), "--upstream", gateway.url, "--listen", "127.0.0.1:0"]
+        super().__init__([str(word) for word in command], directory / "shim.log")
+
+    def __enter__(self):
+        super().__enter__()
+        self.url = self.wrote(r"listens on (http://\S+)")[1]
+        eventually("the shim is ready", lambda: is_ready(self.url))
+        return self

@@ -120,11 +120,12 @@ def test_hanging_up_ends_the_call_at_the_provider_within_a_second(client, provid
     assert record["ended_at_ms"] / 1000 - left_at < 1.0
 
 
-def test_the_async_client_holds_twenty_streams_at_once(gateway, word):
+def test_the_async_client_holds_twenty_streams_at_once(rest, word):
     script = '[[script {"text": "not the end", "stall_after_chunks": 1}]]'
 
     async def first_piece(client, met):
-        async with await client.chat.completions.create(model="gpt", messages=say(f"{word} {script}"), stream=True) as stream:
+        messages = say(f"{word} {script}")
+        async with await client.chat.completions.create(model="gpt", messages=messages, stream=True) as stream:
             async for chunk in stream:
                 if chunk.choices[0].delta.content:
                     await met.wait()  # until all streams have come this far, each of them open
@@ -132,7 +133,7 @@ def test_the_async_client_holds_twenty_streams_at_once(gateway, word):
 
     async def all_of_them():
         met = asyncio.Barrier(20)
-        async with openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.key) as client:
+        async with openai.AsyncOpenAI(base_url=f"{rest.url}/v1", api_key=rest.key) as client:
             return await asyncio.wait_for(asyncio.gather(*(first_piece(client, met) for _ in range(20))), 20)
 
     assert asyncio.run(all_of_them()) == ["not"] * 20

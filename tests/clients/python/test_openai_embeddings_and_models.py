@@ -50,9 +50,9 @@ def test_one_model_is_retrieved(client):
     assert client.models.retrieve("gpt").id == "gpt"
 
 
-def test_a_key_sees_only_its_models(gateway, new_key):
+def test_a_key_sees_only_its_models(rest, new_key):
     secret = new_key("claude").secret
-    client = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=secret)
+    client = openai.OpenAI(base_url=f"{rest.url}/v1", api_key=secret)
 
     assert [model.id for model in client.models.list()] == ["claude"]
     with pytest.raises(openai.PermissionDeniedError):

@@ -13,10 +13,10 @@ def say(text):
 class Counting:
     """A client with the SDK's default retries that counts what it sends."""
 
-    def __init__(self, gateway, key):
+    def __init__(self, rest, key):
         self.requests = 0
         transport = openai.DefaultHttpx2Client(event_hooks={"request": [self._count]})
-        self.client = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=key, http_client=transport)
+        self.client = openai.OpenAI(base_url=f"{rest.url}/v1", api_key=key, http_client=transport)
 
     def _count(self, _request):
         self.requests += 1
@@ -27,9 +27,9 @@ class Counting:
     [virtual_key, lambda: "tg-0000", lambda: "sk-something-else"],
     ids=["unknown", "malformed", "of another house"],
 )
-def test_a_wrong_key_is_an_authentication_error(gateway, make_key):
+def test_a_wrong_key_is_an_authentication_error(rest, make_key):
     key = make_key()
-    counting = Counting(gateway, key)
+    counting = Counting(rest, key)
     with pytest.raises(openai.AuthenticationError) as refused:
         counting.client.chat.completions.create(model="gpt", messages=say("hello"))
 
@@ -66,8 +66,8 @@ def test_a_bad_request_names_the_parameter(client, request_fields, param):
     assert refused.value.type == "invalid_request_error"
 
 
-def test_a_model_outside_the_keys_rights_is_a_permission_error(gateway, new_key):
-    client = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=new_key("claude").secret)
+def test_a_model_outside_the_keys_rights_is_a_permission_error(rest, new_key):
+    client = openai.OpenAI(base_url=f"{rest.url}/v1", api_key=new_key("claude").secret)
     with pytest.raises(openai.PermissionDeniedError) as refused:
         client.chat.completions.create(model="gpt", messages=say("hello"))
 
@@ -75,9 +75,9 @@ def test_a_model_outside_the_keys_rights_is_a_permission_error(gateway, new_key)
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_a_cent_affords_three_calls_and_then_the_sdk_gives_up_at_once(gateway, provider, new_key, word, streamed):
+def test_a_cent_affords_three_calls_and_then_the_sdk_gives_up_at_once(rest, provider, new_key, word, streamed):
     # Fifteen dollars per million tokens: 200 tokens of output are 0.3 cent.
-    counting = Counting(gateway, new_key("claude", budget_nano_usd=10_000_000).secret)
+    counting = Counting(rest, new_key("claude", budget_nano_usd=10_000_000).secret)
 
     def call():
         answer = counting.client.chat.completions.create(
@@ -97,16 +97,16 @@ def test_a_cent_affords_three_calls_and_then_the_sdk_gives_up_at_once(gateway, p
     assert len(provider.calls(word)) == 3
 
 
-def test_a_provider_that_asks_for_patience_is_a_rate_limit_error(gateway, word):
-    client = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.key, max_retries=0)
+def test_a_provider_that_asks_for_patience_is_a_rate_limit_error(rest, word):
+    client = openai.OpenAI(base_url=f"{rest.url}/v1", api_key=rest.key, max_retries=0)
     with pytest.raises(openai.RateLimitError) as refused:
         client.chat.completions.create(model="gpt", messages=say(f'{word} [[script {{"status": 429}}]]'))
 
     assert refused.value.code == "rate_limit_exceeded"
 
 
-def test_a_stream_that_breaks_ends_with_an_error_and_never_silently(gateway, word):
-    client = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.key, max_retries=0)
+def test_a_stream_that_breaks_ends_with_an_error_and_never_silently(rest, word):
+    client = openai.OpenAI(base_url=f"{rest.url}/v1", api_key=rest.key, max_retries=0)
     script = '[[script {"chunks": 10, "cut_after_chunks": 4}]]'
     text = ""
     with pytest.raises(openai.APIError) as broken:
