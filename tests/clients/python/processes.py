@@ -77,12 +77,13 @@ class Process:
 
     command: list[str]
     output: Path
+    directory: Path | None = None
     child: subprocess.Popen | None = field(default=None, init=False)
 
     def __enter__(self):
         with self.output.open("wb") as output:
             self.child = subprocess.Popen(
-                self.command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+                self.command, cwd=self.directory, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
             )
         return self
 

@@ -5,6 +5,7 @@ import time
 
 import openai
 import pytest
+from tollgate.v1 import budget_pb2, budget_pb2_grpc
 
 USER = "user"
 
@@ -82,6 +83,14 @@ def test_several_choices_come_side_by_side(client, word):
     answer = client.chat.completions.create(model="gpt", messages=say(word), n=3)
 
     assert [choice.index for choice in answer.choices] == [0, 1, 2]
+
+
+def test_the_request_id_of_the_sdk_is_the_call_in_the_ledger(client, channel, admin, word):
+    answer = client.chat.completions.create(model="gpt", messages=say(word))
+
+    request = budget_pb2.ListLedgerEntriesRequest(call_id=answer._request_id)
+    ledger = budget_pb2_grpc.BudgetServiceStub(channel).ListLedgerEntries(request, metadata=admin, timeout=20)
+    assert [entry.usage.output.total for entry in ledger.entries] == [answer.usage.completion_tokens]
 
 
 def test_fields_that_only_the_provider_knows_reach_it(client, provider, word):

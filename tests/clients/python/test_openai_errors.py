@@ -74,6 +74,14 @@ def test_a_model_outside_the_keys_rights_is_a_permission_error(rest, new_key):
     assert refused.value.code == "model_not_allowed"
 
 
+@pytest.mark.xfail(strict=True, reason="refusals do not tell the id under which they are on record")
+def test_a_refusal_tells_the_id_of_its_record(client):
+    with pytest.raises(openai.NotFoundError) as refused:
+        client.chat.completions.create(model="no-such-model", messages=say("hello"))
+
+    assert refused.value.request_id
+
+
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_cent_affords_three_calls_and_then_the_sdk_gives_up_at_once(rest, provider, new_key, word, streamed):
     # Fifteen dollars per million tokens: 200 tokens of output are 0.3 cent.
