@@ -1,123 +1,114 @@
-"""A gateway over the scripted provider: real processes, free ports, one pair for the whole run."""
+"""One provider and one gateway for all tests of a worker, and stubs generated anew for each run.
 
-import json
-import os
-import pathlib
-import secrets
-import socket
-import string
+Tests share the pair and do not disturb each other: each says what it wants of the provider in its own prompt
+(`[[script {...}]]`), finds its calls there by a word of its own, and makes its own keys where money matters.
+"""
+
+import shutil
 import subprocess
-import tempfile
-import time
-import urllib.request
-import zlib
+import sys
+import uuid
+from dataclasses import dataclass
 
+import grpc
+import openai
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[3]
-BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
+from processes import REPOSITORY, Gateway, Provider, Shim, bearer
+
+STUBS = REPOSITORY / ".cache" / "contract" / "python"
 
 
-def virtual_key() -> str:
-    """`tg-`, 32 random base62 characters, and CRC-32 of them in six base62 digits."""
-    body = "".join(secrets.choice(BASE62) for _ in range(32))
-    value, check = zlib.crc32(body.encode()), ""
-    for _ in range(6):
-        value, digit = divmod(value, 62)
-        check = BASE62[digit] + check
-    return f"tg-{body}{check}"
+def generate_stubs():
+    """What a user of the contract would do: grpcio-tools over the .proto files."""
+    protos = REPOSITORY / "proto"
+    shutil.rmtree(STUBS, ignore_errors=True)
+    STUBS.mkdir(parents=True)
+    files = sorted(str(file.relative_to(protos)) for file in (protos / "tollgate").rglob("*.proto"))
+    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{protos}"]
+    subprocess.run(command + [f"--python_out={STUBS}", f"--grpc_python_out={STUBS}", *files], check=True)
 
 
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def binary(name: str) -> str:
-    target = os.environ.get("CARGO_TARGET_DIR", ROOT / "target")
-    return str(pathlib.Path(target) / "debug" / name)
-
-
-def until(what: str, holds, seconds: float = 10.0):
-    """Polls until `holds` is true; a failure to answer counts as not yet."""
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            if found := holds():
-                return found
-        except OSError:
-            pass
-        assert time.monotonic() < end, f"{what}: not within {seconds} seconds"
-        time.sleep(0.02)
-
-
-class Provider:
-    def __init__(self, port: int):
-        self.root = f"http://127.0.0.1:{port}"
-
-    def log(self) -> list[dict]:
-        with urllib.request.urlopen(f"{self.root}/_control/log") as reply:
-            text = reply.read().decode()
-        return json.loads(text) if text.startswith("[") else [json.loads(line) for line in text.splitlines() if line]
-
-    def script(self, model: str, *steps: dict, repeat: bool = False):
-        body = json.dumps({"model": model, "steps": list(steps), "repeat": repeat}).encode()
-        request = urllib.request.Request(f"{self.root}/_control/script", body, {"content-type": "application/json"})
-        urllib.request.urlopen(request).read()
-
-
-class World:
-    def __init__(self, url: str, provider: Provider, key: str, admin: str):
-        self.url, self.provider, self.key, self.admin = url, provider, key, admin
-        self.target = url.removeprefix("http://")
-
-    def bearer(self, key: str | None = None):
-        return (("authorization", f"Bearer {key or self.key}"),)
+def pytest_configure(config):
+    is_worker = hasattr(config, "workerinput")
+    if not is_worker:
+        generate_stubs()
+    sys.path.insert(0, str(STUBS))
 
 
 @pytest.fixture(scope="session")
-def world():
-    provider_port, port, shim_port = free_port(), free_port(), free_port()
-    key, admin, poor = virtual_key(), virtual_key(), virtual_key()
-    priced = {"input": "0.15", "output": "0.60"}
-    config = {
-        "providers": {
-            "scripted": {"kind": "openai", "base_url": f"http://127.0.0.1:{provider_port}/v1", "api_key": "sk-upstream-test"},
-            "claude": {"kind": "anthropic", "base_url": f"http://127.0.0.1:{provider_port}/v1", "api_key": "sk-upstream-test"},
-        },
-        "models": [
-            {"name": name, "deployments": [{"provider": provider, "model": f"{name}-upstream", "price": priced, "max_output_tokens": 4096}]}
-            for name, provider in [("gpt", "scripted"), ("claude", "claude"), ("embed", "scripted"), ("slow", "scripted")]
-        ],
-        "keys": [
-            {"name": "tests", "secret": key, "models": ["*"]},
-            {"name": "poor", "secret": poor, "models": ["*"], "budget_usd": "0"},
-            {"name": "admin", "secret": admin, "role": "platform_admin"},
-        ],
-    }
-    with tempfile.TemporaryDirectory() as directory:
-        config["data_dir"] = f"{directory}/data"
-        path = pathlib.Path(directory) / "tollgate.yaml"
-        path.write_text(json.dumps(config))  # JSON is YAML
-        logs = open(f"{directory}/log", "w")
-        processes = [
-            subprocess.Popen([binary("tollgate-load"), "provider", "--listen", f"127.0.0.1:{provider_port}"], stdout=logs, stderr=logs),
-            subprocess.Popen([binary("tollgate"), "serve", "--config", str(path), "--listen", f"127.0.0.1:{port}"], stdout=logs, stderr=logs),
-        ]
-        shim = [binary("tollgate-http"), "--upstream", f"http://127.0.0.1:{port}", "--listen", f"127.0.0.1:{shim_port}"]
-        processes.append(subprocess.Popen(shim, stdout=logs, stderr=logs))
-        try:
-            url = f"http://127.0.0.1:{port}"
-            provider = Provider(provider_port)
-            until("the provider answers", lambda: provider.log() is not None)
-            until("the gateway is ready", lambda: urllib.request.urlopen(f"{url}/health/readiness").status == 200)
-            built = World(url, provider, key, admin)
-            built.poor, built.standalone = poor, f"http://127.0.0.1:{shim_port}"
-            until("the shim is ready", lambda: urllib.request.urlopen(f"{built.standalone}/health/readiness").status == 200)
-            yield built
-        finally:
-            for process in reversed(processes):  # the shim before the gateway that it holds a connection to
-                process.terminate()
-            for process in processes:
-                process.wait(10)
+def provider(tmp_path_factory):
+    with Provider(tmp_path_factory.mktemp("provider")) as provider:
+        yield provider
+
+
+@pytest.fixture(scope="session")
+def gateway(tmp_path_factory, provider):
+    with Gateway(tmp_path_factory.mktemp("gateway"), provider) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def word():
+    """A word that no other test uses."""
+    return f"word{uuid.uuid4().hex}"
+
+
+@dataclass
+class Rest:
+    """Where a REST client calls, and its key."""
+
+    url: str
+    key: str
+
+
+@pytest.fixture(scope="session")
+def shim(tmp_path_factory, gateway):
+    with Shim(tmp_path_factory.mktemp("shim"), gateway) as shim:
+        yield shim
+
+
+@pytest.fixture(params=["embedded", "standalone"])
+def rest(request, gateway):
+    """The shim inside the gateway, and as a process of its own: every test of the REST surface runs with both."""
+    url = gateway.url if request.param == "embedded" else request.getfixturevalue("shim").url
+    return Rest(url, gateway.key)
+
+
+@pytest.fixture
+def client(rest):
+    """The OpenAI SDK as its users make it: a base URL and a key."""
+    with openai.OpenAI(base_url=f"{rest.url}/v1", api_key=rest.key) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def channel(gateway):
+    with grpc.insecure_channel(gateway.address) as channel:
+        yield channel
+
+
+@pytest.fixture
+def caller(gateway):
+    """Metadata of a caller."""
+    return bearer(gateway.key)
+
+
+@pytest.fixture
+def admin(gateway):
+    """Metadata of an admin."""
+    return bearer(gateway.admin_key)
+
+
+@pytest.fixture
+def new_key(channel, admin):
+    """Makes a key over gRPC, as an operator's program would, and returns the answer that holds its secret."""
+    from tollgate.v1 import key_admin_pb2, key_admin_pb2_grpc
+
+    keys = key_admin_pb2_grpc.KeyAdminServiceStub(channel)
+
+    def make(*models, **rest):
+        key = key_admin_pb2.Key(display_name="made by a test", models=models or ["*"])
+        return keys.CreateKey(key_admin_pb2.CreateKeyRequest(key=key, **rest), metadata=admin, timeout=10)
+
+    return make
