@@ -23,6 +23,8 @@ pub(crate) struct Refusal {
     message: String,
     retry_after: Option<Duration>,
     is_final: bool,
+    /// The call's id in ledger and audit log.
+    request_id: Option<String>,
 }
 
 /// HTTP status, type and code of a reason. The same figures stand in `error.proto`.
@@ -89,7 +91,16 @@ fn by_code(code: Code) -> (u16, &'static str, Option<&'static str>) {
 impl Refusal {
     pub(crate) fn new(status: u16, kind: &'static str, code: &str, message: impl Into<String>) -> Self {
         let code = Some(code.to_owned());
-        Self { status, kind, code, param: None, message: message.into(), retry_after: None, is_final: false }
+        Self {
+            status,
+            kind,
+            code,
+            param: None,
+            message: message.into(),
+            retry_after: None,
+            is_final: false,
+            request_id: None,
+        }
     }
 
     pub(crate) fn too_large(limit: usize) -> Self {
@@ -127,6 +138,9 @@ impl From<Status> for Refusal {
             reason,
             Some(
                 ErrorReason::BudgetExhausted
+                    | ErrorReason::DeadlineExceeded
+                    | ErrorReason::ProviderCredential
+                    | ErrorReason::ProviderModelUnavailable
                     | ErrorReason::IdempotencyMismatch
                     | ErrorReason::IdempotencyReplayUnavailable
             )
@@ -139,6 +153,7 @@ impl From<Status> for Refusal {
             message: status.message().to_owned(),
             retry_after: details.retry_info().and_then(|r| r.retry_delay),
             is_final,
+            request_id: details.request_info().map(|r| r.request_id.clone()),
         }
     }
 }
@@ -175,6 +190,10 @@ impl IntoResponse for Refusal {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
             let ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
             headers.insert("retry-after-ms", HeaderValue::from(ms));
+        }
+        if let Some(id) = self.request_id.as_deref().and_then(|id| HeaderValue::from_str(id).ok()) {
+            headers.insert("x-request-id", id.clone());
+            headers.insert("x-tollgate-request-id", id);
         }
         if self.is_final {
             headers.insert("x-should-retry", HeaderValue::from_static("false"));

@@ -55,7 +55,11 @@ impl Control {
     /// Proof that the principal may do this; a denial is recorded.
     fn allowed(&self, principal: &Principal, action: Action) -> Result<Authorized, Error> {
         let caller = self.pipeline.authenticate(principal.credential.as_ref());
-        let key_id = caller.as_ref().map(|c| c.key_id().to_owned()).unwrap_or_default();
+        let key_id = match &caller {
+            Ok(caller) => caller.key_id(),
+            Err(error) => error.value("keyId").unwrap_or_default(),
+        };
+        let key_id = key_id.to_owned();
         caller.and_then(|caller| authorize(caller, action)).inspect_err(|error| {
             let mut draft = Draft::open(action.name(), principal.peer.as_deref());
             draft.caller(&key_id);

@@ -54,8 +54,11 @@ impl Error {
 
     /// Bad fields, all at once.
     pub fn invalid(violations: Vec<Violation>) -> Self {
-        let message =
-            violations.iter().map(|v| format!("{}: {}", v.field, v.description)).collect::<Vec<_>>().join("; ");
+        let told = |v: &Violation| match v.field.as_str() {
+            "" => v.description.clone(),
+            field => format!("{field}: {}", v.description),
+        };
+        let message = violations.iter().map(told).collect::<Vec<_>>().join("; ");
         Self { violations, ..Self::new(ErrorReason::InvalidField, message) }
     }
 
@@ -81,6 +84,11 @@ impl Error {
     pub fn retry(mut self, retry: Retry) -> Self {
         self.retry = retry;
         self
+    }
+
+    /// A dynamic value.
+    pub fn value(&self, key: &str) -> Option<&str> {
+        self.metadata.iter().find(|(k, _)| *k == key).map(|(_, value)| value.as_str())
     }
 
     /// Adds a dynamic value; empty ones are left out.

@@ -147,7 +147,14 @@ impl Failure {
             (true, None) => Retry::Later,
             (false, _) => Retry::Never,
         };
-        Error::new(self.class.reason(), self.message)
+        let message = match self.class {
+            // The provider's words would read as if the caller's own key were wrong.
+            Class::Authentication | Class::Permission => {
+                "the provider refused the operator's credential for this model; your own key is fine".to_owned()
+            }
+            _ => self.message,
+        };
+        Error::new(self.class.reason(), message)
             .retry(retry)
             .with("provider", provider)
             .with("deployment", deployment)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 use tollgate_audit::BodyHmac;
-use tollgate_domain::{Error, Failure, NanoUsd};
+use tollgate_domain::{Class, Error, Failure, NanoUsd};
 use tollgate_ledger::{End, Opening, budget_ids};
 use tollgate_proto::v1::{
     Attempt, CompletionEvent, ErrorReason, FinishReason, InputUsage, LedgerEntry, LedgerEntryKind, OutputUsage,
@@ -244,6 +244,15 @@ impl FlowState {
             if !failure.request_id.is_empty() {
                 open.record.upstream_request_id.clone_from(&failure.request_id);
             }
+        }
+        if matches!(failure.class, Class::Authentication | Class::Permission | Class::QuotaExceeded | Class::NotFound) {
+            let deployment = self.open.as_ref().map_or("", |o| o.deployment.name.as_str());
+            tracing::warn!(
+                deployment,
+                class = failure.class.name(),
+                message = failure.message,
+                "the operator should look at this"
+            );
         }
         let ending = Self::ending_of(failure, answered);
         let end = self.end_attempt(ending, failure.class.name());

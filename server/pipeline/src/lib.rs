@@ -172,8 +172,14 @@ impl Pipeline {
 
     /// Who calls, and what the caller may do.
     fn admit(&self, call: &Call, record: &mut Record) -> Result<Permit, Error> {
-        let caller = self.authenticate(call.credential.as_ref())?;
-        record.draft().caller(caller.key_id());
+        let authenticated = self.authenticate(call.credential.as_ref());
+        // A key that is known and does not work is on record by its name too.
+        let key_id = match &authenticated {
+            Ok(caller) => caller.key_id(),
+            Err(error) => error.value("keyId").unwrap_or_default(),
+        };
+        record.draft().caller(key_id);
+        let caller = authenticated?;
         self.permit(caller, call)
     }
 

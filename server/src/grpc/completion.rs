@@ -10,7 +10,11 @@ use tollgate_proto::v1::{
 use tollgate_providers::Mode;
 use tonic::{Extensions, Request, Response, Status};
 
-use super::{Deadline, Rooms, principal, status::status, validate};
+use super::{
+    Deadline, Rooms, principal,
+    status::{status, status_of},
+    validate,
+};
 
 /// `CompletionService`.
 pub(crate) struct Door(pub(crate) Rooms);
@@ -24,8 +28,9 @@ impl CompletionService for Door {
         request: Request<StreamCompletionRequest>,
     ) -> Result<Response<Self::StreamCompletionStream>, Status> {
         let call = call("completion.stream", Mode::Stream, request, |r| r.request).map_err(status)?;
-        let reply = self.0.pipeline.complete(call).await.map_err(status)?;
-        let events = reply.map(|event| match event {
+        let status = status_of(call.id);
+        let reply = self.0.pipeline.complete(call).await.map_err(&status)?;
+        let events = reply.map(move |event| match event {
             Ok(event) => Ok(StreamCompletionResponse { event: Some(event) }),
             Err(error) => Err(status(error)),
         });
@@ -37,9 +42,10 @@ impl CompletionService for Door {
         request: Request<CreateCompletionRequest>,
     ) -> Result<Response<CreateCompletionResponse>, Status> {
         let call = call("completion.create", Mode::Whole, request, |r| r.request).map_err(status)?;
-        let mut reply = self.0.pipeline.complete(call).await.map_err(status)?;
+        let status = status_of(call.id);
+        let mut reply = self.0.pipeline.complete(call).await.map_err(&status)?;
         let mut collector = Collector::default();
-        while let Some(event) = reply.try_next().await.map_err(status)? {
+        while let Some(event) = reply.try_next().await.map_err(&status)? {
             collector.take(event);
         }
         Ok(Response::new(CreateCompletionResponse { completion: Some(collector.finish()) }))

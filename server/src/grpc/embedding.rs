@@ -8,7 +8,13 @@ use tollgate_proto::v1::{
 };
 use tonic::{Extensions, Request, Response, Status};
 
-use super::{Deadline, Rooms, completion::invalid, principal, status::status, validate};
+use super::{
+    Deadline, Rooms,
+    completion::invalid,
+    principal,
+    status::{status, status_of},
+    validate,
+};
 
 /// `EmbeddingService`.
 pub(crate) struct Door(pub(crate) Rooms);
@@ -31,8 +37,9 @@ impl EmbeddingService for Door {
             deadline: extensions.get::<Deadline>().map(|d| d.0),
             request: Asked::Embedding(Arc::new(asked)),
         };
-        let mut reply = self.0.pipeline.embed(call).await.map_err(status)?;
-        let answer = reply.try_next().await.map_err(status)?;
+        let status = status_of(call.id);
+        let mut reply = self.0.pipeline.embed(call).await.map_err(&status)?;
+        let answer = reply.try_next().await.map_err(&status)?;
         answer.map(Response::new).ok_or_else(|| status(Error::internal("the answer is missing")))
     }
 }

@@ -16,7 +16,7 @@ use tollgate_proto::{
         key_admin_service_server::KeyAdminServiceServer, model_service_server::ModelServiceServer,
     },
 };
-use tonic::{body::Body, server::NamedService, service::Routes};
+use tonic::{body::Body, codec::CompressionEncoding, server::NamedService, service::Routes};
 use tonic_health::server::HealthReporter;
 use tower::{Service, ServiceExt, service_fn, util::BoxCloneSyncService};
 
@@ -46,8 +46,10 @@ pub async fn stack(doors: Doors) -> anyhow::Result<(Grpc, HealthReporter)> {
     let mut routes = Routes::builder();
     macro_rules! add {
         ($server:ident, $door:expr) => {{
-            let server =
-                $server::new($door).max_decoding_message_size(max_message_bytes).max_encoding_message_size(usize::MAX);
+            let server = $server::new($door)
+                .accept_compressed(CompressionEncoding::Gzip)
+                .max_decoding_message_size(max_message_bytes)
+                .max_encoding_message_size(usize::MAX);
             serving(&health, &server).await;
             routes.add_service(server);
         }};
@@ -104,7 +106,8 @@ fn conform(response: Response<Body>) -> Response<Body> {
         tonic::Code::Internal if refusal.message().contains("decode") => {
             Error::invalid_field("", format!("the message cannot be read: {}", refusal.message()))
         }
-        tonic::Code::Unimplemented => {
+        // With a message it is about something else, such as a compression that is not taken.
+        tonic::Code::Unimplemented if refusal.message().is_empty() => {
             Error::new(ErrorReason::RouteNotFound, "there is no such RPC; reflection lists all")
         }
         _ => return response,

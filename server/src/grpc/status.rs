@@ -1,7 +1,7 @@
 //! The one table from a reason to a gRPC code, and from an error to a status with its details.
 
 use prost::Message;
-use tollgate_domain::{Error, Retry};
+use tollgate_domain::{CallId, Error, Retry};
 use tollgate_proto::{ERROR_DOMAIN, v1::ErrorReason};
 use tonic::{Code, Status};
 use tonic_types::pb;
@@ -36,12 +36,24 @@ pub(crate) fn code(reason: ErrorReason) -> Code {
 
 /// The status of an error, with `google.rpc` details.
 pub(crate) fn status(error: Error) -> Status {
+    with_request(error, None)
+}
+
+/// The same, with the id under which the call is on record.
+pub(crate) fn status_of(call: CallId) -> impl Fn(Error) -> Status + Clone {
+    move |error| with_request(error, Some(call))
+}
+
+fn with_request(error: Error, call: Option<CallId>) -> Status {
     let code = code(error.reason);
     let metadata = error.metadata.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect();
     let mut details = vec![any(
         "ErrorInfo",
         &pb::ErrorInfo { reason: error.reason.wire_name().to_owned(), domain: ERROR_DOMAIN.to_owned(), metadata },
     )];
+    if let Some(call) = call {
+        details.push(any("RequestInfo", &pb::RequestInfo { request_id: call.to_string(), ..Default::default() }));
+    }
     if let Retry::After(after) = error.retry {
         let delay = prost_types::Duration { seconds: after.as_secs() as i64, nanos: after.subsec_nanos() as i32 };
         details.push(any("RetryInfo", &pb::RetryInfo { retry_delay: Some(delay) }));

@@ -188,7 +188,6 @@ def test_the_audit_log_tells_the_life_of_a_key(keys, new_key, complete, audit, a
     assert all(made.secret.encode() not in record.SerializeToString() for record in records)
 
 
-@pytest.mark.xfail(strict=True, reason="the record of a call refused for its key's state does not name the key")
 def test_a_call_with_a_revoked_key_is_on_record_under_that_key(keys, new_key, complete, audit, admin, word):
     made = new_key()
     keys.RevokeKey(key_admin_pb2.RevokeKeyRequest(id=made.key.id), metadata=admin, timeout=20)

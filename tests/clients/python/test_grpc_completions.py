@@ -164,7 +164,6 @@ def test_errors_carry_a_reason_for_programs(completions, caller):
     assert (info.reason, info.domain, info.metadata["model"]) == ("MODEL_NOT_FOUND", "tollgate.dev", "no-such-model")
 
 
-@pytest.mark.xfail(strict=True, reason="a compressed request is answered with ROUTE_NOT_FOUND")
 def test_a_client_may_compress_its_requests(completions, caller, word):
     gzip = grpc.Compression.Gzip
     answer = completions.CreateCompletion(created(word), metadata=caller, timeout=20, compression=gzip)

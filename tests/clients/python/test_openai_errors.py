@@ -74,7 +74,6 @@ def test_a_model_outside_the_keys_rights_is_a_permission_error(rest, new_key):
     assert refused.value.code == "model_not_allowed"
 
 
-@pytest.mark.xfail(strict=True, reason="refusals do not tell the id under which they are on record")
 def test_a_refusal_tells_the_id_of_its_record(client):
     with pytest.raises(openai.NotFoundError) as refused:
         client.chat.completions.create(model="no-such-model", messages=say("hello"))
