@@ -29,8 +29,9 @@ use tollgate_store::Idempotency;
 
 use crate::{Call, Reply, call::Request, permit::Permit, record::Record};
 
-/// How long a call runs on without a reader: below the second within which a hang-up must reach the provider.
-const LINGER: Duration = Duration::from_millis(800);
+/// How long a call runs on without a reader: longer than the first pause of the SDKs (half a second at most), well below the second
+/// within which a hang-up must reach the provider.
+const LINGER: Duration = Duration::from_millis(600);
 
 type Key = [u8; 16];
 
