@@ -54,6 +54,7 @@ async fn malformed_bodies_are_refused_with_the_field_named() {
         ),
         (hello(json!({"max_tokens": -1})), json!("max_completion_tokens")),
         (hello(json!({"max_completion_tokens": 0})), json!("max_completion_tokens")),
+        (hello(json!({"max_completion_tokens": i64::MAX})), json!("max_completion_tokens")),
         (hello(json!({"max_tokens": "many"})), json!("max_tokens")),
         (hello(json!({"n": 0})), json!("n")),
         (hello(json!({"n": 1_000})), json!("n")),

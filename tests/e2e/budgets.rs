@@ -147,3 +147,20 @@ async fn a_call_without_a_limit_is_capped_where_money_depends_on_it() {
     assert_eq!(reply.json()["choices"][0]["finish_reason"], "length");
     assert_eq!(world.provider.log().last().unwrap().body.unwrap()["max_completion_tokens"], 5);
 }
+
+#[tokio::test]
+async fn absurd_usage_of_a_provider_ruins_no_ledger() {
+    let world = World::with(|b| b.budget_usd("1000")).await;
+    let url = world.v1("chat/completions");
+    for prompt_tokens in [1 << 60, 1 << 61, 9_000_000_000] {
+        world.provider.script("scripted-upstream", [Step { prompt_tokens: Some(prompt_tokens), ..Step::default() }]);
+        let reply = world.gateway.caller().post(&url, &hello(json!({"stream": true}))).await;
+        assert!(reply.is_ok());
+    }
+    assert_eq!(world.entries().await.len(), 3);
+    for entry in world.entries().await {
+        assert_eq!(entry.kind(), v1::LedgerEntryKind::Estimated, "{entry:?}");
+        assert!(entry.cost_nano_usd <= entry.held_nano_usd);
+    }
+    assert_eq!(world.gateway.caller().post(&url, &hello(json!({}))).await.unwrap().status, 200);
+}

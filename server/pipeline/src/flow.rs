@@ -378,8 +378,11 @@ impl Classify for (&'static str, Option<Usage>) {
         let window = open.deployment.context_window.unwrap_or(0);
         let possible = window.max(bound.input.saturating_add(bound.output(&open.deployment))).max(1_000_000);
         let plausible = |u: &Usage| {
-            let tokens = u.input.map_or(0, |i| i.total).saturating_add(u.output.map_or(0, |o| o.total));
-            tokens <= possible.saturating_mul(IMPLAUSIBLE)
+            let (i, o) = (u.input.unwrap_or_default(), u.output.unwrap_or_default());
+            let parts_fit =
+                [i.cached_read, i.cache_write_5m, i.cache_write_1h, i.audio].iter().all(|part| *part <= i.total)
+                    && [o.reasoning, o.audio].iter().all(|part| *part <= o.total);
+            parts_fit && i.total.saturating_add(o.total) <= possible.saturating_mul(IMPLAUSIBLE)
         };
         match usage {
             Some(usage) if plausible(&usage) && !usage.estimated => {
@@ -405,15 +408,15 @@ impl Classify for (&'static str, Option<Usage>) {
 fn add(total: &mut Usage, usage: &Usage) {
     let (i, o) = (usage.input.unwrap_or_default(), usage.output.unwrap_or_default());
     let input = total.input.get_or_insert_default();
-    input.total += i.total;
-    input.cached_read += i.cached_read;
-    input.cache_write_5m += i.cache_write_5m;
-    input.cache_write_1h += i.cache_write_1h;
-    input.audio += i.audio;
+    input.total = input.total.saturating_add(i.total);
+    input.cached_read = input.cached_read.saturating_add(i.cached_read);
+    input.cache_write_5m = input.cache_write_5m.saturating_add(i.cache_write_5m);
+    input.cache_write_1h = input.cache_write_1h.saturating_add(i.cache_write_1h);
+    input.audio = input.audio.saturating_add(i.audio);
     let output = total.output.get_or_insert_default();
-    output.total += o.total;
-    output.reasoning += o.reasoning;
-    output.audio += o.audio;
+    output.total = output.total.saturating_add(o.total);
+    output.reasoning = output.reasoning.saturating_add(o.reasoning);
+    output.audio = output.audio.saturating_add(o.audio);
     total.estimated |= usage.estimated;
     total.cost_nano_usd = total.cost_nano_usd.saturating_add(usage.cost_nano_usd);
     total.held_nano_usd = total.held_nano_usd.max(usage.held_nano_usd);

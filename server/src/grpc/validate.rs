@@ -108,7 +108,9 @@ pub(crate) fn completion(request: &CompletionRequest) -> Result<(), Error> {
     v.expect(request.top_k.is_none_or(|k| k >= 0), at("top_k"), "must not be negative");
     v.expect(request.n.is_none_or(|n| (1..=128).contains(&n)), at("n"), "must be 1 to 128");
     v.expect(request.top_logprobs.is_none_or(|n| (0..=20).contains(&n)), at("top_logprobs"), "must be 0 to 20");
-    v.expect(request.max_output_tokens.is_none_or(|n| n > 0), at("max_output_tokens"), "must be positive");
+    // The upper bound keeps every worst case within 64 bits of nano-dollars.
+    let limit_fits = request.max_output_tokens.is_none_or(|n| (1..=1_000_000_000).contains(&n));
+    v.expect(limit_fits, at("max_output_tokens"), "must be 1 to 1000000000");
     let bias_fits = request.logit_bias.iter().all(|b| (-100.0..=100.0).contains(&b.bias));
     v.expect(bias_fits, at("logit_bias"), "biases must be -100 to 100");
     let budget = request.reasoning.as_ref().and_then(|r| r.budget_tokens);

@@ -224,12 +224,12 @@ impl MessageDecoder {
         let one_hour =
             usage.cache_creation.as_ref().and_then(|c| c.ephemeral_1h_input_tokens).unwrap_or(0).min(written);
         let five_minutes = match usage.cache_creation.as_ref().and_then(|c| c.ephemeral_5m_input_tokens) {
-            Some(n) if n + one_hour == written => n,
+            Some(n) if n.checked_add(one_hour) == Some(written) => n,
             _ => written - one_hour,
         };
         Some(Usage {
             input: Some(InputUsage {
-                total: usage.input_tokens.unwrap_or(0) + written + read,
+                total: usage.input_tokens.unwrap_or(0).saturating_add(written).saturating_add(read),
                 cached_read: read,
                 cache_write_5m: five_minutes,
                 cache_write_1h: one_hour,

@@ -437,8 +437,9 @@ pub(super) fn normal(text: &str) -> Option<Usage> {
     let reasoning = count(completion.reasoning_tokens);
     let mut total_out = count(usage.completion_tokens);
     // xAI leaves reasoning out of the completion, but not out of the total.
-    if reasoning > 0 && count(usage.total_tokens) == total_in + total_out + reasoning {
-        total_out += reasoning;
+    let with_reasoning = total_out.saturating_add(reasoning);
+    if reasoning > 0 && count(usage.total_tokens) == total_in.saturating_add(with_reasoning) {
+        total_out = with_reasoning;
     }
     Some(Usage {
         input: Some(InputUsage {
