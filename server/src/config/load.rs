@@ -149,6 +149,12 @@ mod tests {
     }
 
     #[test]
+    fn the_example_is_a_valid_file() {
+        let config = parse(include_str!("../../../examples/tollgate.yaml"), "example", &[]).unwrap();
+        assert_eq!(config.models.len(), 3);
+    }
+
+    #[test]
     fn an_empty_file_is_a_valid_one() {
         assert_eq!(parse("# nothing\n", "f", &[]).unwrap().listen, "127.0.0.1:4000");
     }
