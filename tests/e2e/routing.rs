@@ -132,3 +132,21 @@ async fn anthropic_serves_openai_callers_with_tools_and_signed_reasoning() {
     // The provider refuses a turn whose reasoning was lost or changed: that it answered is the proof.
     assert_eq!(provider.log().stats().complete, 2);
 }
+
+#[tokio::test]
+async fn a_cut_anthropic_stream_is_booked_by_its_reported_input_and_what_arrived() {
+    let world = World::with_provider(|b, base_url| {
+        b.provider_of_kind("claude", "anthropic", base_url).model("claude", "claude", "claude-upstream")
+    })
+    .await;
+    world.provider.script("claude-upstream", [Step::streams(40).then_cuts(30, Cut::Rst)]);
+    let body = hello(json!({"model": "claude", "stream": true}));
+    let (events, _) = world.gateway.caller().stream(&world.v1("chat/completions"), &body).await.unwrap().rest().await;
+    assert!(events.last().unwrap().json()["error"].is_object());
+    let entry = world.entries().await.pop().unwrap();
+    let billed = world.provider.log().settled(1).await.pop().unwrap();
+    let usage = entry.usage.clone().unwrap();
+    assert_eq!(entry.kind(), tollgate_client::v1::LedgerEntryKind::Estimated);
+    assert_eq!(usage.input.unwrap().total, billed.prompt_tokens);
+    assert!(usage.output.unwrap().total > 5, "{usage:?} against {}", billed.completion_tokens);
+}

@@ -54,10 +54,15 @@ impl World {
     }
 
     pub(crate) async fn with(configure: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> Self {
+        Self::with_provider(|builder, _| configure(builder)).await
+    }
+
+    /// Also tells where the provider is.
+    pub(crate) async fn with_provider(configure: impl FnOnce(GatewayBuilder, &str) -> GatewayBuilder) -> Self {
         let provider = ScriptedProvider::start().await;
         let admin = virtual_key();
         let builder = Gateway::over(&provider).key(json!({"name": "admin", "secret": admin, "role": "platform_admin"}));
-        let gateway = configure(builder).start().await;
+        let gateway = configure(builder, &provider.base_url()).start().await;
         let shim = match std::env::var("TOLLGATE_SHIM").as_deref() {
             Ok("standalone") => Some(Shim::before(&gateway).await),
             _ => None,

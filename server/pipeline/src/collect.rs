@@ -8,6 +8,9 @@ use tollgate_proto::v1::{
     ToolCallPart, completion_event::Event, delta::Piece, part::Content,
 };
 
+/// More parts than any answer has.
+const MAX_PARTS: usize = 10_000;
+
 /// Folds events into a completion.
 #[derive(Default)]
 pub struct Collector {
@@ -36,6 +39,9 @@ impl Collector {
 
     /// The completion.
     pub fn finish(mut self) -> Completion {
+        for message in self.choices.values_mut().filter_map(|c| c.message.as_mut()) {
+            message.parts.retain(|part| part.content.is_some());
+        }
         self.completion.choices = self.choices.into_values().collect();
         self.completion
     }
@@ -56,11 +62,12 @@ impl Collector {
         let Some(piece) = delta.piece else { return };
         let parts = &mut choice.message.get_or_insert_default().parts;
         let index = delta.part as usize;
-        if index > parts.len() {
-            return; // parts are counted without gaps
+        if index >= MAX_PARTS {
+            return;
         }
-        if index == parts.len() {
-            parts.push(Part::default());
+        // A part that said nothing left no delta behind.
+        if index >= parts.len() {
+            parts.resize_with(index + 1, Part::default);
         }
         grow(&mut parts[index].content, piece);
     }
@@ -116,4 +123,25 @@ fn joined_logprobs(before: &str, more: String) -> String {
         }
     }
     serde_json::to_string(&all).unwrap_or_else(|_| before.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_that_said_nothing_hides_none_behind_it() {
+        let mut collector = Collector::default();
+        for (part, text) in [(0, "a"), (2, "b"), (2, "c")] {
+            let delta = Delta { part, piece: Some(Piece::Text(text.into())), ..Delta::default() };
+            collector.take(CompletionEvent { event: Some(Event::Delta(delta)), ..CompletionEvent::default() });
+        }
+        let completion = collector.finish();
+        let parts = &completion.choices[0].message.as_ref().unwrap().parts;
+        let texts = parts.iter().filter_map(|p| match &p.content {
+            Some(Content::Text(text)) => Some(text.text.as_str()),
+            _ => None,
+        });
+        assert_eq!(texts.collect::<Vec<_>>(), ["a", "bc"]);
+    }
 }

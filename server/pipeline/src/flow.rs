@@ -389,12 +389,18 @@ impl Classify for (&'static str, Option<Usage>) {
                 (LedgerEntryKind::Exact, outcome, Usage { estimated: false, ..usage })
             }
             reported => {
-                if let Some(reported) = &reported {
+                let known = reported.as_ref().filter(|u| plausible(u));
+                if let (Some(reported), None) = (&reported, known) {
                     tracing::warn!(attempt = open.id, ?reported, "the provider's usage is not plausible; estimating");
                 }
+                // What was reported before a break is kept: the input is final by then, the output at least this much.
+                let input = known.and_then(|u| u.input).filter(|i| i.total > 0);
+                let output = known.and_then(|u| u.output).unwrap_or_default();
                 let usage = Usage {
-                    input: Some(InputUsage { total: bound::estimate(bound.input), ..InputUsage::default() }),
-                    output: Some(OutputUsage { total: bound::estimate(open.produced), ..OutputUsage::default() }),
+                    input: Some(
+                        input.unwrap_or(InputUsage { total: bound::estimate(bound.input), ..InputUsage::default() }),
+                    ),
+                    output: Some(OutputUsage { total: output.total.max(bound::estimate(open.produced)), ..output }),
                     estimated: true,
                     native_json: reported.and_then(|u| u.native_json),
                     ..Usage::default()

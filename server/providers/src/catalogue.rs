@@ -108,7 +108,9 @@ fn entry(row: Row) -> Entry {
         figures.extend(tier.pico_usd.iter().map(|(k, v)| (k.clone(), *v)));
         PriceTier { above_input_tokens: tier.above_input_tokens, rates: rates(&figures) }
     });
-    let price = base.contains_key("input").then(|| Price { rates: rates(base), tiers: tiers.collect(), version });
+    // A model whose output is sold in other units (images, queries) has no price per token that would hold.
+    let is_priced = base.contains_key("input") && (base.contains_key("output") || row.mode == "embedding");
+    let price = is_priced.then(|| Price { rates: rates(base), tiers: tiers.collect(), version });
     Entry {
         provider: row.provider,
         model: row.model,

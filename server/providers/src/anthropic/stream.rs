@@ -250,9 +250,10 @@ impl MessageDecoder {
         self.failed(Failure::new(Class::UpstreamProtocol, what))
     }
 
-    /// The failure, with the usage that was known before it.
+    /// The failure, with the usage that was known before it: the input is final, the output only a beginning.
     fn failed(&self, failure: Failure) -> Failure {
-        Failure { usage: failure.usage.or_else(|| self.normal()), ..failure }
+        let known = self.normal().map(|usage| Usage { estimated: !self.finished, ..usage });
+        Failure { usage: failure.usage.or(known), ..failure }
     }
 
     fn whole(&mut self, body: &[u8], out: &mut Vec<CompletionEvent>) -> Result<(), Failure> {

@@ -280,7 +280,9 @@ impl ChatDecoder {
 
     /// The failure, with the usage that was known before it.
     fn failed(&self, failure: Failure) -> Failure {
-        Failure { usage: failure.usage.or_else(|| self.usage.clone()), ..failure }
+        // A running count of an answer that broke is no final one.
+        let known = self.usage.clone().map(|usage| Usage { estimated: !self.is_complete(), ..usage });
+        Failure { usage: failure.usage.or(known), ..failure }
     }
 
     fn whole(&mut self, body: Bytes, out: &mut Vec<CompletionEvent>) -> Result<(), Failure> {
