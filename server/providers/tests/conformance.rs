@@ -25,7 +25,7 @@ use tollgate_providers::{
     transport::{Timeouts, Transport},
 };
 
-/// Fixtures of operations that no adapter offers yet.
+/// Fixtures of operations that no adapter offers yet. They are played as chats all the same: one that passes is news.
 const NOT_SERVED: [(&str, &str); 7] = [
     ("openai/completions_stream", "legacy completions are not part of the contract"),
     ("openai/moderation", "moderations are not part of the contract"),
@@ -121,6 +121,10 @@ async fn conforms(kind: &str) {
     let mut served = 0;
     for fixture in fixtures(kind) {
         if NOT_SERVED.iter().any(|(name, _)| *name == fixture.name) {
+            let (events, failure) = chat(kind, &fixture, fixture.body.clone(), Cut::Whole).await;
+            if differences(fixture.expect(), &fold(&events, failure.as_ref())).is_empty() {
+                wrong.push(format!("{} passes now: take it out of the list", fixture.name));
+            }
             continue;
         }
         served += 1;
