@@ -42,7 +42,8 @@ pub(crate) async fn respond(
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     let body = SseBody {
         // The first event decides: chunks of the provider's own, or ours.
-        chunks: if first.native.is_some() { None } else { Some(Chunks::new(include_usage)) },
+        native: first.native.is_some(),
+        chunks: Chunks::new(include_usage),
         first: Some(first),
         events: Some(events),
         idle: Box::pin(sleep(KEEP_ALIVE)),
@@ -54,19 +55,29 @@ pub(crate) async fn respond(
 struct SseBody {
     first: Option<CompletionEvent>,
     events: Option<Streaming<StreamCompletionResponse>>,
-    chunks: Option<Chunks>,
+    native: bool,
+    chunks: Chunks,
     idle: Pin<Box<Sleep>>,
 }
 
 impl SseBody {
     fn print(&mut self, event: CompletionEvent, out: &mut BytesMut) {
-        match &mut self.chunks {
-            Some(chunks) => chunks.print(event, out),
-            None => {
-                if let Some(native) = event.native {
-                    data(&native.body, out);
+        if !self.native {
+            return self.chunks.print(event, out);
+        }
+        match (&event.native, &event.event) {
+            (Some(native), _) => {
+                data(&native.body, out);
+                if matches!(event.event, Some(Event::Started(_))) {
+                    // Learns the ids, in case that the end is ours.
+                    self.chunks.print(event, &mut BytesMut::new());
                 }
             }
+            // An end of the gateway's own: a budget affords no more.
+            (None, Some(Event::Finished(finished))) if finished.native_reason == "budget" => {
+                self.chunks.print(event, out)
+            }
+            _ => {}
         }
     }
 }

@@ -1,6 +1,10 @@
 //! The only place where rooms are wired together: read it first.
 
-use std::{path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use anyhow::Context;
 use tokio::net::TcpListener;
@@ -9,12 +13,12 @@ use tollgate_audit::Trail;
 use tollgate_control::Control;
 use tollgate_domain::{Clock, NanoUsd};
 use tollgate_ledger::{Durability, Ledger};
-use tollgate_pipeline::{KeyRing, KeySecret, Parts, Pipeline, Settings, Settler};
+use tollgate_pipeline::{Directory, KeyRing, KeySecret, Parts, Pipeline, Settings, Settler};
 use tollgate_proto::v1::{Key, KeyRole};
-use tollgate_store::Store;
-use tollgate_store_sqlite::SqliteStore;
+use tollgate_store_postgres::{PostgresStore, watch_changes};
 
 use crate::{
+    backend::Backend,
     config::{self, Config, ProvisionedKey, Role},
     first_run,
     grpc::{self, Doors},
@@ -44,35 +48,22 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
     secrets::make_private_dir(&dir).with_context(|| format!("data_dir: {}", dir.display()))?;
     let clock = system_clock();
     let trail = Trail::default();
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&dir.join("tollgate.db")).await?);
-    let ledger = Ledger::open(
-        tollgate_ledger::Options {
-            journal: dir.join("journal"),
-            durability: match config.journal.durability {
-                config::Durability::Process => Durability::Process,
-                config::Durability::Disk => Durability::Disk,
-            },
-            clock: clock.clone(),
-            on_record: Box::new({
-                let trail = trail.clone();
-                move |record| trail.publish(record)
-            }),
-        },
-        store.clone(),
-    )
-    .await?;
+    let backend = Backend::open(&config, &dir).await?;
+    let ledger = Ledger::open(ledger_options(&config, &dir, &backend, &clock, &trail)?, backend.store.clone()).await?;
     if ledger.recovered() > 0 {
         tracing::warn!(
             attempts = ledger.recovered(),
             "settled attempts that the last run left open, flagged RECOVERED"
         );
     }
-    let keyring = Arc::new(KeyRing::new(&secrets::lasting(&dir.join("pepper"))?));
-    for key in store.keys().await? {
-        keyring.put(key);
+    let keyring = Arc::new(KeyRing::new(&backend.pepper));
+    let directory = Arc::new(Directory::new(keyring.clone()));
+    for (version, object) in backend.store.objects_after(0).await? {
+        directory.take_over(&object, version);
     }
     let settings = Settings {
         hold_wait: config.budgets.hold_wait.duration(),
+        admin_completions: config.admin_completions,
         default_output_cap: config.budgets.default_output_cap,
         idempotency_retention: config.idempotency.retention.duration(),
         idempotency_bytes: config.idempotency.max_bytes,
@@ -80,22 +71,25 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
     let settler = Settler::start(ledger.clone());
     let retention_us = i64::try_from(settings.idempotency_retention.as_micros()).unwrap_or(i64::MAX);
     let pipeline = Pipeline::new(Parts {
-        keyring: keyring.clone(),
+        directory,
         table,
         ledger: ledger.clone(),
         trail,
         clock: clock.clone(),
         settings,
-        audit_key: secrets::lasting(&dir.join("audit.hmac"))?,
+        audit_key: backend.audit_key.clone(),
         settler: settler.clone(),
         seeds: Box::new(rand::random),
     });
-    pipeline.remember(store.idempotency_since(clock.now_us().saturating_sub(retention_us)).await?);
+    pipeline.remember(backend.store.idempotency_since(clock.now_us().saturating_sub(retention_us)).await?);
     let control = Arc::new(Control::new(pipeline.clone()));
     for key in &config.keys {
-        provision(&control, key).with_context(|| format!("keys: {:?}", key.name))?;
+        provision(&control, key).await.with_context(|| format!("keys: {:?}", key.name))?;
     }
-    let fresh = first_run::mint(&control, &keyring, &dir, demo)?;
+    let fresh = first_run::mint(&control, &keyring, &dir, demo).await?;
+    if let Some(postgres) = &backend.postgres {
+        tokio::spawn(follow_changes(postgres.clone(), control.clone()));
+    }
 
     let shutdown = CancellationToken::new();
     let max_body_bytes = config.limits.max_body_bytes;
@@ -114,6 +108,7 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
     tokio::pin!(serving);
     tokio::select! {
         () = &mut serving => {}
+        reason = ledger.failed() => anyhow::bail!("{reason}"),
         () = told_to_stop() => {
             tracing::info!("stopping: no new connections, calls in flight go on");
             health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
@@ -122,12 +117,61 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
         }
     }
     settler.drained().await;
-    ledger.shipped().await;
+    ledger.close().await;
+    if let Some(postgres) = &backend.postgres {
+        postgres.leave().await;
+    }
     tracing::info!("stopped; everything is settled");
     Ok(())
 }
 
-fn provision(control: &Control, key: &ProvisionedKey) -> anyhow::Result<()> {
+fn ledger_options(
+    config: &Config,
+    dir: &Path,
+    backend: &Backend,
+    clock: &Clock,
+    trail: &Trail,
+) -> anyhow::Result<tollgate_ledger::Options> {
+    let allowance: NanoUsd = config.budgets.degraded_allowance_usd.parse().context("budgets.degraded_allowance_usd")?;
+    let trail = trail.clone();
+    Ok(tollgate_ledger::Options {
+        journal: dir.join("journal"),
+        replica: backend.replica.clone(),
+        durability: match config.journal.durability {
+            config::Durability::Process => Durability::Process,
+            config::Durability::Disk => Durability::Disk,
+            config::Durability::Replicated => Durability::Replicated,
+        },
+        clock: clock.clone(),
+        on_record: Box::new(move |record| trail.publish(record)),
+        on_alert: Box::new(|alert| {
+            tracing::warn!(
+                budget = alert.budget_id,
+                percent = alert.percent,
+                spent_nano_usd = alert.spent_nano_usd,
+                limit_nano_usd = alert.limit_nano_usd,
+                "a budget has passed a threshold"
+            );
+        }),
+        cluster: backend.cluster(allowance.0),
+    })
+}
+
+/// Takes over what admins change at other replicas, as they do.
+async fn follow_changes(postgres: Arc<PostgresStore>, control: Arc<Control>) {
+    let changed = tokio::sync::Notify::new();
+    let follow = async {
+        loop {
+            changed.notified().await;
+            if let Err(error) = control.catch_up().await {
+                tracing::debug!(%error, "changes at other replicas cannot be read now");
+            }
+        }
+    };
+    tokio::join!(watch_changes((*postgres).clone(), &changed), follow);
+}
+
+async fn provision(control: &Control, key: &ProvisionedKey) -> anyhow::Result<()> {
     let secret = key.secret.resolve().map_err(anyhow::Error::msg).context("secret")?;
     let secret = KeySecret::parse(secret.expose())
         .context("secret: is not of the form tg-<32 characters><6 of checksum>; leave keys out to have them made")?;
@@ -137,7 +181,7 @@ fn provision(control: &Control, key: &ProvisionedKey) -> anyhow::Result<()> {
         Role::PlatformAdmin => KeyRole::PlatformAdmin,
     };
     let asked = Key { display_name: key.name.clone(), role: role as i32, models: key.models.clone(), ..Key::default() };
-    control.provision(asked, &secret, budget.map(|b| b.0));
+    control.provision(asked, &secret, budget.map(|b| b.0)).await?;
     Ok(())
 }
 

@@ -62,7 +62,7 @@ pub(crate) struct Fresh {
 }
 
 /// Mints the admin key, and the demo key where wanted, if no key exists yet. The secrets go to files of mode 600 first.
-pub(crate) fn mint(control: &Control, keyring: &KeyRing, dir: &Path, demo: bool) -> anyhow::Result<Vec<Fresh>> {
+pub(crate) async fn mint(control: &Control, keyring: &KeyRing, dir: &Path, demo: bool) -> anyhow::Result<Vec<Fresh>> {
     let mut fresh = Vec::new();
     if !keyring.is_empty() {
         return Ok(fresh);
@@ -76,7 +76,7 @@ pub(crate) fn mint(control: &Control, keyring: &KeyRing, dir: &Path, demo: bool)
         secrets::write_private(&dir.join(file), format!("{}\n", secret.expose()).as_bytes())?;
         let key = Key { display_name: name.into(), role: role as i32, models, ..Key::default() };
         let budget = demo.then_some(5_000_000_000).filter(|_| role == KeyRole::Caller);
-        control.provision(key, &secret, budget);
+        control.provision(key, &secret, budget).await?;
         fresh.push(Fresh { file, secret });
     }
     Ok(fresh)

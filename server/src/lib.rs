@@ -3,6 +3,7 @@
 #![allow(clippy::result_large_err)] // tonic's Status is what its traits return
 
 pub mod app;
+mod backend;
 pub mod config;
 mod first_run;
 pub mod grpc;

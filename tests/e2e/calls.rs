@@ -79,7 +79,10 @@ async fn rights_and_roles_bind() {
     assert_eq!(reply.json()["error"]["code"], "role_not_allowed");
     let reply = world.gateway.caller().post(&url, &hello(json!({"model": "gpt-9"}))).await.unwrap();
     assert_eq!((reply.status.as_u16(), &reply.json()["error"]["code"]), (404, &json!("model_not_found")));
-    let status = world.caller().await.keys().list_keys(v1::ListKeysRequest::default()).await.unwrap_err();
+    let mut keys = world.caller().await.keys();
+    let seen = keys.list_keys(v1::ListKeysRequest::default()).await.unwrap().into_inner().keys;
+    assert_eq!(seen.iter().map(|k| k.display_name.as_str()).collect::<Vec<_>>(), ["test"], "a caller sees itself");
+    let status = keys.create_key(v1::CreateKeyRequest::default()).await.unwrap_err();
     assert_eq!(reason(&status), Some(v1::ErrorReason::RoleNotAllowed));
     let listed = Caller::bearer(&narrow).get(&world.v1("models")).await.unwrap();
     assert_eq!(listed.json()["data"], json!([]));
@@ -146,7 +149,11 @@ async fn keys_are_listed_in_pages_and_changed_by_mask() {
     }
     let (mut seen, mut page_token) = (Vec::new(), String::new());
     loop {
-        let page = keys.list_keys(v1::ListKeysRequest { page_size: 2, page_token }).await.unwrap().into_inner();
+        let page = keys
+            .list_keys(v1::ListKeysRequest { page_size: 2, page_token, ..Default::default() })
+            .await
+            .unwrap()
+            .into_inner();
         assert!(page.keys.len() <= 2);
         seen.extend(page.keys);
         page_token = page.next_page_token;
@@ -154,7 +161,8 @@ async fn keys_are_listed_in_pages_and_changed_by_mask() {
             break;
         }
     }
-    assert_eq!(seen.len(), 5);
+    // Those of the configuration come first, then oldest first.
+    assert_eq!(seen[2..].iter().map(|k| k.display_name.as_str()).collect::<Vec<_>>(), ["key 0", "key 1", "key 2"]);
     let changed = v1::Key { display_name: "ignored".into(), models: vec!["scripted".into()], ..seen[4].clone() };
     let mask = prost_types::FieldMask { paths: vec!["models".into()] };
     let update = v1::UpdateKeyRequest { key: Some(changed.clone()), update_mask: Some(mask) };

@@ -3,7 +3,7 @@ use tollgate_audit::{Lagged, Trail};
 use tollgate_domain::{Error, Retry};
 use tollgate_proto::v1::{AuditFilter, AuditRecord, ErrorReason, QueryRecordsRequest, TailRecordsRequest};
 
-use crate::{Action, Control, Principal, store_failed};
+use crate::{Action, Actor, Control, Principal, Resource, act, is_allowed, store_failed};
 
 /// Records, ended by the first error.
 pub type Records = BoxStream<'static, Result<AuditRecord, Error>>;
@@ -13,25 +13,26 @@ const PAGE: i64 = 500;
 impl Control {
     /// Records that exist now and match, oldest first.
     pub async fn query_records(&self, principal: &Principal, request: QueryRecordsRequest) -> Result<Records, Error> {
-        self.allowed(principal, Action::ReadAudit)?;
+        let actor = self.lister::<act::ReadAudit>(principal)?;
         if request.after_sequence < 0 || request.limit < 0 {
             return Err(Error::invalid_field("limit", "after_sequence and limit must not be negative"));
         }
         let limit = if request.limit == 0 { i64::MAX } else { request.limit };
-        Ok(self.stored(request.filter.unwrap_or_default(), request.after_sequence, limit).await)
+        Ok(self.stored(actor, request.filter.unwrap_or_default(), request.after_sequence, limit).await)
     }
 
     /// Records as they are made, after those that `after_sequence` asks for.
     pub async fn tail_records(&self, principal: &Principal, request: TailRecordsRequest) -> Result<Records, Error> {
         use futures::StreamExt;
-        self.allowed(principal, Action::ReadAudit)?;
+        let actor = self.lister::<act::ReadAudit>(principal)?;
         let filter = request.filter.unwrap_or_default();
         // Listening comes first, so that nothing falls between what is stored and what comes.
         let mut listener = self.pipeline.trail().listen();
         let mut stored = match request.after_sequence {
-            Some(after) => Some(self.stored(filter.clone(), after, i64::MAX).await),
+            Some(after) => Some(self.stored(actor.clone(), filter.clone(), after, i64::MAX).await),
             None => None,
         };
+        let control = self.clone();
         Ok(async_stream::stream! {
             let mut last = 0;
             while let Some(record) = match &mut stored { Some(stored) => stored.next().await, None => None } {
@@ -42,8 +43,12 @@ impl Control {
             }
             while let Some(next) = listener.next().await {
                 match next {
-                    Ok(record) if record.sequence > last && Trail::matches(&filter, &record) => yield Ok((*record).clone()),
-                    Ok(_) => {}
+                    Ok(record) => {
+                        let wanted = record.sequence > last && Trail::matches(&filter, &record);
+                        if wanted && control.sees_record(&actor, &record) {
+                            yield Ok((*record).clone());
+                        }
+                    }
                     Err(Lagged) => {
                         let message = "the reader fell too far behind; go on with after_sequence";
                         yield Err(Error::new(ErrorReason::Overloaded, message).retry(Retry::Later));
@@ -55,23 +60,38 @@ impl Control {
         .boxed())
     }
 
-    async fn stored(&self, filter: AuditFilter, after: i64, limit: i64) -> Records {
+    /// Whether a record is about a key that the actor reaches.
+    fn sees_record(&self, actor: &Actor, record: &AuditRecord) -> bool {
+        let entry = self.pipeline.keyring().get(&record.key_id);
+        let place = entry.map_or(Resource::default(), |e| Resource::of_key(e.stored().key()));
+        is_allowed(actor, Action::ReadAudit, &place)
+    }
+
+    async fn stored(&self, actor: Actor, filter: AuditFilter, after: i64, limit: i64) -> Records {
         use futures::StreamExt;
+        let control = self.clone();
         let ledger = self.pipeline.ledger().clone();
         ledger.shipped().await;
-        let until = ledger.store().positions().await.map_or(i64::MAX, |p| p.audit);
+        // Of several replicas the position in the store counts, which no journal knows.
+        let until = match ledger.is_shared() {
+            true => i64::MAX,
+            false => ledger.store().positions().await.map_or(i64::MAX, |p| p.audit),
+        };
         async_stream::stream! {
             let (mut after, mut left) = (after, limit);
             while left > 0 {
-                match ledger.store().records(&filter, after, left.min(PAGE)).await {
+                match ledger.store().records(&filter, after, PAGE).await {
                     Ok(page) => {
-                        let full = page.len() as i64 == left.min(PAGE);
+                        let full = page.len() as i64 == PAGE;
                         for record in page {
-                            if record.sequence > until {
+                            if record.sequence > until || left == 0 {
                                 return;
                             }
-                            (after, left) = (record.sequence, left - 1);
-                            yield Ok(record);
+                            after = record.sequence;
+                            if control.sees_record(&actor, &record) {
+                                left -= 1;
+                                yield Ok(record);
+                            }
                         }
                         if !full {
                             return;

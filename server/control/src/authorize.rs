@@ -1,123 +1,340 @@
+//! Who may do what: one pure function over one table, from which `docs/authorization.md` is generated.
+
+use std::marker::PhantomData;
+
 use tollgate_domain::Error;
 use tollgate_pipeline::Caller;
-use tollgate_proto::v1::{ErrorReason, KeyRole};
+use tollgate_proto::v1::{ErrorReason, Key, KeyRole};
 
-/// What somebody wants to do.
+/// How far a role reaches with an action. Denied unless the table says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// See which models there are.
-    ReadModels,
-    /// See the key that acts.
-    ReadOwnKey,
-    /// See any key.
-    ReadKeys,
-    /// Make a key.
-    CreateKey,
-    /// Change a key.
-    UpdateKey,
-    /// Give a key a new secret.
-    RotateKey,
-    /// Block a key.
-    BlockKey,
-    /// Unblock a key.
-    UnblockKey,
-    /// Revoke a key.
-    RevokeKey,
-    /// See budget, spend and ledger of the key that acts.
-    ReadOwnSpend,
-    /// See anybody's.
-    ReadSpend,
-    /// Make a budget.
-    CreateBudget,
-    /// Change a budget.
-    UpdateBudget,
-    /// Take a budget away.
-    DeleteBudget,
-    /// Read the audit log.
-    ReadAudit,
+pub enum Reach {
+    /// Nowhere.
+    No,
+    /// The acting key itself.
+    Key,
+    /// What belongs to the acting key's user.
+    User,
+    /// What belongs to its team.
+    Team,
+    /// What belongs to keys and users of its team, not to the team itself.
+    BelowTeam,
+    /// What belongs to its organization.
+    Org,
+    /// What lies below its organization, not the organization itself.
+    BelowOrg,
+    /// Everything; of a key that belongs to an organization, everything there.
+    All,
 }
 
-impl Action {
-    /// Every action, for tables and tests.
-    pub const ALL: [Self; 15] = [
-        Self::ReadModels,
-        Self::ReadOwnKey,
-        Self::ReadKeys,
-        Self::CreateKey,
-        Self::UpdateKey,
-        Self::RotateKey,
-        Self::BlockKey,
-        Self::UnblockKey,
-        Self::RevokeKey,
-        Self::ReadOwnSpend,
-        Self::ReadSpend,
-        Self::CreateBudget,
-        Self::UpdateBudget,
-        Self::DeleteBudget,
-        Self::ReadAudit,
-    ];
+/// Where a thing lies: which organization, team, user and key it belongs to, each empty where it belongs to none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resource {
+    /// Organization.
+    pub organization_id: String,
+    /// Team.
+    pub team_id: String,
+    /// User.
+    pub user_id: String,
+    /// Key.
+    pub key_id: String,
+}
 
-    /// The name in audit records.
-    pub fn name(self) -> &'static str {
+impl Resource {
+    /// Where a key lies.
+    pub fn of_key(key: &Key) -> Self {
+        Self {
+            organization_id: key.organization_id.clone(),
+            team_id: key.team_id.clone(),
+            user_id: key.user_id.clone(),
+            key_id: key.id.clone(),
+        }
+    }
+
+    /// An organization.
+    pub fn organization(id: &str) -> Self {
+        Self { organization_id: id.to_owned(), ..Self::default() }
+    }
+
+    /// A team of an organization.
+    pub fn team(organization_id: &str, id: &str) -> Self {
+        Self { team_id: id.to_owned(), ..Self::organization(organization_id) }
+    }
+
+    /// A user of an organization.
+    pub fn user(organization_id: &str, id: &str) -> Self {
+        Self { user_id: id.to_owned(), ..Self::organization(organization_id) }
+    }
+}
+
+/// Who acts: the role and the place of the acting key.
+#[derive(Clone, Debug)]
+pub struct Actor {
+    /// What its key may do.
+    pub role: KeyRole,
+    /// Where its key lies.
+    pub place: Resource,
+}
+
+impl Actor {
+    /// The holder of a key.
+    pub fn of(caller: &Caller) -> Self {
+        Self { role: caller.role(), place: Resource::of_key(caller.key()) }
+    }
+}
+
+fn same(mine: &str, its: &str) -> bool {
+    !mine.is_empty() && mine == its
+}
+
+impl Reach {
+    /// Whether an actor at `place` reaches `resource`.
+    pub fn covers(self, place: &Resource, resource: &Resource) -> bool {
+        let below_team = !resource.user_id.is_empty() || !resource.key_id.is_empty();
         match self {
-            Self::ReadModels => "model.read",
-            Self::ReadOwnKey | Self::ReadKeys => "key.read",
-            Self::CreateKey => "key.create",
-            Self::UpdateKey => "key.update",
-            Self::RotateKey => "key.rotate",
-            Self::BlockKey => "key.block",
-            Self::UnblockKey => "key.unblock",
-            Self::RevokeKey => "key.revoke",
-            Self::ReadOwnSpend | Self::ReadSpend => "spend.read",
-            Self::CreateBudget => "budget.create",
-            Self::UpdateBudget => "budget.update",
-            Self::DeleteBudget => "budget.delete",
-            Self::ReadAudit => "audit.read",
-        }
-    }
-
-    /// The matrix: what a role may do. Denied unless it stands here.
-    pub fn allowed_to(self, role: KeyRole) -> bool {
-        match role {
-            KeyRole::PlatformAdmin => true,
-            KeyRole::Caller => matches!(self, Self::ReadModels | Self::ReadOwnKey | Self::ReadOwnSpend),
-            KeyRole::Unspecified => false,
+            Self::No => false,
+            Self::Key => same(&place.key_id, &resource.key_id),
+            Self::User => same(&place.user_id, &resource.user_id),
+            Self::Team => same(&place.team_id, &resource.team_id),
+            Self::BelowTeam => same(&place.team_id, &resource.team_id) && below_team,
+            Self::Org => same(&place.organization_id, &resource.organization_id),
+            Self::BelowOrg => {
+                same(&place.organization_id, &resource.organization_id) && (below_team || !resource.team_id.is_empty())
+            }
+            Self::All => place.organization_id.is_empty() || place.organization_id == resource.organization_id,
         }
     }
 }
 
-/// Proof that a caller may do what it asked to.
-pub struct Authorized {
+/// An action as a type: what [`Authorized`] proves.
+pub trait Act {
+    /// The action.
+    const ACTION: Action;
+}
+
+macro_rules! actions {
+    ($($(#[doc = $doc:literal])+ $name:ident $text:literal
+       $platform:ident $org:ident $team:ident $member:ident $finance:ident $auditor:ident $caller:ident;)+) => {
+        /// What somebody wants to do.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Action {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl Action {
+            /// Every action, for tables and tests.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// The name in audit records.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$name => $text),+ }
+            }
+
+            /// What it is, for the generated table.
+            pub fn description(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),+)),+ }
+            }
+
+            /// The matrix: how far a role reaches with it.
+            pub fn reach(self, role: KeyRole) -> Reach {
+                let row = match self {
+                    $(Self::$name => [Reach::$platform, Reach::$org, Reach::$team, Reach::$member, Reach::$finance,
+                                      Reach::$auditor, Reach::$caller]),+
+                };
+                match role {
+                    KeyRole::PlatformAdmin => row[0],
+                    KeyRole::OrganizationAdmin => row[1],
+                    KeyRole::TeamAdmin => row[2],
+                    KeyRole::Member => row[3],
+                    KeyRole::Finance => row[4],
+                    KeyRole::Auditor => row[5],
+                    KeyRole::Caller => row[6],
+                    KeyRole::Unspecified => Reach::No,
+                }
+            }
+        }
+
+        /// Actions as types.
+        pub mod act {
+            $($(#[doc = $doc])+ #[derive(Clone, Copy, Debug)] pub struct $name;
+              impl super::Act for $name { const ACTION: super::Action = super::Action::$name; })+
+        }
+    };
+}
+
+actions! {
+    // action                                        platform org      team      member finance auditor caller
+    /// See which models one may use.
+    ReadModels "model.read"                          All      Org      Team      User   All     All     Key;
+    /// See a key.
+    ReadKey "key.read"                               All      Org      Team      User   No      All     Key;
+    /// Make a key.
+    CreateKey "key.create"                           All      Org      Team      User   No      No      No;
+    /// Change a key.
+    UpdateKey "key.update"                           All      Org      Team      User   No      No      No;
+    /// Give a key a new secret.
+    RotateKey "key.rotate"                           All      Org      Team      User   No      No      No;
+    /// Block a key.
+    BlockKey "key.block"                             All      Org      Team      User   No      No      No;
+    /// Unblock a key.
+    UnblockKey "key.unblock"                         All      Org      Team      User   No      No      No;
+    /// Revoke a key.
+    RevokeKey "key.revoke"                           All      Org      Team      User   No      No      No;
+    /// Move a key to another team or user.
+    MoveKey "key.move"                               All      Org      No        No     No      No      No;
+    /// See an organization.
+    ReadOrganization "organization.read"             All      Org      Org       Org    All     All     No;
+    /// Make an organization.
+    CreateOrganization "organization.create"         All      No       No        No     No      No      No;
+    /// Change an organization.
+    UpdateOrganization "organization.update"         All      No       No        No     No      No      No;
+    /// Take an organization away.
+    DeleteOrganization "organization.delete"         All      No       No        No     No      No      No;
+    /// See a team.
+    ReadTeam "team.read"                             All      Org      Team      Team   All     All     No;
+    /// Make a team.
+    CreateTeam "team.create"                         All      Org      No        No     No      No      No;
+    /// Change a team.
+    UpdateTeam "team.update"                         All      Org      No        No     No      No      No;
+    /// Take a team away.
+    DeleteTeam "team.delete"                         All      Org      No        No     No      No      No;
+    /// Make a user a member of a team.
+    AddTeamMember "team.add_member"                  All      Org      Team      No     No      No      No;
+    /// Take a member out of a team.
+    RemoveTeamMember "team.remove_member"            All      Org      Team      No     No      No      No;
+    /// See a user.
+    ReadUser "user.read"                             All      Org      Org       User   All     All     No;
+    /// Make a user.
+    CreateUser "user.create"                         All      Org      No        No     No      No      No;
+    /// Change a user.
+    UpdateUser "user.update"                         All      Org      No        No     No      No      No;
+    /// Take a user away.
+    DeleteUser "user.delete"                         All      Org      No        No     No      No      No;
+    /// See a budget.
+    ReadBudget "budget.read"                         All      Org      Team      User   All     All     Key;
+    /// Make a budget.
+    CreateBudget "budget.create"                     All      BelowOrg BelowTeam No     No      No      No;
+    /// Change a budget; a member may only lower its limit.
+    UpdateBudget "budget.update"                     All      BelowOrg BelowTeam User   No      No      No;
+    /// Raise a budget for a time.
+    IncreaseBudget "budget.increase"                 All      BelowOrg BelowTeam No     No      No      No;
+    /// Take a budget away.
+    DeleteBudget "budget.delete"                     All      BelowOrg BelowTeam No     No      No      No;
+    /// See spend, ledger entries, holds and alerts.
+    ReadSpend "spend.read"                           All      Org      Team      User   All     All     Key;
+    /// Check the ledger's invariants.
+    CheckLedger "ledger.check"                       All      No       No        No     All     All     No;
+    /// Compare a provider's invoice with the ledger.
+    ReconcileInvoice "invoice.reconcile"             All      No       No        No     All     All     No;
+    /// See corrections of the ledger.
+    ReadAdjustment "adjustment.read"                 All      No       No        No     All     All     No;
+    /// Propose a correction of the ledger, posted at once where it is small.
+    CreateAdjustment "adjustment.create"             No       No       No        No     All     No      No;
+    /// Post a correction that somebody else proposed.
+    ApproveAdjustment "adjustment.approve"           All      No       No        No     No      No      No;
+    /// Give up a replica whose disk is lost.
+    CloseReplica "replica.close"                     All      No       No        No     No      No      No;
+    /// Read the audit log.
+    ReadAudit "audit.read"                           All      Org      No        User   No      All     No;
+}
+
+/// Whether an actor may do something to what lies at a place: pure, and the only place where that is decided.
+pub fn is_allowed(actor: &Actor, action: Action, resource: &Resource) -> bool {
+    action.reach(actor.role).covers(&actor.place, resource)
+}
+
+/// Proof that a caller may do `A` to a resource. Only [`authorize`] makes one.
+pub struct Authorized<A> {
     caller: Caller,
+    resource: Resource,
+    act: PhantomData<A>,
 }
 
-impl Authorized {
+impl<A> Authorized<A> {
     /// Who acts.
     pub fn caller(&self) -> &Caller {
         &self.caller
     }
+
+    /// The role and place of who acts.
+    pub fn actor(&self) -> Actor {
+        Actor::of(&self.caller)
+    }
+
+    /// What it was proved for.
+    pub fn resource(&self) -> &Resource {
+        &self.resource
+    }
 }
 
-/// The one place where rights are decided.
-pub fn authorize(caller: Caller, action: Action) -> Result<Authorized, Error> {
-    if action.allowed_to(caller.role()) {
-        return Ok(Authorized { caller });
+/// Proves that `caller` may do `A` to `resource`, or says why not.
+pub fn authorize<A: Act>(caller: Caller, resource: Resource) -> Result<Authorized<A>, Error> {
+    let (actor, action) = (Actor::of(&caller), A::ACTION);
+    if is_allowed(&actor, action, &resource) {
+        return Ok(Authorized { caller, resource, act: PhantomData });
     }
-    let message = format!("the key's role does not include {}; use an admin key", action.name());
+    let message = match action.reach(actor.role) {
+        Reach::No => format!("the key's role does not include {}; use an admin key", action.name()),
+        _ => format!(
+            "{} reaches only what belongs to the key's own place; use a key of the place that it is about",
+            action.name()
+        ),
+    };
     Err(Error::new(ErrorReason::RoleNotAllowed, message)
         .with("action", action.name())
-        .with("role", caller.role().as_str_name()))
+        .with("role", actor.role.as_str_name()))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_caller_sees_itself_and_changes_nothing() {
-        let allowed: Vec<_> = Action::ALL.into_iter().filter(|a| a.allowed_to(KeyRole::Caller)).collect();
-        assert_eq!(allowed, [Action::ReadModels, Action::ReadOwnKey, Action::ReadOwnSpend]);
-        assert!(Action::ALL.into_iter().all(|a| a.allowed_to(KeyRole::PlatformAdmin)));
-        assert!(!Action::ALL.into_iter().any(|a| a.allowed_to(KeyRole::Unspecified)));
-    }
-}
+/// Which actions each RPC asks for: what the generated table and the test of every cell go through.
+pub const RPCS: &[(&str, &[Action])] = &[
+    ("CompletionService/CreateCompletion", &[]),
+    ("CompletionService/StreamCompletion", &[]),
+    ("EmbeddingService/CreateEmbedding", &[]),
+    ("ModelService/ListModels", &[Action::ReadModels]),
+    ("ModelService/GetModel", &[Action::ReadModels]),
+    ("KeyAdminService/CreateKey", &[Action::CreateKey]),
+    ("KeyAdminService/GetKey", &[Action::ReadKey]),
+    ("KeyAdminService/ListKeys", &[Action::ReadKey]),
+    ("KeyAdminService/UpdateKey", &[Action::UpdateKey]),
+    ("KeyAdminService/RotateKey", &[Action::RotateKey]),
+    ("KeyAdminService/BlockKey", &[Action::BlockKey]),
+    ("KeyAdminService/UnblockKey", &[Action::UnblockKey]),
+    ("KeyAdminService/RevokeKey", &[Action::RevokeKey]),
+    ("TenancyService/MoveKey", &[Action::MoveKey]),
+    ("TenancyService/CreateOrganization", &[Action::CreateOrganization]),
+    ("TenancyService/GetOrganization", &[Action::ReadOrganization]),
+    ("TenancyService/ListOrganizations", &[Action::ReadOrganization]),
+    ("TenancyService/UpdateOrganization", &[Action::UpdateOrganization]),
+    ("TenancyService/DeleteOrganization", &[Action::DeleteOrganization]),
+    ("TenancyService/CreateTeam", &[Action::CreateTeam]),
+    ("TenancyService/GetTeam", &[Action::ReadTeam]),
+    ("TenancyService/ListTeams", &[Action::ReadTeam]),
+    ("TenancyService/UpdateTeam", &[Action::UpdateTeam]),
+    ("TenancyService/DeleteTeam", &[Action::DeleteTeam]),
+    ("TenancyService/AddTeamMember", &[Action::AddTeamMember]),
+    ("TenancyService/RemoveTeamMember", &[Action::RemoveTeamMember]),
+    ("TenancyService/CreateUser", &[Action::CreateUser]),
+    ("TenancyService/GetUser", &[Action::ReadUser]),
+    ("TenancyService/ListUsers", &[Action::ReadUser]),
+    ("TenancyService/UpdateUser", &[Action::UpdateUser]),
+    ("TenancyService/DeleteUser", &[Action::DeleteUser]),
+    ("BudgetService/CreateBudget", &[Action::CreateBudget]),
+    ("BudgetService/GetBudget", &[Action::ReadBudget]),
+    ("BudgetService/ListBudgets", &[Action::ReadBudget]),
+    ("BudgetService/UpdateBudget", &[Action::UpdateBudget]),
+    ("BudgetService/IncreaseBudget", &[Action::IncreaseBudget]),
+    ("BudgetService/DeleteBudget", &[Action::DeleteBudget]),
+    ("BudgetService/GetSpend", &[Action::ReadSpend]),
+    ("BudgetService/ListLedgerEntries", &[Action::ReadSpend]),
+    ("BudgetService/WatchSpend", &[Action::ReadSpend]),
+    ("BudgetService/ListBudgetAlerts", &[Action::ReadSpend]),
+    ("BudgetService/ListHolds", &[Action::ReadSpend]),
+    ("BudgetService/CheckLedger", &[Action::CheckLedger]),
+    ("BudgetService/ReconcileInvoice", &[Action::ReconcileInvoice]),
+    ("BudgetService/CreateAdjustment", &[Action::CreateAdjustment]),
+    ("BudgetService/ApproveAdjustment", &[Action::ApproveAdjustment]),
+    ("BudgetService/ListAdjustments", &[Action::ReadAdjustment]),
+    ("BudgetService/CloseReplica", &[Action::CloseReplica]),
+    ("AuditService/QueryRecords", &[Action::ReadAudit]),
+    ("AuditService/TailRecords", &[Action::ReadAudit]),
+];

@@ -1,211 +1,398 @@
-use tollgate_domain::{Error, micros, new_id, timestamp};
-use tollgate_ledger::AdminChange;
+use tollgate_domain::{Error, Violation, micros, new_id, timestamp};
+use tollgate_ledger::{Policy, is_each};
+use tollgate_pipeline::Caller;
 use tollgate_proto::v1::{
-    Budget, BudgetEnforcement, ErrorReason, GetSpendRequest, LedgerEntry, ListLedgerEntriesRequest, SpendGroup,
-    SpendRow, UpdateBudgetRequest,
+    Budget, BudgetEnforcement, BudgetIncrease, BudgetScope, ErrorReason, HoldMode, KeyRole, ListBudgetsRequest,
+    ScopeKind, UpdateBudgetRequest, WhenTight,
 };
-use tollgate_store::{EntryQuery, SpendQuery};
+use tollgate_store::Object;
 
-use crate::{Action, Control, Done, Principal, keys::new_budget, page, store_failed};
+use crate::{
+    Action, Control, Done, Principal, Resource, act, is_allowed,
+    keys::{owned, swap},
+    page, store_failed,
+    tenancy::stale,
+};
 
 impl Control {
-    /// Puts a budget on a key that has none.
-    pub async fn create_budget(&self, principal: &Principal, asked: Budget) -> Result<Budget, Error> {
-        self.act(principal, Action::CreateBudget, |_| {
-            let enforcement = enforcement(&asked)?;
-            limit(&asked)?;
-            self.entry(&asked.key_id)?;
-            if let Some(account) = self.pipeline.ledger().account(&asked.key_id) {
-                let message = format!("the key has the budget {}; update that one", account.budget_id);
-                return Err(Error::new(ErrorReason::AlreadyExists, message)
-                    .with("resource", "budget")
-                    .with("id", &account.budget_id));
-            }
-            let budget = new_budget(&asked.key_id, asked.limit_nano_usd, enforcement, self.now_us());
-            let changes = vec![format!("limit_nano_usd: {}", budget.limit_nano_usd)];
-            Ok(done(budget, changes))
-        })
+    /// Makes a budget on a scope.
+    pub async fn create_budget(&self, principal: &Principal, asked: Budget, request_id: &str) -> Result<Budget, Error> {
+        let scope = asked.scope.clone().unwrap_or_default();
+        self.act::<act::CreateBudget, _>(
+            principal,
+            |_| self.place_of_scope(&scope),
+            |authorized| {
+                if request_id.len() > 128 {
+                    return Err(Error::invalid_field("request_id", "must be at most 128 bytes"));
+                }
+                let made_by = owned(authorized, request_id);
+                if !made_by.is_empty()
+                    && let Some(id) = self.directory().made_by("budget", &made_by)
+                    && let Some(budget) = self.pipeline.ledger().budget(&id)
+                {
+                    return Ok(Done {
+                        subject: id,
+                        result: budget,
+                        objects: vec![],
+                        changes: vec!["repeated".into()],
+                        posting: None,
+                    });
+                }
+                check(&asked)?;
+                let budget = new_budget(Budget { increase: None, ..asked }, new_id("bud_"), self.now_us());
+                let changes =
+                    vec![format!("scope: {:?}", budget.scope), format!("limit_nano_usd: {}", budget.limit_nano_usd)];
+                let mut done = done(budget, changes);
+                done.objects = done.objects.into_iter().map(|o| o.made_by(made_by.clone())).collect();
+                Ok(done)
+            },
+        )
         .await
     }
 
-    /// A budget and where it stands, by id or by key; by neither: the caller's own.
+    /// A budget and where it stands, by id or by key; by neither: the oldest one of the acting key.
     pub async fn get_budget(&self, principal: &Principal, id: &str, key_id: &str) -> Result<Budget, Error> {
-        let own = id.is_empty() && self.is_own(principal, key_id);
-        let authorized = self.allowed(principal, if own { Action::ReadOwnSpend } else { Action::ReadSpend })?;
-        let key_id = if key_id.is_empty() { authorized.caller().key_id() } else { key_id };
-        let all = self.budgets().await?;
-        let found = all.into_iter().find(|b| if id.is_empty() { b.key_id == key_id } else { b.id == id });
-        found.ok_or_else(|| match id {
+        let found = std::cell::RefCell::new(None);
+        self.allowed::<act::ReadBudget>(principal, |caller| {
+            let key_id = if key_id.is_empty() { caller.key_id() } else { key_id };
+            let of_key = |b: &Budget| b.scope.as_ref().is_some_and(|s| s.kind() == ScopeKind::Key && s.id == key_id);
+            let budget = match id {
+                "" => self.pipeline.ledger().budgets().into_iter().find(of_key),
+                id => self.pipeline.ledger().budget(id),
+            };
+            let place = match (&budget, id) {
+                (Some(budget), _) => self.place_of_budget(budget),
+                (None, "") => self.place_of_key(caller, key_id)?,
+                (None, _) => Resource::default(),
+            };
+            found.replace(budget);
+            Ok(place)
+        })?;
+        let found = found.take();
+        let budget = found.ok_or_else(|| match id {
             "" => Error::not_found("budget of key", key_id),
             _ => Error::not_found("budget", id),
-        })
+        })?;
+        let mut standing = self.standing(vec![budget]).await?;
+        standing.pop().ok_or_else(|| Error::not_found("budget", id))
     }
 
-    /// Changes limit or enforcement.
+    /// A page of budgets that the actor may see, each as it stands.
+    pub async fn list_budgets(
+        &self,
+        principal: &Principal,
+        asked: &ListBudgetsRequest,
+    ) -> Result<(Vec<Budget>, String), Error> {
+        let actor = self.lister::<act::ReadBudget>(principal)?;
+        let wanted = asked.scope.clone().unwrap_or_default();
+        let fits = |filter: &str, value: &str| filter.is_empty() || filter == value;
+        let visible = self.pipeline.ledger().budgets().into_iter().filter(|budget| {
+            let scope = budget.scope.clone().unwrap_or_default();
+            (wanted.kind() == ScopeKind::Unspecified || wanted.kind == scope.kind)
+                && fits(&wanted.id, &scope.id)
+                && fits(&wanted.team_id, &scope.team_id)
+                && fits(&wanted.organization_id, &scope.organization_id)
+                && fits(&wanted.model, &scope.model)
+                && fits(&wanted.provider, &scope.provider)
+                && is_allowed(&actor, Action::ReadBudget, &self.place_of_budget(budget))
+        });
+        let query = format!("budgets {wanted:?}");
+        let (budgets, next) = page::of(visible, |b| &b.id, &query, asked.page_size, &asked.page_token)?;
+        Ok((self.standing(budgets).await?, next))
+    }
+
+    /// Changes the fields of the mask.
     pub async fn update_budget(&self, principal: &Principal, request: UpdateBudgetRequest) -> Result<Budget, Error> {
-        self.allowed(principal, Action::UpdateBudget)?;
         let asked = request.budget.unwrap_or_default();
-        let all = self.budgets().await?;
-        self.act(principal, Action::UpdateBudget, |_| {
-            let mut budget =
-                all.into_iter().find(|b| b.id == asked.id).ok_or_else(|| Error::not_found("budget", &asked.id))?;
-            if !asked.etag.is_empty() && asked.etag != budget.etag {
-                let message = "the budget was changed by somebody else; read it again, then repeat the change";
-                return Err(Error::new(ErrorReason::EtagMismatch, message));
-            }
-            let mut paths = request.update_mask.map(|m| m.paths).unwrap_or_default();
-            if paths.is_empty() {
-                paths.push("limit_nano_usd".into());
-            }
-            let mut changes = Vec::new();
-            for path in &paths {
-                match path.as_str() {
-                    "limit_nano_usd" => {
-                        limit(&asked)?;
-                        changes.push(format!("limit_nano_usd: {} -> {}", budget.limit_nano_usd, asked.limit_nano_usd));
-                        budget.limit_nano_usd = asked.limit_nano_usd;
+        let id = asked.id.clone();
+        // Two changes of windows at once would prepare for each other's.
+        let _changing = self.changing_windows.lock().await;
+        if request.update_mask.iter().flat_map(|m| &m.paths).any(|p| p == "window") {
+            self.prepare_window(&id, &asked).await?;
+        }
+        let changed = self
+            .act::<act::UpdateBudget, _>(
+                principal,
+                |caller| self.place_of_budget_id(caller, &id),
+                |authorized| {
+                    let mut budget = self.budget(&asked.id)?;
+                    stale(&asked.etag, &budget.etag)?;
+                    let before = budget.limit_nano_usd;
+                    let mut paths = request.update_mask.map(|m| m.paths).unwrap_or_default();
+                    if paths.is_empty() {
+                        paths.push("limit_nano_usd".into());
                     }
-                    "enforcement" => {
-                        let to = enforcement(&asked)?;
-                        changes.push(format!(
-                            "enforcement: {} -> {}",
-                            budget.enforcement().as_str_name(),
-                            to.as_str_name()
-                        ));
-                        budget.set_enforcement(to);
+                    let mut changes = Vec::new();
+                    for path in &paths {
+                        changes.push(format!("{path}: {}", change(&mut budget, &asked, path)?));
                     }
-                    other => {
-                        let message = format!("{other:?} cannot be changed; limit_nano_usd and enforcement can");
-                        return Err(Error::invalid_field("update_mask", message));
+                    check(&budget)?;
+                    let lowers = paths.iter().all(|p| p == "limit_nano_usd") && budget.limit_nano_usd <= before;
+                    if authorized.actor().role == KeyRole::Member && !lowers {
+                        let message = "a member may only lower the limit of a budget of their own";
+                        return Err(Error::new(ErrorReason::RightsExceeded, message).with("field", "limit_nano_usd"));
                     }
-                }
-            }
-            budget.update_time = Some(timestamp(self.now_us()));
-            budget.etag = new_id("");
-            Ok(done(budget, changes))
-        })
-        .await
+                    Ok(self.changed_budget(budget, changes))
+                },
+            )
+            .await?;
+        self.after_change(changed).await
+    }
+
+    /// Raises a budget for a time.
+    pub async fn increase_budget(
+        &self,
+        principal: &Principal,
+        id: &str,
+        increase: Option<BudgetIncrease>,
+    ) -> Result<Budget, Error> {
+        let changed = self
+            .act::<act::IncreaseBudget, _>(
+                principal,
+                |caller| self.place_of_budget_id(caller, id),
+                |_| {
+                    let mut budget = self.budget(id)?;
+                    if let Some(increase) = &increase {
+                        let expires = increase.expire_time.as_ref().map_or(0, micros);
+                        let refuse =
+                            |field: &str, text: &str| Err(Error::invalid_field(format!("increase.{field}"), text));
+                        if increase.amount_nano_usd <= 0 {
+                            return refuse("amount_nano_usd", "must be positive");
+                        }
+                        if expires <= self.now_us() {
+                            return refuse("expire_time", "must lie in the future");
+                        }
+                        if increase.reason.len() > 1_024 {
+                            return refuse("reason", "must be at most 1024 bytes");
+                        }
+                    }
+                    let change = swap(&mut budget.increase, increase);
+                    Ok(self.changed_budget(budget, vec![format!("increase: {change}")]))
+                },
+            )
+            .await?;
+        self.after_change(changed).await
     }
 
     /// Takes a budget away.
     pub async fn delete_budget(&self, principal: &Principal, id: &str) -> Result<(), Error> {
-        self.allowed(principal, Action::DeleteBudget)?;
-        let all = self.budgets().await?;
-        self.act(principal, Action::DeleteBudget, |_| {
-            if !all.iter().any(|b| b.id == id) {
-                return Err(Error::not_found("budget", id));
-            }
-            let change = AdminChange { budget_deleted: Some(id.to_owned()), ..AdminChange::default() };
-            Ok(Done { result: (), change, subject: id.to_owned(), changes: Vec::new() })
-        })
+        self.act::<act::DeleteBudget, _>(
+            principal,
+            |caller| self.place_of_budget_id(caller, id),
+            |_| {
+                let object = Object::from(self.budget(id)?).deleted();
+                Ok(Done {
+                    result: (),
+                    objects: vec![object],
+                    subject: id.to_owned(),
+                    changes: Vec::new(),
+                    posting: None,
+                })
+            },
+        )
         .await
     }
 
-    /// Spend by group and in total. Every call that was settled before is in it.
-    pub async fn spend(
-        &self,
-        principal: &Principal,
-        request: &GetSpendRequest,
-    ) -> Result<(Vec<SpendRow>, SpendRow), Error> {
-        let key_id = self.readable(principal, &request.key_id)?;
-        let group_by = SpendGroup::try_from(request.group_by)
-            .map_err(|_| Error::invalid_field("group_by", "is not a grouping that this version knows"))?;
-        let start_us = request.start_time.as_ref().map_or(0, micros);
-        let end_us = request.end_time.as_ref().map_or(i64::MAX, micros);
-        if start_us > end_us {
-            return Err(Error::invalid_field("start_time", "must not lie after end_time"));
-        }
-        self.pipeline.ledger().shipped().await;
-        let query = SpendQuery { key_id, start_us, end_us, group_by };
-        let mut rows = self.pipeline.ledger().store().spend(&query).await.map_err(store_failed)?;
-        match group_by {
-            SpendGroup::Day => rows.sort_by(|a, b| a.group.cmp(&b.group)),
-            _ => rows.sort_by(|a, b| b.cost_nano_usd.cmp(&a.cost_nano_usd).then_with(|| a.group.cmp(&b.group))),
-        }
-        let total = rows.iter().fold(SpendRow::default(), |sum, row| SpendRow {
-            group: String::new(),
-            entries: sum.entries + row.entries,
-            cost_nano_usd: sum.cost_nano_usd.saturating_add(row.cost_nano_usd),
-            estimated_nano_usd: sum.estimated_nano_usd.saturating_add(row.estimated_nano_usd),
-            input_tokens: sum.input_tokens + row.input_tokens,
-            output_tokens: sum.output_tokens + row.output_tokens,
-        });
-        Ok((rows, total))
+    /// The budget as it stands after a change.
+    async fn after_change(&self, budget: Budget) -> Result<Budget, Error> {
+        let mut standing = self.standing(vec![budget.clone()]).await?;
+        Ok(standing.pop().unwrap_or(budget))
     }
 
-    /// A page of ledger entries, oldest first, and the token of the next.
-    pub async fn ledger_entries(
-        &self,
-        principal: &Principal,
-        request: &ListLedgerEntriesRequest,
-    ) -> Result<(Vec<LedgerEntry>, String), Error> {
-        let key_id = self.readable(principal, &request.key_id)?;
-        let size = page::size(request.page_size, 100)?;
-        let query = format!("entries {key_id:?} {}", request.call_id);
-        let after = page::cursor(&query, &request.page_token)?;
-        self.pipeline.ledger().shipped().await;
-        let wanted = EntryQuery {
-            key_id,
-            call_id: (!request.call_id.is_empty()).then(|| request.call_id.clone()),
-            after_sequence: after.parse().unwrap_or(0),
-            limit: size as i64 + 1,
-        };
-        let mut entries = self.pipeline.ledger().store().entries(&wanted).await.map_err(store_failed)?;
-        let next = if entries.len() > size {
-            entries.truncate(size);
-            page::token(&query, &entries[size - 1].sequence.to_string())
-        } else {
-            String::new()
-        };
-        Ok((entries, next))
-    }
-
-    /// Whose money may be read: `None` is everybody's.
-    fn readable(&self, principal: &Principal, key_id: &str) -> Result<Option<String>, Error> {
-        let own = !key_id.is_empty() && self.is_own(principal, key_id);
-        let authorized = self.allowed(principal, Action::ReadOwnSpend)?;
-        let caller = authorized.caller();
-        if Action::ReadSpend.allowed_to(caller.role()) {
-            return Ok((!key_id.is_empty()).then(|| key_id.to_owned()));
-        }
-        if key_id.is_empty() || own {
-            return Ok(Some(caller.key_id().to_owned()));
-        }
-        self.allowed(principal, Action::ReadSpend).map(|_| None)
-    }
-
-    async fn budgets(&self) -> Result<Vec<Budget>, Error> {
+    /// A window that is about to begin begins with what it has spent already.
+    async fn prepare_window(&self, id: &str, asked: &Budget) -> Result<(), Error> {
         let ledger = self.pipeline.ledger();
-        ledger.shipped().await;
-        let mut all = ledger.store().budgets().await.map_err(store_failed)?;
-        for budget in &mut all {
-            // Memory is ahead of the store.
-            if let Some(account) = ledger.account(&budget.key_id).filter(|a| a.budget_id == budget.id) {
-                let balance = account.balance();
-                (budget.spent_nano_usd, budget.held_nano_usd) = (balance.spent, balance.held);
+        let Some(before) = ledger.budget(id).filter(|_| !ledger.is_shared()) else { return Ok(()) };
+        let after = Budget { window: asked.window.clone(), ..before };
+        ledger.prepare_window(&after).await.map_err(store_failed)
+    }
+
+    fn changed_budget(&self, mut budget: Budget, changes: Vec<String>) -> Done<Budget> {
+        budget.update_time = Some(timestamp(self.now_us()));
+        budget.etag = new_id("");
+        done(budget, changes)
+    }
+
+    fn budget(&self, id: &str) -> Result<Budget, Error> {
+        self.pipeline.ledger().budget(id).ok_or_else(|| Error::not_found("budget", id))
+    }
+
+    /// Budgets with what is spent, held and in force at this moment.
+    pub(crate) async fn standing(&self, mut budgets: Vec<Budget>) -> Result<Vec<Budget>, Error> {
+        let ledger = self.pipeline.ledger();
+        let now_us = self.now_us();
+        let mut leased = std::collections::HashMap::<String, i64>::new();
+        if ledger.is_shared() {
+            ledger.shipped().await;
+            for lease in ledger.store().leases().await.map_err(store_failed)? {
+                *leased.entry(lease.budget_id).or_default() += lease.outstanding_nano_usd;
             }
         }
-        Ok(all)
+        for budget in &mut budgets {
+            let Ok(policy) = Policy::read(budget) else { continue };
+            budget.effective_limit_nano_usd = policy.limit(now_us);
+            let span = policy.window.at(now_us);
+            if budget.window.is_some() {
+                let start_us = if policy.window.is_rolling() {
+                    policy.window.counts_from(span) * 1_000_000
+                } else {
+                    span.start_us
+                };
+                budget.window_start_time = Some(timestamp(start_us));
+                budget.reset_time = policy.window.resets_at(span).map(timestamp);
+            }
+            match ledger.account(&budget.id) {
+                Some(account) if !ledger.is_shared() => {
+                    let balance = account.balance(now_us);
+                    (budget.spent_nano_usd, budget.held_nano_usd) = (balance.spent, balance.held);
+                }
+                Some(account) => {
+                    let from = [(budget.id.clone(), account.counts_from(now_us))];
+                    let balances = ledger.store().balances(&from).await.map_err(store_failed)?;
+                    budget.spent_nano_usd = balances.iter().fold(0, |sum, b| sum.saturating_add(b.spent));
+                    budget.held_nano_usd = leased.get(&budget.id).copied().unwrap_or(0);
+                }
+                // Of a budget for each customer or tag there is no one balance.
+                None => {}
+            }
+        }
+        Ok(budgets)
+    }
+
+    /// Where a budget lies.
+    pub(crate) fn place_of_budget(&self, budget: &Budget) -> Resource {
+        self.place_of_scope(&budget.scope.clone().unwrap_or_default()).unwrap_or_default()
+    }
+
+    fn place_of_budget_id(&self, _caller: &Caller, id: &str) -> Result<Resource, Error> {
+        Ok(self.pipeline.ledger().budget(id).map(|b| self.place_of_budget(&b)).unwrap_or_default())
+    }
+
+    /// Where the subject of a scope lies; an error names the field that names nothing.
+    fn place_of_scope(&self, scope: &BudgetScope) -> Result<Resource, Error> {
+        let missing = |field: &str, what: &str| {
+            Error::invalid_field(format!("budget.scope.{field}"), format!("there is no such {what}"))
+        };
+        Ok(match scope.kind() {
+            ScopeKind::Unspecified => {
+                return Err(Error::invalid_field("budget.scope.kind", "is needed: what the budget is on"));
+            }
+            ScopeKind::Gateway => Resource::default(),
+            ScopeKind::Organization => {
+                self.directory().organization(&scope.id).ok_or_else(|| missing("id", "organization"))?;
+                Resource::organization(&scope.id)
+            }
+            ScopeKind::Team => {
+                let team = self.directory().team(&scope.id).ok_or_else(|| missing("id", "team"))?;
+                Resource::team(&team.organization_id, &team.id)
+            }
+            ScopeKind::User => {
+                let user = self.directory().user(&scope.id).ok_or_else(|| missing("id", "user"))?;
+                Resource::user(&user.organization_id, &user.id)
+            }
+            ScopeKind::Member => {
+                let team = self.directory().team(&scope.team_id).ok_or_else(|| missing("team_id", "team"))?;
+                let user = self.directory().user(&scope.id).ok_or_else(|| missing("id", "user"))?;
+                Resource { user_id: user.id.clone(), ..Resource::team(&team.organization_id, &team.id) }
+            }
+            ScopeKind::Key => {
+                let entry = self.pipeline.keyring().get(&scope.id).ok_or_else(|| missing("id", "key"))?;
+                Resource::of_key(entry.stored().key())
+            }
+            ScopeKind::Customer | ScopeKind::Tag => {
+                if scope.id.is_empty() || scope.id.len() > 256 {
+                    return Err(Error::invalid_field(
+                        "budget.scope.id",
+                        "must be a name of 1 to 256 bytes, or * for each by itself",
+                    ));
+                }
+                // A label is below its organization: whoever governs that governs it.
+                let below = Resource { user_id: "label".into(), ..Resource::organization(&scope.organization_id) };
+                if scope.organization_id.is_empty() { Resource::default() } else { below }
+            }
+        })
+    }
+}
+
+/// A new budget.
+pub(crate) fn new_budget(asked: Budget, id: String, now_us: i64) -> Budget {
+    let now = Some(timestamp(now_us));
+    let enforcement = match asked.enforcement() {
+        BudgetEnforcement::Unspecified => BudgetEnforcement::Hard,
+        known => known,
+    };
+    Budget {
+        id,
+        enforcement: enforcement as i32,
+        create_time: now,
+        update_time: now,
+        etag: new_id(""),
+        spent_nano_usd: 0,
+        held_nano_usd: 0,
+        window_start_time: None,
+        reset_time: None,
+        effective_limit_nano_usd: 0,
+        ..asked
     }
 }
 
 fn done(budget: Budget, changes: Vec<String>) -> Done<Budget> {
     let subject = budget.id.clone();
-    let change = AdminChange { budget: Some(budget.clone()), ..AdminChange::default() };
-    Done { result: budget, change, subject, changes }
+    Done { result: budget.clone(), objects: vec![budget.into()], subject, changes, posting: None }
 }
 
-fn limit(budget: &Budget) -> Result<(), Error> {
-    if budget.limit_nano_usd < 0 {
-        return Err(Error::invalid_field("budget.limit_nano_usd", "must not be negative"));
-    }
-    Ok(())
+/// Takes one field over and tells what changed.
+fn change(budget: &mut Budget, asked: &Budget, path: &str) -> Result<String, Error> {
+    Ok(match path {
+        "limit_nano_usd" => swap(&mut budget.limit_nano_usd, asked.limit_nano_usd),
+        "enforcement" => {
+            let before = budget.enforcement().as_str_name();
+            budget.enforcement = asked.enforcement;
+            format!("{before} -> {}", asked.enforcement().as_str_name())
+        }
+        "window" => swap(&mut budget.window, asked.window.clone()),
+        "alert_percents" => swap(&mut budget.alert_percents, asked.alert_percents.clone()),
+        "pace_percent_per_hour" => swap(&mut budget.pace_percent_per_hour, asked.pace_percent_per_hour),
+        "when_tight" => swap(&mut budget.when_tight, asked.when_tight),
+        "hold_mode" => swap(&mut budget.hold_mode, asked.hold_mode),
+        "display_name" => swap(&mut budget.display_name, asked.display_name.clone()),
+        "hard_at_percent" => swap(&mut budget.hard_at_percent, asked.hard_at_percent),
+        other => {
+            let message = format!(
+                "{other:?} cannot be changed; limit_nano_usd, enforcement, window, alert_percents, pace_percent_per_hour, when_tight, hold_mode, display_name and hard_at_percent can"
+            );
+            return Err(Error::invalid_field("update_mask", message));
+        }
+    })
 }
 
-fn enforcement(budget: &Budget) -> Result<BudgetEnforcement, Error> {
-    match BudgetEnforcement::try_from(budget.enforcement) {
-        Ok(BudgetEnforcement::Unspecified) => Ok(BudgetEnforcement::Hard),
-        Ok(known) => Ok(known),
-        Err(_) => Err(Error::invalid_field("budget.enforcement", "is not one that this version knows")),
+fn check(budget: &Budget) -> Result<(), Error> {
+    let mut violations = Vec::new();
+    let mut expect = |holds: bool, field: &str, description: &str| {
+        if !holds {
+            violations.push(Violation { field: format!("budget.{field}"), description: description.into() });
+        }
+    };
+    let unknown = "is not one that this version knows";
+    expect(budget.limit_nano_usd >= 0, "limit_nano_usd", "must not be negative");
+    expect(BudgetEnforcement::try_from(budget.enforcement).is_ok(), "enforcement", unknown);
+    expect(WhenTight::try_from(budget.when_tight).is_ok(), "when_tight", unknown);
+    expect(HoldMode::try_from(budget.hold_mode).is_ok(), "hold_mode", unknown);
+    expect(budget.display_name.len() <= 256, "display_name", "must be at most 256 bytes");
+    let percents = &budget.alert_percents;
+    let fit = percents.len() <= 16 && percents.iter().all(|p| (1..=1_000).contains(p));
+    expect(fit, "alert_percents", "must be at most 16 of 1 to 1000");
+    let pace = budget.pace_percent_per_hour;
+    expect(pace.is_none_or(|p| (1..=100).contains(&p)), "pace_percent_per_hour", "must be 1 to 100");
+    let soft = budget.enforcement() == BudgetEnforcement::Soft;
+    expect(pace.is_none() || !soft, "pace_percent_per_hour", "is for hard budgets");
+    let hard_at = budget.hard_at_percent;
+    expect(hard_at.is_none_or(|p| (100..=1_000).contains(&p)), "hard_at_percent", "must be 100 to 1000");
+    expect(hard_at.is_none() || soft, "hard_at_percent", "is for soft budgets");
+    let scope = budget.scope.clone().unwrap_or_default();
+    expect(scope.id != "*" || is_each(budget), "scope.id", "* is for customers and tags");
+    if let Err(violation) = Policy::read(&Budget { create_time: Some(timestamp(0)), ..budget.clone() }) {
+        violations.push(violation);
     }
+    if violations.is_empty() { Ok(()) } else { Err(Error::invalid(violations)) }
 }

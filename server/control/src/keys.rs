@@ -1,14 +1,17 @@
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use tollgate_domain::{Error, Violation, micros, new_id, timestamp};
-use tollgate_ledger::AdminChange;
-use tollgate_pipeline::{KeyEntry, KeySecret};
+use tollgate_pipeline::{Caller, KeyEntry, KeySecret};
 use tollgate_proto::v1::{
-    Budget, BudgetEnforcement, CreateKeyRequest, ErrorReason, Key, KeyRole, KeyState, UpdateKeyRequest,
+    Budget, BudgetScope, CreateKeyRequest, ErrorReason, Key, KeyRole, KeyState, ListKeysRequest, ScopeKind,
+    UpdateKeyRequest,
 };
-use tollgate_store::StoredKey;
+use tollgate_store::{Object, StoredKey, Thing};
 
-use crate::{Action, Authorized, Control, Done, Principal, page};
+use crate::{
+    Act, Action, Actor, Authorized, Control, Done, Principal, Resource, act, budgets::new_budget, is_allowed, page,
+    rights, tenancy::stale,
+};
 
 /// A key and the secret that is shown once.
 pub struct Minted {
@@ -25,8 +28,14 @@ const MAX_GRACE_SECONDS: i64 = 604_800;
 impl Control {
     /// Makes a key, and a budget with it where one is asked for.
     pub async fn create_key(&self, principal: &Principal, request: CreateKeyRequest) -> Result<Minted, Error> {
-        self.act(principal, Action::CreateKey, |_| {
-            let key = request.key.unwrap_or_default();
+        // The place is completed while it is looked for; what lies there is checked under the same lock.
+        let key = parking_lot::Mutex::new(request.key.unwrap_or_default());
+        let find = |caller: &Caller| {
+            let placed = self.place(&mut key.lock(), caller)?;
+            Ok(Resource { key_id: String::new(), ..Resource::of_key(&placed) })
+        };
+        self.act::<act::CreateKey, _>(principal, find, |authorized| {
+            let key = std::mem::take(&mut *key.lock());
             let mut violations = check(&key, self.now_us());
             if request.budget_nano_usd.is_some_and(|limit| limit < 0) {
                 violations.push(violation("budget_nano_usd", "must not be negative"));
@@ -34,48 +43,103 @@ impl Control {
             if request.request_id.len() > 128 {
                 violations.push(violation("request_id", "must be at most 128 bytes"));
             }
-            if KeyRole::try_from(key.role).is_err() {
-                violations.push(violation("key.role", "is not a role that this version knows"));
-            }
             if !violations.is_empty() {
                 return Err(Error::invalid(violations));
             }
-            if !request.request_id.is_empty()
-                && let Some(made) = self.pipeline.keyring().made_by(&request.request_id)
-            {
-                let key = made.key_at(self.now_us());
+            // A request id is the acting key's own: nobody finds what somebody else made.
+            let made_by = owned(authorized, &request.request_id);
+            if let Some(id) = self.directory().made_by("key", &made_by) {
+                let key = self.entry(&id)?.key_at(self.now_us());
+                let of_key =
+                    |b: &Budget| b.scope.as_ref().is_some_and(|s| s.kind() == ScopeKind::Key && s.id == key.id);
                 let budget_id =
-                    self.pipeline.ledger().account(&key.id).map(|a| a.budget_id.clone()).unwrap_or_default();
+                    self.pipeline.ledger().budgets().into_iter().find(of_key).map(|b| b.id).unwrap_or_default();
                 let subject = key.id.clone();
                 let result = Minted { key, secret: None, budget_id };
-                return Ok(Done { result, change: AdminChange::default(), subject, changes: vec!["repeated".into()] });
+                return Ok(Done {
+                    result,
+                    objects: Vec::new(),
+                    subject,
+                    changes: vec!["repeated".into()],
+                    posting: None,
+                });
             }
-            Ok(self.mint(key, request.request_id, request.budget_nano_usd, None))
+            rights::check_key(&authorized.actor(), authorized.caller().key(), &key, self.directory())?;
+            Ok(self.mint(key, made_by, request.budget_nano_usd, None))
         })
         .await
     }
 
+    /// Completes where a new key lies: what is left open is the acting key's own place.
+    fn place(&self, key: &mut Key, caller: &Caller) -> Result<Key, Error> {
+        let own = caller.key();
+        let fill = |field: &mut String, own: &str| {
+            if field.is_empty() {
+                own.clone_into(field);
+            }
+        };
+        match caller.role() {
+            KeyRole::TeamAdmin => fill(&mut key.team_id, &own.team_id),
+            KeyRole::Member => {
+                fill(&mut key.user_id, &own.user_id);
+                fill(&mut key.team_id, &own.team_id);
+            }
+            _ => {}
+        }
+        let places = [
+            self.directory().team(&key.team_id).map(|t| t.organization_id.clone()),
+            self.directory().user(&key.user_id).map(|u| u.organization_id.clone()),
+        ];
+        for (field, id, place) in [("team_id", &key.team_id, &places[0]), ("user_id", &key.user_id, &places[1])] {
+            if !id.is_empty() && place.is_none() {
+                return Err(Error::invalid_field(format!("key.{field}"), format!("there is no such {}", &field[..4])));
+            }
+        }
+        for place in places.into_iter().flatten() {
+            fill(&mut key.organization_id, &place);
+            if key.organization_id != place {
+                return Err(Error::invalid_field(
+                    "key.organization_id",
+                    "team, user and key must belong to one organization",
+                ));
+            }
+        }
+        fill(&mut key.organization_id, &own.organization_id);
+        if !key.organization_id.is_empty() && self.directory().organization(&key.organization_id).is_none() {
+            return Err(Error::invalid_field("key.organization_id", "there is no such organization"));
+        }
+        Ok(key.clone())
+    }
+
     /// A key whose secret the operator wrote into the configuration; made at the start, once.
-    pub fn provision(&self, key: Key, secret: &KeySecret, budget_nano_usd: Option<i64>) -> bool {
-        let _one_at_a_time = self.acting.lock();
+    pub async fn provision(&self, key: Key, secret: &KeySecret, budget_nano_usd: Option<i64>) -> Result<bool, Error> {
+        let _one_at_a_time = self.acting.lock().await;
+        if self.pipeline.ledger().is_shared() {
+            self.catch_up().await?;
+        }
         if self.pipeline.keyring().find(secret, self.now_us()).is_some() {
-            return false;
+            return Ok(false);
         }
         let done = self.mint(key, String::new(), budget_nano_usd, Some(secret.clone()));
-        if let Some(key) = &done.change.key {
-            self.pipeline.keyring().put(key.clone());
+        let draft = tollgate_audit::Draft::open("key.provision", None);
+        match self.make(done, draft).await {
+            // Another replica with the same configuration was first.
+            Err(error) if error.reason == ErrorReason::EtagMismatch => {
+                self.catch_up().await?;
+                Ok(false)
+            }
+            made => made.map(|_| true),
         }
-        let mut draft = tollgate_audit::Draft::open("key.provision", None);
-        draft.subject(&done.subject, done.changes);
-        self.pipeline.ledger().change(done.change, draft.close(None, 0));
-        true
     }
 
     fn mint(&self, asked: Key, request_id: String, budget: Option<i64>, secret: Option<KeySecret>) -> Done<Minted> {
+        let provisioned = secret.is_some();
         let secret = secret.unwrap_or_else(|| KeySecret::generate(&mut rand::rng()));
         let now = Some(timestamp(self.now_us()));
+        let digest = self.pipeline.keyring().digest(&secret);
+        let id = if provisioned { provisioned_id(&digest) } else { new_id("key_") };
         let key = Key {
-            id: new_id("key_"),
+            id,
             prefix: secret.prefix().to_owned(),
             role: if asked.role == 0 { KeyRole::Caller as i32 } else { asked.role },
             state: KeyState::Active as i32,
@@ -84,80 +148,138 @@ impl Control {
             etag: new_id(""),
             ..asked
         };
-        let digest = self.pipeline.keyring().digest(&secret);
-        let stored = StoredKey { key: key.clone(), digest, old_digest: None, old_until_us: 0, request_id };
-        let budget = budget.map(|limit| new_budget(&key.id, limit, BudgetEnforcement::Hard, self.now_us()));
+        let scope = BudgetScope { kind: ScopeKind::Key as i32, id: key.id.clone(), ..BudgetScope::default() };
+        let budget = budget.map(|limit_nano_usd| {
+            let asked = Budget { scope: Some(scope), limit_nano_usd, ..Budget::default() };
+            let id = if provisioned { key.id.replacen("key_", "bud_", 1) } else { new_id("bud_") };
+            new_budget(asked, id, self.now_us())
+        });
         let budget_id = budget.as_ref().map(|b| b.id.clone()).unwrap_or_default();
         let changes = vec![
             format!("display_name: {:?}", key.display_name),
             format!("role: {}", key.role().as_str_name()),
+            format!("place: {:?} {:?} {:?}", key.organization_id, key.team_id, key.user_id),
             format!("models: {:?}", key.models),
             format!("budget_nano_usd: {:?}", budget.as_ref().map(|b| b.limit_nano_usd)),
         ];
         let subject = key.id.clone();
-        let change = AdminChange { key: Some(stored), budget, budget_deleted: None };
-        Done { result: Minted { key, secret: Some(secret), budget_id }, change, subject, changes }
+        let mut objects = vec![Object::from(StoredKey::new(key.clone(), digest)).made_by(request_id)];
+        objects.extend(budget.map(Object::from));
+        Done { result: Minted { key, secret: Some(secret), budget_id }, objects, subject, changes, posting: None }
     }
 
     /// One key; with an empty id the one that asks.
     pub async fn get_key(&self, principal: &Principal, id: &str) -> Result<Key, Error> {
-        let own = self.is_own(principal, id);
-        let authorized = self.allowed(principal, if own { Action::ReadOwnKey } else { Action::ReadKeys })?;
-        let id = if id.is_empty() { authorized.caller().key_id() } else { id };
-        Ok(self.entry(id)?.key_at(self.now_us()))
+        let authorized = self.allowed::<act::ReadKey>(principal, |caller| self.place_of_key(caller, id))?;
+        Ok(self.entry(&authorized.resource().key_id)?.key_at(self.now_us()))
     }
 
     /// A page of keys, oldest first, and the token of the next.
-    pub async fn list_keys(&self, principal: &Principal, size: i32, token: &str) -> Result<(Vec<Key>, String), Error> {
-        self.allowed(principal, Action::ReadKeys)?;
-        let size = page::size(size, 100)?;
-        let after = page::cursor("keys", token)?;
+    pub async fn list_keys(&self, principal: &Principal, asked: &ListKeysRequest) -> Result<(Vec<Key>, String), Error> {
+        let actor = self.lister::<act::ReadKey>(principal)?;
         let now_us = self.now_us();
-        let all = self.pipeline.keyring().all();
-        let rest = &all[all.partition_point(|e| *e.id <= *after)..];
-        let keys: Vec<_> = rest.iter().take(size).map(|e| e.key_at(now_us)).collect();
-        let next = if rest.len() > size { page::token("keys", &keys[size - 1].id) } else { String::new() };
-        Ok((keys, next))
+        let fits = |filter: &str, value: &str| filter.is_empty() || filter == value;
+        let visible = self.pipeline.keyring().all().into_iter().map(|e| e.key_at(now_us)).filter(|key| {
+            fits(&asked.organization_id, &key.organization_id)
+                && fits(&asked.team_id, &key.team_id)
+                && fits(&asked.user_id, &key.user_id)
+                && is_allowed(&actor, Action::ReadKey, &Resource::of_key(key))
+        });
+        let query = format!("keys {} {} {}", asked.organization_id, asked.team_id, asked.user_id);
+        page::of(visible, |key| &key.id, &query, asked.page_size, &asked.page_token)
+    }
+
+    /// Who lists: a role that reaches nothing at all is denied, any other sees what it reaches.
+    pub(crate) fn lister<A: Act>(&self, principal: &Principal) -> Result<Actor, Error> {
+        let authorized = self.allowed::<A>(principal, |caller| Ok(Resource::of_key(caller.key())))?;
+        Ok(authorized.actor())
     }
 
     /// Changes the fields of the mask.
     pub async fn update_key(&self, principal: &Principal, request: UpdateKeyRequest) -> Result<Key, Error> {
-        self.act(principal, Action::UpdateKey, |_| {
-            let asked = request.key.unwrap_or_default();
-            let (mut stored, before) = self.changeable(&asked.id)?;
-            if !asked.etag.is_empty() && asked.etag != before.etag {
-                let message = "the key was changed by somebody else; read it again, then repeat the change";
-                return Err(Error::new(ErrorReason::EtagMismatch, message));
-            }
-            let violations = check(&asked, self.now_us());
-            if !violations.is_empty() {
-                return Err(Error::invalid(violations));
-            }
-            let mut paths: Vec<String> = request.update_mask.map(|m| m.paths).unwrap_or_default();
-            if paths.is_empty() {
-                paths = set_fields(&asked).map(str::to_owned).collect();
-            }
-            let mut changes = Vec::new();
-            for path in &paths {
-                let key = &mut stored.key;
-                let change = match path.as_str() {
-                    "display_name" => swap(&mut key.display_name, asked.display_name.clone()),
-                    "models" => swap(&mut key.models, asked.models.clone()),
-                    "default_output_cap" => swap(&mut key.default_output_cap, asked.default_output_cap),
-                    "metadata" => {
-                        key.metadata.clone_from(&asked.metadata);
-                        "changed".to_owned()
-                    }
-                    "expire_time" => swap(&mut key.expire_time, asked.expire_time),
-                    other => {
-                        let message = format!("{other:?} cannot be changed; display_name, models, default_output_cap, metadata and expire_time can");
-                        return Err(Error::invalid_field("update_mask", message));
-                    }
-                };
-                changes.push(format!("{path}: {change}"));
-            }
-            Ok(self.changed(stored, changes))
-        })
+        let asked = request.key.unwrap_or_default();
+        let id = asked.id.clone();
+        self.act::<act::UpdateKey, _>(
+            principal,
+            |caller| self.place_of_key(caller, &id),
+            |authorized| {
+                let (mut stored, before) = self.changeable(&asked.id)?;
+                not_self(authorized, &asked.id)?;
+                stale(&asked.etag, &before.etag)?;
+                let violations = check(&asked, self.now_us());
+                if !violations.is_empty() {
+                    return Err(Error::invalid(violations));
+                }
+                let mut paths: Vec<String> = request.update_mask.map(|m| m.paths).unwrap_or_default();
+                if paths.is_empty() {
+                    paths = set_fields(&asked).map(str::to_owned).collect();
+                }
+                let mut changes = Vec::new();
+                for path in &paths {
+                    let key = stored.key_mut();
+                    let change = match path.as_str() {
+                        "display_name" => swap(&mut key.display_name, asked.display_name.clone()),
+                        "models" => swap(&mut key.models, asked.models.clone()),
+                        "default_output_cap" => swap(&mut key.default_output_cap, asked.default_output_cap),
+                        "metadata" => {
+                            key.metadata.clone_from(&asked.metadata);
+                            "changed".to_owned()
+                        }
+                        "expire_time" => swap(&mut key.expire_time, asked.expire_time),
+                        "limits" => swap(&mut key.limits, asked.limits),
+                        "tags" => swap(&mut key.tags, asked.tags.clone()),
+                        "priority" => swap(&mut key.priority, asked.priority),
+                        other => {
+                            let message = format!(
+                                "{other:?} cannot be changed; display_name, models, default_output_cap, metadata, expire_time, limits, tags and priority can"
+                            );
+                            return Err(Error::invalid_field("update_mask", message));
+                        }
+                    };
+                    changes.push(format!("{path}: {change}"));
+                }
+                rights::check_key(&authorized.actor(), authorized.caller().key(), stored.key(), self.directory())?;
+                Ok(self.changed(stored, changes))
+            },
+        )
+        .await
+    }
+
+    /// Moves a key to another team or user of its organization.
+    pub async fn move_key(
+        &self,
+        principal: &Principal,
+        id: &str,
+        team_id: Option<String>,
+        user_id: Option<String>,
+    ) -> Result<Key, Error> {
+        self.act::<act::MoveKey, _>(
+            principal,
+            |caller| self.place_of_key(caller, id),
+            |authorized| {
+                let (mut stored, before) = self.changeable(id)?;
+                not_self(authorized, id)?;
+                let key = stored.key_mut();
+                key.team_id = team_id.unwrap_or(before.team_id.clone());
+                key.user_id = user_id.unwrap_or(before.user_id.clone());
+                let moved = self.place(&mut key.clone(), authorized.caller())?;
+                if moved.organization_id != before.organization_id && !before.organization_id.is_empty() {
+                    return Err(Error::invalid_field("team_id", "a key stays within its organization"));
+                }
+                *key = moved;
+                // Where it goes is the actor's to give as well.
+                if !is_allowed(&authorized.actor(), Action::MoveKey, &Resource::of_key(key)) {
+                    return Err(Error::new(ErrorReason::RightsExceeded, "the key would leave your organization")
+                        .with("field", "team_id"));
+                }
+                rights::check_key(&authorized.actor(), authorized.caller().key(), key, self.directory())?;
+                let changes = vec![
+                    format!("team_id: {:?} -> {:?}", before.team_id, key.team_id),
+                    format!("user_id: {:?} -> {:?}", before.user_id, key.user_id),
+                ];
+                Ok(self.changed(stored, changes))
+            },
+        )
         .await
     }
 
@@ -168,94 +290,121 @@ impl Control {
         id: &str,
         grace_seconds: i64,
     ) -> Result<(Key, KeySecret), Error> {
-        self.act(principal, Action::RotateKey, |_| {
-            if !(0..=MAX_GRACE_SECONDS).contains(&grace_seconds) {
-                return Err(Error::invalid_field("grace_seconds", "must be 0 to 604800"));
-            }
-            let (mut stored, _) = self.changeable(id)?;
-            let secret = KeySecret::generate(&mut rand::rng());
-            let old = std::mem::replace(&mut stored.digest, self.pipeline.keyring().digest(&secret));
-            stored.old_digest = (grace_seconds > 0).then_some(old);
-            stored.old_until_us = self.now_us().saturating_add(grace_seconds.saturating_mul(1_000_000));
-            stored.key.prefix = secret.prefix().to_owned();
-            let done = self.changed(stored, vec![format!("secret: rotated, grace {grace_seconds} s")]);
-            Ok(Done {
-                result: (done.result, secret),
-                change: done.change,
-                subject: done.subject,
-                changes: done.changes,
-            })
-        })
+        self.act::<act::RotateKey, _>(
+            principal,
+            |caller| self.place_of_key(caller, id),
+            |authorized| {
+                if !(0..=MAX_GRACE_SECONDS).contains(&grace_seconds) {
+                    return Err(Error::invalid_field("grace_seconds", "must be 0 to 604800"));
+                }
+                let (mut stored, before) = self.changeable(id)?;
+                // Whoever gets the secret gets the key's rights.
+                rights::check_key(&authorized.actor(), authorized.caller().key(), &before, self.directory())?;
+                let secret = KeySecret::generate(&mut rand::rng());
+                let old = std::mem::replace(&mut stored.digest, self.pipeline.keyring().digest(&secret));
+                stored.old_digest = (grace_seconds > 0).then_some(old);
+                stored.old_until_us = self.now_us().saturating_add(grace_seconds.saturating_mul(1_000_000));
+                stored.key_mut().prefix = secret.prefix().to_owned();
+                let done = self.changed(stored, vec![format!("secret: rotated, grace {grace_seconds} s")]);
+                Ok(Done {
+                    result: (done.result, secret),
+                    objects: done.objects,
+                    subject: done.subject,
+                    changes: done.changes,
+                    posting: None,
+                })
+            },
+        )
         .await
     }
 
     /// Refuses the key's calls until it is unblocked.
     pub async fn block_key(&self, principal: &Principal, id: &str) -> Result<Key, Error> {
-        self.set_state(principal, Action::BlockKey, id, KeyState::Blocked).await
+        self.set_state::<act::BlockKey>(principal, id, KeyState::Blocked).await
     }
 
     /// Takes the block away.
     pub async fn unblock_key(&self, principal: &Principal, id: &str) -> Result<Key, Error> {
-        self.set_state(principal, Action::UnblockKey, id, KeyState::Active).await
+        self.set_state::<act::UnblockKey>(principal, id, KeyState::Active).await
     }
 
     /// Ends the key for good.
     pub async fn revoke_key(&self, principal: &Principal, id: &str) -> Result<Key, Error> {
-        self.set_state(principal, Action::RevokeKey, id, KeyState::Revoked).await
+        self.set_state::<act::RevokeKey>(principal, id, KeyState::Revoked).await
     }
 
-    async fn set_state(&self, principal: &Principal, action: Action, id: &str, state: KeyState) -> Result<Key, Error> {
-        self.act(principal, action, |authorized| {
-            not_self(authorized, id, state)?;
-            let (mut stored, before) = self.changeable(id)?;
-            stored.key.set_state(state);
-            if state == KeyState::Revoked {
-                stored.old_digest = None;
-            }
-            let change = format!("state: {} -> {}", before.state().as_str_name(), state.as_str_name());
-            Ok(self.changed(stored, vec![change]))
-        })
+    async fn set_state<A: Act>(&self, principal: &Principal, id: &str, state: KeyState) -> Result<Key, Error> {
+        self.act::<A, _>(
+            principal,
+            |caller| self.place_of_key(caller, id),
+            |authorized| {
+                if state != KeyState::Active {
+                    not_self(authorized, id)?;
+                }
+                let (mut stored, before) = self.changeable(id)?;
+                stored.key_mut().set_state(state);
+                if state == KeyState::Revoked {
+                    stored.old_digest = None;
+                }
+                let change = format!("state: {} -> {}", before.state().as_str_name(), state.as_str_name());
+                Ok(self.changed(stored, vec![change]))
+            },
+        )
         .await
     }
 
-    pub(crate) fn is_own(&self, principal: &Principal, id: &str) -> bool {
-        id.is_empty() || self.pipeline.authenticate(principal.credential.as_ref()).is_ok_and(|c| c.key_id() == id)
+    /// Where a key lies; with an empty id the acting one.
+    pub(crate) fn place_of_key(&self, caller: &Caller, id: &str) -> Result<Resource, Error> {
+        if id.is_empty() || id == caller.key_id() {
+            return Ok(Resource::of_key(caller.key()));
+        }
+        let place = self.entry(id).map(|entry| Resource::of_key(entry.stored().key()));
+        // Somebody who reaches only a part must not learn which ids exist elsewhere: there is nothing, and nothing to reach.
+        match place {
+            Err(error) if !matches!(caller.role(), KeyRole::PlatformAdmin | KeyRole::Auditor) => {
+                let _ = error;
+                Ok(Resource { key_id: id.to_owned(), ..Resource::default() })
+            }
+            place => place,
+        }
     }
 
-    pub(crate) fn entry(&self, id: &str) -> Result<std::sync::Arc<KeyEntry>, Error> {
+    pub(crate) fn entry(&self, id: &str) -> Result<Arc<KeyEntry>, Error> {
         self.pipeline.keyring().get(id).ok_or_else(|| Error::not_found("key", id))
     }
 
     fn changeable(&self, id: &str) -> Result<(StoredKey, Key), Error> {
         let stored = (*self.entry(id)?.stored()).clone();
-        if stored.key.state() == KeyState::Revoked {
+        if stored.key().state() == KeyState::Revoked {
             return Err(Error::invalid_field("id", "the key was revoked for good and cannot be changed"));
         }
-        let before = stored.key.clone();
+        let before = stored.key().clone();
         Ok((stored, before))
     }
 
     fn changed(&self, mut stored: StoredKey, changes: Vec<String>) -> Done<Key> {
-        stored.key.update_time = Some(timestamp(self.now_us()));
-        stored.key.etag = new_id("");
-        let key = stored.key.clone();
+        let now = timestamp(self.now_us());
+        let key = stored.key_mut();
+        key.update_time = Some(now);
+        key.etag = new_id("");
+        let key = key.clone();
         let subject = key.id.clone();
-        Done { result: key, change: AdminChange { key: Some(stored), ..AdminChange::default() }, subject, changes }
+        Done { result: key, objects: vec![Object::new(Thing::Key(stored))], subject, changes, posting: None }
     }
 }
 
-/// A new budget on a key.
-pub(crate) fn new_budget(key_id: &str, limit: i64, enforcement: BudgetEnforcement, now_us: i64) -> Budget {
-    let now = Some(timestamp(now_us));
-    Budget {
-        id: new_id("bud_"),
-        key_id: key_id.to_owned(),
-        limit_nano_usd: limit,
-        enforcement: enforcement as i32,
-        create_time: now,
-        update_time: now,
-        etag: new_id(""),
-        ..Budget::default()
+/// Of a key in a configuration that replicas share the id follows from its secret: each makes the same one. A UUID of version 8 that
+/// stands before all that follow from the time.
+fn provisioned_id(digest: &[u8]) -> String {
+    let hex: String = digest.iter().take(9).map(|b| format!("{b:02x}")).collect();
+    format!("key_00000000-0000-8{}-8{}-{}", &hex[..3], &hex[3..6], &hex[6..18])
+}
+
+/// A request id as it is kept: the acting key's own. Empty stays empty.
+pub(crate) fn owned<A>(authorized: &Authorized<A>, request_id: &str) -> String {
+    match request_id {
+        "" => String::new(),
+        id => format!("{}/{id}", authorized.caller().key_id()),
     }
 }
 
@@ -265,14 +414,17 @@ pub(crate) fn swap<T: PartialEq + std::fmt::Debug>(field: &mut T, new: T) -> Str
     change
 }
 
-fn not_self(authorized: &Authorized, id: &str, state: KeyState) -> Result<(), Error> {
-    if state != KeyState::Active && authorized.caller().key_id() == id {
-        return Err(Error::invalid_field("id", "a key cannot block or revoke itself; use another admin key"));
+fn not_self<A>(authorized: &Authorized<A>, id: &str) -> Result<(), Error> {
+    if authorized.caller().key_id() == id {
+        return Err(Error::invalid_field(
+            "id",
+            "a key cannot change, move, block or revoke itself; use another admin key",
+        ));
     }
     Ok(())
 }
 
-fn violation(field: &str, description: &str) -> Violation {
+pub(crate) fn violation(field: &str, description: &str) -> Violation {
     Violation { field: field.into(), description: description.into() }
 }
 
@@ -283,6 +435,9 @@ fn set_fields(key: &Key) -> impl Iterator<Item = &'static str> {
         ("default_output_cap", key.default_output_cap.is_some()),
         ("metadata", !key.metadata.is_empty()),
         ("expire_time", key.expire_time.is_some()),
+        ("limits", key.limits.is_some()),
+        ("tags", !key.tags.is_empty()),
+        ("priority", key.priority != 0),
     ]
     .into_iter()
     .filter_map(|(name, set)| set.then_some(name))
@@ -295,15 +450,19 @@ fn check(key: &Key, now_us: i64) -> Vec<Violation> {
             violations.push(violation(field, description));
         }
     };
+    expect(KeyRole::try_from(key.role).is_ok(), "key.role", "is not a role that this version knows");
     expect(key.display_name.len() <= 256, "key.display_name", "must be at most 256 bytes");
     expect(key.models.len() <= 1_000, "key.models", "must have at most 1000 entries");
     expect(key.models.iter().all(|m| (1..=256).contains(&m.len())), "key.models", "entries must have 1 to 256 bytes");
     expect(key.default_output_cap.is_none_or(|cap| cap > 0), "key.default_output_cap", "must be positive");
     expect(within(&key.metadata), "key.metadata", "must have at most 32 pairs of at most 128 and 1024 bytes");
     expect(key.expire_time.is_none_or(|t| micros(&t) > now_us), "key.expire_time", "must lie in the future");
+    let tags = key.tags.len() <= 32 && key.tags.iter().all(|t| (1..=128).contains(&t.len()));
+    expect(tags, "key.tags", "must be at most 32 of 1 to 128 bytes");
+    rights::check_limits(key.limits.as_ref(), "key.limits", &mut violations);
     violations
 }
 
-fn within(metadata: &HashMap<String, String>) -> bool {
+pub(crate) fn within(metadata: &HashMap<String, String>) -> bool {
     metadata.len() <= 32 && metadata.iter().all(|(k, v)| (1..=128).contains(&k.len()) && v.len() <= 1_024)
 }

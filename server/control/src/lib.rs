@@ -1,26 +1,32 @@
 //! What the admin services do.
 //!
-//! Every act names its [`Action`], is authorized before anything is looked at, and is journalled together with its audit record;
-//! denials are on record too.
+//! Every act names its [`Action`] as a type, is authorized before anything is told or changed, and is journalled together with its audit
+//! record; denials are on record too.
 
+mod adjustments;
 mod audit;
 mod authorize;
 mod budgets;
 mod keys;
 mod models;
 mod page;
+mod reconcile;
+mod rights;
+mod spend;
+mod tenancy;
 
 use std::sync::Arc;
 
 pub use audit::Records;
-pub use authorize::{Action, Authorized, authorize};
+pub use authorize::{Act, Action, Actor, Authorized, RPCS, Reach, Resource, act, authorize, is_allowed};
 pub use keys::Minted;
-use parking_lot::Mutex;
+pub use spend::Updates;
 use tollgate_audit::Draft;
-use tollgate_domain::{Error, Secret};
-use tollgate_ledger::{AdminChange, End};
-use tollgate_pipeline::Pipeline;
-use tollgate_store::StoreError;
+use tollgate_domain::{Error, Retry, Secret};
+use tollgate_ledger::End;
+use tollgate_pipeline::{Caller, Directory, Pipeline};
+use tollgate_proto::v1::ErrorReason;
+use tollgate_store::{LedgerRow, Object, PutOutcome, StoreError};
 
 /// Who acts, as the door saw it.
 #[derive(Clone, Debug, Default)]
@@ -34,75 +40,150 @@ pub struct Principal {
 /// What an act did: its result, what to make durable, and what to say on the record.
 struct Done<T> {
     result: T,
-    change: AdminChange,
+    objects: Vec<Object>,
     subject: String,
     changes: Vec<String>,
+    /// A correction that is posted with it.
+    posting: Option<LedgerRow>,
 }
 
 /// The admin services.
+#[derive(Clone)]
 pub struct Control {
     pipeline: Arc<Pipeline>,
     /// One act at a time: what an act checked still holds when it is journalled.
-    acting: Mutex<()>,
+    acting: Arc<tokio::sync::Mutex<()>>,
+    changing_windows: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Control {
     /// Over the pipeline's keys and ledger.
     pub fn new(pipeline: Arc<Pipeline>) -> Self {
-        Self { pipeline, acting: Mutex::new(()) }
+        Self { pipeline, acting: Arc::default(), changing_windows: Arc::default() }
     }
 
-    /// Proof that the principal may do this; a denial is recorded.
-    fn allowed(&self, principal: &Principal, action: Action) -> Result<Authorized, Error> {
-        let caller = self.pipeline.authenticate(principal.credential.as_ref());
-        let key_id = match &caller {
-            Ok(caller) => caller.key_id(),
-            Err(error) => error.value("keyId").unwrap_or_default(),
-        };
-        let key_id = key_id.to_owned();
-        caller.and_then(|caller| authorize(caller, action)).inspect_err(|error| {
-            let mut draft = Draft::open(action.name(), principal.peer.as_deref());
-            draft.caller(&key_id);
-            self.pipeline.ledger().end(End { record: Some(draft.close(Some(error), 0)), ..End::default() });
+    fn directory(&self) -> &Directory {
+        self.pipeline.directory()
+    }
+
+    /// Who holds the principal's key; failures are recorded.
+    fn caller(&self, principal: &Principal, action: Action) -> Result<Caller, Error> {
+        self.pipeline.authenticate(principal.credential.as_ref()).inspect_err(|error| {
+            self.deny(principal, action, error.value("keyId").unwrap_or_default(), error);
         })
     }
 
-    /// Runs one act under the lock and journals it with its record.
-    async fn act<T>(
+    fn deny(&self, principal: &Principal, action: Action, key_id: &str, error: &Error) {
+        let mut draft = Draft::open(action.name(), principal.peer.as_deref());
+        draft.caller(key_id);
+        self.pipeline.ledger().end(End { record: Some(draft.close(Some(error), 0)), ..End::default() });
+    }
+
+    /// Proof that the principal may do `A` to what `find` finds; a denial is recorded. What somebody else's key may not see does not
+    /// exist for it.
+    fn allowed<A: Act>(
         &self,
         principal: &Principal,
-        action: Action,
-        act: impl FnOnce(&Authorized) -> Result<Done<T>, Error>,
+        find: impl FnOnce(&Caller) -> Result<Resource, Error>,
+    ) -> Result<Authorized<A>, Error> {
+        let caller = self.caller(principal, A::ACTION)?;
+        let key_id = caller.key_id().to_owned();
+        // A role that reaches nothing learns nothing of what exists.
+        let found = match A::ACTION.reach(caller.role()) {
+            Reach::No => Ok(Resource::default()),
+            _ => find(&caller),
+        };
+        found
+            .and_then(|resource| authorize::<A>(caller, resource))
+            .inspect_err(|error| self.deny(principal, A::ACTION, &key_id, error))
+    }
+
+    /// Runs one act under the lock and journals it with its record.
+    async fn act<A: Act, T>(
+        &self,
+        principal: &Principal,
+        find: impl FnOnce(&Caller) -> Result<Resource, Error>,
+        act: impl FnOnce(&Authorized<A>) -> Result<Done<T>, Error>,
     ) -> Result<T, Error> {
-        let authorized = self.allowed(principal, action)?;
-        let (result, sequence) = {
-            let _one_at_a_time = self.acting.lock();
-            let mut draft = Draft::open(action.name(), principal.peer.as_deref());
-            draft.caller(authorized.caller().key_id());
-            match act(&authorized) {
-                Ok(done) => {
-                    draft.subject(&done.subject, done.changes);
-                    if let Some(key) = &done.change.key {
-                        self.pipeline.keyring().put(key.clone());
-                    }
-                    let record = draft.close(None, 0);
-                    (Ok(done.result), self.pipeline.ledger().change(done.change, record))
-                }
-                Err(error) => {
-                    let record = draft.close(Some(&error), 0);
-                    (Err(error), self.pipeline.ledger().end(End { record: Some(record), ..End::default() }))
+        let _one_at_a_time = self.acting.lock().await;
+        if self.pipeline.ledger().is_shared() {
+            self.catch_up().await?;
+        }
+        let authorized = self.allowed::<A>(principal, find)?;
+        let mut draft = Draft::open(A::ACTION.name(), principal.peer.as_deref());
+        draft.caller(authorized.caller().key_id());
+        let done = match act(&authorized) {
+            Ok(done) => self.make(done, draft.clone()).await,
+            Err(error) => Err(error),
+        };
+        match done {
+            Ok((result, sequence)) => {
+                self.pipeline.ledger().durable(sequence, tollgate_ledger::Before::LastFrame).await;
+                Ok(result)
+            }
+            Err(error) => {
+                let record = Some(draft.close(Some(&error), 0));
+                self.pipeline.ledger().end(End { record, ..End::default() });
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes a change count: journalled here where this replica is alone, in the ledger of record first where there are several. What
+    /// posts money goes through the journal in either case, so that the change and its entry are one.
+    async fn make<T>(&self, done: Done<T>, mut draft: Draft) -> Result<(T, u64), Error> {
+        let Done { result, objects, subject, changes, posting } = done;
+        draft.subject(&subject, changes);
+        let ledger = self.pipeline.ledger();
+        if !ledger.is_shared() || posting.is_some() {
+            for object in &objects {
+                self.directory().take_over(object, 0);
+            }
+            return Ok((result, ledger.change(objects, draft.close(None, 0), posting)));
+        }
+        if !objects.is_empty() {
+            let versioned = |object| {
+                let version = self.directory().version_of(&object);
+                (object, version)
+            };
+            let puts: Vec<_> = objects.into_iter().map(versioned).collect();
+            match ledger.store().put(&puts).await.map_err(store_failed)? {
+                PutOutcome::Done => self.catch_up().await?,
+                PutOutcome::Conflict => {
+                    let message =
+                        "it was changed at another replica at the same moment; read it again, then repeat the change";
+                    return Err(Error::new(ErrorReason::EtagMismatch, message));
                 }
             }
-        };
-        self.pipeline.ledger().durable(sequence).await;
-        result
+        }
+        Ok((result, ledger.end(End { record: Some(draft.close(None, 0)), ..End::default() })))
+    }
+
+    /// Takes over what was changed at other replicas.
+    pub async fn catch_up(&self) -> Result<(), Error> {
+        let ledger = self.pipeline.ledger();
+        let changed = ledger.store().objects_after(self.directory().version()).await.map_err(store_failed)?;
+        for (version, object) in changed {
+            ledger.take_over(&object);
+            self.directory().take_over(&object, version);
+        }
+        Ok(())
     }
 
     fn now_us(&self) -> i64 {
-        self.pipeline.clock().now_us()
+        self.pipeline.ledger().now_us()
     }
 }
 
 fn store_failed(error: StoreError) -> Error {
-    Error::internal(format!("the store could not be read: {error}"))
+    match error {
+        StoreError::Unavailable(_) => store_unavailable(error),
+        other => Error::internal(format!("the store could not be read: {other}")),
+    }
+}
+
+fn store_unavailable(error: StoreError) -> Error {
+    tracing::warn!(%error, "the ledger of record cannot be reached");
+    let message = "the ledger of record cannot be reached now; calls go on, changes and reports wait; try again";
+    Error::new(ErrorReason::StoreUnavailable, message).retry(Retry::After(std::time::Duration::from_secs(1)))
 }

@@ -1,8 +1,8 @@
 use tollgate_domain::Error;
-use tollgate_pipeline::may_use;
+use tollgate_pipeline::Caller;
 use tollgate_proto::v1::{ErrorReason, KeyRole, Model};
 
-use crate::{Action, Authorized, Control, Principal, page};
+use crate::{Control, Principal, Resource, act, page};
 
 impl Control {
     /// A page of the models that the caller may use, by name.
@@ -12,11 +12,11 @@ impl Control {
         size: i32,
         token: &str,
     ) -> Result<(Vec<Model>, String), Error> {
-        let authorized = self.allowed(principal, Action::ReadModels)?;
+        let authorized = self.allowed::<act::ReadModels>(principal, |caller| Ok(Resource::of_key(caller.key())))?;
         let size = page::size(size, 1_000)?;
         let after = page::cursor("models", token)?;
         let table = self.pipeline.table();
-        let mut visible = table.groups.values().filter(|g| *g.name > *after && sees(&authorized, &g.name));
+        let mut visible = table.groups.values().filter(|g| *g.name > *after && self.sees(authorized.caller(), &g.name));
         let models: Vec<_> = visible.by_ref().take(size).map(|g| g.to_proto()).collect();
         let next = match (visible.next(), models.last()) {
             (Some(_), Some(last)) => page::token("models", &last.name),
@@ -27,14 +27,14 @@ impl Control {
 
     /// One model.
     pub async fn get_model(&self, principal: &Principal, name: &str) -> Result<Model, Error> {
-        let authorized = self.allowed(principal, Action::ReadModels)?;
+        let authorized = self.allowed::<act::ReadModels>(principal, |caller| Ok(Resource::of_key(caller.key())))?;
         let table = self.pipeline.table();
         let Some(group) = table.groups.get(name) else {
             let message =
                 format!("there is no model {name:?}; `ListModels` or `GET /v1/models` lists those that exist");
             return Err(Error::new(ErrorReason::ModelNotFound, message).with("model", name));
         };
-        if !sees(&authorized, name) {
+        if !self.sees(authorized.caller(), name) {
             let message = format!("this key may not use the model {name:?}");
             return Err(Error::new(ErrorReason::ModelNotAllowed, message)
                 .with("model", name)
@@ -42,9 +42,9 @@ impl Control {
         }
         Ok(group.to_proto())
     }
-}
 
-fn sees(authorized: &Authorized, model: &str) -> bool {
-    let caller = authorized.caller();
-    caller.role() == KeyRole::PlatformAdmin || may_use(&caller.stored().key, model)
+    fn sees(&self, caller: &Caller, model: &str) -> bool {
+        let governs = matches!(caller.role(), KeyRole::PlatformAdmin | KeyRole::Finance | KeyRole::Auditor);
+        governs || self.directory().may_use(caller.key(), model)
+    }
 }

@@ -35,6 +35,25 @@ pub(crate) fn cursor(query: &str, token: &str) -> Result<String, Error> {
         .ok_or_else(|| Error::invalid_field("page_token", "is not one that this query gave out"))
 }
 
+/// A page of `all`, which are sorted by id, and the token of the next.
+pub(crate) fn of<T>(
+    all: impl Iterator<Item = T>,
+    id: impl Fn(&T) -> &str,
+    query: &str,
+    asked_size: i32,
+    page_token: &str,
+) -> Result<(Vec<T>, String), Error> {
+    let size = size(asked_size, 100)?;
+    let after = cursor(query, page_token)?;
+    let mut rest = all.filter(|thing| *id(thing) > *after);
+    let page: Vec<T> = rest.by_ref().take(size).collect();
+    let next = match (rest.next(), page.last()) {
+        (Some(_), Some(last)) => token(query, id(last)),
+        _ => String::new(),
+    };
+    Ok((page, next))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

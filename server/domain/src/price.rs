@@ -116,6 +116,20 @@ impl Price {
         ceil_nano(pico)
     }
 
+    /// The most output tokens with which [`Price::worst_case`] stays within `amount`; all there are where output is free.
+    pub fn affordable_output(&self, input_tokens: u64, amount: NanoUsd) -> u64 {
+        let in_reach = self.tiers.iter().filter(|t| input_tokens > t.above_input_tokens).map(|t| &t.rates);
+        let afforded = std::iter::once(&self.rates).chain(in_reach).map(|rates| {
+            let left = i128::from(amount.0) * 1_000 - i128::from(input_tokens) * i128::from(rates.dearest_input());
+            match rates.dearest_output() {
+                0 if left >= 0 => u64::MAX,
+                0 => 0,
+                rate => u64::try_from(left.max(0) / i128::from(rate)).unwrap_or(u64::MAX),
+            }
+        });
+        afforded.min().unwrap_or(0)
+    }
+
     /// The contract's form.
     pub fn to_proto(&self) -> v1::Price {
         let price = |rates: &Rates| v1::Price {
@@ -203,6 +217,21 @@ mod tests {
                     assert!(price.cost(&used) <= hold, "{used:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn what_is_affordable_is_exactly_what_the_worst_case_allows() {
+        let mut price = mini();
+        price.tiers = vec![PriceTier {
+            above_input_tokens: 50,
+            rates: Rates { input: 100_000, output: 900_001, ..Default::default() },
+        }];
+        for (input, amount) in [(0, 10_000), (50, 99_999), (51, 99_999), (100, 15_000), (1_000, 1)] {
+            let output = price.affordable_output(input, NanoUsd(amount));
+            let within = |output| price.worst_case(input, output) <= NanoUsd(amount);
+            assert!(output == 0 || within(output), "{input} {amount}");
+            assert!(!within(output + 1), "{input} {amount}");
         }
     }
 

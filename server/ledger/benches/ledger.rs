@@ -1,48 +1,95 @@
-//! What a call costs at the ledger: the hold in memory, and hold, journal and settlement together.
+//! What a call costs at the ledger: the hold in memory over five scopes, alone and on a lease, for few keys and for many; and hold,
+//! journal and settlement together.
 
 #![allow(clippy::unwrap_used)] // a benchmark says by panicking
 
 use std::{hint::black_box, sync::Arc, time::Duration};
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use tollgate_domain::{CallId, Clock, NanoUsd};
-use tollgate_ledger::{AdminChange, Durability, End, Hold, Ledger, Opening, Options, Scopes, budget_ids};
-use tollgate_proto::v1::{AuditRecord, Budget, LedgerEntry};
-use tollgate_store::{LedgerRow, Store};
+use tollgate_ledger::{Ask, End, Hold, Ledger, Opening, Options, Payer, Scopes};
+use tollgate_proto::v1::{AuditRecord, Budget, BudgetScope, LedgerEntry, ScopeKind};
+use tollgate_store::{LedgerRow, Object, Store};
 use tollgate_store_sqlite::SqliteStore;
+
+fn budget(id: String, kind: ScopeKind, subject: &str) -> Object {
+    let scope = BudgetScope { kind: kind as i32, id: subject.into(), ..BudgetScope::default() };
+    Budget { id, scope: Some(scope), limit_nano_usd: i64::MAX / 4, ..Budget::default() }.into()
+}
+
+fn clock() -> Clock {
+    Clock::new(|| 1_795_132_800_000_000)
+}
+
+/// A ledger with a budget for each of `keys`, and for gateway, organization, team and user.
+fn ledger(runtime: &tokio::runtime::Runtime, dir: &std::path::Path, keys: usize) -> Arc<Ledger> {
+    let ledger = runtime.block_on(async {
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&dir.join("store.db")).await.unwrap());
+        Ledger::open(Options::alone(dir.join("journal"), clock()), store).await.unwrap()
+    });
+    for (kind, subject) in [
+        (ScopeKind::Gateway, ""),
+        (ScopeKind::Organization, "org"),
+        (ScopeKind::Team, "team"),
+        (ScopeKind::User, "user"),
+    ] {
+        ledger.take_over(&budget(format!("b-{subject}"), kind, subject));
+    }
+    for n in 0..keys {
+        ledger.take_over(&budget(format!("b{n}"), ScopeKind::Key, &format!("k{n}")));
+    }
+    ledger
+}
+
+fn payer(key_id: &str) -> Payer<'_> {
+    Payer { key_id, team_id: "team", user_id: "user", organization_id: "org", model: "m", ..Payer::default() }
+}
+
+fn hold(ledger: &Ledger, scopes: &Scopes) -> Hold {
+    now(ledger.hold(scopes, Ask::exactly(NanoUsd(1_000), Duration::ZERO)))
+}
 
 fn benches(c: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let ledger = runtime.block_on(async {
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&dir.path().join("store.db")).await.unwrap());
-        let options = Options {
-            journal: dir.path().join("journal"),
-            durability: Durability::Process,
-            clock: Clock::new(|| 1_795_132_800_000_000),
-            on_record: Box::new(|_| {}),
-        };
-        Ledger::open(options, store).await.unwrap()
-    });
-    let budget = Budget { id: "b".into(), key_id: "k".into(), limit_nano_usd: i64::MAX, ..Budget::default() };
-    ledger.change(AdminChange { budget: Some(budget), ..AdminChange::default() }, AuditRecord::default());
-    let scopes: Scopes = Arc::new([ledger.account("k").unwrap()]);
 
-    c.bench_function("hold and settle, in memory", |b| {
-        b.iter(|| {
-            let mut hold = futures_now(Hold::reserve(&scopes, NanoUsd(1_000), Duration::ZERO));
-            hold.settle(black_box(NanoUsd(7)));
+    let mut group = c.benchmark_group("hold and settle over five scopes");
+    for keys in [100, 1_000_000] {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = ledger(&runtime, dir.path(), keys);
+        let ids: Vec<_> = (0..keys).map(|n| format!("k{n}")).collect();
+        let mut at = 0;
+        group.bench_function(BenchmarkId::new("keys", keys), |b| {
+            b.iter(|| {
+                // Another key each time, far from the last: what a cache cannot have ready.
+                at = (at + 7_919) % keys;
+                let scopes = ledger.scopes(&payer(&ids[at]));
+                let mut hold = hold(&ledger, &scopes);
+                hold.settle(black_box(NanoUsd(7)));
+            });
         });
-    });
+    }
+    group.finish();
+
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = ledger(&runtime, dir.path(), 100);
+    let scopes = ledger.scopes(&payer("k7"));
+    assert_eq!(scopes.len(), 5);
     c.bench_function("hold, journal, settle, journal", |b| {
         b.iter(|| {
-            let mut hold = futures_now(Hold::reserve(&scopes, NanoUsd(1_000), Duration::ZERO));
+            let mut hold = hold(&ledger, &scopes);
+            let (charges, lease_windows) = hold.charges();
             let id = CallId::new().attempt(1).to_string();
-            let entry = LedgerEntry { attempt_id: id, key_id: "k".into(), model: "m".into(), ..LedgerEntry::default() };
-            ledger
-                .open_attempt(Opening { bound: entry.clone(), scopes: &scopes, action: "completion.create" })
-                .unwrap();
-            let row = LedgerRow { entry, budget_ids: budget_ids(&scopes), idempotency: None };
+            let entry = LedgerEntry {
+                attempt_id: id,
+                key_id: "k7".into(),
+                model: "m".into(),
+                charges,
+                ..LedgerEntry::default()
+            };
+            let opening =
+                Opening { bound: entry.clone(), lease_windows: lease_windows.clone(), action: "completion.create" };
+            ledger.open_attempt(opening).unwrap();
+            let row = LedgerRow { entry, lease_windows, idempotency: None };
             ledger.end(End { settled: Some(row), record: Some(AuditRecord::default()), released: None });
             hold.settle(black_box(NanoUsd(7)));
         });
@@ -51,11 +98,11 @@ fn benches(c: &mut Criterion) {
 }
 
 /// A hold that has room never waits.
-fn futures_now(hold: impl Future<Output = Result<Hold, tollgate_domain::Error>>) -> Hold {
-    let mut hold = std::pin::pin!(hold);
+fn now<T>(waiting: impl Future<Output = Result<T, tollgate_domain::Error>>) -> T {
+    let mut waiting = std::pin::pin!(waiting);
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    match hold.as_mut().poll(&mut context) {
-        std::task::Poll::Ready(hold) => hold.unwrap(),
+    match waiting.as_mut().poll(&mut context) {
+        std::task::Poll::Ready(done) => done.unwrap(),
         std::task::Poll::Pending => panic!("there is room"),
     }
 }

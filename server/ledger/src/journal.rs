@@ -52,8 +52,13 @@ pub(crate) struct Journal {
     /// First sequences of older segments, ascending; the current one is not among them.
     older: Vec<u64>,
     current: u64,
+    /// The space that is set aside is still there.
+    reserved: bool,
     _lock: File,
 }
+
+/// Set aside on the disk, so that ends of calls in flight find room when it is full.
+const RESERVE_BYTES: usize = 4 << 20;
 
 /// A record as it was found.
 pub(crate) struct Found {
@@ -116,9 +121,15 @@ impl Journal {
             buffer: Vec::with_capacity(4096),
             older: firsts,
             current,
+            reserved: set_aside(dir),
             _lock: lock,
         };
         Ok((journal, found))
+    }
+
+    /// Gives the space that was set aside to the journal; false: it was given before.
+    pub(crate) fn free_reserve(&mut self) -> bool {
+        std::mem::take(&mut self.reserved) && fs::remove_file(self.dir.join("reserve")).is_ok()
     }
 
     /// The sequence that the next record gets.
@@ -185,6 +196,21 @@ impl Journal {
         self.offset = MAGIC.len() as u64;
         Ok(())
     }
+}
+
+/// Whether there is room to set aside; a disk without it is already in trouble, and says so.
+fn set_aside(dir: &Path) -> bool {
+    let path = dir.join("reserve");
+    if fs::metadata(&path).is_ok_and(|m| m.len() == RESERVE_BYTES as u64) {
+        return true;
+    }
+    // Written, not only sized: a hole takes no room.
+    let written = fs::write(&path, vec![0x55; RESERVE_BYTES]);
+    if let Err(error) = &written {
+        tracing::warn!(%error, "no room to set aside for a full disk");
+        let _ = fs::remove_file(&path);
+    }
+    written.is_ok()
 }
 
 fn segment_path(dir: &Path, first: u64) -> PathBuf {

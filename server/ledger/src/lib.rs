@@ -1,31 +1,46 @@
 //! The ledger: money is held before a call and settled after it, and nothing is forgotten in between.
 //!
-//! Memory is the authority ([`Account`]), the journal is the durability, the store is the ledger of record. An attempt is journalled
-//! as open before its first byte leaves, with the entry it would become at its bound; its end is journalled before the caller sees
-//! the last frame. A start finds attempts that were open and settles them at that bound, flagged `RECOVERED`. See
-//! `docs/accounting.md` for every path.
+//! Memory is the authority ([`Account`]), or a lease of it where there are several replicas; the journal is the durability, the store is
+//! the ledger of record. An attempt is journalled as open before its first byte leaves, with the entry it would become at its bound; its
+//! end is journalled before the caller sees the last frame. A start finds attempts that were open and settles them at that bound, flagged
+//! `RECOVERED`. See `docs/accounting.md` for every path.
 
 mod account;
+mod book;
+mod check;
+mod cluster;
+mod hold;
 mod journal;
 mod note;
+mod policy;
+mod reserve;
 mod shipper;
+mod window;
+mod writer;
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
 
-pub use account::{Account, Balance, Hold, Scopes};
-use dashmap::DashMap;
+pub use account::{Account, Balance, NO_LEASE, Part};
+pub use book::{Payer, is_each};
+pub use check::{check, check_journal};
+pub use cluster::{Cluster, Mode};
+pub use hold::{Ask, Hold, Scopes};
 pub use journal::JournalError;
 use parking_lot::Mutex;
-use prost::Message;
+pub use policy::{DEFAULT_ALERT_PERCENTS, PACE, Policy, scope_name};
 use tokio::sync::{Notify, watch};
-use tollgate_domain::{Clock, Error, Retry, timestamp};
-use tollgate_proto::v1::{AuditRecord, Budget, ErrorReason, LedgerEntry, LedgerEntryKind};
-use tollgate_store::{Batch, LedgerRow, Store, StoreError, StoredKey};
+use tollgate_domain::{Clock, Violation};
+use tollgate_proto::v1::{AuditRecord, Budget, BudgetAlert, Hold as HoldRow, LedgerEntry};
+use tollgate_store::{Batch, Change, LedgerRow, Object, Store, StoreError, Thing};
+pub use window::{Span, Window};
 
-use crate::{
-    journal::Journal,
-    note::{Note, OpenNote},
-};
+use crate::{book::Book, journal::Journal, note::Note, writer::Writer};
 
 /// When a record counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,21 +50,55 @@ pub enum Durability {
     Process,
     /// Once the file is synced: calls wait for the disk before the first byte and before the last frame.
     Disk,
+    /// Once the store has it: calls wait for that before the last frame.
+    Replicated,
+}
+
+/// What waits for a record to count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Before {
+    /// Nothing has been sent to the provider yet.
+    FirstByte,
+    /// The caller has not seen the end yet.
+    LastFrame,
 }
 
 /// Listens to audit records.
 pub type OnRecord = Box<dyn Fn(&Arc<AuditRecord>) + Send + Sync>;
+/// Listens to alerts of budgets, each told once by the replica whose batch raised it.
+pub type OnAlert = Box<dyn Fn(&BudgetAlert) + Send + Sync>;
 
 /// How to open the ledger.
 pub struct Options {
     /// Directory of the journal.
     pub journal: PathBuf,
+    /// Names this replica in entries.
+    pub replica: String,
     /// When a record counts.
     pub durability: Durability,
     /// The time of day.
     pub clock: Clock,
     /// Runs for each audit record right after it was journalled, in order.
     pub on_record: OnRecord,
+    /// Runs for each alert after the store has it.
+    pub on_alert: OnAlert,
+    /// Other replicas, where there are any.
+    pub cluster: Option<Cluster>,
+}
+
+impl Options {
+    /// Alone, with nobody listening.
+    pub fn alone(journal: PathBuf, clock: Clock) -> Self {
+        Self {
+            journal,
+            replica: "alone".into(),
+            durability: Durability::Process,
+            clock,
+            on_record: Box::new(|_| {}),
+            on_alert: Box::new(|_| {}),
+            cluster: None,
+        }
+    }
 }
 
 /// Why the ledger does not open.
@@ -67,8 +116,8 @@ pub enum OpenError {
 pub struct Opening<'a> {
     /// The entry as it stands at its bound: what a crash would book. Kind, outcome, time and sequence are filled in here.
     pub bound: LedgerEntry,
-    /// What it counts against.
-    pub scopes: &'a Scopes,
+    /// For each of its charges the window of the lease that pays.
+    pub lease_windows: Vec<i64>,
     /// The action of its audit record.
     pub action: &'a str,
 }
@@ -84,41 +133,25 @@ pub struct End {
     pub record: Option<AuditRecord>,
 }
 
-/// What an admin changed.
-#[derive(Default)]
-pub struct AdminChange {
-    /// A key was made or changed.
-    pub key: Option<StoredKey>,
-    /// A budget was made or changed.
-    pub budget: Option<Budget>,
-    /// A budget was taken away.
-    pub budget_deleted: Option<String>,
-}
-
-struct Writer {
-    journal: Journal,
-    ledger_sequence: i64,
-    audit_sequence: i64,
-    /// Where each open attempt stands in the journal: segments from the oldest on are kept.
-    open: HashMap<String, u64>,
-    /// Ends that the disk refused; written before anything else once it takes them.
-    backlog: Vec<Note>,
-    /// Written, not yet taken by the shipper.
-    queue: Vec<(u64, Note)>,
-}
-
 /// The ledger of one replica.
 pub struct Ledger {
     writer: Mutex<Writer>,
-    accounts: DashMap<String, Arc<Account>>,
+    book: Book,
     store: Arc<dyn Store>,
+    replica: String,
     durability: Durability,
     clock: Clock,
+    /// What the ledger of record's time is ahead of ours: windows follow it.
+    skew_us: AtomicI64,
     on_record: OnRecord,
+    on_alert: OnAlert,
+    cluster: Option<cluster::State>,
     /// Through which sequence the journal is written, synced, shipped.
     written: watch::Sender<u64>,
     synced: watch::Sender<u64>,
     shipped: watch::Sender<u64>,
+    /// Why this replica must end: the disk failed, or another process has its id.
+    failed: watch::Sender<Option<String>>,
     /// Taken from the queue, not yet in the store.
     unshipped: tokio::sync::Mutex<Option<Batch>>,
     /// Rung to ship now rather than soon.
@@ -132,61 +165,85 @@ impl Ledger {
     pub async fn open(options: Options, store: Arc<dyn Store>) -> Result<Arc<Self>, OpenError> {
         let (mut journal, found) = Journal::open(&options.journal)?;
         let applied = store.positions().await?.journal;
-        let mut open: Vec<(u64, OpenNote)> = Vec::new();
-        let mut batch = Batch { changes: Vec::new(), through: applied };
-        for record in found {
-            // The checksum held, so a note that does not decode is another version's.
-            let note =
-                Note::decode(record.payload.as_slice()).map_err(|_| JournalError::Version(options.journal.clone()))?;
-            if let Some(id) = note.ends() {
-                open.retain(|(_, o)| o.attempt_id() != id);
-            }
-            open.extend(note.open.clone().map(|o| (record.sequence, o)));
-            if record.sequence > applied {
-                batch.changes.extend(note.into_changes());
-                batch.through = record.sequence;
-            }
-        }
+        let replay = note::replay(found, applied, &options.journal)?;
         journal.skip_to(applied + 1);
-        let through = batch.through;
-        store.apply(&batch).await?;
+        // Objects first: what they say of alerts holds for the entries behind them.
+        store.apply(&Batch { changes: replay.objects, through: applied, ..Batch::default() }).await?;
+        let book = Book::new(options.cluster.is_some());
+        let now_us = options.clock.now_us();
+        for (_, object) in store.objects_after(0).await? {
+            put_budget(&book, &object, now_us);
+        }
         let positions = store.positions().await?;
+        let ledger_sequence = positions.ledger.max(replay.ledger_sequence);
+        let audit_sequence = positions.audit.max(replay.audit_sequence);
         let ledger = Self {
-            writer: Mutex::new(Writer {
-                journal,
-                ledger_sequence: positions.ledger,
-                audit_sequence: positions.audit,
-                open: open.iter().map(|(sequence, o)| (o.attempt_id().to_owned(), *sequence)).collect(),
-                backlog: Vec::new(),
-                queue: Vec::new(),
-            }),
-            accounts: DashMap::new(),
+            writer: Mutex::new(Writer::new(journal, ledger_sequence, audit_sequence, &replay.open, replay.notes)),
+            book,
             store,
+            replica: options.replica.clone(),
             durability: options.durability,
             clock: options.clock,
+            skew_us: AtomicI64::new(0),
             on_record: options.on_record,
-            written: watch::Sender::new(through),
-            synced: watch::Sender::new(through),
-            shipped: watch::Sender::new(through),
+            on_alert: options.on_alert,
+            cluster: options.cluster.map(|cluster| cluster::State::new(cluster, options.replica)),
+            written: watch::Sender::new(replay.through),
+            synced: watch::Sender::new(replay.through),
+            shipped: watch::Sender::new(applied),
+            failed: watch::Sender::new(None),
             unshipped: tokio::sync::Mutex::new(None),
             ship_now: Notify::new(),
-            recovered: open.len(),
+            recovered: replay.open.len(),
         };
-        for (_, opened) in open {
+        for (_, opened) in replay.open {
             ledger.recover(opened);
         }
-        ledger.ship().await?;
-        for budget in ledger.store.budgets().await? {
-            ledger.accounts.insert(budget.key_id.clone(), Arc::new(Account::new(&budget)));
-        }
         let ledger = Arc::new(ledger);
+        if ledger.cluster.is_some() {
+            cluster::join(&ledger).await?;
+        } else {
+            ledger.ship().await?;
+            ledger.load_balances(&ledger.book.accounts()).await?;
+            ledger.load_each().await?;
+        }
         shipper::start(&ledger);
         Ok(ledger)
     }
 
-    /// The account of a key's budget.
-    pub fn account(&self, key_id: &str) -> Option<Arc<Account>> {
-        self.accounts.get(key_id).map(|a| a.clone())
+    /// Microseconds since the epoch by the ledger of record's clock.
+    pub fn now_us(&self) -> i64 {
+        self.clock.now_us().saturating_add(self.skew_us.load(Ordering::Relaxed))
+    }
+
+    /// Names this replica.
+    pub fn replica(&self) -> &str {
+        &self.replica
+    }
+
+    /// The account of a charge.
+    pub fn account(&self, charge_id: &str) -> Option<Arc<Account>> {
+        self.book.account(charge_id)
+    }
+
+    /// A budget as an admin made it.
+    pub fn budget(&self, id: &str) -> Option<Budget> {
+        self.book.budget(id)
+    }
+
+    /// Every budget as admins made them, oldest first.
+    pub fn budgets(&self) -> Vec<Budget> {
+        self.book.budgets()
+    }
+
+    /// The accounts that a call of `payer` touches, apart from those of one provider.
+    pub fn scopes(&self, payer: &Payer<'_>) -> Scopes {
+        self.book.scopes(payer, None, self.now_us())
+    }
+
+    /// The accounts that its attempts at `provider` touch besides.
+    pub fn scopes_at(&self, payer: &Payer<'_>, provider: &str) -> Scopes {
+        self.book.scopes(payer, Some(provider), self.now_us())
     }
 
     /// The store behind, to read from after [`Ledger::shipped`].
@@ -194,71 +251,118 @@ impl Ledger {
         &self.store
     }
 
+    /// Whether other replicas spend the same budgets.
+    pub fn is_shared(&self) -> bool {
+        self.cluster.is_some()
+    }
+
     /// How many attempts the start found open.
     pub fn recovered(&self) -> usize {
         self.recovered
     }
 
-    /// Journals that an attempt is about to be sent. Refused while the journal cannot be written.
-    pub fn open_attempt(&self, opening: Opening<'_>) -> Result<u64, Error> {
-        let id = opening.bound.attempt_id.clone();
-        let note = Note {
-            open: Some(OpenNote {
-                bound: Some(opening.bound),
-                budget_ids: budget_ids(opening.scopes),
-                action: opening.action.to_owned(),
-            }),
-            ..Note::default()
-        };
-        let mut writer = self.writer.lock();
-        let sequence = match self.write_backlog(&mut writer).and_then(|()| self.write(&mut writer, &note)) {
-            Ok(sequence) => sequence,
-            Err(error) => {
-                tracing::error!(%error, "the journal cannot be written; new calls are refused");
-                let message = "the gateway's journal cannot be written, so no new call may start; try again later";
-                return Err(Error::new(ErrorReason::LedgerUnavailable, message).retry(Retry::Later));
+    /// Ends with the reason once this replica cannot go on: the disk failed, or another process has its id.
+    pub async fn failed(&self) -> String {
+        let mut failed = self.failed.subscribe();
+        match failed.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            Err(_) => std::future::pending().await, // the sender lives as long as `self`
+        }
+    }
+
+    pub(crate) fn fail(&self, reason: String) {
+        tracing::error!(reason, "this replica cannot go on");
+        self.failed.send_replace(Some(reason));
+    }
+
+    /// Takes over what an admin made, changed or deleted, here or at another replica.
+    pub fn take_over(&self, object: &Object) {
+        put_budget(&self.book, object, self.now_us());
+    }
+
+    /// Takes a change over and journals it together with its record, and with the entry of a correction where it posts one.
+    pub fn change(&self, objects: Vec<Object>, record: AuditRecord, posting: Option<LedgerRow>) -> u64 {
+        for object in &objects {
+            self.take_over(object);
+        }
+        if let Some(row) = &posting {
+            for charge in &row.entry.charges {
+                if let Some(account) = self.account(&charge.budget_id) {
+                    account.post(charge.window, row.entry.cost_nano_usd);
+                }
             }
-        };
-        writer.open.insert(id, sequence);
-        Ok(sequence)
+        }
+        self.note(Note { objects, record: Some(record), settled: posting.map(Into::into), ..Note::default() })
     }
 
-    /// Journals an end. Never fails: what the disk does not take now is kept and written first once it does.
-    pub fn end(&self, end: End) -> u64 {
-        self.note(Note {
-            settled: end.settled.map(Into::into),
-            released: end.released,
-            record: end.record,
-            ..Note::default()
-        })
+    /// Before a budget's window changes: looks up what the new windows have spent already. Until the change nothing is charged to them
+    /// but by windows that the old and the new way have in common, of which memory knows more.
+    pub async fn prepare_window(&self, changed: &Budget) -> Result<(), StoreError> {
+        let Ok(policies) = policy::policies(changed) else { return Ok(()) };
+        self.shipped().await;
+        let now_us = self.now_us();
+        for account in self.book.accounts().iter().filter(|a| a.budget_id() == changed.id) {
+            let of_account = policies.iter().find(|(id, _)| id.ends_with(PACE) == account.id.ends_with(PACE));
+            let Some((_, policy)) = of_account else { continue };
+            let from = policy.window.counts_from(policy.window.at(now_us));
+            let balances = self.store.balances(&[(account.id.to_string(), from)]).await?;
+            account.prepare(policy.window.clone(), balances.into_iter().map(|b| (b.window, b.spent)).collect());
+        }
+        Ok(())
     }
 
-    /// Journals what an admin did, and makes it count.
-    pub fn change(&self, change: AdminChange, record: AuditRecord) -> u64 {
-        if let Some(budget) = &change.budget {
-            self.accounts
-                .entry(budget.key_id.clone())
-                .and_modify(|account| account.change(budget))
-                .or_insert_with(|| Arc::new(Account::new(budget)));
+    /// States what the store has for the current windows of `accounts`: after a change of a window.
+    pub async fn load_balances(&self, accounts: &[Arc<Account>]) -> Result<(), StoreError> {
+        let now_us = self.now_us();
+        for accounts in accounts.chunks(5_000) {
+            let wanted: Vec<_> = accounts.iter().map(|a| (a.id.to_string(), a.counts_from(now_us))).collect();
+            let mut by_account = std::collections::HashMap::<String, Vec<(i64, i64)>>::new();
+            for balance in self.store.balances(&wanted).await? {
+                by_account.entry(balance.budget_id).or_default().push((balance.window, balance.spent));
+            }
+            for account in accounts {
+                account.set_spent(by_account.get(&*account.id).map_or(&[], |v| v), now_us);
+            }
         }
-        if let Some(id) = &change.budget_deleted {
-            self.accounts.retain(|_, account| account.budget_id != *id);
+        Ok(())
+    }
+
+    /// Accounts of single customers and tags that have spent before.
+    async fn load_each(&self) -> Result<(), StoreError> {
+        let now_us = self.now_us();
+        for budget_id in self.book.each_ids() {
+            let prefix = format!("{budget_id}/");
+            let mut after = tollgate_store::Balance { budget_id: prefix.clone(), window: i64::MIN, spent: 0 };
+            loop {
+                let page = self.store.all_balances(Some(&after), 1_000).await?;
+                let of_budget: Vec<_> = page.iter().filter(|b| b.budget_id.starts_with(&prefix)).collect();
+                let mut accounts = Vec::new();
+                for balance in &of_budget {
+                    let name = balance.budget_id[prefix.len()..].trim_end_matches(PACE);
+                    accounts.extend(self.book.each_account(&budget_id, name, now_us));
+                }
+                self.load_balances(&accounts).await?;
+                match page.last() {
+                    Some(last) if of_budget.len() == page.len() => after = last.clone(),
+                    _ => break,
+                }
+            }
         }
-        self.note(Note {
-            key: change.key.map(Into::into),
-            budget: change.budget,
-            budget_deleted: change.budget_deleted,
-            record: Some(record),
-            ..Note::default()
-        })
+        Ok(())
     }
 
     /// Waits until the record is as durable as configured.
-    pub async fn durable(&self, sequence: u64) {
-        if self.durability == Durability::Disk {
-            // The sender lives as long as `self`.
-            let _ = self.synced.subscribe().wait_for(|synced| *synced >= sequence).await;
-        }
+    pub async fn durable(&self, sequence: u64, before: Before) {
+        let reached = match (self.durability, before) {
+            (Durability::Disk, _) => &self.synced,
+            (Durability::Replicated, Before::LastFrame) => {
+                self.ship_now.notify_one();
+                &self.shipped
+            }
+            _ => return,
+        };
+        // The sender lives as long as `self`.
+        let _ = reached.subscribe().wait_for(|reached| *reached >= sequence).await;
     }
 
     /// Waits until the store has everything that was journalled before.
@@ -268,78 +372,45 @@ impl Ledger {
         let _ = self.shipped.subscribe().wait_for(|shipped| *shipped >= target).await;
     }
 
-    fn note(&self, mut note: Note) -> u64 {
-        let mut writer = self.writer.lock();
-        let now = timestamp(self.clock.now_us());
-        if let Some(entry) = note.settled.as_mut().and_then(|row| row.entry.as_mut()) {
-            writer.ledger_sequence += 1;
-            entry.sequence = writer.ledger_sequence;
-            entry.settle_time = Some(now);
-        }
-        if let Some(record) = note.record.as_mut() {
-            writer.audit_sequence += 1;
-            record.sequence = writer.audit_sequence;
-            record.time = Some(now);
-        }
-        if let Some(id) = note.ends() {
-            writer.open.remove(id);
-        }
-        let written = self.write_backlog(&mut writer).and_then(|()| self.write(&mut writer, &note));
-        if let Some(record) = &note.record {
-            (self.on_record)(&Arc::new(record.clone()));
-        }
-        match written {
-            Ok(sequence) => {
-                writer.queue.push((sequence, note));
-                sequence
-            }
-            Err(error) => {
-                tracing::error!(%error, "the journal cannot be written; an end waits in memory");
-                writer.backlog.push(note);
-                writer.journal.next_sequence()
-            }
-        }
+    /// Tells whenever the store has more.
+    pub fn watch_shipped(&self) -> watch::Receiver<u64> {
+        self.shipped.subscribe()
     }
 
-    fn write(&self, writer: &mut Writer, note: &Note) -> std::io::Result<u64> {
-        let sequence = writer.journal.append(|buffer| {
-            // A vector takes any length.
-            let _ = note.encode(buffer);
-        })?;
-        self.written.send_replace(sequence);
-        Ok(sequence)
+    /// How much is journalled and not yet in the store, in records.
+    pub fn lag(&self) -> u64 {
+        self.written.borrow().saturating_sub(*self.shipped.borrow())
     }
 
-    fn write_backlog(&self, writer: &mut Writer) -> std::io::Result<()> {
-        while let Some(note) = writer.backlog.first().cloned() {
-            let sequence = self.write(writer, &note)?;
-            writer.queue.push((sequence, note));
-            writer.backlog.remove(0);
-        }
-        Ok(())
-    }
-
-    /// Books an attempt whose end nobody saw at its bound, and puts it on record.
-    fn recover(&self, opened: OpenNote) {
-        let mut entry = opened.bound.unwrap_or_default();
-        entry.kind = LedgerEntryKind::Recovered as i32;
-        entry.outcome = "recovered".into();
-        let record = AuditRecord {
-            action: opened.action,
-            key_id: entry.key_id.clone(),
-            call_id: entry.call_id.clone(),
-            model: entry.model.clone(),
-            usage: entry.usage.clone(),
-            error_reason: ErrorReason::Internal as i32,
-            changes: vec!["recovered: the gateway ended while the call was in flight".into()],
-            ..AuditRecord::default()
-        };
-        let settled = LedgerRow { entry, budget_ids: opened.budget_ids, idempotency: None };
-        self.end(End { settled: Some(settled), record: Some(record), released: None });
+    /// Attempts in flight, oldest first.
+    pub fn holds(&self) -> Vec<HoldRow> {
+        let mut holds = self.writer.lock().holds(&self.replica);
+        holds.sort_by(|a, b| a.attempt_id.cmp(&b.attempt_id)); // ids are UUIDv7: in order of time
+        holds
     }
 }
 
-/// Ids of the budgets of `scopes`.
-pub fn budget_ids(scopes: &Scopes) -> Vec<String> {
-    scopes.iter().map(|a| a.budget_id.clone()).collect()
+fn put_budget(book: &Book, object: &Object, now_us: i64) {
+    let Some(Thing::Budget(budget)) = object.thing() else { return };
+    if object.deleted {
+        book.remove(&budget.id);
+    } else if let Err(Violation { field, description }) = book.put(budget, now_us) {
+        // It was checked when it was made: only a later version's can be unreadable.
+        tracing::error!(budget = budget.id, field, description, "a budget cannot be read and is not in force");
+    }
+}
+
+/// Rules for the alerts of a batch.
+pub(crate) fn with_rules(mut batch: Batch, book: &Book, now_us: i64) -> Batch {
+    for change in &batch.changes {
+        let Change::Entry(row) = change else { continue };
+        for charge in &row.entry.charges {
+            if !batch.rules.contains_key(&charge.budget_id)
+                && let Some(account) = book.account(&charge.budget_id)
+            {
+                batch.rules.insert(charge.budget_id.clone(), account.alert_rule(now_us));
+            }
+        }
+    }
+    batch
 }

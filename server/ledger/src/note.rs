@@ -1,8 +1,12 @@
 //! What the journal says, as protobuf of its own: internal, versioned by field numbers.
 
+use std::{collections::HashMap, path::Path};
+
 use prost::Message;
-use tollgate_proto::v1::{AuditRecord, Budget, Key, LedgerEntry};
-use tollgate_store::{Change, Idempotency, LedgerRow, StoredKey};
+use tollgate_proto::v1::{AuditRecord, LedgerEntry};
+use tollgate_store::{Change, Idempotency, LedgerRow, Object};
+
+use crate::journal::{Found, JournalError};
 
 /// One record of the journal.
 #[derive(Clone, PartialEq, Message)]
@@ -19,15 +23,9 @@ pub(crate) struct Note {
     /// Something is on record.
     #[prost(message, optional, tag = "4")]
     pub(crate) record: Option<AuditRecord>,
-    /// A key was made or changed.
-    #[prost(message, optional, tag = "5")]
-    pub(crate) key: Option<KeyNote>,
-    /// A budget was made or changed.
-    #[prost(message, optional, tag = "6")]
-    pub(crate) budget: Option<Budget>,
-    /// A budget was taken away.
-    #[prost(string, optional, tag = "7")]
-    pub(crate) budget_deleted: Option<String>,
+    /// An admin made, changed or deleted something.
+    #[prost(message, repeated, tag = "5")]
+    pub(crate) objects: Vec<Object>,
 }
 
 /// What is needed to settle an attempt whose end was never seen.
@@ -36,12 +34,15 @@ pub(crate) struct OpenNote {
     /// The entry as it stands at its bound.
     #[prost(message, optional, tag = "1")]
     pub(crate) bound: Option<LedgerEntry>,
-    /// Budgets that it counts against.
-    #[prost(string, repeated, tag = "2")]
-    pub(crate) budget_ids: Vec<String>,
     /// `completion.create`, ...
-    #[prost(string, tag = "3")]
+    #[prost(string, tag = "2")]
     pub(crate) action: String,
+    /// Windows of the leases that pay.
+    #[prost(sint64, repeated, tag = "3")]
+    pub(crate) lease_windows: Vec<i64>,
+    /// When it was opened, microseconds since the epoch.
+    #[prost(int64, tag = "4")]
+    pub(crate) open_us: i64,
 }
 
 /// [`LedgerRow`].
@@ -49,33 +50,18 @@ pub(crate) struct OpenNote {
 pub(crate) struct RowNote {
     #[prost(message, optional, tag = "1")]
     pub(crate) entry: Option<LedgerEntry>,
-    #[prost(string, repeated, tag = "2")]
-    pub(crate) budget_ids: Vec<String>,
+    #[prost(sint64, repeated, tag = "2")]
+    pub(crate) lease_windows: Vec<i64>,
     #[prost(bytes = "vec", optional, tag = "3")]
     pub(crate) idempotency: Option<Vec<u8>>,
     #[prost(bytes = "vec", optional, tag = "4")]
     pub(crate) fingerprint: Option<Vec<u8>>,
 }
 
-/// [`StoredKey`].
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct KeyNote {
-    #[prost(message, optional, tag = "1")]
-    pub(crate) key: Option<Key>,
-    #[prost(bytes = "vec", tag = "2")]
-    pub(crate) digest: Vec<u8>,
-    #[prost(bytes = "vec", optional, tag = "3")]
-    pub(crate) old_digest: Option<Vec<u8>>,
-    #[prost(int64, tag = "4")]
-    pub(crate) old_until_us: i64,
-    #[prost(string, tag = "5")]
-    pub(crate) request_id: String,
-}
-
 impl From<LedgerRow> for RowNote {
     fn from(row: LedgerRow) -> Self {
         let (idempotency, fingerprint) = row.idempotency.map(|i| (i.key, i.fingerprint)).unzip();
-        Self { entry: Some(row.entry), budget_ids: row.budget_ids, idempotency, fingerprint }
+        Self { entry: Some(row.entry), lease_windows: row.lease_windows, idempotency, fingerprint }
     }
 }
 
@@ -83,31 +69,7 @@ impl From<RowNote> for LedgerRow {
     fn from(note: RowNote) -> Self {
         let idempotency =
             note.idempotency.zip(note.fingerprint).map(|(key, fingerprint)| Idempotency { key, fingerprint });
-        Self { entry: note.entry.unwrap_or_default(), budget_ids: note.budget_ids, idempotency }
-    }
-}
-
-impl From<StoredKey> for KeyNote {
-    fn from(key: StoredKey) -> Self {
-        Self {
-            key: Some(key.key),
-            digest: key.digest,
-            old_digest: key.old_digest,
-            old_until_us: key.old_until_us,
-            request_id: key.request_id,
-        }
-    }
-}
-
-impl From<KeyNote> for StoredKey {
-    fn from(note: KeyNote) -> Self {
-        Self {
-            key: note.key.unwrap_or_default(),
-            digest: note.digest,
-            old_digest: note.old_digest,
-            old_until_us: note.old_until_us,
-            request_id: note.request_id,
-        }
+        Self { entry: note.entry.unwrap_or_default(), lease_windows: note.lease_windows, idempotency }
     }
 }
 
@@ -120,10 +82,7 @@ impl OpenNote {
 impl Note {
     /// What the store has to apply.
     pub(crate) fn into_changes(self) -> Vec<Change> {
-        let mut changes = Vec::new();
-        changes.extend(self.key.map(|k| Change::Key(Box::new(k.into()))));
-        changes.extend(self.budget.map(Change::Budget));
-        changes.extend(self.budget_deleted.map(Change::BudgetDeleted));
+        let mut changes: Vec<_> = self.objects.into_iter().map(|o| Change::Object(Box::new(o))).collect();
         changes.extend(self.settled.map(|r| Change::Entry(Box::new(r.into()))));
         changes.extend(self.record.map(|r| Change::Record(Box::new(r))));
         changes
@@ -133,4 +92,50 @@ impl Note {
     pub(crate) fn ends(&self) -> Option<&str> {
         self.released.as_deref().or_else(|| Some(self.settled.as_ref()?.entry.as_ref()?.attempt_id.as_str()))
     }
+}
+
+/// What a start finds in the journal.
+#[derive(Default)]
+pub(crate) struct Replay {
+    /// Changes of objects that the store does not have.
+    pub(crate) objects: Vec<Change>,
+    /// Notes that the store does not have, without their objects.
+    pub(crate) notes: Vec<(u64, Note)>,
+    /// Attempts without an end, each with its sequence.
+    pub(crate) open: Vec<(u64, OpenNote)>,
+    /// The last sequence.
+    pub(crate) through: u64,
+    /// The last position given to a ledger entry.
+    pub(crate) ledger_sequence: i64,
+    /// The last position given to an audit record.
+    pub(crate) audit_sequence: i64,
+}
+
+/// Reads the journal behind what the store has applied.
+pub(crate) fn replay(found: Vec<Found>, applied: u64, path: &Path) -> Result<Replay, JournalError> {
+    let mut replay = Replay { through: applied, ..Replay::default() };
+    let mut open: HashMap<String, (u64, OpenNote)> = HashMap::new();
+    for record in found {
+        // The checksum held, so a note that does not decode is another version's.
+        let mut note = Note::decode(record.payload.as_slice()).map_err(|_| JournalError::Version(path.to_owned()))?;
+        if let Some(id) = note.ends() {
+            open.remove(id);
+        }
+        if let Some(o) = note.open.take() {
+            open.insert(o.attempt_id().to_owned(), (record.sequence, o));
+        }
+        if record.sequence > applied {
+            replay.through = record.sequence;
+            replay.objects.extend(note.objects.drain(..).map(|o| Change::Object(Box::new(o))));
+            let entry = note.settled.as_ref().and_then(|s| s.entry.as_ref());
+            replay.ledger_sequence = replay.ledger_sequence.max(entry.map_or(0, |e| e.sequence));
+            replay.audit_sequence = replay.audit_sequence.max(note.record.as_ref().map_or(0, |r| r.sequence));
+            if note != Note::default() {
+                replay.notes.push((record.sequence, note));
+            }
+        }
+    }
+    replay.open = open.into_values().collect();
+    replay.open.sort_by_key(|(sequence, _)| *sequence);
+    Ok(replay)
 }

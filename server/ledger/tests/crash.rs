@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use tollgate_domain::{CallId, Clock, NanoUsd};
 use tollgate_ledger::{
-    AdminChange, Durability, End, Hold, JournalError, Ledger, OpenError, Opening, Options, Scopes, budget_ids,
+    Ask, Before, Durability, End, Hold, JournalError, Ledger, OpenError, Opening, Options, Payer, Scopes,
 };
-use tollgate_proto::v1::{AuditRecord, Budget, LedgerEntry, LedgerEntryKind};
+use tollgate_proto::v1::{AuditRecord, Budget, BudgetScope, LedgerEntry, LedgerEntryKind, ScopeKind};
 use tollgate_store::{EntryQuery, LedgerRow, Store};
 use tollgate_store_sqlite::SqliteStore;
 
@@ -36,19 +36,28 @@ impl World {
     async fn open(&self, durability: Durability) -> Result<Arc<Ledger>, OpenError> {
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&self.dir.path().join("store.db")).await.unwrap());
         let options = Options {
-            journal: self.dir.path().join("journal"),
             durability,
-            clock: Clock::new(|| 1_795_132_800_000_000),
-            on_record: Box::new(|_| {}),
+            ..Options::alone(self.dir.path().join("journal"), Clock::new(|| 1_795_132_800_000_000))
         };
         Ledger::open(options, store).await
     }
 }
 
 fn with_budget(ledger: &Ledger) -> Scopes {
-    let budget = Budget { id: "b1".into(), key_id: "k1".into(), limit_nano_usd: 1_000, ..Budget::default() };
-    ledger.change(AdminChange { budget: Some(budget), ..AdminChange::default() }, AuditRecord::default());
-    Arc::new([ledger.account("k1").unwrap()])
+    let scope = BudgetScope { kind: ScopeKind::Key as i32, id: "k1".into(), ..BudgetScope::default() };
+    let budget = Budget { id: "b1".into(), scope: Some(scope), limit_nano_usd: 1_000, ..Budget::default() };
+    ledger.change(vec![budget.into()], AuditRecord::default(), None);
+    ledger.scopes(&Payer { key_id: "k1", ..Payer::default() })
+}
+
+async fn hold(ledger: &Ledger, scopes: &Scopes, amount: i64) -> Hold {
+    ledger.hold(scopes, Ask::exactly(NanoUsd(amount), Default::default())).await.unwrap()
+}
+
+fn open(ledger: &Ledger, id: &str, hold: &Hold, action: &str) {
+    let (charges, lease_windows) = hold.charges();
+    let bound = LedgerEntry { charges, ..bound(id, hold.amount().0) };
+    ledger.open_attempt(Opening { bound, lease_windows, action }).unwrap();
 }
 
 fn bound(id: &str, held: i64) -> LedgerEntry {
@@ -64,16 +73,22 @@ fn bound(id: &str, held: i64) -> LedgerEntry {
     }
 }
 
-fn settled(id: &str, cost: i64, scopes: &Scopes) -> End {
-    let entry = LedgerEntry { kind: LedgerEntryKind::Exact as i32, cost_nano_usd: cost, ..bound(id, cost) };
-    let row = LedgerRow { entry, budget_ids: budget_ids(scopes), idempotency: None };
+fn settled(id: &str, cost: i64, hold: &Hold) -> End {
+    let (charges, lease_windows) = hold.charges();
+    let entry = LedgerEntry { kind: LedgerEntryKind::Exact as i32, cost_nano_usd: cost, charges, ..bound(id, cost) };
+    let row = LedgerRow { entry, lease_windows, idempotency: None };
     End { settled: Some(row), record: Some(AuditRecord::default()), released: None }
+}
+
+fn balance(ledger: &Ledger) -> (i64, i64, i64) {
+    let balance = ledger.account("b1").unwrap().balance(ledger.now_us());
+    (balance.limit, balance.spent, balance.held)
 }
 
 async fn entries(ledger: &Ledger) -> Vec<(String, i64)> {
     ledger.shipped().await;
     let all = ledger.store().entries(&EntryQuery { limit: 100, ..EntryQuery::default() }).await.unwrap();
-    all.into_iter().map(|e| (e.outcome, e.cost_nano_usd)).collect()
+    all.into_iter().map(|e| (e.entry.outcome, e.entry.cost_nano_usd)).collect()
 }
 
 #[tokio::test]
@@ -82,17 +97,16 @@ async fn what_was_settled_is_there_after_a_crash_and_counts_once() {
     let ledger = world.start().await;
     let scopes = with_budget(&ledger);
     let id = CallId::new().attempt(1).to_string();
-    let mut hold = Hold::reserve(&scopes, NanoUsd(100), Default::default()).await.unwrap();
-    ledger.open_attempt(Opening { bound: bound(&id, 100), scopes: &scopes, action: "completion.create" }).unwrap();
-    ledger.end(settled(&id, 40, &scopes));
+    let mut hold = hold(&ledger, &scopes, 100).await;
+    open(&ledger, &id, &hold, "completion.create");
+    ledger.end(settled(&id, 40, &hold));
     hold.settle(NanoUsd(40));
     drop((hold, ledger)); // no shipping was awaited
 
     for _ in 0..2 {
         let ledger = world.start().await;
         assert_eq!(ledger.recovered(), 0);
-        let balance = ledger.account("k1").unwrap().balance();
-        assert_eq!((balance.limit, balance.spent, balance.held), (1_000, 40, 0));
+        assert_eq!(balance(&ledger), (1_000, 40, 0));
         assert_eq!(entries(&ledger).await, [(String::new(), 40)]);
     }
 }
@@ -103,13 +117,14 @@ async fn an_attempt_without_an_end_is_settled_at_its_bound_and_flagged() {
     let ledger = world.start().await;
     let scopes = with_budget(&ledger);
     let id = CallId::new().attempt(1).to_string();
-    ledger.open_attempt(Opening { bound: bound(&id, 100), scopes: &scopes, action: "completion.stream" }).unwrap();
+    let hold = hold(&ledger, &scopes, 100).await;
+    open(&ledger, &id, &hold, "completion.stream");
     ledger.shipped().await;
-    drop(ledger);
+    drop((hold, ledger));
 
     let ledger = world.start().await;
     assert_eq!(ledger.recovered(), 1);
-    assert_eq!(ledger.account("k1").unwrap().balance().spent, 100);
+    assert_eq!(balance(&ledger), (1_000, 100, 0));
     assert_eq!(entries(&ledger).await, [("recovered".to_owned(), 100)]);
     let records = ledger.store().records(&Default::default(), 0, 10).await.unwrap();
     assert_eq!(records.last().unwrap().action, "completion.stream");
@@ -123,12 +138,13 @@ async fn a_released_attempt_costs_nothing() {
     let ledger = world.start().await;
     let scopes = with_budget(&ledger);
     let id = CallId::new().attempt(1).to_string();
-    ledger.open_attempt(Opening { bound: bound(&id, 100), scopes: &scopes, action: "a" }).unwrap();
+    let hold = hold(&ledger, &scopes, 100).await;
+    open(&ledger, &id, &hold, "a");
     ledger.end(End { released: Some(id), ..End::default() });
-    drop(ledger);
+    drop((hold, ledger));
     let ledger = world.start().await;
     assert_eq!(ledger.recovered(), 0);
-    assert_eq!(ledger.account("k1").unwrap().balance().spent, 0);
+    assert_eq!(balance(&ledger), (1_000, 0, 0));
 }
 
 #[tokio::test]
@@ -136,7 +152,7 @@ async fn disk_durability_waits_for_the_sync() {
     let world = World::new();
     let ledger = world.open(Durability::Disk).await.unwrap();
     let sequence = ledger.end(End { record: Some(AuditRecord::default()), ..End::default() });
-    ledger.durable(sequence).await;
+    ledger.durable(sequence, Before::LastFrame).await;
     ledger.shipped().await;
     assert_eq!(ledger.store().records(&Default::default(), 0, 10).await.unwrap()[0].sequence, 1);
 }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use tollgate_domain::{Error, Secret, micros};
-use tollgate_proto::v1::{ErrorReason, KeyRole, KeyState};
+use tollgate_proto::v1::{ErrorReason, Key, KeyRole, KeyState};
 use tollgate_store::StoredKey;
 
 use crate::{KeySecret, Pipeline};
@@ -15,15 +15,20 @@ pub struct Caller {
 impl Caller {
     /// The key's id.
     pub fn key_id(&self) -> &str {
-        &self.stored.key.id
+        &self.stored.key().id
     }
 
     /// What it may do.
     pub fn role(&self) -> KeyRole {
-        match self.stored.key.role() {
+        match self.stored.key().role() {
             KeyRole::Unspecified => KeyRole::Caller,
             role => role,
         }
+    }
+
+    /// The key.
+    pub fn key(&self) -> &Key {
+        self.stored.key()
     }
 
     /// What is kept of the key.
@@ -42,19 +47,19 @@ impl Pipeline {
         let unknown = || Error::new(ErrorReason::ApiKeyInvalid, "the key is not valid; check that it was copied whole");
         let secret = KeySecret::parse(credential.expose()).ok_or_else(unknown)?;
         let now_us = self.clock.now_us();
-        let Some(entry) = self.keyring.find(&secret, now_us) else {
+        let Some(entry) = self.keyring().find(&secret, now_us) else {
             return Err(unknown().with("keyPrefix", secret.prefix()));
         };
         let stored = entry.stored();
         let refuse = |reason, message: &str| Err(Error::new(reason, message).with("keyId", &entry.id));
-        match stored.key.state() {
+        match stored.key().state() {
             KeyState::Revoked => return refuse(ErrorReason::ApiKeyRevoked, "the key was revoked; ask for a new one"),
             KeyState::Blocked => {
                 return refuse(ErrorReason::ApiKeyBlocked, "the key is blocked; an administrator can unblock it");
             }
             _ => {}
         }
-        if let Some(expiry) = stored.key.expire_time.filter(|t| micros(t) <= now_us) {
+        if let Some(expiry) = stored.key().expire_time.filter(|t| micros(t) <= now_us) {
             return refuse(ErrorReason::ApiKeyExpired, "the key has expired; ask for a new one")
                 .map_err(|e| e.with("expireTime", expiry.to_string()));
         }

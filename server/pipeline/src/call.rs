@@ -50,6 +50,14 @@ impl Call {
         }
     }
 
+    /// The caller's own end user.
+    pub(crate) fn user(&self) -> Option<&str> {
+        match &self.request {
+            Request::Completion(request, _) => request.user.as_deref(),
+            Request::Embedding(request) => request.user.as_deref(),
+        }
+    }
+
     fn original(&self) -> Option<&Original> {
         match &self.request {
             Request::Completion(request, _) => request.original.as_ref(),

@@ -1,5 +1,6 @@
 use futures::StreamExt;
 use tollgate_domain::{Class, Error, Failure};
+use tollgate_ledger::Before;
 use tollgate_proto::v1::{CreateEmbeddingResponse, Dialect};
 use tollgate_providers::{EmbedCall, exchange};
 use tollgate_router::Deployment;
@@ -34,7 +35,7 @@ impl Pipeline {
         };
         let wants_routing = flow.state().call.options().is_some_and(|o| o.want_routing);
         let (usage, routing, sequence) = flow.complete(response.usage.take());
-        self.ledger.durable(sequence).await;
+        self.ledger.durable(sequence, Before::LastFrame).await;
         response.usage = Some(usage);
         response.routing = wants_routing.then_some(routing);
         Ok(futures::stream::once(async { Ok(response) }).boxed())

@@ -3,15 +3,15 @@
 //! [`Flow`] is owned by the reply. It ends in exactly one of three ways: [`Flow::complete`], [`Flow::fail`], or, when the caller goes,
 //! by being dropped, which hands its state to the settler.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use tollgate_audit::BodyHmac;
 use tollgate_domain::{Class, Error, Failure, NanoUsd};
-use tollgate_ledger::{End, Opening, budget_ids};
+use tollgate_ledger::{Ask, End, Hold, Opening};
 use tollgate_proto::v1::{
-    Attempt, CompletionEvent, ErrorReason, FinishReason, InputUsage, LedgerEntry, LedgerEntryKind, OutputUsage,
-    PartialUsage, Routing, Usage, completion_event::Event, delta::Piece,
+    Attempt, BudgetCharge, CompletionEvent, ErrorReason, FinishReason, Finished, InputUsage, LedgerEntry,
+    LedgerEntryKind, OutputUsage, PartialUsage, Routing, Usage, completion_event::Event, delta::Piece,
 };
 use tollgate_providers::Head;
 use tollgate_router::{Deployment, Plan};
@@ -21,7 +21,7 @@ use crate::{
     Call, Settler, bound,
     permit::Permit,
     record::Record,
-    reserve::{Bound, Reservation},
+    reserve::{Bound, LAG, Reservation, TRANCHE},
     settle::Unfinished,
 };
 
@@ -43,13 +43,17 @@ struct OpenAttempt {
     /// Bytes of what arrived, for estimates.
     produced: u64,
     answered: bool,
+    /// Pieces of what arrived.
+    pieces: u64,
+    /// Money held in the budgets of this provider alone.
+    at_provider: Option<Hold>,
 }
 
 /// Everything about a call in progress.
 pub(crate) struct FlowState {
     pub(crate) call: Call,
     permit: Permit,
-    hold: tollgate_ledger::Hold,
+    hold: Hold,
     pub(crate) plan: Plan,
     seed: u64,
     bound: Bound,
@@ -129,6 +133,14 @@ impl Flow {
         state.close(end, None)
     }
 
+    /// Its budgets afford no more: what was written so far is the answer. With the sequence to wait for.
+    pub(crate) fn cut(mut self) -> (Usage, Routing, u64) {
+        #[allow(clippy::expect_used)]
+        let mut state = self.state.take().expect("a flow ends once");
+        let end = state.end_attempt(Ending::Cut("budget", None), "ok");
+        state.close(end, None)
+    }
+
     /// The call failed for good: settles what was billed and closes the record.
     pub(crate) fn fail(mut self, ending: Ending, class: &str, mut error: Error) -> Error {
         let Some(mut state) = self.state.take() else { return error };
@@ -151,29 +163,23 @@ impl Drop for Flow {
 }
 
 impl FlowState {
-    /// Journals that an attempt at `deployment` is about to be sent. Returns its id and the journal's sequence to wait for.
-    pub(crate) fn open_attempt(&mut self, deployment: &Arc<Deployment>) -> Result<(String, u64), Error> {
+    /// Holds what an attempt at `deployment` can cost and journals that it is about to be sent. Returns its id and the journal's
+    /// sequence to wait for.
+    pub(crate) async fn open_attempt(&mut self, deployment: &Arc<Deployment>) -> Result<(String, u64), Error> {
         let number = self.attempts.len() as u32 + 1;
         let id = self.call.id.attempt(number).to_string();
-        let bound = self.bound.cost(deployment);
-        self.hold.raise_to(bound)?;
-        let usage = Usage {
-            input: Some(InputUsage { total: self.bound.input, ..InputUsage::default() }),
-            output: Some(OutputUsage { total: self.bound.output(deployment), ..OutputUsage::default() }),
-            estimated: true,
-            cost_nano_usd: bound.0,
-            held_nano_usd: bound.0,
-            native_json: None,
+        let bound = self.bound.held(deployment);
+        let ledger = self.settler.ledger().clone();
+        let more = bound.0 - self.hold.amount().0;
+        if more > 0 {
+            ledger.hold_more(&mut self.hold, NanoUsd(more)).await?;
+        }
+        let scopes = ledger.scopes_at(&self.permit.payer(self.call.model()), &deployment.provider);
+        let at_provider = match scopes.is_empty() {
+            true => None,
+            false => Some(ledger.hold(&scopes, Ask::exactly(bound, Duration::ZERO)).await?),
         };
-        let entry = LedgerEntry {
-            usage: Some(usage),
-            cost_nano_usd: bound.0,
-            held_nano_usd: bound.0,
-            high_nano_usd: bound.0,
-            ..self.entry(&id, deployment)
-        };
-        let opening = Opening { bound: entry, scopes: self.hold.scopes(), action: self.call.action };
-        let sequence = self.settler.ledger().open_attempt(opening)?;
+        let sequence = self.journal_open(&id, deployment, at_provider.as_ref())?;
         self.open = Some(OpenAttempt {
             id: id.clone(),
             deployment: deployment.clone(),
@@ -186,8 +192,85 @@ impl FlowState {
             },
             produced: 0,
             answered: false,
+            pieces: 0,
+            at_provider,
         });
         Ok((id, sequence))
+    }
+
+    /// What a crash from here on would book.
+    fn journal_open(&self, id: &str, deployment: &Deployment, at_provider: Option<&Hold>) -> Result<u64, Error> {
+        let bound = self.bound.held(deployment);
+        let output = self.bound.output(deployment);
+        let output = self.bound.tranche.map_or(output, |tranche| output.min(tranche + LAG));
+        let usage = Usage {
+            input: Some(InputUsage { total: self.bound.input, ..InputUsage::default() }),
+            output: Some(OutputUsage { total: output, ..OutputUsage::default() }),
+            estimated: true,
+            cost_nano_usd: bound.0,
+            held_nano_usd: bound.0,
+            native_json: None,
+        };
+        let (charges, lease_windows) = charges(&self.hold, at_provider);
+        let entry = LedgerEntry {
+            usage: Some(usage),
+            cost_nano_usd: bound.0,
+            held_nano_usd: bound.0,
+            high_nano_usd: bound.0,
+            charges,
+            ..self.entry(id, deployment)
+        };
+        self.settler.ledger().open_attempt(Opening { bound: entry, lease_windows, action: self.call.action })
+    }
+
+    /// While money is held in tranches: holds the next one once half of the last is used. An error: there is none, the answer must end.
+    pub(crate) async fn extend(&mut self) -> Result<(), Error> {
+        let (Some(tranche), Some(open)) = (self.bound.tranche, &mut self.open) else { return Ok(()) };
+        // A token has about four bytes; counted as three, and never less than the pieces it came in.
+        let written = open.pieces.max(open.produced / 3);
+        if written < tranche.saturating_sub(TRANCHE / 2) {
+            return Ok(());
+        }
+        let deployment = open.deployment.clone();
+        let before = self.bound.held(&deployment);
+        let mut bound = self.bound;
+        bound.tranche = Some(tranche + TRANCHE);
+        let more = NanoUsd(bound.held(&deployment).0 - before.0);
+        if more.0 > 0 {
+            let ledger = self.settler.ledger().clone();
+            if let Some(at_provider) = &mut open.at_provider {
+                ledger.hold_more(at_provider, more).await?;
+            }
+            ledger.hold_more(&mut self.hold, more).await?;
+        }
+        self.bound = bound;
+        if let Some(open) = &self.open {
+            self.journal_open(&open.id, &deployment, open.at_provider.as_ref())?;
+        }
+        Ok(())
+    }
+
+    /// Whether money is held in tranches.
+    pub(crate) fn is_stepwise(&self) -> bool {
+        self.bound.tranche.is_some()
+    }
+
+    /// Ends of the choices that have none, for an answer that is cut short.
+    pub(crate) fn unfinished(&mut self) -> Vec<CompletionEvent> {
+        let choices = self.bound.choices().min(1_024) as usize;
+        self.reasons.resize(self.reasons.len().max(choices), FinishReason::Unspecified);
+        let open = self.reasons.iter_mut().enumerate().filter(|(_, reason)| **reason == FinishReason::Unspecified);
+        let end = |(choice, reason): (usize, &mut FinishReason)| {
+            *reason = FinishReason::Length;
+            let finished = Finished {
+                choice: choice as u32,
+                reason: FinishReason::Length as i32,
+                native_reason: "budget".into(),
+                ..Finished::default()
+            };
+            CompletionEvent { event: Some(Event::Finished(finished)), ..CompletionEvent::default() }
+        };
+        open.map(end).collect()
     }
 
     /// Output limit to set upstream.
@@ -220,6 +303,7 @@ impl FlowState {
                 let elapsed = self.elapsed_us();
                 if let Some(open) = &mut self.open {
                     open.produced += text.len() as u64;
+                    open.pieces += 1;
                     open.record.first_content_us.get_or_insert(elapsed);
                 }
             }
@@ -282,6 +366,7 @@ impl FlowState {
     }
 
     fn entry(&self, id: &str, deployment: &Deployment) -> LedgerEntry {
+        let key = self.permit.caller.key();
         LedgerEntry {
             attempt_id: id.to_owned(),
             call_id: self.call.id.to_string(),
@@ -290,6 +375,12 @@ impl FlowState {
             deployment: deployment.name.clone(),
             provider: deployment.provider.clone(),
             price_version: deployment.price.as_ref().map_or("unpriced", |p| &p.version).to_owned(),
+            organization_id: key.organization_id.clone(),
+            team_id: key.team_id.clone(),
+            user_id: key.user_id.clone(),
+            customer: self.permit.account.customer.clone(),
+            tags: self.permit.account.tags.clone(),
+            upstream_model: deployment.endpoint.target.model.clone(),
             ..LedgerEntry::default()
         }
     }
@@ -307,7 +398,7 @@ impl FlowState {
             Ending::Complete(usage) => ("complete", usage).classify(&open, &self.bound),
             Ending::Cut(outcome, usage) => (outcome, usage).classify(&open, &self.bound),
         };
-        let held = self.bound.cost(&open.deployment);
+        let held = self.bound.held(&open.deployment);
         let mut usage = usage;
         let price = open.deployment.price.as_ref();
         let mut cost = price.map_or(NanoUsd(0), |p| p.cost(&usage));
@@ -323,6 +414,7 @@ impl FlowState {
         }
         usage.cost_nano_usd = cost.0;
         usage.held_nano_usd = held.0;
+        let (charges, lease_windows) = charges(&self.hold, open.at_provider.as_ref());
         let entry = LedgerEntry {
             kind: kind as i32,
             usage: Some(usage.clone()),
@@ -331,14 +423,19 @@ impl FlowState {
             low_nano_usd: low.0,
             high_nano_usd: high.0,
             outcome: outcome.to_owned(),
+            charges,
+            upstream_request_id: open.record.upstream_request_id.clone(),
             ..self.entry(&open.id, &open.deployment)
         };
         add(&mut self.total, &usage);
         open.record.billed = true;
         open.record.usage = Some(usage);
         self.attempts.push(open.record);
-        let row = LedgerRow { entry, budget_ids: budget_ids(self.hold.scopes()), idempotency: None };
+        let row = LedgerRow { entry, lease_windows, idempotency: None };
         self.hold.settle(cost);
+        if let Some(at_provider) = &mut open.at_provider {
+            at_provider.settle(cost);
+        }
         End { settled: Some(row), ..End::default() }
     }
 
@@ -367,6 +464,17 @@ impl FlowState {
 
 /// Provider figures beyond this multiple of what is possible are a slip: better an estimate than a ruined ledger.
 const IMPLAUSIBLE: u64 = 4;
+
+/// The budgets of a call and of its attempt.
+fn charges(hold: &Hold, at_provider: Option<&Hold>) -> (Vec<BudgetCharge>, Vec<i64>) {
+    let (mut charges, mut lease_windows) = hold.charges();
+    if let Some(more) = at_provider {
+        let (more_charges, more_windows) = more.charges();
+        charges.extend(more_charges);
+        lease_windows.extend(more_windows);
+    }
+    (charges, lease_windows)
+}
 
 trait Classify {
     fn classify(self, open: &OpenAttempt, bound: &Bound) -> (LedgerEntryKind, &'static str, Usage);

@@ -29,7 +29,7 @@ impl KeyEntry {
 
     /// The key with its state at `now_us`.
     pub fn key_at(&self, now_us: i64) -> Key {
-        let mut key = self.stored.load().key.clone();
+        let mut key = self.stored.load().key().clone();
         if key.state() == KeyState::Active && key.expire_time.as_ref().is_some_and(|t| micros(t) <= now_us) {
             key.set_state(KeyState::Expired);
         }
@@ -42,7 +42,6 @@ pub struct KeyRing {
     pepper: Hmac<Sha256>,
     by_digest: DashMap<Digest, Arc<KeyEntry>>,
     by_id: DashMap<String, Arc<KeyEntry>>,
-    by_request: DashMap<String, String>,
 }
 
 impl KeyRing {
@@ -51,7 +50,7 @@ impl KeyRing {
         // HMAC takes keys of any length.
         #[allow(clippy::expect_used)]
         let pepper = Hmac::new_from_slice(pepper).expect("HMAC takes any key");
-        Self { pepper, by_digest: DashMap::new(), by_id: DashMap::new(), by_request: DashMap::new() }
+        Self { pepper, by_digest: DashMap::new(), by_id: DashMap::new() }
     }
 
     /// The digest under which a secret is kept.
@@ -80,12 +79,6 @@ impl KeyRing {
         self.by_id.get(id).map(|e| e.clone())
     }
 
-    /// The key that a `CreateKey` with this request id made.
-    pub fn made_by(&self, request_id: &str) -> Option<Arc<KeyEntry>> {
-        let id = self.by_request.get(request_id)?.clone();
-        self.get(&id)
-    }
-
     /// Every key, oldest first.
     pub fn all(&self) -> Vec<Arc<KeyEntry>> {
         let mut all: Vec<_> = self.by_id.iter().map(|e| e.clone()).collect();
@@ -100,10 +93,7 @@ impl KeyRing {
             .flatten()
             .filter_map(|d| d.as_slice().try_into().ok())
             .collect();
-        if !stored.request_id.is_empty() {
-            self.by_request.insert(stored.request_id.clone(), stored.key.id.clone());
-        }
-        let id = stored.key.id.clone();
+        let id = stored.key().id.clone();
         let entry = match self.get(&id) {
             Some(entry) => {
                 let before = entry.stored.swap(Arc::new(stored));
@@ -144,7 +134,7 @@ mod tests {
 
     fn stored(ring: &KeyRing, secret: &KeySecret) -> StoredKey {
         let key = Key { id: "key_1".into(), state: KeyState::Active as i32, ..Key::default() };
-        StoredKey { key, digest: ring.digest(secret), old_digest: None, old_until_us: 0, request_id: String::new() }
+        StoredKey::new(key, ring.digest(secret))
     }
 
     #[test]
@@ -153,7 +143,8 @@ mod tests {
         let (old, new) = (KeySecret::generate(&mut rand::rng()), KeySecret::generate(&mut rand::rng()));
         ring.put(stored(&ring, &old));
         assert!(ring.find(&old, 0).is_some());
-        let rotated = StoredKey { old_digest: Some(ring.digest(&old)), old_until_us: 10, ..stored(&ring, &new) };
+        let mut rotated = stored(&ring, &new);
+        (rotated.old_digest, rotated.old_until_us) = (Some(ring.digest(&old)), 10);
         ring.put(rotated);
         assert!(ring.find(&new, 50).is_some());
         assert!(ring.find(&old, 9).is_some());

@@ -7,6 +7,7 @@ mod authenticate;
 mod bound;
 mod call;
 mod collect;
+mod directory;
 mod embed;
 mod flow;
 mod idempotency;
@@ -24,9 +25,9 @@ use arc_swap::ArcSwap;
 pub use authenticate::Caller;
 pub use call::{Call, Request};
 pub use collect::Collector;
+pub use directory::{Directory, allows};
 use futures::stream::BoxStream;
 pub use keyring::{KeyEntry, KeyRing};
-pub use permit::may_use;
 pub use secret::KeySecret;
 pub use settle::Settler;
 use tollgate_audit::Trail;
@@ -49,6 +50,8 @@ pub type Reply<T> = BoxStream<'static, Result<T, Error>>;
 pub struct Settings {
     /// How long a call may wait for money that is only held.
     pub hold_wait: Duration,
+    /// Whether a platform admin's key may make completions.
+    pub admin_completions: bool,
     /// Output limit injected under a hard budget where neither call nor key names one.
     pub default_output_cap: u64,
     /// How long an answer is kept for the repetition of its idempotency key.
@@ -61,6 +64,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             hold_wait: Duration::from_secs(2),
+            admin_completions: false,
             default_output_cap: 4_096,
             idempotency_retention: Duration::from_secs(600),
             idempotency_bytes: 64 << 20,
@@ -70,7 +74,7 @@ impl Default for Settings {
 
 /// What the stages share.
 pub struct Pipeline {
-    keyring: Arc<KeyRing>,
+    directory: Arc<Directory>,
     table: ArcSwap<Table>,
     ledger: Arc<Ledger>,
     trail: Trail,
@@ -85,8 +89,8 @@ pub struct Pipeline {
 
 /// What a pipeline is made of.
 pub struct Parts {
-    /// Virtual keys.
-    pub keyring: Arc<KeyRing>,
+    /// Keys, teams, users, organizations.
+    pub directory: Arc<Directory>,
     /// The router's view of the configuration.
     pub table: Table,
     /// The ledger.
@@ -110,7 +114,7 @@ impl Pipeline {
     pub fn new(parts: Parts) -> Arc<Self> {
         let (retention, bytes) = (parts.settings.idempotency_retention, parts.settings.idempotency_bytes);
         Arc::new(Self {
-            keyring: parts.keyring,
+            directory: parts.directory,
             table: ArcSwap::from_pointee(parts.table),
             ledger: parts.ledger,
             trail: parts.trail,
@@ -195,7 +199,12 @@ impl Pipeline {
 
     /// Virtual keys.
     pub fn keyring(&self) -> &Arc<KeyRing> {
-        &self.keyring
+        self.directory.keyring()
+    }
+
+    /// Keys, teams, users, organizations.
+    pub fn directory(&self) -> &Arc<Directory> {
+        &self.directory
     }
 
     /// The ledger.

@@ -1,32 +1,54 @@
 use std::sync::Arc;
 
 use tollgate_domain::Error;
-use tollgate_proto::v1::{ErrorReason, Key, KeyRole};
+use tollgate_ledger::Payer;
+use tollgate_proto::v1::{ErrorReason, KeyRole};
 use tollgate_router::{ModelGroup, Table};
 
 use crate::{Call, Caller, Pipeline};
 
-/// Proof that a caller may make this call, and where it may go.
+/// Proof that a caller may make this call, where it may go and who pays.
 pub(crate) struct Permit {
     pub(crate) caller: Caller,
+    pub(crate) account: Payers,
     /// The model's group, then the fallbacks that the key may use.
     pub(crate) groups: Vec<Arc<ModelGroup>>,
     pub(crate) table: Arc<Table>,
 }
 
-/// Whether the rights of `key` include a model alias.
-pub fn may_use(key: &Key, model: &str) -> bool {
-    key.models.iter().any(|m| m == "*" || m == model)
+/// Who pays besides the key.
+pub(crate) struct Payers {
+    pub(crate) customer: String,
+    /// Of the call and of the key.
+    pub(crate) tags: Vec<String>,
+}
+
+impl Permit {
+    /// Who pays, as the ledger asks.
+    pub(crate) fn payer<'a>(&'a self, model: &'a str) -> Payer<'a> {
+        let key = self.caller.key();
+        Payer {
+            key_id: &key.id,
+            team_id: &key.team_id,
+            user_id: &key.user_id,
+            organization_id: &key.organization_id,
+            customer: &self.account.customer,
+            tags: &self.account.tags,
+            model,
+        }
+    }
 }
 
 impl Pipeline {
     /// Model rights. They bind on every path: a fallback that the key may not use is not tried.
     pub(crate) fn permit(&self, caller: Caller, call: &Call) -> Result<Permit, Error> {
-        if caller.role() != KeyRole::Caller {
+        let role = caller.role();
+        let allowed = role == KeyRole::Caller || (role == KeyRole::PlatformAdmin && self.settings.admin_completions);
+        if !allowed {
             let message = "an admin key makes no completions; make a key with the role CALLER for that";
             return Err(Error::new(ErrorReason::RoleNotAllowed, message)
                 .with("action", call.action)
-                .with("role", caller.role().as_str_name()));
+                .with("role", role.as_str_name()));
         }
         let table = self.table();
         let model = call.model();
@@ -35,12 +57,20 @@ impl Pipeline {
                 format!("there is no model {model:?}; `ListModels` or `GET /v1/models` lists those that exist");
             return Err(Error::new(ErrorReason::ModelNotFound, message).with("model", model));
         }
-        let key = &caller.stored().key;
-        if !may_use(key, model) {
+        let key = caller.key();
+        let may_use = |model: &str| role == KeyRole::PlatformAdmin || self.directory.may_use(key, model);
+        if !may_use(model) {
             let message = format!("this key may not use the model {model:?}");
             return Err(Error::new(ErrorReason::ModelNotAllowed, message).with("model", model).with("keyId", &key.id));
         }
-        let groups = table.groups_for(model).filter(|g| may_use(key, &g.name)).cloned().collect();
-        Ok(Permit { caller, groups, table })
+        let groups = table.groups_for(model).filter(|g| may_use(&g.name)).cloned().collect();
+        let options = call.options();
+        let mut tags = key.tags.clone();
+        tags.extend(options.into_iter().flat_map(|o| &o.tags).cloned());
+        tags.sort_unstable();
+        tags.dedup();
+        let customer = options.and_then(|o| o.customer.clone()).or_else(|| call.user().map(str::to_owned));
+        let account = Payers { customer: customer.unwrap_or_default(), tags };
+        Ok(Permit { caller, account, groups, table })
     }
 }

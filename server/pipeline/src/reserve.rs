@@ -1,13 +1,13 @@
 use std::sync::Arc;
 
 use tollgate_domain::{Error, NanoUsd};
-use tollgate_ledger::{Hold, Scopes};
-use tollgate_proto::v1::ErrorReason;
+use tollgate_ledger::{Ask, Hold, Scopes};
+use tollgate_proto::v1::{ErrorReason, HoldMode, WhenTight};
 use tollgate_router::{Deployment, Plan, Wanted};
 
 use crate::{Call, Pipeline, bound, call::Request, permit::Permit};
 
-/// Proof that the worst case of a call is held.
+/// Proof that the worst case of a call is held, or the first part of it.
 pub(crate) struct Reservation {
     pub(crate) permit: Permit,
     pub(crate) hold: Hold,
@@ -16,31 +16,52 @@ pub(crate) struct Reservation {
     pub(crate) bound: Bound,
 }
 
+/// An answer that is cut shorter than this is no use: where a budget affords less, it is exhausted.
+const LEAST_OUTPUT: u64 = 16;
+/// Output that a progressive hold begins with, and is extended by, in tokens.
+pub(crate) const TRANCHE: u64 = 1_024;
+/// What a provider may have written before a cut reaches it, in tokens.
+pub(crate) const LAG: u64 = 256;
+/// A call whose worst case is dearer is held progressively, unless its budgets say otherwise.
+const DEAR: NanoUsd = NanoUsd(250_000_000);
+
 /// What a call can consume at most.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bound {
     /// Tokens of the prompt.
     pub(crate) input: u64,
-    /// Tokens per choice, where call or budget names a limit.
-    output: Option<u64>,
+    /// Tokens per choice, where the call names a limit.
+    asked: Option<u64>,
     /// Choices.
     choices: u64,
     /// Whether a hard budget or a ceiling makes the gateway set the limit upstream.
     pub(crate) capped: bool,
     /// The limit where nothing else names one.
     default_cap: u64,
-    asked: bool,
+    /// What the budgets afford, in tokens per choice, where that is less.
+    afforded: Option<u64>,
+    /// Output covered by the hold in all choices so far, while it is extended step by step.
+    pub(crate) tranche: Option<u64>,
 }
 
 impl Bound {
-    /// The output limit that the gateway must set upstream: only where money depends on it and the call names none.
+    /// The output limit that the gateway must set upstream: only where money depends on it and the call names none, or more than its
+    /// budgets afford.
     pub(crate) fn cap_for(&self, deployment: &Deployment) -> Option<u64> {
-        (self.capped && !self.asked).then(|| self.per_choice(deployment))
+        let lowered = self.afforded.is_some_and(|afforded| self.asked.is_none_or(|asked| afforded < asked));
+        (lowered || (self.capped && self.asked.is_none())).then(|| self.per_choice(deployment))
     }
 
     fn per_choice(&self, deployment: &Deployment) -> u64 {
         let cap = deployment.max_output_tokens.map_or(self.default_cap, |max| max.min(self.default_cap));
-        self.output.unwrap_or(if self.capped { cap } else { deployment.max_output_tokens.unwrap_or(self.default_cap) })
+        let unnamed = if self.capped { cap } else { deployment.max_output_tokens.unwrap_or(self.default_cap) };
+        let wanted = self.asked.unwrap_or(unnamed);
+        self.afforded.map_or(wanted, |afforded| wanted.min(afforded))
+    }
+
+    /// Choices that are asked for.
+    pub(crate) fn choices(&self) -> u64 {
+        self.choices
     }
 
     /// The most tokens that the answer can be.
@@ -50,41 +71,62 @@ impl Bound {
 
     /// The most that an attempt at `deployment` can cost; unpriced ones cost nothing that we know of.
     pub(crate) fn cost(&self, deployment: &Deployment) -> NanoUsd {
-        deployment.price.as_ref().map_or(NanoUsd(0), |p| p.worst_case(self.input, self.output(deployment)))
+        self.cost_of(deployment, self.output(deployment))
+    }
+
+    fn cost_of(&self, deployment: &Deployment, output: u64) -> NanoUsd {
+        deployment.price.as_ref().map_or(NanoUsd(0), |p| p.worst_case(self.input, output))
+    }
+
+    /// What must be held for an attempt at `deployment` now.
+    pub(crate) fn held(&self, deployment: &Deployment) -> NanoUsd {
+        let output = self.output(deployment);
+        self.cost_of(deployment, self.tranche.map_or(output, |tranche| output.min(tranche.saturating_add(LAG))))
+    }
+
+    /// The least that is of any use.
+    fn least(&self, deployment: &Deployment) -> NanoUsd {
+        let output = self.output(deployment).min(LEAST_OUTPUT.saturating_mul(self.choices));
+        self.cost_of(deployment, output)
+    }
+
+    /// Lowers the output to what `amount` affords at every deployment that may serve.
+    fn afford(&mut self, amount: NanoUsd, reachable: &[&Arc<Deployment>]) {
+        let tokens = reachable.iter().filter_map(|d| d.price.as_ref()).map(|p| p.affordable_output(self.input, amount));
+        self.afforded = tokens.min().map(|tokens| tokens / self.choices.max(1));
     }
 }
 
 impl Pipeline {
     /// Holds the worst case: what is sent at most, at the dearest deployment that may serve it.
     pub(crate) async fn reserve(&self, permit: Permit, call: &Call, wanted: Wanted) -> Result<Reservation, Error> {
-        let key = &permit.caller.stored().key;
-        let account = self.ledger.account(&key.id);
-        let scopes: Scopes = account.into_iter().collect::<Vec<_>>().into();
+        let key = permit.caller.key();
+        let scopes = self.ledger.scopes(&permit.payer(call.model()));
         let ceiling = call.options().and_then(|o| o.max_cost_nano_usd);
-        let capped = ceiling.is_some() || scopes.iter().any(|a| a.balance().hard);
+        let policies: Vec<_> = scopes.iter().map(|a| a.policy()).filter(|p| p.is_hard()).collect();
+        let capped = ceiling.is_some() || !policies.is_empty();
         let key_cap = key.default_output_cap.and_then(|cap| u64::try_from(cap).ok());
 
         let seed = (self.seeds)();
         let plan = Plan::new(permit.groups.clone(), wanted, seed);
-        let bound = match &call.request {
-            Request::Completion(request, _) => {
-                let asked = request.max_output_tokens.and_then(|n| u64::try_from(n).ok());
-                Bound {
-                    input: bound::completion_input(request),
-                    output: asked,
-                    choices: request.n.and_then(|n| u64::try_from(n).ok()).unwrap_or(1),
-                    capped,
-                    default_cap: key_cap.unwrap_or(self.settings.default_output_cap),
-                    asked: asked.is_some(),
-                }
-            }
+        let mut bound = match &call.request {
+            Request::Completion(request, _) => Bound {
+                input: bound::completion_input(request),
+                asked: request.max_output_tokens.and_then(|n| u64::try_from(n).ok()),
+                choices: request.n.and_then(|n| u64::try_from(n).ok()).unwrap_or(1),
+                capped,
+                default_cap: key_cap.unwrap_or(self.settings.default_output_cap),
+                afforded: None,
+                tranche: None,
+            },
             Request::Embedding(request) => Bound {
                 input: bound::embedding_input(request),
-                output: Some(0),
+                asked: Some(0),
                 choices: 1,
                 capped,
                 default_cap: 0,
-                asked: true,
+                afforded: None,
+                tranche: None,
             },
         };
         let reachable: Vec<&Arc<Deployment>> = plan.reachable().collect();
@@ -101,7 +143,8 @@ impl Pipeline {
                 .with("model", call.model())
                 .with("deployment", &unpriced.name));
         }
-        let worst = reachable.iter().map(|d| bound.cost(d)).max().unwrap_or_default();
+        let most = |cost: &dyn Fn(&Deployment) -> NanoUsd| reachable.iter().map(|d| cost(d)).max().unwrap_or_default();
+        let worst = most(&|d| bound.cost(d));
         if let Some(ceiling) = ceiling.filter(|c| worst.0 > *c) {
             let message = format!(
                 "the call may cost up to ${worst}, more than its ceiling of ${}; ask for less output",
@@ -111,7 +154,43 @@ impl Pipeline {
                 .with("maxCostNanoUsd", ceiling.to_string())
                 .with("neededNanoUsd", worst.0.to_string()));
         }
-        let hold = Hold::reserve(&scopes, worst, self.settings.hold_wait).await?;
+        if self.is_progressive(&scopes, worst, call, &reachable) {
+            bound.tranche = Some(TRANCHE);
+        }
+        let want = most(&|d| bound.held(d));
+        // A call that names no limit gets what its budgets afford; one that does, only where all of them say so.
+        let may_clamp = bound.asked.is_none() || policies.iter().all(|p| p.when_tight == WhenTight::Clamp);
+        let min = if may_clamp && bound.asked != Some(0) { most(&|d| bound.least(d)) } else { want };
+        let ask = Ask { min: min.min(want), want, wait: self.hold_wait(call) };
+        let hold = self.ledger.hold(&scopes, ask).await?;
+        if hold.amount() < want {
+            bound.tranche = None;
+            bound.afford(hold.amount(), &reachable);
+        }
         Ok(Reservation { permit, hold, plan, seed, bound })
+    }
+
+    /// How long a call may wait for money: never past its deadline.
+    fn hold_wait(&self, call: &Call) -> std::time::Duration {
+        let left = call.deadline.map(|deadline| deadline.saturating_duration_since(tokio::time::Instant::now()));
+        left.map_or(self.settings.hold_wait, |left| left.min(self.settings.hold_wait))
+    }
+
+    /// Whether output is held in tranches. What a model writes unseen cannot be held step by step.
+    fn is_progressive(&self, scopes: &Scopes, worst: NanoUsd, call: &Call, reachable: &[&Arc<Deployment>]) -> bool {
+        let unseen = || reachable.iter().any(|d| d.capabilities.iter().any(|c| c == "reasoning"));
+        if scopes.is_empty() || !matches!(call.request, Request::Completion(..)) || unseen() {
+            return false;
+        }
+        let now_us = self.ledger.now_us();
+        scopes.iter().filter(|a| a.policy().is_hard()).any(|account| match account.policy().hold_mode {
+            HoldMode::Strict => false,
+            HoldMode::Progressive => true,
+            HoldMode::Unspecified => {
+                let balance = account.balance(now_us);
+                let left = balance.limit.saturating_sub(balance.spent).saturating_sub(balance.held);
+                worst > DEAR || worst.0 > left / 4
+            }
+        })
     }
 }

@@ -3,9 +3,10 @@ use std::{sync::Arc, time::Duration};
 use futures::StreamExt;
 use tokio::time::Instant;
 use tollgate_domain::{Error, Failure, Retry};
+use tollgate_ledger::Before;
 use tollgate_proto::v1::{CompletionEvent, Dialect, ErrorReason, Started, completion_event::Event};
 use tollgate_providers::{
-    ChatCall,
+    ChatCall, Mode,
     exchange::{self, Answering},
 };
 use tollgate_router::{Deployment, Step};
@@ -61,7 +62,21 @@ impl Pipeline {
                         let state = flow.state();
                         state.observe(&event);
                         fill(&mut event, state, &deployment, now_seconds);
+                        // Before the next piece is asked for: what it may cost is held.
+                        let extended = state.extend().await;
                         yield Ok(numbered(event, &mut seq));
+                        if let Err(error) = extended {
+                            tracing::debug!(%error, "a budget affords no more of this answer");
+                            drop(answering);
+                            for finished in flow.state().unfinished() {
+                                yield Ok(numbered(finished, &mut seq));
+                            }
+                            let (total, _, sequence) = flow.cut();
+                            ledger.durable(sequence, Before::LastFrame).await;
+                            let usage = CompletionEvent { event: Some(Event::Usage(total)), ..CompletionEvent::default() };
+                            yield Ok(numbered(usage, &mut seq));
+                            return;
+                        }
                     }
                     Some(Err(failure)) => {
                         yield Err(broken(flow, &deployment, failure));
@@ -78,7 +93,7 @@ impl Pipeline {
                 _ => None,
             };
             let (total, routing, sequence) = flow.complete(reported);
-            ledger.durable(sequence).await;
+            ledger.durable(sequence, Before::LastFrame).await;
             last.event = Some(Event::Usage(total));
             yield Ok(numbered(last, &mut seq));
             if wants_routing {
@@ -111,10 +126,10 @@ impl Flow {
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
-        match self.state().open_attempt(&deployment) {
+        match self.state().open_attempt(&deployment).await {
             Ok((id, sequence)) => {
                 let ledger = self.ledger();
-                ledger.durable(sequence).await;
+                ledger.durable(sequence, Before::FirstByte).await;
                 Ok((deployment, id))
             }
             Err(error) => {
@@ -144,12 +159,17 @@ async fn open_chat(
     let Request::Completion(request, mode) = state.call.request.clone() else {
         return Err(Failure::new(tollgate_domain::Class::InvalidRequest, "not a completion"));
     };
+    // An answer that is held in tranches is streamed upstream, whole as it may be asked for: only so can it be extended and cut.
+    let stepwise = mode == Mode::Whole && state.is_stepwise();
     let chat = ChatCall {
         request: &request,
-        mode,
+        mode: if stepwise { Mode::Stream } else { mode },
         output_cap: state.cap_for(deployment),
         max_output: deployment.max_output_tokens,
-        want_native: request.tollgate.as_ref().map_or(Dialect::Unspecified, |o| o.want_native()),
+        want_native: match &request.tollgate {
+            Some(options) if !stepwise => options.want_native(),
+            _ => Dialect::Unspecified,
+        },
         attempt_id,
     };
     let mut answering = exchange::chat(&deployment.endpoint, &chat).await?;
@@ -179,6 +199,7 @@ pub(crate) fn identify(started: &mut Started, state: &FlowState, deployment: &De
     started.provider.clone_from(&deployment.provider);
     started.deployment.clone_from(&deployment.name);
     started.attempt = state.attempt_number();
+    started.output_cap = state.cap_for(deployment).map(|cap| i64::try_from(cap).unwrap_or(i64::MAX));
     if started.response_id.is_empty() {
         started.response_id = format!("chatcmpl-{}", started.call_id);
     }

@@ -26,6 +26,8 @@ pub struct Config {
     pub tls: Option<Tls>,
     /// Limits on what comes in.
     pub limits: Limits,
+    /// The ledger of record for several replicas; absent: the embedded database, for one.
+    pub store: Option<StoreSettings>,
     /// When a ledger record counts.
     pub journal: Journal,
     /// How budgets behave.
@@ -42,6 +44,8 @@ pub struct Config {
     pub providers: BTreeMap<String, Provider>,
     /// Model aliases.
     pub models: Vec<Model>,
+    /// Whether keys of the role `platform_admin` may make completions too.
+    pub admin_completions: bool,
     /// Virtual keys that exist from the start; others are made by `KeyAdminService`.
     pub keys: Vec<ProvisionedKey>,
 }
@@ -53,6 +57,7 @@ impl Default for Config {
             data_dir: "tollgate-data".into(),
             tls: None,
             limits: Limits::default(),
+            store: None,
             journal: Journal::default(),
             budgets: Budgets::default(),
             idempotency: IdempotencySettings::default(),
@@ -61,9 +66,25 @@ impl Default for Config {
             log: Log::default(),
             providers: BTreeMap::new(),
             models: Vec::new(),
+            admin_completions: false,
             keys: Vec::new(),
         }
     }
+}
+
+/// Where several replicas meet.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StoreSettings {
+    /// PostgreSQL 14 or later: `postgres://user:password@host/database`, by reference or as text.
+    pub postgres_url: SecretRef,
+    /// Redis 6.2 or later, `redis://host:6379` or `rediss://`: hands out leases of budgets and shares of rate limits. Absent: PostgreSQL
+    /// does the former, and each replica keeps an equal share of the latter.
+    pub redis_url: Option<SecretRef>,
+    /// What all replicas share and nobody else knows, at least 32 bytes: virtual keys are kept hashed with it.
+    pub secret: SecretRef,
+    /// Names this replica: fixed over restarts, and its own. Absent: made once, kept in the data directory.
+    pub replica_id: Option<String>,
 }
 
 /// TLS.
@@ -97,7 +118,7 @@ impl Default for Limits {
 #[serde(deny_unknown_fields, default)]
 pub struct Journal {
     /// `process`: once it is written, so that `kill -9` loses nothing. `disk`: once it is synced; a call waits for that before its
-    /// first byte and before its last frame.
+    /// first byte and before its last frame. `replicated`: once the store has it; a call waits for that before its last frame.
     pub durability: Durability,
 }
 
@@ -110,6 +131,8 @@ pub enum Durability {
     Process,
     /// Once the file is synced.
     Disk,
+    /// Once the store has it.
+    Replicated,
 }
 
 /// How budgets behave.
@@ -120,11 +143,14 @@ pub struct Budgets {
     pub hold_wait: Span,
     /// Output limit set upstream, in tokens, where a hard budget applies and neither call nor key names one.
     pub default_output_cap: u64,
+    /// What a replica that reaches neither PostgreSQL nor Redis may spend of each hard budget beyond the leases it has, in dollars, as a
+    /// decimal string: the bound of an overspend is this times the replicas.
+    pub degraded_allowance_usd: String,
 }
 
 impl Default for Budgets {
     fn default() -> Self {
-        Self { hold_wait: Span::seconds(2), default_output_cap: 4_096 }
+        Self { hold_wait: Span::seconds(2), default_output_cap: 4_096, degraded_allowance_usd: "0".into() }
     }
 }
 

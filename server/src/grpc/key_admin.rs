@@ -28,8 +28,7 @@ impl KeyAdminService for Door {
 
     async fn list_keys(&self, request: Request<ListKeysRequest>) -> Result<Response<ListKeysResponse>, Status> {
         let who = principal(&request);
-        let asked = request.into_inner();
-        let page = self.0.control.list_keys(&who, asked.page_size, &asked.page_token).await;
+        let page = self.0.control.list_keys(&who, request.get_ref()).await;
         let (keys, next_page_token) = page.map_err(status)?;
         Ok(Response::new(ListKeysResponse { keys, next_page_token }))
     }

@@ -9,15 +9,21 @@ mod key_admin;
 mod model;
 mod stack;
 mod status;
+mod tenancy;
 mod validate;
 
 use std::{net::SocketAddr, sync::Arc};
 
+use futures::{Stream, StreamExt, stream::BoxStream};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
 pub(crate) use stack::call;
 pub use stack::{Doors, Grpc, stack};
 use tollgate_control::{Control, Principal};
-use tollgate_domain::Secret;
+use tollgate_domain::{Error, Retry, Secret};
 use tollgate_pipeline::Pipeline;
+use tollgate_proto::v1::ErrorReason;
 
 pub use deadline::Deadline;
 
@@ -41,4 +47,23 @@ fn principal<T>(request: &tonic::Request<T>) -> Principal {
     });
     let peer = request.extensions().get::<PeerAddr>().map(|p| p.0.to_string());
     Principal { credential: key, peer }
+}
+
+/// A stream that never ends by itself, ended by the first error or by the shutdown.
+fn until_shutdown<T: Send + 'static>(
+    responses: impl Stream<Item = Result<T, Status>> + Send + 'static,
+    shutdown: CancellationToken,
+    instead: &'static str,
+) -> BoxStream<'static, Result<T, Status>> {
+    let closing = futures::stream::once(async move {
+        shutdown.cancelled_owned().await;
+        let message = format!("the gateway is shutting down; {instead}");
+        Err(status::status(Error::new(ErrorReason::Overloaded, message).retry(Retry::Later)))
+    });
+    let both = futures::stream::select(responses, closing).scan(false, |ended, item| {
+        let go_on = !*ended;
+        *ended = item.is_err();
+        futures::future::ready(go_on.then_some(item))
+    });
+    both.boxed()
 }

@@ -14,13 +14,14 @@ use tollgate_proto::{
         ErrorReason, audit_service_server::AuditServiceServer, budget_service_server::BudgetServiceServer,
         completion_service_server::CompletionServiceServer, embedding_service_server::EmbeddingServiceServer,
         key_admin_service_server::KeyAdminServiceServer, model_service_server::ModelServiceServer,
+        tenancy_service_server::TenancyServiceServer,
     },
 };
 use tonic::{body::Body, codec::CompressionEncoding, server::NamedService, service::Routes};
 use tonic_health::server::HealthReporter;
 use tower::{Service, ServiceExt, service_fn, util::BoxCloneSyncService};
 
-use super::{Rooms, audit, budget, completion, deadline, embedding, key_admin, model, status::status};
+use super::{Rooms, audit, budget, completion, deadline, embedding, key_admin, model, status::status, tenancy};
 
 /// The stack as everything calls it.
 pub type Grpc = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
@@ -58,7 +59,8 @@ pub async fn stack(doors: Doors) -> anyhow::Result<(Grpc, HealthReporter)> {
     add!(EmbeddingServiceServer, embedding::Door(rooms.clone()));
     add!(ModelServiceServer, model::Door(rooms.clone()));
     add!(KeyAdminServiceServer, key_admin::Door(rooms.clone()));
-    add!(BudgetServiceServer, budget::Door(rooms.clone()));
+    add!(TenancyServiceServer, tenancy::Door(rooms.clone()));
+    add!(BudgetServiceServer, budget::Door { rooms: rooms.clone(), shutdown: shutdown.clone() });
     add!(AuditServiceServer, audit::Door { rooms, shutdown });
     routes.add_service(health_service);
     let reflection = || {

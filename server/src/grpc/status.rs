@@ -11,13 +11,15 @@ pub(crate) fn code(reason: ErrorReason) -> Code {
     use ErrorReason::*;
     match reason {
         ApiKeyMissing | ApiKeyInvalid | ApiKeyExpired | ApiKeyRevoked => Code::Unauthenticated,
-        ApiKeyBlocked | RoleNotAllowed | ModelNotAllowed => Code::PermissionDenied,
+        ApiKeyBlocked | RoleNotAllowed | ModelNotAllowed | RightsExceeded => Code::PermissionDenied,
         ModelNotFound | ResourceNotFound => Code::NotFound,
         InvalidField | UnsupportedField | ContextWindowExceeded | ProviderRefusedRequest => Code::InvalidArgument,
-        ContentBlocked | CallCostCeiling | PriceUnknown | IdempotencyMismatch => Code::FailedPrecondition,
+        ContentBlocked | CallCostCeiling | PriceUnknown | IdempotencyMismatch | ResourceInUse => {
+            Code::FailedPrecondition
+        }
         EtagMismatch | IdempotencyReplayUnavailable => Code::Aborted,
         AlreadyExists => Code::AlreadyExists,
-        BudgetExhausted | BudgetHeld | RequestTooLarge => Code::ResourceExhausted,
+        BudgetExhausted | BudgetHeld | RateLimited | RequestTooLarge => Code::ResourceExhausted,
         ProviderRateLimited
         | ProviderQuotaExceeded
         | ProviderOverloaded
@@ -26,7 +28,8 @@ pub(crate) fn code(reason: ErrorReason) -> Code {
         | ProviderProtocol
         | StreamTruncated
         | Overloaded
-        | LedgerUnavailable => Code::Unavailable,
+        | LedgerUnavailable
+        | StoreUnavailable => Code::Unavailable,
         ProviderCredential | ProviderModelUnavailable | Internal | Unspecified => Code::Internal,
         DeadlineExceeded => Code::DeadlineExceeded,
         Cancelled => Code::Cancelled,
@@ -67,7 +70,7 @@ fn with_request(error: Error, call: Option<CallId>) -> Status {
         let field_violations = error.violations.iter().map(violation).collect();
         details.push(any("BadRequest", &pb::BadRequest { field_violations }));
     }
-    if matches!(error.reason, ErrorReason::BudgetExhausted | ErrorReason::BudgetHeld) {
+    if matches!(error.reason, ErrorReason::BudgetExhausted | ErrorReason::BudgetHeld | ErrorReason::RateLimited) {
         let subject = error.metadata.iter().find(|(k, _)| *k == "scope").map(|(_, v)| v.clone()).unwrap_or_default();
         let violation =
             pb::quota_failure::Violation { subject, description: error.message.clone(), ..Default::default() };

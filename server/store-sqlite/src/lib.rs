@@ -13,8 +13,11 @@ use sqlx::{
     SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use tollgate_proto::v1::{AuditFilter, AuditRecord, Budget, LedgerEntry, SpendRow};
-use tollgate_store::{Batch, EntryQuery, Idempotency, Positions, Result, SpendQuery, Store, StoreError, StoredKey};
+use tollgate_proto::v1::{AuditFilter, AuditRecord, BudgetAlert, Lease, LedgerFinding, SpendRow};
+use tollgate_store::{
+    Balance, Batch, Cell, EntryQuery, Idempotency, Object, Payer, Positions, Posted, PutOutcome, Result, SpendQuery,
+    Store, StoreError, Sums, Tail,
+};
 
 /// The store.
 pub struct SqliteStore {
@@ -42,32 +45,73 @@ impl SqliteStore {
 
 #[async_trait]
 impl Store for SqliteStore {
-    async fn apply(&self, batch: &Batch) -> Result<()> {
+    async fn apply(&self, batch: &Batch) -> Result<Vec<BudgetAlert>> {
         apply::apply(&self.writer, batch).await.map_err(failed)
+    }
+
+    async fn put(&self, objects: &[(Object, i64)]) -> Result<PutOutcome> {
+        apply::put(&self.writer, objects).await.map_err(failed)
     }
 
     async fn positions(&self) -> Result<Positions> {
         read::positions(&self.readers).await.map_err(failed)
     }
 
-    async fn keys(&self) -> Result<Vec<StoredKey>> {
-        read::keys(&self.readers).await.map_err(failed)
+    async fn objects_after(&self, version: i64) -> Result<Vec<(i64, Object)>> {
+        read::objects_after(&self.readers, version).await.map_err(failed)
     }
 
-    async fn budgets(&self) -> Result<Vec<Budget>> {
-        read::budgets(&self.readers).await.map_err(failed)
+    async fn balances(&self, from: &[(String, i64)]) -> Result<Vec<Balance>> {
+        read::balances(&self.readers, from).await.map_err(failed)
+    }
+
+    async fn all_balances(&self, after: Option<&Balance>, limit: i64) -> Result<Vec<Balance>> {
+        read::all_balances(&self.readers, after, limit).await.map_err(failed)
+    }
+
+    async fn cube(&self) -> Result<Vec<(Cell, Sums)>> {
+        read::cube(&self.readers).await.map_err(failed)
+    }
+
+    async fn findings(&self) -> Result<Vec<LedgerFinding>> {
+        read::findings(&self.readers).await.map_err(failed)
     }
 
     async fn idempotency_since(&self, since_us: i64) -> Result<Vec<(Idempotency, String)>> {
         read::idempotency_since(&self.readers, since_us).await.map_err(failed)
     }
 
-    async fn entries(&self, query: &EntryQuery) -> Result<Vec<LedgerEntry>> {
+    async fn entries(&self, query: &EntryQuery) -> Result<Vec<Posted>> {
         read::entries(&self.readers, query).await.map_err(failed)
     }
 
     async fn spend(&self, query: &SpendQuery) -> Result<Vec<SpendRow>> {
         read::spend(&self.readers, query).await.map_err(failed)
+    }
+
+    async fn alerts(&self, budget_id: Option<&str>, after: i64, limit: i64) -> Result<Vec<(i64, BudgetAlert)>> {
+        read::alerts(&self.readers, budget_id, after, limit).await.map_err(failed)
+    }
+
+    async fn tail(
+        &self,
+        payer: &Payer,
+        after: Option<Tail>,
+        limit: i64,
+    ) -> Result<(Tail, Vec<Posted>, Vec<(i64, BudgetAlert)>)> {
+        // One writer appends in order, so the end is known before anything is read.
+        let end = read::end(&self.readers).await.map_err(failed)?;
+        let Some(after) = after else { return Ok((end, Vec::new(), Vec::new())) };
+        let query = EntryQuery { payer: payer.clone(), after: after.entry, limit, ..EntryQuery::default() };
+        let mut entries = self.entries(&query).await?;
+        entries.retain(|posted| posted.position <= end.entry);
+        let mut alerts = self.alerts(None, after.alert, limit).await?;
+        alerts.retain(|(position, _)| *position <= end.alert);
+        Ok((Tail::reached(end, limit, &entries, &alerts), entries, alerts))
+    }
+
+    async fn leases(&self) -> Result<Vec<Lease>> {
+        Ok(Vec::new())
     }
 
     async fn records(&self, filter: &AuditFilter, after_sequence: i64, limit: i64) -> Result<Vec<AuditRecord>> {

@@ -21,11 +21,14 @@ macro_rules! passes {
 }
 
 passes! {
-    keys_and_budgets_read_back_as_written,
+    objects_read_back_as_written,
+    a_change_of_what_somebody_else_changed_is_refused,
     entries_count_once_however_often_they_come,
-    a_changed_limit_keeps_the_spend,
+    balances_are_kept_by_window,
+    an_alert_is_raised_once_for_each_window_and_threshold,
     spend_is_summed_by_group,
     entries_and_records_come_in_pages,
+    whoever_follows_is_told_everything_once,
     idempotency_keys_are_remembered,
 }
 

@@ -1,19 +1,8 @@
-use tollgate_proto::v1::{AuditRecord, Budget, Key, LedgerEntry};
+use std::collections::BTreeMap;
 
-/// A virtual key as it is kept: never its secret, only keyed digests.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StoredKey {
-    /// What the contract shows.
-    pub key: Key,
-    /// HMAC-SHA-256 of the secret.
-    pub digest: Vec<u8>,
-    /// Digest of the secret before the last rotation, while it still works.
-    pub old_digest: Option<Vec<u8>>,
-    /// Until when it works, microseconds since the epoch.
-    pub old_until_us: i64,
-    /// `request_id` of the call that made it, or empty.
-    pub request_id: String,
-}
+use tollgate_proto::v1::{AuditRecord, BudgetScope, LedgerEntry};
+
+use crate::Object;
 
 /// An idempotency key and the request that came with it, both hashed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -25,12 +14,12 @@ pub struct Idempotency {
 }
 
 /// A ledger entry and what it moves.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct LedgerRow {
-    /// The entry.
+    /// The entry, with the budgets that it counts against in its `charges`.
     pub entry: LedgerEntry,
-    /// Budgets that it counts against.
-    pub budget_ids: Vec<String>,
+    /// For each charge the window of the lease that pays it, `i64::MIN` where none does.
+    pub lease_windows: Vec<i64>,
     /// Set on the entry that completed an idempotent call.
     pub idempotency: Option<Idempotency>,
 }
@@ -38,16 +27,25 @@ pub struct LedgerRow {
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
-    /// A key was made or changed.
-    Key(Box<StoredKey>),
-    /// A budget was made or changed. Its `spent_nano_usd` is ignored: entries move it.
-    Budget(Budget),
-    /// A budget was taken away.
-    BudgetDeleted(String),
+    /// An admin made, changed or deleted something.
+    Object(Box<Object>),
     /// A provider billed an attempt.
     Entry(Box<LedgerRow>),
     /// Something is on record.
     Record(Box<AuditRecord>),
+}
+
+/// When a budget raises an alert.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct AlertRule {
+    /// The limit in force.
+    pub limit_nano_usd: i64,
+    /// Percentages of it, ascending.
+    pub percents: Vec<i32>,
+    /// For a rolling window its first bucket: what is summed.
+    pub rolling_from: Option<i64>,
+    /// What the budget is on.
+    pub scope: Option<BudgetScope>,
 }
 
 /// Changes in the journal's order.
@@ -57,4 +55,16 @@ pub struct Batch {
     pub changes: Vec<Change>,
     /// The journal's sequence of the last of them.
     pub through: u64,
+    /// Rules of the budgets that its entries count against, by budget and the window that an alert belongs to.
+    pub rules: BTreeMap<String, AlertRule>,
+}
+
+impl Batch {
+    /// Its ledger rows.
+    pub fn rows(&self) -> impl Iterator<Item = &LedgerRow> {
+        self.changes.iter().filter_map(|change| match change {
+            Change::Entry(row) => Some(&**row),
+            _ => None,
+        })
+    }
 }

@@ -144,12 +144,13 @@ def test_an_exhausted_budget_refuses_until_it_is_raised(new_key, complete, budge
 
 def test_a_budget_comes_later_and_goes_again(new_key, complete, budgets, admin, word):
     made = new_key()
-    wanted = budget_pb2.Budget(key_id=made.key.id, limit_nano_usd=1)
-    request = budget_pb2.CreateBudgetRequest(budget=wanted)
+    scope = budget_pb2.BudgetScope(kind=budget_pb2.SCOPE_KIND_KEY, id=made.key.id)
+    wanted = budget_pb2.Budget(scope=scope, limit_nano_usd=1)
+    request = budget_pb2.CreateBudgetRequest(budget=wanted, request_id=made.key.id)
     budget = budgets.CreateBudget(request, metadata=admin, timeout=20).budget
     with pytest.raises(grpc.RpcError):
         complete(made.secret, word)
-    assert refused(budgets.CreateBudget, request, metadata=admin)[1] == "ALREADY_EXISTS"
+    assert budgets.CreateBudget(request, metadata=admin, timeout=20).budget.id == budget.id, "repeated, not doubled"
 
     budgets.DeleteBudget(budget_pb2.DeleteBudgetRequest(id=budget.id), metadata=admin, timeout=20)
     assert complete(made.secret, word).choices

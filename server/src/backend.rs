@@ -1,0 +1,100 @@
+//! What a replica stands on: the embedded database for one, PostgreSQL and Redis for several.
+
+use std::{path::Path, sync::Arc};
+
+use anyhow::{Context, ensure};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use tollgate_domain::{Secret, new_id};
+use tollgate_ledger::Cluster;
+use tollgate_store::{Coordinator, Store};
+use tollgate_store_postgres::PostgresStore;
+use tollgate_store_sqlite::SqliteStore;
+
+use crate::{
+    config::{Config, SecretRef, StoreSettings},
+    secrets,
+};
+
+pub(crate) struct Backend {
+    pub(crate) store: Arc<dyn Store>,
+    /// The same, where replicas share it.
+    pub(crate) postgres: Option<Arc<PostgresStore>>,
+    redis: Option<Arc<dyn Coordinator>>,
+    /// Names this replica.
+    pub(crate) replica: String,
+    /// Keys the hashes of virtual keys.
+    pub(crate) pepper: Vec<u8>,
+    /// Keys the hashes of the audit log.
+    pub(crate) audit_key: Vec<u8>,
+}
+
+impl Backend {
+    pub(crate) async fn open(config: &Config, dir: &Path) -> anyhow::Result<Self> {
+        match &config.store {
+            Some(shared) => Self::shared(shared, dir).await,
+            None => Ok(Self {
+                store: Arc::new(SqliteStore::open(&dir.join("tollgate.db")).await?),
+                postgres: None,
+                redis: None,
+                replica: "alone".into(),
+                pepper: secrets::lasting(&dir.join("pepper"))?,
+                audit_key: secrets::lasting(&dir.join("audit.hmac"))?,
+            }),
+        }
+    }
+
+    async fn shared(settings: &StoreSettings, dir: &Path) -> anyhow::Result<Self> {
+        let secret = resolve(&settings.secret, "store.secret")?;
+        ensure!(
+            secret.expose().len() >= 32,
+            "store.secret: must have at least 32 bytes; make one with `openssl rand -hex 32`"
+        );
+        let derived = |purpose: &str| {
+            let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()).context("store.secret")?;
+            mac.update(purpose.as_bytes());
+            anyhow::Ok(mac.finalize().into_bytes().to_vec())
+        };
+        let replica = match &settings.replica_id {
+            Some(id) => id.clone(),
+            None => replica_id(dir)?,
+        };
+        ensure!(
+            (1..=64).contains(&replica.len())
+                && replica.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)),
+            "store.replica_id: must be 1 to 64 letters, digits, `-`, `_` or `.`"
+        );
+        let url = resolve(&settings.postgres_url, "store.postgres_url")?;
+        let postgres = PostgresStore::connect(url.expose(), &replica).await.context("store.postgres_url")?;
+        let postgres = Arc::new(postgres);
+        Ok(Self {
+            store: postgres.clone(),
+            postgres: Some(postgres),
+            redis: None,
+            replica,
+            pepper: derived("virtual keys")?,
+            audit_key: derived("audit log")?,
+        })
+    }
+
+    /// The other replicas, where there may be any.
+    pub(crate) fn cluster(&self, allowance: i64) -> Option<Cluster> {
+        let postgres = self.postgres.as_ref()?;
+        Some(Cluster { members: postgres.clone(), postgres: postgres.clone(), redis: self.redis.clone(), allowance })
+    }
+}
+
+fn resolve(reference: &SecretRef, setting: &'static str) -> anyhow::Result<Secret> {
+    reference.resolve().map_err(anyhow::Error::msg).context(setting)
+}
+
+/// The name that this data directory's journal goes by, made once.
+fn replica_id(dir: &Path) -> anyhow::Result<String> {
+    let path = dir.join("replica-id");
+    if let Ok(id) = std::fs::read_to_string(&path) {
+        return Ok(id.trim().to_owned());
+    }
+    let id = new_id("replica-");
+    secrets::write_private(&path, format!("{id}\n").as_bytes())?;
+    Ok(id)
+}

@@ -1,0 +1,80 @@
+//! PostgreSQL passes the suite that says what a store is, and hands out leases that never pass a limit.
+
+#![allow(clippy::unwrap_used)] // a test says by panicking
+
+use std::sync::{Arc, LazyLock};
+
+use tollgate_services::Postgres;
+use tollgate_store::{Store, StoreError, coordinator_suite, suite};
+use tollgate_store_postgres::PostgresStore;
+
+static SERVER: LazyLock<Postgres> = LazyLock::new(Postgres::start);
+
+async fn fresh() -> PostgresStore {
+    PostgresStore::connect(&SERVER.database().url, "r1").await.unwrap()
+}
+
+macro_rules! passes {
+    ($($case:ident),+ $(,)?) => {
+        $(#[tokio::test]
+        async fn $case() {
+            suite::$case(&fresh().await).await;
+        })+
+    };
+}
+
+passes! {
+    objects_read_back_as_written,
+    a_change_of_what_somebody_else_changed_is_refused,
+    entries_count_once_however_often_they_come,
+    balances_are_kept_by_window,
+    an_alert_is_raised_once_for_each_window_and_threshold,
+    spend_is_summed_by_group,
+    entries_and_records_come_in_pages,
+    whoever_follows_is_told_everything_once,
+    idempotency_keys_are_remembered,
+}
+
+macro_rules! coordinates {
+    ($($case:ident),+ $(,)?) => {
+        $(#[tokio::test]
+        async fn $case() {
+            let url = SERVER.database().url;
+            let replica = async |name: &str| {
+                let store = Arc::new(PostgresStore::connect(&url, name).await.unwrap());
+                coordinator_suite::Replica { coordinator: store.clone(), members: store.clone(), store }
+            };
+            coordinator_suite::$case([replica("r1").await, replica("r2").await], false).await;
+        })+
+    };
+}
+
+coordinates! {
+    leases_and_spend_never_pass_the_limit,
+    all_wants_are_granted_or_none,
+    what_is_given_back_can_be_leased_by_others,
+    a_lease_is_used_up_by_the_entries_that_it_pays,
+    headroom_is_not_hoarded_near_the_limit,
+    a_restarted_replica_states_its_leases_anew,
+    nothing_is_leased_outside_the_epoch,
+}
+
+#[tokio::test]
+async fn a_second_process_of_the_same_replica_is_refused_while_the_first_lives() {
+    use tollgate_store::Membership;
+    let url = SERVER.database().url;
+    let first = PostgresStore::connect(&url, "r1").await.unwrap();
+    let beating = tokio::spawn({
+        let first = first.clone();
+        async move {
+            while first.beat(0, false, &[]).await.is_ok() {
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        }
+    });
+    assert!(matches!(PostgresStore::connect(&url, "r1").await, Err(StoreError::Fenced(_))));
+    beating.abort();
+    let _second = PostgresStore::connect(&url, "r1").await.unwrap();
+    // The first comes back from a long sleep: nothing that it says counts.
+    assert!(matches!(first.apply(&Default::default()).await, Err(StoreError::Fenced(_))));
+}
