@@ -144,15 +144,7 @@ fn ledger_options(
         },
         clock: clock.clone(),
         on_record: Box::new(move |record| trail.publish(record)),
-        on_alert: Box::new(|alert| {
-            tracing::warn!(
-                budget = alert.budget_id,
-                percent = alert.percent,
-                spent_nano_usd = alert.spent_nano_usd,
-                limit_nano_usd = alert.limit_nano_usd,
-                "a budget has passed a threshold"
-            );
-        }),
+        on_alert: Box::new(|_| {}),
         cluster: backend.cluster(allowance.0),
     })
 }

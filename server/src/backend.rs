@@ -9,6 +9,7 @@ use tollgate_domain::{Secret, new_id};
 use tollgate_ledger::Cluster;
 use tollgate_store::{Coordinator, Store};
 use tollgate_store_postgres::PostgresStore;
+use tollgate_store_redis::RedisCoordinator;
 use tollgate_store_sqlite::SqliteStore;
 
 use crate::{
@@ -67,10 +68,18 @@ impl Backend {
         let url = resolve(&settings.postgres_url, "store.postgres_url")?;
         let postgres = PostgresStore::connect(url.expose(), &replica).await.context("store.postgres_url")?;
         let postgres = Arc::new(postgres);
+        let redis: Option<Arc<dyn Coordinator>> = match &settings.redis_url {
+            Some(url) => {
+                let url = resolve(url, "store.redis_url")?;
+                let redis = RedisCoordinator::open(url.expose(), &replica, postgres.clone()).await;
+                Some(Arc::new(redis.map_err(anyhow::Error::msg)?))
+            }
+            None => None,
+        };
         Ok(Self {
             store: postgres.clone(),
             postgres: Some(postgres),
-            redis: None,
+            redis,
             replica,
             pepper: derived("virtual keys")?,
             audit_key: derived("audit log")?,

@@ -318,10 +318,14 @@ impl Ledger {
 
     /// Gives up a replica whose disk is lost, and tells what it had leased.
     pub async fn close_replica(&self, replica: &str) -> Result<Option<i64>, Lost> {
-        match &self.cluster {
-            Some(state) => state.cluster.members.close(replica).await,
-            None => Ok(None),
+        let Some(state) = &self.cluster else { return Ok(None) };
+        let closed = state.cluster.members.close(replica).await?;
+        let epoch = *state.epoch.lock();
+        if closed.is_some() && epoch.redis {
+            // Redis may have its leases on the list: it is asked to begin anew.
+            state.cluster.members.propose(epoch.number, true).await?;
         }
+        Ok(closed)
     }
 
     /// Ends well: everything is in the store, and what was leased is given back.

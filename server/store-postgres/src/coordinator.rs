@@ -2,9 +2,11 @@
 
 use async_trait::async_trait;
 use sqlx::Row;
-use tollgate_store::{Coordinator, Denied, Epoch, Granted, LEASE_TTL, Lost, Member, Membership, Rollup, View, Want};
+use tollgate_store::{
+    Coordinator, Denied, Epoch, Granted, Known, LEASE_TTL, Lost, Member, Membership, Record, Rollup, View, Want,
+};
 
-use crate::{PostgresStore, lost};
+use crate::{PostgresStore, failed, lost};
 
 /// The columns of leases.
 fn columns(leases: &[(String, i64, i64)]) -> (Vec<&str>, Vec<i64>, Vec<i64>) {
@@ -223,5 +225,34 @@ impl Membership for PostgresStore {
         .map_err(lost)?;
         tx.commit().await.map_err(lost)?;
         Ok(Some(released.unwrap_or(0)))
+    }
+}
+
+#[async_trait]
+impl Record for PostgresStore {
+    async fn known(&self, budget_id: &str, from_window: i64, lease_window: i64) -> tollgate_store::Result<Known> {
+        let known = async {
+            let mut tx = self.pool.begin().await?;
+            sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").execute(&mut *tx).await?;
+            let applied = sqlx::query_as("SELECT id, applied FROM replica").fetch_all(&mut *tx).await?;
+            let balances = sqlx::query_as(
+                "SELECT \"window\", spent_nano_usd FROM balance WHERE budget_id = $1 AND \"window\" >= $2",
+            )
+            .bind(budget_id)
+            .bind(from_window)
+            .fetch_all(&mut *tx)
+            .await?;
+            let leases = sqlx::query_as(
+                "SELECT replica, outstanding_nano_usd FROM lease
+                 WHERE budget_id = $1 AND \"window\" = $2 AND outstanding_nano_usd <> 0",
+            )
+            .bind(budget_id)
+            .bind(lease_window)
+            .fetch_all(&mut *tx)
+            .await?;
+            tx.commit().await?;
+            Ok(Known { applied, balances, leases })
+        };
+        known.await.map_err(failed)
     }
 }

@@ -143,3 +143,21 @@ pub trait Coordinator: Send + Sync {
     /// Opens the epoch: every live replica has registered.
     async fn open(&self, epoch: i64) -> Result<(), Lost>;
 }
+
+/// What the ledger of record knows of a budget at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Through which batch each replica's journal is applied.
+    pub applied: Vec<(String, i64)>,
+    /// Spent, by window.
+    pub balances: Vec<(i64, i64)>,
+    /// Leased, by replica, as each told last.
+    pub leases: Vec<(String, i64)>,
+}
+
+/// Where a coordinator learns what it does not know.
+#[async_trait]
+pub trait Record: Send + Sync {
+    /// What is known of a budget from a window on, and of leases in a window: all as of one moment.
+    async fn known(&self, budget_id: &str, from_window: i64, lease_window: i64) -> crate::Result<Known>;
+}

@@ -17,7 +17,9 @@ pub mod suite;
 pub use alert::raise_alerts;
 use async_trait::async_trait;
 pub use change::{AlertRule, Batch, Change, Idempotency, LedgerRow};
-pub use coordinator::{Coordinator, Denied, Epoch, Grant, Granted, LEASE_TTL, Lost, Member, Membership, View, Want};
+pub use coordinator::{
+    Coordinator, Denied, Epoch, Grant, Granted, Known, LEASE_TTL, Lost, Member, Membership, Record, View, Want,
+};
 pub use object::{Object, StoredKey, Thing};
 pub use rollup::{Cell, DAY_US, LabelCell, Rollup, Sums};
 use tollgate_proto::v1::{

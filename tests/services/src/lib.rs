@@ -8,8 +8,9 @@ mod redis;
 use std::{
     ffi::OsString,
     net::TcpListener,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Child, Command},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -75,6 +76,42 @@ fn wait_for(what: &str, mut there: impl FnMut() -> bool) {
     while !there() {
         assert!(begun.elapsed() < Duration::from_secs(15), "{what} did not come up within fifteen seconds");
         std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Runs a shell command once this process has ended, however it ends, or the value is dropped. Statics are never dropped, and a test may
+/// be killed: servers must not outlive either.
+struct Afterwards(Child);
+
+impl Afterwards {
+    fn run(command: &str, argument: &str) -> Self {
+        let waiting = Command::new("sh")
+            .args(["-c", &format!("read -r _; {command}"), "afterwards", argument])
+            .stdin(Stdio::piped()) // ends with this process
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn();
+        Self(waiting.unwrap_or_else(|e| panic!("sh: {e}")))
+    }
+
+    fn end(process: &Child) -> Self {
+        Self::run("kill -QUIT \"$1\"", &process.id().to_string())
+    }
+
+    fn remove(dir: &Path) -> Self {
+        // A server that is ending may still write.
+        Self::run(
+            "for _ in 1 2 3 4 5; do rm -rf \"$1\"; [ -e \"$1\" ] || break; sleep 0.3; done",
+            &dir.display().to_string(),
+        )
+    }
+}
+
+impl Drop for Afterwards {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
     }
 }
 

@@ -6,13 +6,14 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use crate::{Program, end, free_port, program, wait_for};
+use crate::{Afterwards, Program, end, free_port, program, wait_for};
 
 /// A PostgreSQL server with a data directory of its own.
 pub struct Postgres {
     dir: tempfile::TempDir,
     port: u16,
-    process: Option<Child>,
+    process: Option<(Child, Afterwards)>,
+    _leftovers: Afterwards,
     databases: AtomicU32,
 }
 
@@ -39,7 +40,9 @@ impl Postgres {
             .stdout(Stdio::null())
             .status();
         assert!(made.is_ok_and(|status| status.success()), "initdb failed");
-        let mut server = Self { dir, port: free_port(), process: None, databases: AtomicU32::new(0) };
+        let leftovers = Afterwards::remove(dir.path());
+        let mut server =
+            Self { dir, port: free_port(), process: None, _leftovers: leftovers, databases: AtomicU32::new(0) };
         server.run();
         server
     }
@@ -57,7 +60,9 @@ impl Postgres {
             .stdout(Stdio::null())
             .stderr(log)
             .spawn();
-        self.process = Some(process.unwrap_or_else(|e| panic!("postgres: {e}")));
+        let process = process.unwrap_or_else(|e| panic!("postgres: {e}"));
+        let afterwards = Afterwards::end(&process);
+        self.process = Some((process, afterwards));
         wait_for("PostgreSQL", || {
             TcpStream::connect(("127.0.0.1", self.port)).is_ok() && self.sql("postgres", "SELECT 1").is_some()
         });
@@ -100,7 +105,7 @@ impl Postgres {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status();
-        if let Some(mut process) = self.process.take() {
+        if let Some((mut process, _afterwards)) = self.process.take() {
             end(&mut process);
         }
     }

@@ -5,20 +5,37 @@ use std::{
     time::Duration,
 };
 
-use crate::{end, free_port, program, wait_for};
+use crate::{Afterwards, end, free_port, program, wait_for};
 
 /// A Redis server with a directory of its own.
 pub struct Redis {
     dir: tempfile::TempDir,
     port: u16,
-    process: Option<Child>,
+    process: Option<(Child, Afterwards)>,
+    _leftovers: Afterwards,
+    cluster: bool,
 }
 
 impl Redis {
     /// Starts a server that keeps what it is told.
     pub fn start() -> Self {
+        Self::new(false)
+    }
+
+    /// Starts a cluster of one node that has all slots.
+    pub fn start_cluster() -> Self {
+        let server = Self::new(true);
+        server.command(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
+        wait_for("the cluster", || {
+            server.command(&["CLUSTER", "INFO"]).is_some_and(|i| i.contains("cluster_state:ok"))
+        });
+        server
+    }
+
+    fn new(cluster: bool) -> Self {
         let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("no temporary directory: {e}"));
-        let mut server = Self { dir, port: free_port(), process: None };
+        let leftovers = Afterwards::remove(dir.path());
+        let mut server = Self { dir, port: free_port(), process: None, _leftovers: leftovers, cluster };
         server.run();
         server
     }
@@ -28,14 +45,22 @@ impl Redis {
         let process = program("redis-server")
             .command()
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
-            .args(["--appendfsync", "everysec", "--maxmemory-policy", "noeviction", "--dir"])
+            .args(["--appendfsync", "everysec", "--maxmemory-policy", "noeviction"])
+            .args(["--cluster-enabled", if self.cluster { "yes" } else { "no" }, "--dir"])
             .arg(self.dir.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
-        self.process = Some(process.unwrap_or_else(|e| panic!("redis-server: {e}")));
+        let process = process.unwrap_or_else(|e| panic!("redis-server: {e}"));
+        let afterwards = Afterwards::end(&process);
+        self.process = Some((process, afterwards));
         wait_for("Redis", || self.command(&["PING"]).is_some_and(|reply| reply.starts_with("+PONG")));
+    }
+
+    /// Whether it is a cluster.
+    pub fn is_cluster(&self) -> bool {
+        self.cluster
     }
 
     /// Connection URL.
@@ -64,7 +89,7 @@ impl Redis {
 
     /// Ends the server at once.
     pub fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
+        if let Some((mut process, _afterwards)) = self.process.take() {
             end(&mut process);
         }
     }
