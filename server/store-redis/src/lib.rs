@@ -4,12 +4,23 @@
 //! come before the ledger of record has them; leases are what live replicas state when an epoch opens, and what it grants since. A server
 //! that restarts, or takes over from another, is no longer in charge: another epoch opens and everything is stated anew.
 
+macro_rules! script {
+    ($name:literal) => {
+        redis::Script::new(concat!(
+            include_str!("scripts/common.lua"),
+            include_str!(concat!("scripts/", $name, ".lua"))
+        ))
+    };
+}
+
 mod connection;
+mod rates;
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use connection::Connection;
+pub use rates::RedisLimits;
 use redis::{FromRedisValue, Script};
 use tollgate_store::{Coordinator, Denied, Granted, Known, Lost, Record, Rollup, Want};
 
@@ -17,12 +28,6 @@ use tollgate_store::{Coordinator, Denied, Granted, Known, Lost, Record, Rollup, 
 const PATIENCE: Duration = Duration::from_millis(900);
 /// How often what is learnt is read again while others report.
 const LEARN_AGAIN: usize = 20;
-
-macro_rules! script {
-    ($name:literal) => {
-        Script::new(concat!(include_str!("scripts/common.lua"), include_str!(concat!("scripts/", $name, ".lua"))))
-    };
-}
 
 struct Scripts {
     lease: Script,
