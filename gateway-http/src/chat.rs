@@ -16,7 +16,7 @@ use crate::{
     error::Refusal,
     forward,
     openai::{self, response},
-    stream,
+    quota, stream,
 };
 
 pub(crate) async fn create(State(mut gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
@@ -30,13 +30,14 @@ pub(crate) async fn create(State(mut gateway): State<Gateway>, request: Request)
     });
     if wishes.stream {
         let request = forward::request(&gateway, &parts, StreamCompletionRequest { request: Some(asked) });
-        let events = gateway.completions.stream_completion(request).await?.into_inner();
-        return stream::respond(events, wishes.include_usage).await;
+        let (metadata, events, _) = gateway.completions.stream_completion(request).await?.into_parts();
+        return stream::respond(events, &metadata, wishes.include_usage).await;
     }
     let request = forward::request(&gateway, &parts, CreateCompletionRequest { request: Some(asked) });
-    let answer = gateway.completions.create_completion(request).await?.into_inner();
+    let (metadata, answer, _) = gateway.completions.create_completion(request).await?.into_parts();
     let completion = answer.completion.unwrap_or_default();
     let mut headers = HeaderMap::new();
+    quota::tell(&mut headers, &metadata);
     tell(&mut headers, completion.started.as_ref(), completion.routing.as_ref());
     tell_cost(&mut headers, completion.usage.as_ref().map_or(0, |u| u.cost_nano_usd));
     let body = match completion.native {

@@ -13,6 +13,7 @@ use crate::{
     error::Refusal,
     forward,
     openai::{self, embedding},
+    quota,
 };
 
 pub(crate) async fn create(State(mut gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
@@ -22,8 +23,9 @@ pub(crate) async fn create(State(mut gateway): State<Gateway>, request: Request)
     asked.original = Some(Original { dialect: Dialect::OpenaiEmbeddings as i32, body });
     asked.tollgate = Some(chat::options(&parts, Vec::new(), Dialect::OpenaiEmbeddings));
     let request = forward::request(&gateway, &parts, asked);
-    let answer = gateway.embeddings.create_embedding(request).await?.into_inner();
+    let (metadata, answer, _) = gateway.embeddings.create_embedding(request).await?.into_parts();
     let mut headers = HeaderMap::new();
+    quota::tell(&mut headers, &metadata);
     chat::tell(&mut headers, answer.started.as_ref(), answer.routing.as_ref());
     chat::tell_cost(&mut headers, answer.usage.as_ref().map_or(0, |u| u.cost_nano_usd));
     let body = match &answer.native {

@@ -11,7 +11,7 @@ use tollgate_proto::v1::ErrorReason;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::openai::Invalid;
+use crate::{openai::Invalid, quota};
 
 /// An error as an OpenAI client expects it.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(crate) struct Refusal {
     param: Option<String>,
     message: String,
     retry_after: Option<Duration>,
+    /// Of a rate limit: what it counts, and the limit.
+    limited: Option<(&'static str, String)>,
     is_final: bool,
     /// The call's id in ledger and audit log.
     request_id: Option<String>,
@@ -102,6 +104,7 @@ impl Refusal {
             param: None,
             message: message.into(),
             retry_after: None,
+            limited: None,
             is_final: false,
             request_id: None,
         }
@@ -156,6 +159,10 @@ impl From<Status> for Refusal {
             param,
             message: status.message().to_owned(),
             retry_after: details.retry_info().and_then(|r| r.retry_delay),
+            limited: info.filter(|_| reason == Some(ErrorReason::RateLimited)).and_then(|i| {
+                let of_tokens = i.metadata.get("dimension")?.starts_with("tokens");
+                Some((if of_tokens { "tokens" } else { "requests" }, i.metadata.get("limit")?.clone()))
+            }),
             is_final,
             request_id: details.request_info().map(|r| r.request_id.clone()),
         }
@@ -195,6 +202,9 @@ impl IntoResponse for Refusal {
             let ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
             headers.insert("retry-after-ms", HeaderValue::from(ms));
         }
+        if let Some((unit, limit)) = &self.limited {
+            quota::refused(&mut headers, unit, limit, self.retry_after);
+        }
         if let Some(id) = self.request_id.as_deref().and_then(|id| HeaderValue::from_str(id).ok()) {
             headers.insert("x-request-id", id.clone());
             headers.insert("x-tollgate-request-id", id);
@@ -228,7 +238,7 @@ mod tests {
 
     #[test]
     fn no_reason_of_the_caller_is_a_server_error() {
-        for number in 1..=38 {
+        for number in 1..=42 {
             let reason = ErrorReason::try_from(number).unwrap();
             let (status, ..) = table(reason);
             let is_ours = matches!(reason, ErrorReason::Internal);

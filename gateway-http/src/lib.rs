@@ -10,6 +10,7 @@ mod forward;
 mod health;
 mod models;
 pub mod openai;
+mod quota;
 mod stream;
 
 use std::error::Error as StdError;
@@ -31,6 +32,7 @@ use tonic_health::pb::health_client::HealthClient;
 use tower::{ServiceBuilder, util::BoxCloneSyncService};
 
 use crate::error::Refusal;
+pub use crate::quota::reset;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 type Wire = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, Status>;

@@ -16,9 +16,9 @@ use futures::{Stream, StreamExt};
 use http_body::Frame;
 use tokio::time::{Instant, Sleep, sleep};
 use tollgate_proto::v1::{CompletionEvent, StreamCompletionResponse, completion_event::Event};
-use tonic::{Status, Streaming};
+use tonic::{Status, Streaming, metadata::MetadataMap};
 
-use crate::{chat, error::Refusal, openai::chunk::Chunks};
+use crate::{chat, error::Refusal, openai::chunk::Chunks, quota};
 
 /// A comment is sent when nothing else was for so long: balancers cut connections that are silent.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -28,6 +28,7 @@ const COALESCE: usize = 32 << 10;
 /// Waits for the first event, so that an early failure is a plain HTTP error, and answers with the stream.
 pub(crate) async fn respond(
     mut events: Streaming<StreamCompletionResponse>,
+    metadata: &MetadataMap,
     include_usage: bool,
 ) -> Result<Response, Refusal> {
     let first = match events.next().await {
@@ -35,6 +36,7 @@ pub(crate) async fn respond(
         None => return Err(Status::internal("the stream ended before its first event").into()),
     };
     let mut headers = HeaderMap::new();
+    quota::tell(&mut headers, metadata);
     if let Some(Event::Started(started)) = &first.event {
         chat::tell(&mut headers, Some(started), None);
     }

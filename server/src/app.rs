@@ -13,7 +13,8 @@ use tollgate_audit::Trail;
 use tollgate_control::Control;
 use tollgate_domain::{Clock, NanoUsd};
 use tollgate_ledger::{Durability, Ledger};
-use tollgate_pipeline::{Directory, KeyRing, KeySecret, Parts, Pipeline, Settings, Settler};
+use tollgate_limits::Limiter;
+use tollgate_pipeline::{Directory, Gates, KeyRing, KeySecret, Parts, Pipeline, Settings, Settler};
 use tollgate_proto::v1::{Key, KeyRole};
 use tollgate_store_postgres::{PostgresStore, watch_changes};
 
@@ -80,6 +81,10 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
         audit_key: backend.audit_key.clone(),
         settler: settler.clone(),
         seeds: Box::new(rand::random),
+        gates: Gates::new(Limiter::new(clock.clone(), backend.limits.clone(), {
+            let ledger = ledger.clone();
+            Box::new(move || ledger.live_replicas())
+        })),
     });
     pipeline.remember(backend.store.idempotency_since(clock.now_us().saturating_sub(retention_us)).await?);
     let control = Arc::new(Control::new(pipeline.clone()));

@@ -7,9 +7,10 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use tollgate_domain::{Secret, new_id};
 use tollgate_ledger::Cluster;
+use tollgate_limits::Shared;
 use tollgate_store::{Coordinator, Store};
 use tollgate_store_postgres::PostgresStore;
-use tollgate_store_redis::RedisCoordinator;
+use tollgate_store_redis::{RedisCoordinator, RedisLimits};
 use tollgate_store_sqlite::SqliteStore;
 
 use crate::{
@@ -22,6 +23,8 @@ pub(crate) struct Backend {
     /// The same, where replicas share it.
     pub(crate) postgres: Option<Arc<PostgresStore>>,
     redis: Option<Arc<dyn Coordinator>>,
+    /// Rate limits that replicas share.
+    pub(crate) limits: Option<Arc<dyn Shared>>,
     /// Names this replica.
     pub(crate) replica: String,
     /// Keys the hashes of virtual keys.
@@ -38,6 +41,7 @@ impl Backend {
                 store: Arc::new(SqliteStore::open(&dir.join("tollgate.db")).await?),
                 postgres: None,
                 redis: None,
+                limits: None,
                 replica: "alone".into(),
                 pepper: secrets::lasting(&dir.join("pepper"))?,
                 audit_key: secrets::lasting(&dir.join("audit.hmac"))?,
@@ -68,18 +72,19 @@ impl Backend {
         let url = resolve(&settings.postgres_url, "store.postgres_url")?;
         let postgres = PostgresStore::connect(url.expose(), &replica).await.context("store.postgres_url")?;
         let postgres = Arc::new(postgres);
-        let redis: Option<Arc<dyn Coordinator>> = match &settings.redis_url {
-            Some(url) => {
-                let url = resolve(url, "store.redis_url")?;
-                let redis = RedisCoordinator::open(url.expose(), &replica, postgres.clone()).await;
-                Some(Arc::new(redis.map_err(anyhow::Error::msg)?))
-            }
-            None => None,
-        };
+        let mut redis: Option<Arc<dyn Coordinator>> = None;
+        let mut limits: Option<Arc<dyn Shared>> = None;
+        if let Some(url) = &settings.redis_url {
+            let url = resolve(url, "store.redis_url")?;
+            let coordinator = RedisCoordinator::open(url.expose(), &replica, postgres.clone()).await;
+            redis = Some(Arc::new(coordinator.map_err(anyhow::Error::msg)?));
+            limits = Some(Arc::new(RedisLimits::open(url.expose()).await.map_err(anyhow::Error::msg)?));
+        }
         Ok(Self {
             store: postgres.clone(),
             postgres: Some(postgres),
             redis,
+            limits,
             replica,
             pepper: derived("virtual keys")?,
             audit_key: derived("audit log")?,

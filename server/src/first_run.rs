@@ -48,9 +48,11 @@ pub(crate) fn demo_config(config: &mut Config) {
                 context_window: Some(128_000),
                 max_output_tokens: Some(4_096),
                 capabilities: None,
+                limits: None,
             }],
             fallbacks: Vec::new(),
             retries: 2,
+            limits: None,
         });
     }
 }

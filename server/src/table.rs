@@ -56,7 +56,10 @@ pub fn build(config: &Config) -> anyhow::Result<(Table, Vec<String>)> {
             deployments.push(Arc::new(built));
         }
         let retry = RetryPolicy { retries: model.retries, ..RetryPolicy::default() };
-        let group = ModelGroup { name: model.name.clone(), deployments, fallbacks: model.fallbacks.clone(), retry };
+        let limits = model.limits.as_ref().map(config::RateLimits::to_proto).transpose();
+        let limits = limits.with_context(|| format!("{at}.limits"))?;
+        let group =
+            ModelGroup { name: model.name.clone(), deployments, fallbacks: model.fallbacks.clone(), retry, limits };
         if groups.insert(model.name.clone(), Arc::new(group)).is_some() {
             bail!("{at}.name: the model {:?} is configured twice", model.name);
         }
@@ -133,6 +136,7 @@ fn build_deployment(
             .capabilities
             .clone()
             .unwrap_or_else(|| listed.map(|e| e.capabilities.clone()).unwrap_or_default()),
+        limits: deployment.limits.as_ref().map(config::RateLimits::to_proto).transpose().context("limits")?,
     })
 }
 

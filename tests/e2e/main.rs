@@ -2,12 +2,16 @@
 
 #![allow(clippy::unwrap_used)] // a test says by panicking
 
+mod authorization;
 mod bad_input;
 mod budgets;
 mod calls;
 mod crash;
 mod idempotency;
+mod limits;
 mod lossless;
 mod operations;
 mod routing;
+mod scopes;
 mod support;
+mod tenancy;

@@ -17,6 +17,7 @@ use tollgate_proto::v1::{
     ErrorReason, audit_service_client::AuditServiceClient, budget_service_client::BudgetServiceClient,
     completion_service_client::CompletionServiceClient, embedding_service_client::EmbeddingServiceClient,
     key_admin_service_client::KeyAdminServiceClient, model_service_client::ModelServiceClient,
+    tenancy_service_client::TenancyServiceClient,
 };
 use tonic::{
     Request, Status,
@@ -102,6 +103,8 @@ impl Client {
         models: ModelServiceClient,
         /// Virtual keys.
         keys: KeyAdminServiceClient,
+        /// Organizations, teams, users, members.
+        tenancy: TenancyServiceClient,
         /// Budgets, spend, ledger.
         budgets: BudgetServiceClient,
         /// The audit log.

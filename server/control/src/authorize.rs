@@ -238,6 +238,64 @@ actions! {
     ReadAudit "audit.read"                           All      Org      No        User   No      All     No;
 }
 
+/// The matrix as a page of the documentation.
+pub fn authorization_page() -> String {
+    const ROLES: [KeyRole; 7] = [
+        KeyRole::PlatformAdmin,
+        KeyRole::OrganizationAdmin,
+        KeyRole::TeamAdmin,
+        KeyRole::Member,
+        KeyRole::Finance,
+        KeyRole::Auditor,
+        KeyRole::Caller,
+    ];
+    let mut page = String::from(PAGE_HEAD);
+    for &action in Action::ALL {
+        let cells: Vec<_> = ROLES.iter().map(|&role| action.reach(role).describe()).collect();
+        page += &format!("| `{}` | {} | {} |\n", action.name(), action.description().trim(), cells.join(" | "));
+    }
+    page += "\n## What each RPC asks for\n\n| RPC | action |\n|---|---|\n";
+    for (rpc, actions) in RPCS {
+        let names: Vec<_> = actions.iter().map(|a| format!("`{}`", a.name())).collect();
+        let names = if names.is_empty() { "a key that may call models".to_owned() } else { names.join(", ") };
+        page += &format!("| {rpc} | {names} |\n");
+    }
+    page
+}
+
+const PAGE_HEAD: &str = "\
+# Who may do what
+
+Generated from the table in `server/control/src/authorize.rs` that decides it; a test keeps the two the same.
+
+A key has one role and lies at one place: an organization, a team of it, a user of it, or nowhere. How far a role reaches with an action:
+**all** is everything (of a key that lies in an organization: everything there), **organization** what lies in the key's, **below its
+organization** the same without the organization itself, **team** and **below its team** alike, **user** what belongs to the key's user,
+**itself** the key alone. What is not listed is denied, and a denial is on record.
+
+Besides, nobody grants what they do not have: a key that is made, changed, rotated or moved must lie within the rights and limits of its
+team and organization, and only platform admins make platform admins. Platform admins make no completions unless `admin_completions` is
+set.
+
+| action | | platform admin | organization admin | team admin | member | finance | auditor | caller |
+|---|---|---|---|---|---|---|---|---|
+";
+
+impl Reach {
+    fn describe(self) -> &'static str {
+        match self {
+            Self::No => "",
+            Self::Key => "itself",
+            Self::User => "user",
+            Self::Team => "team",
+            Self::BelowTeam => "below its team",
+            Self::Org => "organization",
+            Self::BelowOrg => "below its organization",
+            Self::All => "all",
+        }
+    }
+}
+
 /// Whether an actor may do something to what lies at a place: pure, and the only place where that is decided.
 pub fn is_allowed(actor: &Actor, action: Action, resource: &Resource) -> bool {
     action.reach(actor.role).covers(&actor.place, resource)
@@ -338,3 +396,42 @@ pub const RPCS: &[(&str, &[Action])] = &[
     ("AuditService/QueryRecords", &[Action::ReadAudit]),
     ("AuditService/TailRecords", &[Action::ReadAudit]),
 ];
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_published_matrix_is_the_one_of_the_code() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/authorization.md");
+        if std::env::var_os("TOLLGATE_UPDATE_DOCS").is_some() {
+            std::fs::write(path, authorization_page()).unwrap();
+        }
+        let published = std::fs::read_to_string(path).unwrap_or_default();
+        assert_eq!(
+            published,
+            authorization_page(),
+            "run the tests with TOLLGATE_UPDATE_DOCS=1 and look at what changes"
+        );
+    }
+
+    #[test]
+    fn nothing_is_reached_from_nowhere() {
+        let nowhere = Resource::default();
+        for &action in Action::ALL {
+            for role in [KeyRole::OrganizationAdmin, KeyRole::TeamAdmin, KeyRole::Member, KeyRole::Caller] {
+                let actor = Actor { role, place: nowhere.clone() };
+                assert!(!is_allowed(&actor, action, &nowhere), "{role:?} {action:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_platform_admin_of_an_organization_stays_in_it() {
+        let actor = Actor { role: KeyRole::PlatformAdmin, place: Resource::organization("a") };
+        assert!(is_allowed(&actor, Action::UpdateKey, &Resource::team("a", "t")));
+        assert!(!is_allowed(&actor, Action::UpdateKey, &Resource::team("b", "t")));
+        assert!(!is_allowed(&actor, Action::CreateOrganization, &Resource::default()));
+    }
+}

@@ -18,36 +18,40 @@ impl Control {
     /// Makes a budget on a scope.
     pub async fn create_budget(&self, principal: &Principal, asked: Budget, request_id: &str) -> Result<Budget, Error> {
         let scope = asked.scope.clone().unwrap_or_default();
-        self.act::<act::CreateBudget, _>(
-            principal,
-            |_| self.place_of_scope(&scope),
-            |authorized| {
-                if request_id.len() > 128 {
-                    return Err(Error::invalid_field("request_id", "must be at most 128 bytes"));
-                }
-                let made_by = owned(authorized, request_id);
-                if !made_by.is_empty()
-                    && let Some(id) = self.directory().made_by("budget", &made_by)
-                    && let Some(budget) = self.pipeline.ledger().budget(&id)
-                {
-                    return Ok(Done {
-                        subject: id,
-                        result: budget,
-                        objects: vec![],
-                        changes: vec!["repeated".into()],
-                        posting: None,
-                    });
-                }
-                check(&asked)?;
-                let budget = new_budget(Budget { increase: None, ..asked }, new_id("bud_"), self.now_us());
-                let changes =
-                    vec![format!("scope: {:?}", budget.scope), format!("limit_nano_usd: {}", budget.limit_nano_usd)];
-                let mut done = done(budget, changes);
-                done.objects = done.objects.into_iter().map(|o| o.made_by(made_by.clone())).collect();
-                Ok(done)
-            },
-        )
-        .await
+        let made = self
+            .act::<act::CreateBudget, _>(
+                principal,
+                |_| self.place_of_scope(&scope),
+                |authorized| {
+                    if request_id.len() > 128 {
+                        return Err(Error::invalid_field("request_id", "must be at most 128 bytes"));
+                    }
+                    let made_by = owned(authorized, request_id);
+                    if !made_by.is_empty()
+                        && let Some(id) = self.directory().made_by("budget", &made_by)
+                        && let Some(budget) = self.pipeline.ledger().budget(&id)
+                    {
+                        return Ok(Done {
+                            subject: id,
+                            result: budget,
+                            objects: vec![],
+                            changes: vec!["repeated".into()],
+                            posting: None,
+                        });
+                    }
+                    check(&asked)?;
+                    let budget = new_budget(Budget { increase: None, ..asked }, new_id("bud_"), self.now_us());
+                    let changes = vec![
+                        format!("scope: {:?}", budget.scope),
+                        format!("limit_nano_usd: {}", budget.limit_nano_usd),
+                    ];
+                    let mut done = done(budget, changes);
+                    done.objects = done.objects.into_iter().map(|o| o.made_by(made_by.clone())).collect();
+                    Ok(done)
+                },
+            )
+            .await?;
+        self.after_change(made).await
     }
 
     /// A budget and where it stands, by id or by key; by neither: the oldest one of the acting key.

@@ -18,7 +18,9 @@ mod tenancy;
 use std::sync::Arc;
 
 pub use audit::Records;
-pub use authorize::{Act, Action, Actor, Authorized, RPCS, Reach, Resource, act, authorize, is_allowed};
+pub use authorize::{
+    Act, Action, Actor, Authorized, RPCS, Reach, Resource, act, authorization_page, authorize, is_allowed,
+};
 pub use keys::Minted;
 pub use spend::Updates;
 use tollgate_audit::Draft;

@@ -328,7 +328,10 @@ impl Drop for Ticket {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicI64, Ordering};
+    use std::{
+        slice::from_ref,
+        sync::atomic::{AtomicI64, Ordering},
+    };
 
     use super::*;
 
@@ -365,10 +368,10 @@ mod tests {
             let error = world.admit(&[wide.clone(), narrow.clone()], 601).await.err().unwrap();
             assert_eq!((error.reason, error.retry), (ErrorReason::RateLimited, Retry::Never));
         }
-        let _first = world.admit(&[wide.clone()], 0).await.unwrap();
-        let second = world.admit(&[wide.clone()], 0).await.unwrap();
+        let _first = world.admit(from_ref(&wide), 0).await.unwrap();
+        let second = world.admit(from_ref(&wide), 0).await.unwrap();
         assert_eq!(second.quota().requests, Some(Standing { limit: 4, remaining: 0, reset_us: 30_000_000 }));
-        let error = world.admit(&[wide.clone()], 0).await.err().unwrap();
+        let error = world.admit(from_ref(&wide), 0).await.err().unwrap();
         assert_eq!(error.retry, Retry::After(Duration::from_secs(15)));
         assert_eq!(error.value("scope"), Some("team x"));
         world.now_us.fetch_add(15_000_000, Ordering::Relaxed);

@@ -7,6 +7,8 @@ use tollgate_domain::{CallId, Secret};
 use tollgate_proto::v1::{CompletionRequest, CreateEmbeddingRequest, GatewayOptions, Original};
 use tollgate_providers::Mode;
 
+use crate::QuotaCell;
+
 /// One call as a door hands it over, validated once.
 #[derive(Clone)]
 pub struct Call {
@@ -22,6 +24,8 @@ pub struct Call {
     pub deadline: Option<Instant>,
     /// What is asked.
     pub request: Request,
+    /// How its limits stand, once it is admitted.
+    pub quota: QuotaCell,
 }
 
 /// What is asked.

@@ -6,7 +6,8 @@ use tollgate_providers::{EmbedCall, exchange};
 use tollgate_router::Deployment;
 
 use crate::{
-    Call, Pipeline, Reply, call::Request, flow::FlowState, record::Record, reserve::Reservation, send::identify,
+    Call, Pipeline, Reply, call::Request, flow::FlowState, limit::Passed, record::Record, reserve::Reservation,
+    send::identify,
 };
 
 impl Pipeline {
@@ -14,10 +15,11 @@ impl Pipeline {
     pub(crate) async fn send_embedding(
         &self,
         reservation: Reservation,
+        passed: Passed,
         call: Call,
         record: Record,
     ) -> Result<Reply<CreateEmbeddingResponse>, Error> {
-        let mut flow = self.flow(reservation, call, record);
+        let mut flow = self.flow(reservation, passed, call, record);
         let mut last = None;
         let mut response = loop {
             let (deployment, id) = flow.next_attempt(last).await?;

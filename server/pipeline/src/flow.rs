@@ -18,7 +18,8 @@ use tollgate_router::{Deployment, Plan};
 use tollgate_store::{Idempotency, LedgerRow};
 
 use crate::{
-    Call, Settler, bound,
+    Call, Gates, Settler, bound,
+    limit::{Passed, Place},
     permit::Permit,
     record::Record,
     reserve::{Bound, LAG, Reservation, TRANCHE},
@@ -47,12 +48,21 @@ struct OpenAttempt {
     pieces: u64,
     /// Money held in the budgets of this provider alone.
     at_provider: Option<Hold>,
+    /// Its slot and its part of the deployment's limits.
+    place: Place,
+}
+
+/// What lets a call pass.
+pub(crate) struct Gated {
+    pub(crate) gates: Arc<Gates>,
+    pub(crate) passed: Passed,
 }
 
 /// Everything about a call in progress.
 pub(crate) struct FlowState {
     pub(crate) call: Call,
     permit: Permit,
+    gated: Gated,
     hold: Hold,
     pub(crate) plan: Plan,
     seed: u64,
@@ -78,6 +88,7 @@ pub(crate) struct Flow {
 impl Flow {
     pub(crate) fn new(
         reservation: Reservation,
+        gated: Gated,
         call: Call,
         record: Record,
         settler: Settler,
@@ -89,6 +100,7 @@ impl Flow {
         let state = FlowState {
             call,
             permit,
+            gated,
             hold,
             plan,
             seed,
@@ -165,7 +177,11 @@ impl Drop for Flow {
 impl FlowState {
     /// Holds what an attempt at `deployment` can cost and journals that it is about to be sent. Returns its id and the journal's
     /// sequence to wait for.
-    pub(crate) async fn open_attempt(&mut self, deployment: &Arc<Deployment>) -> Result<(String, u64), Error> {
+    pub(crate) async fn open_attempt(
+        &mut self,
+        deployment: &Arc<Deployment>,
+        place: Place,
+    ) -> Result<(String, u64), Error> {
         let number = self.attempts.len() as u32 + 1;
         let id = self.call.id.attempt(number).to_string();
         let bound = self.bound.held(deployment);
@@ -194,8 +210,15 @@ impl FlowState {
             answered: false,
             pieces: 0,
             at_provider,
+            place,
         });
         Ok((id, sequence))
+    }
+
+    /// Waits for a place at `deployment`.
+    pub(crate) async fn place(&self, deployment: &Deployment) -> Result<Place, Error> {
+        let id = self.call.id.attempt(self.attempts.len() as u32 + 1).to_string();
+        self.gated.gates.place(deployment, &self.gated.passed, &id, self.call.deadline).await
     }
 
     /// What a crash from here on would book.
@@ -305,6 +328,8 @@ impl FlowState {
                     open.produced += text.len() as u64;
                     open.pieces += 1;
                     open.record.first_content_us.get_or_insert(elapsed);
+                    let written = open.pieces.max(open.produced / 4);
+                    self.gated.passed.written(i64::try_from(written).unwrap_or(i64::MAX));
                 }
             }
             Some(Event::Finished(finished)) => {
@@ -428,6 +453,7 @@ impl FlowState {
             ..self.entry(&open.id, &open.deployment)
         };
         add(&mut self.total, &usage);
+        open.place.used(tokens(&usage));
         open.record.billed = true;
         open.record.usage = Some(usage);
         self.attempts.push(open.record);
@@ -453,6 +479,11 @@ impl FlowState {
     fn close(mut self: Box<Self>, end: End, error: Option<&Error>) -> (Usage, Routing, u64) {
         let routing = self.routing();
         let usage = self.total.clone();
+        self.gated.passed.used(tokens(&usage));
+        if error.is_none() {
+            let output = usage.output.map_or(0, |o| i64::try_from(o.total).unwrap_or(i64::MAX));
+            self.gated.gates.learn(self.permit.caller.key_id(), self.call.model(), output);
+        }
         let answer = std::mem::replace(&mut self.answer, BodyHmac::new(&[]));
         let draft = self.record.draft();
         draft.answer(answer.finish(), &self.reasons);
@@ -517,6 +548,12 @@ impl Classify for (&'static str, Option<Usage>) {
             }
         }
     }
+}
+
+/// What counts against rates of tokens.
+fn tokens(usage: &Usage) -> i64 {
+    let (input, output) = (usage.input.map_or(0, |i| i.total), usage.output.map_or(0, |o| o.total));
+    i64::try_from(input.saturating_add(output)).unwrap_or(i64::MAX)
 }
 
 fn add(total: &mut Usage, usage: &Usage) {

@@ -12,6 +12,7 @@ mod embed;
 mod flow;
 mod idempotency;
 mod keyring;
+mod limit;
 mod permit;
 mod record;
 mod reserve;
@@ -28,6 +29,7 @@ pub use collect::Collector;
 pub use directory::{Directory, allows};
 use futures::stream::BoxStream;
 pub use keyring::{KeyEntry, KeyRing};
+pub use limit::{Gates, QuotaCell};
 pub use secret::KeySecret;
 pub use settle::Settler;
 use tollgate_audit::Trail;
@@ -83,6 +85,7 @@ pub struct Pipeline {
     audit_key: Vec<u8>,
     settler: Settler,
     seeds: Box<dyn Fn() -> u64 + Send + Sync>,
+    gates: Arc<Gates>,
     completions: Flights<CompletionEvent>,
     embeddings: Flights<CreateEmbeddingResponse>,
 }
@@ -107,6 +110,8 @@ pub struct Parts {
     pub settler: Settler,
     /// A seed per call.
     pub seeds: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// Rate limits and queues.
+    pub gates: Arc<Gates>,
 }
 
 impl Pipeline {
@@ -123,6 +128,7 @@ impl Pipeline {
             audit_key: parts.audit_key,
             settler: parts.settler,
             seeds: parts.seeds,
+            gates: parts.gates,
             completions: Flights::new(retention, bytes),
             embeddings: Flights::new(retention, bytes),
         })
@@ -146,9 +152,10 @@ impl Pipeline {
         call: Call,
         mut record: Record,
     ) -> Result<Reply<CompletionEvent>, Error> {
+        let passed = record.try_or_close(self.pass(&permit, &call).await)?;
         let reserved = self.reserve(permit, &call, Wanted::Chat).await; // dropped unused, it releases itself
         let reservation = record.try_or_close(reserved)?;
-        self.send(reservation, call, record).await // settles and closes the record, whatever happens
+        self.send(reservation, passed, call, record).await // settles and closes the record, whatever happens
     }
 
     /// The life of an embedding: the same stages over one answer.
@@ -169,9 +176,10 @@ impl Pipeline {
         call: Call,
         mut record: Record,
     ) -> Result<Reply<CreateEmbeddingResponse>, Error> {
+        let passed = record.try_or_close(self.pass(&permit, &call).await)?;
         let reserved = self.reserve(permit, &call, Wanted::Embedding).await;
         let reservation = record.try_or_close(reserved)?;
-        self.send_embedding(reservation, call, record).await
+        self.send_embedding(reservation, passed, call, record).await
     }
 
     /// Who calls, and what the caller may do.
@@ -205,6 +213,11 @@ impl Pipeline {
     /// Keys, teams, users, organizations.
     pub fn directory(&self) -> &Arc<Directory> {
         &self.directory
+    }
+
+    /// Rate limits and queues.
+    pub fn gates(&self) -> &Arc<Gates> {
+        &self.gates
     }
 
     /// The ledger.

@@ -14,15 +14,17 @@ use tollgate_router::{Deployment, Step};
 use crate::{
     Call, Pipeline, Reply,
     call::Request,
-    flow::{Ending, Flow, FlowState},
+    flow::{Ending, Flow, FlowState, Gated},
+    limit::{Passed, as_failure},
     record::Record,
     reserve::Reservation,
 };
 
 impl Pipeline {
-    pub(crate) fn flow(&self, reservation: Reservation, call: Call, record: Record) -> Flow {
+    pub(crate) fn flow(&self, reservation: Reservation, passed: Passed, call: Call, record: Record) -> Flow {
         let idempotency = crate::idempotency::of(&reservation.permit, &call);
-        Flow::new(reservation, call, record, self.settler.clone(), &self.audit_key, idempotency)
+        let gates = Gated { gates: self.gates.clone(), passed };
+        Flow::new(reservation, gates, call, record, self.settler.clone(), &self.audit_key, idempotency)
     }
 
     /// Attempts until one answers, then its events. A stream that fails before its first content is replaced invisibly; after it,
@@ -30,10 +32,11 @@ impl Pipeline {
     pub(crate) async fn send(
         &self,
         reservation: Reservation,
+        passed: Passed,
         call: Call,
         record: Record,
     ) -> Result<Reply<CompletionEvent>, Error> {
-        let mut flow = self.flow(reservation, call, record);
+        let mut flow = self.flow(reservation, passed, call, record);
         let mut last = None;
         let (deployment, mut answering, first) = loop {
             let (deployment, id) = flow.next_attempt(last).await?;
@@ -108,25 +111,37 @@ impl Flow {
     /// The next deployment to try, journalled as open; or the error that is left when nothing is.
     pub(crate) async fn next_attempt(
         &mut self,
-        last: Option<(Arc<Deployment>, Failure)>,
+        mut last: Option<(Arc<Deployment>, Failure)>,
     ) -> Result<(Arc<Deployment>, String), Error> {
-        let state = self.state();
-        let step = state.plan.next(last.as_ref().map(|(d, f)| (d, f)));
-        let (pause, deployment) = match step {
-            Step::Try { pause, deployment } if !outlives(pause, state.call.deadline) => (pause, deployment),
-            Step::Try { .. } | Step::GiveUp => {
-                let attempts = state.attempt_number();
-                let error = match last {
-                    Some((deployment, failure)) => failure.into_error(&deployment.provider, &deployment.name, attempts),
-                    None => Error::new(ErrorReason::Overloaded, "no deployment can be tried now").retry(Retry::Later),
-                };
-                return Err(self.end_with(error));
+        // The gateway's own refusal of a deployment: nothing was sent there.
+        let mut refused: Option<(Arc<Deployment>, Error)> = None;
+        let (deployment, place) = loop {
+            let state = self.state();
+            let failure = refused.as_ref().map(|(deployment, error)| (deployment, as_failure(error)));
+            let before = failure.as_ref().map(|(d, f)| (*d, f)).or(last.as_ref().map(|(d, f)| (d, f)));
+            let (pause, deployment) = match state.plan.next(before) {
+                Step::Try { pause, deployment } if !outlives(pause, state.call.deadline) => (pause, deployment),
+                Step::Try { .. } | Step::GiveUp => {
+                    let attempts = state.attempt_number();
+                    let error = match (last.take(), refused) {
+                        (Some((d, failure)), _) => failure.into_error(&d.provider, &d.name, attempts),
+                        (None, Some((_, error))) => error,
+                        (None, None) => {
+                            Error::new(ErrorReason::Overloaded, "no deployment can be tried now").retry(Retry::Later)
+                        }
+                    };
+                    return Err(self.end_with(error));
+                }
+            };
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+            match state.place(&deployment).await {
+                Ok(place) => break (deployment, place),
+                Err(error) => refused = Some((deployment, error)),
             }
         };
-        if !pause.is_zero() {
-            tokio::time::sleep(pause).await;
-        }
-        match self.state().open_attempt(&deployment).await {
+        match self.state().open_attempt(&deployment, place).await {
             Ok((id, sequence)) => {
                 let ledger = self.ledger();
                 ledger.durable(sequence, Before::FirstByte).await;

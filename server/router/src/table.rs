@@ -22,6 +22,8 @@ pub struct Deployment {
     pub max_output_tokens: Option<u64>,
     /// What the model can do.
     pub capabilities: Vec<String>,
+    /// Limits that the gateway keeps towards it.
+    pub limits: Option<v1::RateLimits>,
 }
 
 impl Deployment {
@@ -36,6 +38,7 @@ impl Deployment {
             max_output_tokens: limit(self.max_output_tokens),
             price: self.price.as_ref().map(Price::to_proto),
             capabilities: self.capabilities.clone(),
+            queue: None,
         }
     }
 
@@ -84,6 +87,8 @@ pub struct ModelGroup {
     pub fallbacks: Vec<String>,
     /// How often to try again.
     pub retry: RetryPolicy,
+    /// Limits of the alias, over all callers.
+    pub limits: Option<v1::RateLimits>,
 }
 
 impl ModelGroup {

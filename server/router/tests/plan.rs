@@ -31,13 +31,14 @@ fn deployment(name: &str, weight: u32, window: Option<u64>) -> Arc<Deployment> {
         context_window: window,
         max_output_tokens: None,
         capabilities: Vec::new(),
+        limits: None,
     })
 }
 
 fn group(name: &str, deployments: &[&str], retries: u32) -> Arc<ModelGroup> {
     let deployments = deployments.iter().map(|d| deployment(d, 1, None)).collect();
     let retry = RetryPolicy { retries, ..RetryPolicy::default() };
-    Arc::new(ModelGroup { name: name.into(), deployments, fallbacks: Vec::new(), retry })
+    Arc::new(ModelGroup { name: name.into(), deployments, fallbacks: Vec::new(), retry, limits: None })
 }
 
 /// Walks until nothing is left, failing each attempt as `fail` says.
@@ -117,6 +118,7 @@ fn shares_follow_the_weights() {
         deployments: vec![deployment("heavy", 3, None), deployment("light", 1, None), deployment("spare", 0, None)],
         fallbacks: Vec::new(),
         retry: RetryPolicy { retries: 0, ..RetryPolicy::default() },
+        limits: None,
     };
     let group = Arc::new(group);
     let mut first: HashMap<String, u32> = HashMap::new();
@@ -140,6 +142,7 @@ fn a_prompt_too_long_goes_only_to_larger_windows() {
         ],
         fallbacks: Vec::new(),
         retry: RetryPolicy::default(),
+        limits: None,
     };
     let group = Arc::new(group);
     for seed in 0..20 {
@@ -165,6 +168,7 @@ fn fallbacks_are_followed_once_and_cycles_end() {
             deployments: vec![deployment(name, 1, None)],
             fallbacks: fallbacks.iter().map(|f| (*f).to_owned()).collect(),
             retry: RetryPolicy::default(),
+            limits: None,
         };
         (name.to_owned(), Arc::new(group))
     };

@@ -253,6 +253,45 @@ pub struct Model {
     /// Further attempts in the group once each of its deployments was tried.
     #[serde(default = "two")]
     pub retries: u32,
+    /// Rate limits of the alias, over all callers.
+    pub limits: Option<RateLimits>,
+}
+
+/// Rate limits. A limit that is not given is none.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RateLimits {
+    /// Calls per minute.
+    pub requests_per_minute: Option<i64>,
+    /// Calls per day of 24 hours.
+    pub requests_per_day: Option<i64>,
+    /// Tokens read and written per minute.
+    pub tokens_per_minute: Option<i64>,
+    /// Calls in flight at once. At a deployment: its slots, before which calls queue by priority and team.
+    pub concurrent_requests: Option<i64>,
+    /// Let the whole minute's worth pass at once, instead of half of its requests and a sixth of its tokens.
+    pub full_burst: bool,
+}
+
+impl RateLimits {
+    /// The contract's form.
+    pub fn to_proto(&self) -> anyhow::Result<tollgate_proto::v1::RateLimits> {
+        for (name, limit) in [
+            ("requests_per_minute", self.requests_per_minute),
+            ("requests_per_day", self.requests_per_day),
+            ("tokens_per_minute", self.tokens_per_minute),
+            ("concurrent_requests", self.concurrent_requests),
+        ] {
+            anyhow::ensure!(limit.is_none_or(|limit| limit > 0), "{name}: must be positive; leave it out for no limit");
+        }
+        Ok(tollgate_proto::v1::RateLimits {
+            requests_per_minute: self.requests_per_minute,
+            requests_per_day: self.requests_per_day,
+            tokens_per_minute: self.tokens_per_minute,
+            concurrent_requests: self.concurrent_requests,
+            full_burst: self.full_burst,
+        })
+    }
 }
 
 fn two() -> u32 {
@@ -280,6 +319,8 @@ pub struct Deployment {
     pub max_output_tokens: Option<u64>,
     /// What the model can do; absent: the catalogue's list.
     pub capabilities: Option<Vec<String>>,
+    /// Limits that the gateway keeps towards it: what its provider allows.
+    pub limits: Option<RateLimits>,
 }
 
 fn one() -> u32 {

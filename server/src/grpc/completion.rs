@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use futures::{Stream, StreamExt, TryStreamExt, stream::BoxStream};
 use tollgate_domain::{CallId, Error, Violation};
-use tollgate_pipeline::{Call, Collector, Request as Asked};
+use tollgate_pipeline::{Call, Collector, QuotaCell, Request as Asked};
 use tollgate_proto::v1::{
     CompletionRequest, CreateCompletionRequest, CreateCompletionResponse, Dialect, StreamCompletionRequest,
     StreamCompletionResponse, completion_service_server::CompletionService,
@@ -12,6 +12,7 @@ use tonic::{Extensions, Request, Response, Status};
 
 use super::{
     Deadline, Rooms, principal,
+    quota::with_quota,
     status::{status, status_of},
     validate,
 };
@@ -28,13 +29,13 @@ impl CompletionService for Door {
         request: Request<StreamCompletionRequest>,
     ) -> Result<Response<Self::StreamCompletionStream>, Status> {
         let call = call("completion.stream", Mode::Stream, request, |r| r.request).map_err(status)?;
-        let status = status_of(call.id);
+        let (status, quota) = (status_of(call.id), call.quota.clone());
         let reply = self.0.pipeline.complete(call).await.map_err(&status)?;
         let events = reply.map(move |event| match event {
             Ok(event) => Ok(StreamCompletionResponse { event: Some(event) }),
             Err(error) => Err(status(error)),
         });
-        Ok(Response::new(boxed(events)))
+        Ok(with_quota(boxed(events), &quota))
     }
 
     async fn create_completion(
@@ -42,13 +43,13 @@ impl CompletionService for Door {
         request: Request<CreateCompletionRequest>,
     ) -> Result<Response<CreateCompletionResponse>, Status> {
         let call = call("completion.create", Mode::Whole, request, |r| r.request).map_err(status)?;
-        let status = status_of(call.id);
+        let (status, quota) = (status_of(call.id), call.quota.clone());
         let mut reply = self.0.pipeline.complete(call).await.map_err(&status)?;
         let mut collector = Collector::default();
         while let Some(event) = reply.try_next().await.map_err(&status)? {
             collector.take(event);
         }
-        Ok(Response::new(CreateCompletionResponse { completion: Some(collector.finish()) }))
+        Ok(with_quota(CreateCompletionResponse { completion: Some(collector.finish()) }, &quota))
     }
 }
 
@@ -77,6 +78,7 @@ fn call<T>(
         peer: who.peer,
         deadline: extensions.get::<Deadline>().map(|d| d.0),
         request: Asked::Completion(Arc::new(asked), mode),
+        quota: QuotaCell::default(),
     })
 }
 

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use futures::TryStreamExt;
 use tollgate_domain::{CallId, Error};
-use tollgate_pipeline::{Call, Request as Asked};
+use tollgate_pipeline::{Call, QuotaCell, Request as Asked};
 use tollgate_proto::v1::{
     CreateEmbeddingRequest, CreateEmbeddingResponse, Dialect, embedding_service_server::EmbeddingService,
 };
@@ -12,6 +12,7 @@ use super::{
     Deadline, Rooms,
     completion::invalid,
     principal,
+    quota::with_quota,
     status::{status, status_of},
     validate,
 };
@@ -36,11 +37,12 @@ impl EmbeddingService for Door {
             peer: who.peer,
             deadline: extensions.get::<Deadline>().map(|d| d.0),
             request: Asked::Embedding(Arc::new(asked)),
+            quota: QuotaCell::default(),
         };
-        let status = status_of(call.id);
+        let (status, quota) = (status_of(call.id), call.quota.clone());
         let mut reply = self.0.pipeline.embed(call).await.map_err(&status)?;
         let answer = reply.try_next().await.map_err(&status)?;
-        answer.map(Response::new).ok_or_else(|| status(Error::internal("the answer is missing")))
+        answer.map(|answer| with_quota(answer, &quota)).ok_or_else(|| status(Error::internal("the answer is missing")))
     }
 }
 

@@ -7,6 +7,7 @@ mod deadline;
 mod embedding;
 mod key_admin;
 mod model;
+mod quota;
 mod stack;
 mod status;
 mod tenancy;

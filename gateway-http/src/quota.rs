@@ -1,0 +1,76 @@
+//! OpenAI's rate limit headers.
+
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use tonic::metadata::MetadataMap;
+
+/// Headers that say how a call's limits stand; in the contract they are metadata of the same names.
+const HEADERS: [&str; 6] = [
+    "x-ratelimit-limit-requests",
+    "x-ratelimit-remaining-requests",
+    "x-ratelimit-reset-requests",
+    "x-ratelimit-limit-tokens",
+    "x-ratelimit-remaining-tokens",
+    "x-ratelimit-reset-tokens",
+];
+
+/// Hands on what the gateway says of limits.
+pub(crate) fn tell(headers: &mut HeaderMap, metadata: &MetadataMap) {
+    for name in HEADERS {
+        let value = metadata.get(name).and_then(|v| HeaderValue::from_bytes(v.as_bytes()).ok());
+        if let Some(value) = value {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+}
+
+/// The same for a call that was refused.
+pub(crate) fn refused(headers: &mut HeaderMap, unit: &str, limit: &str, after: Option<Duration>) {
+    let reset = after.map(|after| reset(u64::try_from(after.as_micros()).unwrap_or(u64::MAX)));
+    let zero = Some("0".to_owned());
+    for (what, text) in [("limit", Some(limit.to_owned())), ("remaining", zero), ("reset", reset)] {
+        let name = HeaderName::try_from(format!("x-ratelimit-{what}-{unit}"));
+        if let (Ok(name), Some(Ok(value))) = (name, text.map(HeaderValue::try_from)) {
+            headers.insert(name, value);
+        }
+    }
+}
+
+/// A time in OpenAI's form, `6m0s`, `1.5s`, `12ms`; microseconds, rounded up to milliseconds.
+pub fn reset(us: u64) -> String {
+    let ms = us.div_ceil(1_000);
+    let (hours, minutes, ms) = (ms / 3_600_000, ms / 60_000 % 60, ms % 60_000);
+    if hours == 0 && minutes == 0 && ms < 1_000 && ms > 0 {
+        return format!("{ms}ms");
+    }
+    let seconds = match ms % 1_000 {
+        0 => format!("{}s", ms / 1_000),
+        rest => format!("{}.{}s", ms / 1_000, format!("{rest:03}").trim_end_matches('0')),
+    };
+    match (hours, minutes) {
+        (0, 0) => seconds,
+        (0, minutes) => format!("{minutes}m{seconds}"),
+        (hours, minutes) => format!("{hours}h{minutes}m{seconds}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_openai_does() {
+        for (us, text) in [
+            (0, "0s"),
+            (1, "1ms"),
+            (12_000, "12ms"),
+            (1_000_000, "1s"),
+            (1_500_000, "1.5s"),
+            (360_000_000, "6m0s"),
+            (3_723_004_000, "1h2m3.004s"),
+        ] {
+            assert_eq!(reset(us), text);
+        }
+    }
+}

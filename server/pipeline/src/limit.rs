@@ -1,0 +1,227 @@
+//! Rate limits and queues: whether a call may begin now, and who goes first at a deployment.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use dashmap::DashMap;
+use tokio::time::Instant;
+use tollgate_domain::{Class, Error, Failure, Retry};
+use tollgate_limits::{Asking, Expected, Full, Limited, Limiter, Pool, PoolState, Quota, Slot, Subject, Ticket};
+use tollgate_proto::v1::{ErrorReason, Priority, RateLimits};
+use tollgate_router::Deployment;
+
+use crate::{Call, Pipeline, bound, call::Request, permit::Permit};
+
+/// How a call's limits stand, for whoever answers it: set when it was admitted.
+pub type QuotaCell = Arc<OnceLock<Quota>>;
+
+/// Limits and queues of all calls.
+pub struct Gates {
+    limiter: Limiter,
+    expected: Expected,
+    pools: DashMap<String, Pool>,
+}
+
+/// What a call passed, and is expected to use.
+pub(crate) struct Passed {
+    ticket: Option<Ticket>,
+    asking: Asking,
+    /// Expected of the prompt.
+    input: i64,
+}
+
+/// A call's place at a deployment. Dropped, it is free.
+pub(crate) struct Place {
+    _slot: Option<Slot>,
+    ticket: Option<Ticket>,
+}
+
+impl Gates {
+    /// With nothing used.
+    pub fn new(limiter: Limiter) -> Arc<Self> {
+        Arc::new(Self { limiter, expected: Expected::default(), pools: DashMap::new() })
+    }
+
+    /// How the queue before a deployment stands; `None`: it has none, or nobody has asked yet.
+    pub fn queue(&self, deployment: &str) -> Option<PoolState> {
+        self.pools.get(deployment).map(|pool| pool.state())
+    }
+
+    fn pool(&self, deployment: &Deployment) -> Option<Pool> {
+        let capacity = usize::try_from(deployment.limits.as_ref()?.concurrent_requests?).ok()?;
+        let pool = self.pools.entry(deployment.name.clone()).or_insert_with(|| Pool::new(capacity)).clone();
+        if pool.state().capacity != capacity {
+            pool.resize(capacity);
+        }
+        Some(pool)
+    }
+
+    /// Waits for a place at `deployment`.
+    pub(crate) async fn place(
+        &self,
+        deployment: &Deployment,
+        passed: &Passed,
+        call: &str,
+        deadline: Option<Instant>,
+    ) -> Result<Place, Error> {
+        let slot = match self.pool(deployment) {
+            Some(pool) => Some(pool.enter(&passed.asking, deadline).await.map_err(|full| crowded(deployment, full))?),
+            None => None,
+        };
+        let ticket = match deployment.limits.filter(|l| *l != RateLimits::default()) {
+            Some(limits) => {
+                let subject = Subject { kind: "deployment", id: deployment.name.clone() };
+                // Its slots are counted by the queue.
+                let limits = RateLimits { concurrent_requests: None, ..limits };
+                let limited = [Limited { subject, limits }];
+                Some(self.limiter.admit(&limited, passed.asking.tokens, call, None).await?)
+            }
+            None => None,
+        };
+        Ok(Place { _slot: slot, ticket })
+    }
+}
+
+fn crowded(deployment: &Deployment, full: Full) -> Error {
+    let message = format!(
+        "the deployment {:?} has no free slot: waited {:.1} s, {} others wait; try again",
+        deployment.name,
+        full.waited.as_secs_f64(),
+        full.waiting
+    );
+    Error::new(ErrorReason::Overloaded, message)
+        .retry(Retry::After(Duration::from_secs(1)))
+        .with("deployment", &deployment.name)
+        .with("waiting", full.waiting.to_string())
+}
+
+/// What a refusal at a deployment means for the plan: it may be tried again later, others now.
+pub(crate) fn as_failure(error: &Error) -> Failure {
+    let mut failure = Failure::new(Class::RateLimit, error.message.as_str());
+    if let Retry::After(after) = error.retry {
+        failure.retry_after = Some(after);
+    }
+    // Who has waited in the queue does not queue again.
+    failure.should_retry = (error.reason == ErrorReason::Overloaded).then_some(false);
+    failure
+}
+
+impl Place {
+    /// What the attempt has used.
+    pub(crate) fn used(&mut self, tokens: i64) {
+        if let Some(ticket) = &mut self.ticket {
+            ticket.used(tokens);
+        }
+    }
+}
+
+impl Passed {
+    /// Corrects what was charged: the call has ended, or used this much so far.
+    pub(crate) fn used(&mut self, tokens: i64) {
+        if let Some(ticket) = &mut self.ticket {
+            ticket.used(tokens);
+        }
+    }
+
+    /// Corrects it while the answer streams, once more was written than was expected.
+    pub(crate) fn written(&mut self, output: i64) {
+        if self.input + output > self.asking.tokens {
+            // Ahead by a tranche, so that this is seldom.
+            self.asking.tokens = self.input + output + 256;
+            self.used(self.asking.tokens);
+        }
+    }
+}
+
+impl Gates {
+    /// Learns what a call has written.
+    pub(crate) fn learn(&self, key_id: &str, model: &str, output: i64) {
+        self.expected.learn(key_id, model, output);
+    }
+}
+
+impl Pipeline {
+    /// Lets the call pass the limits of its key, user, team, organization and model, all or none.
+    pub(crate) async fn pass(&self, permit: &Permit, call: &Call) -> Result<Passed, Error> {
+        let key = permit.caller.key();
+        let team = self.directory.team(&key.team_id);
+        let user = self.directory.user(&key.user_id);
+        let organization = self.directory.organization(&key.organization_id);
+        let subjects = [
+            ("key", &key.id, key.limits),
+            ("user", &key.user_id, user.and_then(|u| u.limits)),
+            ("team", &key.team_id, team.as_ref().and_then(|t| t.limits)),
+            ("organization", &key.organization_id, organization.and_then(|o| o.limits)),
+            ("model", &call.model().to_owned(), permit.groups.first().and_then(|g| g.limits)),
+        ];
+        let limited: Vec<_> = subjects
+            .into_iter()
+            .filter_map(|(kind, id, limits)| {
+                let limits = limits.filter(|l| *l != RateLimits::default())?;
+                Some(Limited { subject: Subject { kind, id: id.clone() }, limits })
+            })
+            .collect();
+        let (input, most) = expected_of(call);
+        let output = if most == 0 { 0 } else { self.gates.expected.output(&key.id, call.model(), most) };
+        let tokens = input.saturating_add(output);
+        let team_priority = team.map_or(Priority::Unspecified, |t| t.priority());
+        let wished = call.options().map_or(Priority::Unspecified, |o| o.priority());
+        let asking = Asking {
+            priority: lower(lower(team_priority, key.priority()), wished),
+            team_id: key.team_id.clone(),
+            key_id: key.id.clone(),
+            tokens,
+        };
+        if limited.is_empty() {
+            return Ok(Passed { ticket: None, asking, input });
+        }
+        let within = call.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let ticket = self.gates.limiter.admit(&limited, tokens, &call.id.to_string(), within).await?;
+        // Nobody else sets it: a call is admitted once.
+        let _ = call.quota.set(ticket.quota());
+        Ok(Passed { ticket: Some(ticket), asking, input })
+    }
+}
+
+/// Tokens to expect of the prompt, and the most that the answer may have.
+fn expected_of(call: &Call) -> (i64, i64) {
+    let tokens = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    match &call.request {
+        Request::Completion(request, _) => {
+            let choices = request.n.unwrap_or(1).max(1);
+            let most = request.max_output_tokens.unwrap_or(i64::MAX).saturating_mul(choices);
+            (tokens(bound::estimate(bound::completion_input(request))), most)
+        }
+        Request::Embedding(request) => (tokens(bound::estimate(bound::embedding_input(request))), 0),
+    }
+}
+
+/// The one of two classes that goes later; not given is standard, and gives way to nothing.
+fn lower(a: Priority, b: Priority) -> Priority {
+    match (a, b) {
+        (Priority::Unspecified, other) | (other, Priority::Unspecified) => other,
+        (a, b) => {
+            if (a as i32) >= (b as i32) {
+                a
+            } else {
+                b
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_is_only_ever_lowered() {
+        use Priority::*;
+        assert_eq!(lower(Unspecified, Interactive), Interactive);
+        assert_eq!(lower(Interactive, Batch), Batch);
+        assert_eq!(lower(Batch, Interactive), Batch);
+        assert_eq!(lower(Standard, Unspecified), Standard);
+    }
+}

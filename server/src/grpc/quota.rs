@@ -1,0 +1,33 @@
+//! How a call's limits stand, in the response metadata that OpenAI's headers of the same names say it in.
+
+use tollgate_limits::Standing;
+use tollgate_pipeline::QuotaCell;
+use tonic::{
+    Response,
+    metadata::{MetadataKey, MetadataMap, MetadataValue},
+};
+
+/// A response with `x-ratelimit-*` metadata where limits apply.
+pub(crate) fn with_quota<T>(message: T, quota: &QuotaCell) -> Response<T> {
+    let mut response = Response::new(message);
+    if let Some(quota) = quota.get() {
+        for (unit, standing) in [("requests", quota.requests), ("tokens", quota.tokens)] {
+            if let Some(standing) = standing {
+                tell(response.metadata_mut(), unit, standing);
+            }
+        }
+    }
+    response
+}
+
+fn tell(metadata: &mut MetadataMap, unit: &str, standing: Standing) {
+    let reset = tollgate_http::reset(u64::try_from(standing.reset_us).unwrap_or(0));
+    for (what, text) in
+        [("limit", standing.limit.to_string()), ("remaining", standing.remaining.to_string()), ("reset", reset)]
+    {
+        let name = MetadataKey::from_bytes(format!("x-ratelimit-{what}-{unit}").as_bytes());
+        if let (Ok(name), Ok(value)) = (name, MetadataValue::try_from(text)) {
+            metadata.insert(name, value);
+        }
+    }
+}
