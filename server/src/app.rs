@@ -81,6 +81,7 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
         audit_key: backend.audit_key.clone(),
         settler: settler.clone(),
         seeds: Box::new(rand::random),
+        claims: backend.claims.clone(),
         gates: Gates::new(Limiter::new(clock.clone(), backend.limits.clone(), {
             let ledger = ledger.clone();
             Box::new(move || ledger.live_replicas())

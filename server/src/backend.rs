@@ -8,12 +8,13 @@ use sha2::Sha256;
 use tollgate_domain::{Secret, new_id};
 use tollgate_ledger::Cluster;
 use tollgate_limits::Shared;
-use tollgate_store::{Coordinator, Store};
+use tollgate_store::{Claims, Coordinator, Store};
 use tollgate_store_postgres::PostgresStore;
-use tollgate_store_redis::{RedisCoordinator, RedisLimits};
+use tollgate_store_redis::{RedisClaims, RedisCoordinator, RedisLimits};
 use tollgate_store_sqlite::SqliteStore;
 
 use crate::{
+    claims::Everywhere,
     config::{Config, SecretRef, StoreSettings},
     secrets,
 };
@@ -25,6 +26,8 @@ pub(crate) struct Backend {
     redis: Option<Arc<dyn Coordinator>>,
     /// Rate limits that replicas share.
     pub(crate) limits: Option<Arc<dyn Shared>>,
+    /// Idempotency keys that replicas share.
+    pub(crate) claims: Option<Arc<dyn Claims>>,
     /// Names this replica.
     pub(crate) replica: String,
     /// Keys the hashes of virtual keys.
@@ -42,6 +45,7 @@ impl Backend {
                 postgres: None,
                 redis: None,
                 limits: None,
+                claims: None,
                 replica: "alone".into(),
                 pepper: secrets::lasting(&dir.join("pepper"))?,
                 audit_key: secrets::lasting(&dir.join("audit.hmac"))?,
@@ -74,10 +78,12 @@ impl Backend {
         let postgres = Arc::new(postgres);
         let mut redis: Option<Arc<dyn Coordinator>> = None;
         let mut limits: Option<Arc<dyn Shared>> = None;
+        let mut claims: Vec<Arc<dyn Claims>> = vec![postgres.clone()];
         if let Some(url) = &settings.redis_url {
             let url = resolve(url, "store.redis_url")?;
             let coordinator = RedisCoordinator::open(url.expose(), &replica, postgres.clone()).await;
             redis = Some(Arc::new(coordinator.map_err(anyhow::Error::msg)?));
+            claims.push(Arc::new(RedisClaims::open(url.expose()).await.map_err(anyhow::Error::msg)?));
             limits = Some(Arc::new(RedisLimits::open(url.expose()).await.map_err(anyhow::Error::msg)?));
         }
         Ok(Self {
@@ -85,6 +91,7 @@ impl Backend {
             postgres: Some(postgres),
             redis,
             limits,
+            claims: Some(Arc::new(Everywhere(claims))),
             replica,
             pepper: derived("virtual keys")?,
             audit_key: derived("audit log")?,

@@ -4,6 +4,7 @@
 
 pub mod app;
 mod backend;
+mod claims;
 pub mod config;
 mod first_run;
 pub mod grpc;

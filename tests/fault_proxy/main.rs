@@ -1,5 +1,7 @@
 //! The fault proxy in front of an echo: every fault does what it says, and healing ends it.
 
+#![allow(clippy::unwrap_used)] // a test says by panicking
+
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -118,6 +118,8 @@ pub struct Failure {
     pub message: String,
     /// Usage that it reported before it failed.
     pub usage: Option<Usage>,
+    /// The request may have arrived and be billed although no answer came back.
+    pub may_be_billed: bool,
 }
 
 impl Failure {
@@ -132,6 +134,7 @@ impl Failure {
             should_retry: None,
             message: message.into(),
             usage: None,
+            may_be_billed: false,
         }
     }
 

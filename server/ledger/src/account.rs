@@ -362,6 +362,8 @@ impl Account {
             None => state.ended.iter_mut().find(|l| l.window == window),
         };
         if let Some(lease) = lease {
+            // What an earlier run spent was never this run's to report.
+            let amount = amount.min(lease.unreported);
             lease.outstanding -= amount;
             lease.unreported -= amount;
         }

@@ -347,6 +347,8 @@ impl FlowState {
     pub(crate) fn attempt_failed(&mut self, failure: &Failure) {
         let answered =
             self.open.as_ref().is_some_and(|o| o.answered && (o.produced > 0 || failure.class.leaves_doubt()));
+        // A line that broke before the head came tells nothing of what the provider did.
+        let answered = answered || failure.may_be_billed;
         if let Some(open) = &mut self.open {
             open.record.upstream_status = u32::from(failure.status);
             open.record.native_code.clone_from(&failure.native_code);

@@ -25,7 +25,7 @@ use tollgate_domain::Error;
 use tollgate_ledger::End;
 use tollgate_proto::v1::ErrorReason;
 use tollgate_providers::Mode;
-use tollgate_store::Idempotency;
+use tollgate_store::{Claims, Idempotency};
 
 use crate::{Call, Reply, call::Request, permit::Permit, record::Record};
 
@@ -104,16 +104,45 @@ pub(crate) struct Flights<T> {
     answered: Cache<Key, Known<T>>,
     /// Outlives `answered` where size evicted an answer: its key is still never billed again.
     billed: Cache<Key, (Vec<u8>, String)>,
+    claims: Option<Arc<dyn Claims>>,
 }
 
 impl<T> Clone for Flights<T> {
     fn clone(&self) -> Self {
-        Self { in_flight: self.in_flight.clone(), answered: self.answered.clone(), billed: self.billed.clone() }
+        Self {
+            in_flight: self.in_flight.clone(),
+            answered: self.answered.clone(),
+            billed: self.billed.clone(),
+            claims: self.claims.clone(),
+        }
+    }
+}
+
+/// Claims the call's idempotency key over all replicas. What another replica has, in flight or answered, is not done again.
+pub(crate) async fn claim(
+    claims: Option<&dyn Claims>,
+    permit: &Permit,
+    call: &Call,
+    retention: Duration,
+) -> Result<(), Error> {
+    let (Some(claims), Some(idempotency)) = (claims, of(permit, call)) else { return Ok(()) };
+    match claims.claim(&idempotency, &call.id.to_string(), retention).await {
+        Ok(None) => Ok(()),
+        Ok(Some(other)) => {
+            check(&other.fingerprint, &idempotency.fingerprint, &other.call_id)?;
+            let message = "the same request is in flight or was answered at another replica, which alone can replay it; send it \
+                           under a new idempotency key to have it done again";
+            Err(Error::new(ErrorReason::IdempotencyReplayUnavailable, message).with("callId", other.call_id))
+        }
+        Err(error) => {
+            tracing::warn!(%error, "idempotency keys are known to this replica alone now");
+            Ok(())
+        }
     }
 }
 
 impl<T: Message + Clone + Default + 'static> Flights<T> {
-    pub(crate) fn new(retention: Duration, bytes: u64) -> Self {
+    pub(crate) fn new(retention: Duration, bytes: u64, claims: Option<Arc<dyn Claims>>) -> Self {
         let weigh = |_: &Key, known: &Known<T>| match known {
             Known::Kept(flight) => {
                 let log = flight.log.lock();
@@ -126,6 +155,7 @@ impl<T: Message + Clone + Default + 'static> Flights<T> {
             in_flight: Arc::default(),
             answered: Cache::builder().max_capacity(bytes).weigher(weigh).time_to_live(retention).build(),
             billed: Cache::builder().max_capacity(1_000_000).time_to_live(retention).build(),
+            claims,
         }
     }
 
@@ -209,6 +239,12 @@ impl<T: Message + Clone + Default + 'static> Lead<T> {
                 end = flight.record(run) => end,
                 () = flight.forsaken() => Err(Error::new(ErrorReason::Cancelled, "every reader of the call went away")),
             };
+            if let (Err(_), Some(claims)) = (&end, &flights.claims) {
+                // The key is free again, here and everywhere.
+                if let Err(error) = claims.release(&key, &flight.call_id).await {
+                    tracing::debug!(%error, "a claim cannot be released now; it lapses");
+                }
+            }
             flight.log.lock().end = Some(end);
             flights.land(key, &flight);
             flight.grown.notify_waiters();

@@ -37,9 +37,10 @@ use tollgate_domain::{Clock, Error};
 use tollgate_ledger::Ledger;
 use tollgate_proto::v1::{CompletionEvent, CreateEmbeddingResponse};
 use tollgate_router::{Table, Wanted};
+use tollgate_store::Claims;
 
 use crate::{
-    idempotency::{Entry, Flights},
+    idempotency::{Entry, Flights, claim},
     permit::Permit,
     record::Record,
 };
@@ -86,6 +87,7 @@ pub struct Pipeline {
     settler: Settler,
     seeds: Box<dyn Fn() -> u64 + Send + Sync>,
     gates: Arc<Gates>,
+    claims: Option<Arc<dyn Claims>>,
     completions: Flights<CompletionEvent>,
     embeddings: Flights<CreateEmbeddingResponse>,
 }
@@ -112,6 +114,8 @@ pub struct Parts {
     pub seeds: Box<dyn Fn() -> u64 + Send + Sync>,
     /// Rate limits and queues.
     pub gates: Arc<Gates>,
+    /// Idempotency keys that replicas share; `None`: there is one.
+    pub claims: Option<Arc<dyn Claims>>,
 }
 
 impl Pipeline {
@@ -129,8 +133,9 @@ impl Pipeline {
             settler: parts.settler,
             seeds: parts.seeds,
             gates: parts.gates,
-            completions: Flights::new(retention, bytes),
-            embeddings: Flights::new(retention, bytes),
+            completions: Flights::new(retention, bytes, parts.claims.clone()),
+            embeddings: Flights::new(retention, bytes, parts.claims.clone()),
+            claims: parts.claims,
         })
     }
 
@@ -141,7 +146,13 @@ impl Pipeline {
         let permit = record.try_or_close(admitted)?;
         match record.try_or_close(self.completions.enter(&permit, &call))? {
             Entry::Alone => self.clone().serve(permit, call, record).await,
-            Entry::Lead(flight) => Ok(flight.lead(self.clone().serve(permit, call, record))),
+            Entry::Lead(flight) => {
+                let (this, retention) = (self.clone(), self.settings.idempotency_retention);
+                Ok(flight.lead(async move {
+                    record.try_or_close(claim(this.claims.as_deref(), &permit, &call, retention).await)?;
+                    this.serve(permit, call, record).await
+                }))
+            }
             Entry::Follow(flight) => Ok(flight.follow(record)),
         }
     }
@@ -165,7 +176,13 @@ impl Pipeline {
         let permit = record.try_or_close(admitted)?;
         match record.try_or_close(self.embeddings.enter(&permit, &call))? {
             Entry::Alone => self.clone().serve_embedding(permit, call, record).await,
-            Entry::Lead(flight) => Ok(flight.lead(self.clone().serve_embedding(permit, call, record))),
+            Entry::Lead(flight) => {
+                let (this, retention) = (self.clone(), self.settings.idempotency_retention);
+                Ok(flight.lead(async move {
+                    record.try_or_close(claim(this.claims.as_deref(), &permit, &call, retention).await)?;
+                    this.serve_embedding(permit, call, record).await
+                }))
+            }
             Entry::Follow(flight) => Ok(flight.follow(record)),
         }
     }

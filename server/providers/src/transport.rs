@@ -121,8 +121,14 @@ impl Transport {
         let first_byte = timeouts.first_byte.min(timeouts.total);
         let response = match timeout(first_byte, sent).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(Failure::new(Class::Connection, unreachable_text(&error))),
-            Err(_) => return Err(Failure::new(Class::Timeout, "the provider sent no answer in time")),
+            Ok(Err(error)) => {
+                let failure = Failure::new(Class::Connection, unreachable_text(&error));
+                return Err(Failure { may_be_billed: !error.is_connect(), ..failure });
+            }
+            Err(_) => {
+                let failure = Failure::new(Class::Timeout, "the provider sent no answer in time");
+                return Err(Failure { may_be_billed: true, ..failure });
+            }
         };
         let (parts, body) = response.into_parts();
         let head = Head { status: parts.status, headers: parts.headers };

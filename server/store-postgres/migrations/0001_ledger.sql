@@ -160,6 +160,14 @@ CREATE TABLE recall (
     recall_time timestamptz NOT NULL
 );
 
+-- Idempotency keys of calls in flight and answered, so that a repetition at another replica is known.
+CREATE TABLE idempotency_claim (
+    key         bytea PRIMARY KEY,
+    fingerprint bytea NOT NULL,
+    call_id     text  NOT NULL,
+    expire_time timestamptz NOT NULL
+);
+
 -- Locks the budgets of a batch or of a request, always in the same order.
 CREATE FUNCTION lock_leases(budgets text[], windows bigint[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN

@@ -5,6 +5,7 @@
 
 mod apply;
 mod changes;
+mod claims;
 mod coordinator;
 mod read;
 

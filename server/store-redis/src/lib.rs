@@ -13,12 +13,14 @@ macro_rules! script {
     };
 }
 
+mod claims;
 mod connection;
 mod rates;
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+pub use claims::RedisClaims;
 use connection::Connection;
 pub use rates::RedisLimits;
 use redis::{FromRedisValue, Script};

@@ -8,6 +8,7 @@
 
 mod alert;
 mod change;
+mod claims;
 mod coordinator;
 pub mod coordinator_suite;
 mod object;
@@ -17,6 +18,7 @@ pub mod suite;
 pub use alert::raise_alerts;
 use async_trait::async_trait;
 pub use change::{AlertRule, Batch, Change, Idempotency, LedgerRow};
+pub use claims::{Claimed, Claims};
 pub use coordinator::{
     Coordinator, Denied, Epoch, Grant, Granted, Known, LEASE_TTL, Lost, Member, Membership, Record, View, Want,
 };

@@ -142,13 +142,17 @@ impl Gateway {
     /// # Panics
     /// When it does not get ready.
     pub async fn restart(&mut self) {
+        self.try_restart().await.unwrap_or_else(|error| panic!("{error:#}"));
+    }
+
+    /// Starts the process again on the same port and data, killing it first if it still runs, and waits until ready.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub async fn try_restart(&mut self) -> Result<()> {
         self.kill9();
-        let started = self.launch();
-        let ready = match started {
-            Ok(()) => self.ready().await,
-            Err(error) => Err(error),
-        };
-        ready.unwrap_or_else(|error| panic!("{error:#}"));
+        self.launch()?;
+        self.ready().await
     }
 
     /// Waits until `/health/readiness` answers 200.

@@ -1,0 +1,50 @@
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tollgate_store::{Claimed, Claims, Idempotency, Result};
+
+use crate::{PostgresStore, failed};
+
+#[async_trait]
+impl Claims for PostgresStore {
+    async fn claim(&self, idempotency: &Idempotency, call_id: &str, retention: Duration) -> Result<Option<Claimed>> {
+        let claimed = async {
+            let mine = sqlx::query(
+                "INSERT INTO idempotency_claim AS c VALUES ($1, $2, $3, clock_timestamp() + make_interval(secs => $4))
+                 ON CONFLICT (key) DO UPDATE SET fingerprint = $2, call_id = $3, expire_time = excluded.expire_time
+                 WHERE c.expire_time < clock_timestamp() OR c.call_id = $3",
+            )
+            .bind(&idempotency.key)
+            .bind(&idempotency.fingerprint)
+            .bind(call_id)
+            .bind(retention.as_secs_f64())
+            .execute(&self.pool)
+            .await?;
+            if mine.rows_affected() == 1 {
+                // Now and then what has lapsed is cleared away.
+                if rand::random_ratio(1, 1_000) {
+                    let lapsed = "DELETE FROM idempotency_claim WHERE expire_time < clock_timestamp()";
+                    sqlx::query(lapsed).execute(&self.pool).await?;
+                }
+                return Ok(None);
+            }
+            let other: Option<(Vec<u8>, String)> =
+                sqlx::query_as("SELECT fingerprint, call_id FROM idempotency_claim WHERE key = $1")
+                    .bind(&idempotency.key)
+                    .fetch_optional(&self.pool)
+                    .await?;
+            Ok(other.map(|(fingerprint, call_id)| Claimed { fingerprint, call_id }))
+        };
+        claimed.await.map_err(failed)
+    }
+
+    async fn release(&self, key: &[u8], call_id: &str) -> Result<()> {
+        sqlx::query("DELETE FROM idempotency_claim WHERE key = $1 AND call_id = $2")
+            .bind(key)
+            .bind(call_id)
+            .execute(&self.pool)
+            .await
+            .map_err(failed)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,4 @@
+-- Frees an idempotency key. ARGV: key, call.
+local name = BASE .. 'claim:' .. ARGV[1]
+if redis.call('HGET', name, 'call') == ARGV[2] then redis.call('DEL', name) end
+return 'free'
