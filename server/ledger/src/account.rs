@@ -285,7 +285,7 @@ impl Account {
         let target = state.target();
         let lease = state.lease?;
         let limit = state.policy.hard_limit(now_us)?;
-        if now_us < state.near_until_us || lease.free() >= target / 2 || target == 0 {
+        if now_us < state.near_until_us || state.is_idle(now_us) || lease.free() >= target / 2 || target == 0 {
             return None;
         }
         Some(Want {
@@ -332,6 +332,7 @@ impl Account {
         let per_second = state.recent.saturating_mul(1_000_000) / elapsed_us.max(1);
         state.rate = (state.rate.saturating_mul(7) / 8).saturating_add(per_second / 8);
         state.recent = 0;
+        state.largest -= state.largest / 64;
         let mut parts = Vec::new();
         for lease in &mut state.ended {
             let free = lease.free();
@@ -341,8 +342,7 @@ impl Account {
             }
         }
         state.ended.retain(|l| l.outstanding != 0 || l.held != 0 || l.unreported != 0);
-        let idle = now_us - state.last_used_us > 1_000_000;
-        let keep = if now_us < state.near_until_us || idle { 0 } else { state.target().saturating_mul(2) };
+        let keep = if now_us < state.near_until_us || state.is_idle(now_us) { 0 } else { state.target().saturating_mul(2) };
         if let Some(lease) = &mut state.lease {
             let spare = lease.free() - keep;
             if spare > 0 {
@@ -616,6 +616,11 @@ impl State {
             Some((_, spent)) => *spent = spent.saturating_add(amount),
             None => self.steps.insert(at, (window, amount)),
         }
+    }
+
+    /// Whether nobody has asked for a second: then headroom is better with others.
+    fn is_idle(&self, now_us: i64) -> bool {
+        now_us - self.last_used_us > 1_000_000
     }
 
     /// How much headroom is worth having.

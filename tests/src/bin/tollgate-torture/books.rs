@@ -54,7 +54,14 @@ async fn read(world: &World) -> Result<Books> {
     for budget in &world.population.budgets {
         let now = self::budget(&admin, budget).await?;
         let (scope, spent, held) = (budget.scope.clone(), now.spent_nano_usd, now.held_nano_usd);
-        books.balances.push(Balance { scope, spent, held });
+        let mut holders = Vec::new();
+        if held != 0 {
+            let asked = v1::ListHoldsRequest { budget_id: now.id };
+            let held = admin.budgets().list_holds(asked).await?.into_inner();
+            holders.extend(held.holds.iter().map(|hold| format!("{} {}", hold.replica, hold.attempt_id)));
+            holders.extend(held.leases.iter().map(|lease| format!("{} leases {}", lease.replica, lease.outstanding_nano_usd)));
+        }
+        books.balances.push(Balance { scope, spent, held, holders });
     }
     let checked = admin.budgets().check_ledger(v1::CheckLedgerRequest {}).await?.into_inner();
     books.invariants = checked.findings.iter().map(|finding| format!("{finding:?}")).collect();

@@ -67,6 +67,8 @@ pub(crate) struct Balance {
     pub(crate) scope: String,
     pub(crate) spent: i64,
     pub(crate) held: i64,
+    /// Who holds it.
+    pub(crate) holders: Vec<String>,
 }
 
 /// The most that can have been spent and held of a budget when a call was refused, that call's own worst case included.

@@ -310,7 +310,7 @@ impl<'a> Court<'a> {
                 );
             }
             if balance.held != 0 {
-                self.find(Check::HoldLeft, format!("{}: {} held", budget.scope, balance.held));
+                self.find(Check::HoldLeft, format!("{}: {} held by {:?}", budget.scope, balance.held, balance.holders));
             }
         }
     }

@@ -10,7 +10,7 @@ fn clean() -> Evidence {
     let marker = |at: usize| format!("alice-{at}");
     let mut evidence = Evidence {
         budgets: vec![Budget { scope: "key:alice".into(), limit: LIMIT, hard: true, keys: ["alice".into()].into() }],
-        balances: vec![Balance { scope: "key:alice".into(), spent: 5_300, held: 0 }],
+        balances: vec![Balance { scope: "key:alice".into(), spent: 5_300, held: 0, holders: Vec::new() }],
         ..Evidence::default()
     };
     for at in 0..10 {
@@ -126,7 +126,7 @@ fn a_budget_over_many_keys_is_judged_by_all_of_them() {
         evidence.balances[0].spent = 2_800;
         let keys = ["alice".into(), "bob".into()].into();
         evidence.budgets.push(Budget { scope: "team:both".into(), limit: 5_249, hard: true, keys });
-        evidence.balances.push(Balance { scope: "team:both".into(), spent: 5_300, held: 0 });
+        evidence.balances.push(Balance { scope: "team:both".into(), spent: 5_300, held: 0, holders: Vec::new() });
     };
     assert_eq!(found(plant), [Check::Overspend]);
 }
