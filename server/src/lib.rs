@@ -8,6 +8,7 @@ mod claims;
 pub mod config;
 mod first_run;
 pub mod grpc;
+pub mod ledger_check;
 mod listen;
 mod secrets;
 mod table;

@@ -8,6 +8,7 @@ mod budgets;
 mod calls;
 mod crash;
 mod idempotency;
+mod ledger_check;
 mod limits;
 mod lossless;
 mod operations;

@@ -342,7 +342,8 @@ impl Account {
             }
         }
         state.ended.retain(|l| l.outstanding != 0 || l.held != 0 || l.unreported != 0);
-        let keep = if now_us < state.near_until_us || state.is_idle(now_us) { 0 } else { state.target().saturating_mul(2) };
+        let keep =
+            if now_us < state.near_until_us || state.is_idle(now_us) { 0 } else { state.target().saturating_mul(2) };
         if let Some(lease) = &mut state.lease {
             let spare = lease.free() - keep;
             if spare > 0 {

@@ -59,7 +59,9 @@ async fn read(world: &World) -> Result<Books> {
             let asked = v1::ListHoldsRequest { budget_id: now.id };
             let held = admin.budgets().list_holds(asked).await?.into_inner();
             holders.extend(held.holds.iter().map(|hold| format!("{} {}", hold.replica, hold.attempt_id)));
-            holders.extend(held.leases.iter().map(|lease| format!("{} leases {}", lease.replica, lease.outstanding_nano_usd)));
+            holders.extend(
+                held.leases.iter().map(|lease| format!("{} leases {}", lease.replica, lease.outstanding_nano_usd)),
+            );
         }
         books.balances.push(Balance { scope, spent, held, holders });
     }
