@@ -12,6 +12,7 @@ mod ledger_check;
 mod limits;
 mod lossless;
 mod operations;
+mod reconcile;
 mod routing;
 mod scopes;
 mod support;

@@ -89,9 +89,9 @@ impl Control {
         let wanted = EntryQuery {
             payer,
             call_id: (!request.call_id.is_empty()).then(|| request.call_id.clone()),
-            attempt_id: None,
             after: after.parse().unwrap_or(0),
             limit: size as i64 + 1,
+            ..EntryQuery::default()
         };
         let mut posted = self.pipeline.ledger().store().entries(&wanted).await.map_err(store_failed)?;
         let next = if posted.len() > size {

@@ -203,9 +203,18 @@ pub(crate) async fn entries(pool: &PgPool, query: &EntryQuery) -> sqlx::Result<V
     let mut select = QueryBuilder::new("SELECT position, entry FROM ledger_entry WHERE position > ");
     select.push_bind(query.after);
     push_payer(&mut select, &query.payer);
-    for (condition, value) in [(" AND call_id = ", &query.call_id), (" AND attempt_id = ", &query.attempt_id)] {
+    for (condition, value) in [
+        (" AND call_id = ", &query.call_id),
+        (" AND attempt_id = ", &query.attempt_id),
+        (" AND provider = ", &query.provider),
+    ] {
         if let Some(value) = value {
             select.push(condition).push_bind(value.clone());
+        }
+    }
+    for (condition, value) in [(" AND settle_time_us >= ", query.start_us), (" AND settle_time_us < ", query.end_us)] {
+        if let Some(value) = value {
+            select.push(condition).push_bind(value);
         }
     }
     select.push(" ORDER BY position LIMIT ").push_bind(query.limit);

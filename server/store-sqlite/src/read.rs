@@ -174,9 +174,18 @@ pub(crate) async fn entries(readers: &SqlitePool, query: &EntryQuery) -> sqlx::R
     let mut select = QueryBuilder::new("SELECT sequence, entry FROM ledger_entry WHERE sequence > ");
     select.push_bind(query.after);
     push_payer(&mut select, &query.payer);
-    for (condition, value) in [(" AND call_id = ", &query.call_id), (" AND attempt_id = ", &query.attempt_id)] {
+    for (condition, value) in [
+        (" AND call_id = ", &query.call_id),
+        (" AND attempt_id = ", &query.attempt_id),
+        (" AND provider = ", &query.provider),
+    ] {
         if let Some(value) = value {
             select.push(condition).push_bind(value.clone());
+        }
+    }
+    for (condition, value) in [(" AND settle_time_us >= ", query.start_us), (" AND settle_time_us < ", query.end_us)] {
+        if let Some(value) = value {
+            select.push(condition).push_bind(value);
         }
     }
     select.push(" ORDER BY sequence LIMIT ").push_bind(query.limit);

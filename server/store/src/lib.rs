@@ -69,6 +69,12 @@ pub struct EntryQuery {
     pub call_id: Option<String>,
     /// Only this attempt's; `None`: all.
     pub attempt_id: Option<String>,
+    /// Only attempts at this provider; `None`: all.
+    pub provider: Option<String>,
+    /// Only those settled from this moment on, microseconds since the epoch; `None`: from the beginning.
+    pub start_us: Option<i64>,
+    /// Only those settled before this moment; `None`: until now.
+    pub end_us: Option<i64>,
     /// Only entries after this position.
     pub after: i64,
     /// At most this many.

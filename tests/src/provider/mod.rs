@@ -22,7 +22,8 @@ mod connection;
 mod control;
 mod embeddings;
 mod history;
-pub mod log;
+mod invoice;
+mod log;
 mod openai;
 mod playback;
 mod respond;
@@ -38,6 +39,7 @@ use std::thread::JoinHandle;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
+pub use invoice::{Invoice, Line};
 pub use log::{Log, Outcome, Record, Stats};
 pub use script::{Cut, Malformed, Script, Step};
 

@@ -80,7 +80,7 @@ async fn torture(arguments: &Arguments) -> Result<Run> {
     );
     let directory = tempfile::Builder::new().prefix("tollgate-torture-").tempdir()?;
     let books = arguments.books.clone().unwrap_or_else(|| directory.path().join("provider.jsonl"));
-    let population = Population::new(arguments.keys);
+    let population = Population::new(arguments.keys, (seconds / 30.0).ceil() as i64);
     let mut world = World::start(arguments.replicas, arguments.seed, population, &books).await?;
     let begun = Instant::now();
     world.since = begun;

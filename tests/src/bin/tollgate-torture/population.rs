@@ -57,8 +57,9 @@ pub(crate) struct Population {
 }
 
 impl Population {
-    /// So many keys: one of each kind first, then tight and wide ones in turn.
-    pub(crate) fn new(count: usize) -> Self {
+    /// So many keys: one of each kind first, then tight and wide ones in turn. Limits that a load of half a minute uses up are `scale` times
+    /// as high, so that a longer one is not all refusals.
+    pub(crate) fn new(count: usize, scale: i64) -> Self {
         use Habit::{Absurd, Fails, HangsUp, Mixed, Repeats, Uncapped};
         // Name, habit, limit in nano-dollars, hard. A call costs about 15,000 and is held at about 70,000.
         let special: [(&str, Habit, i64, bool); 14] = [
@@ -85,16 +86,17 @@ impl Population {
         let special = special.into_iter().map(|(name, habit, limit, hard)| (name.to_owned(), habit, limit, hard));
         let mut population = Population { admin: virtual_key(), keys: Vec::new(), budgets: Vec::new() };
         for (name, habit, limit, hard) in special.chain(further).take(count) {
+            let limit = if limit == WIDE { limit } else { limit * scale };
             let (scope, keys) = (format!("key:{name}"), [name.clone()].into());
             population.budgets.push(Budget { scope, limit, hard, keys });
             population.keys.push(Key { name, secret: virtual_key(), habit, team: "", tag: None });
         }
-        population.join();
+        population.join(scale);
         population
     }
 
     /// Budgets over several keys: teams take turns, a tag is on every third key, everybody is in one organization.
-    fn join(&mut self) {
+    fn join(&mut self, scale: i64) {
         let all: BTreeSet<String> = self.keys.iter().map(|key| key.name.clone()).collect();
         for (at, key) in self.keys.iter_mut().enumerate() {
             key.team = TEAMS[at % TEAMS.len()];
@@ -106,10 +108,10 @@ impl Population {
         let of =
             |wanted: &dyn Fn(&Key) -> bool| self.keys.iter().filter(|k| wanted(k)).map(|k| k.name.clone()).collect();
         budget("organization".into(), WIDE, all);
-        for (team, limit) in TEAMS.into_iter().zip([WIDE, 30_000_000, 8_000_000]) {
+        for (team, limit) in TEAMS.into_iter().zip([WIDE, 30_000_000 * scale, 8_000_000 * scale]) {
             budget(format!("team:{team}"), limit, of(&|key| key.team == team));
         }
-        budget("tag:red".into(), 60_000_000, of(&|key| key.tag == Some("red")));
+        budget("tag:red".into(), 60_000_000 * scale, of(&|key| key.tag == Some("red")));
     }
 
     /// Writes keys and their budgets into a gateway's configuration.
