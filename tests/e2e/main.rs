@@ -17,3 +17,4 @@ mod routing;
 mod scopes;
 mod support;
 mod tenancy;
+mod utilisation;

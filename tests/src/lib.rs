@@ -7,3 +7,4 @@
 pub mod fault_proxy;
 pub mod provider;
 pub mod support;
+pub mod utilisation;
