@@ -78,6 +78,8 @@ struct State {
     /// Until when only what is needed is leased: others are waiting.
     near_until_us: i64,
     last_used_us: i64,
+    /// The limit was lowered since headroom was last granted: what comes free goes back, for it may lie beyond the new limit.
+    lowered: bool,
     /// What a window that is about to come in force has spent already.
     prepared: Option<(Window, Vec<(i64, i64)>)>,
 }
@@ -117,6 +119,7 @@ impl Account {
             largest: 0,
             near_until_us: 0,
             last_used_us: 0,
+            lowered: false,
             prepared: None,
         };
         state.lease_or_not(shared);
@@ -172,7 +175,13 @@ impl Account {
         let new_window = state.policy.window != policy.window;
         let (lease_window, held, before, spent) = (state.lease_window(), state.held, state.span.id, state.spent);
         let both_rolling = state.policy.window.is_rolling() || policy.window.is_rolling();
+        let lowered =
+            policy.hard_limit(now_us).unwrap_or(i64::MAX) < state.policy.hard_limit(now_us).unwrap_or(i64::MAX);
         state.policy = policy;
+        if lowered {
+            state.lowered = true;
+            state.put_back();
+        }
         let prepared = state.prepared.take();
         if new_window {
             state.begin(now_us);
@@ -302,6 +311,8 @@ impl Account {
     /// Takes a grant. What came too late for its window is given back later.
     pub(crate) fn grant(&self, window: i64, amount: i64) {
         let mut state = self.state.lock();
+        // There was room: so nothing lies beyond the limit any more.
+        state.lowered &= amount == 0;
         match &mut state.lease {
             Some(lease) if lease.window == window => lease.outstanding += amount,
             _ => match state.ended.iter_mut().find(|l| l.window == window) {
@@ -373,8 +384,11 @@ impl Account {
     /// Everything that is leased, by window.
     pub(crate) fn leases(&self) -> Vec<(i64, i64)> {
         let state = self.state.lock();
-        let all = state.lease.iter().chain(&state.ended);
-        all.filter(|l| l.outstanding != 0).map(|l| (l.window, l.outstanding)).collect()
+        let mut sums = std::collections::BTreeMap::new();
+        for lease in state.lease.iter().chain(&state.ended) {
+            *sums.entry(lease.window).or_insert(0) += lease.outstanding;
+        }
+        sums.into_iter().filter(|(_, outstanding)| *outstanding != 0).collect()
     }
 
     /// Whether anything is leased or was used of late.
@@ -570,6 +584,17 @@ impl State {
         }
     }
 
+    /// Headroom that was taken under a higher limit is no longer spent: it goes back.
+    fn put_back(&mut self) {
+        if let Some(lease) = &mut self.lease {
+            let free = lease.free();
+            if free > 0 {
+                lease.outstanding -= free;
+                self.ended.push(Lease { window: lease.window, outstanding: free, ..Lease::default() });
+            }
+        }
+    }
+
     fn lease_window(&self) -> i64 {
         self.policy.window.lease_window(self.span.id)
     }
@@ -597,6 +622,9 @@ impl State {
         if let Some(lease) = self.lease_of(part.lease_window) {
             lease.held -= from_hold;
             lease.unreported = lease.unreported.saturating_add(cost);
+        }
+        if self.lowered {
+            self.put_back();
         }
     }
 

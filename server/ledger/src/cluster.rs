@@ -253,7 +253,13 @@ pub(crate) async fn join(ledger: &Arc<Ledger>) -> Result<(), StoreError> {
             ledger.tend_epoch().await
         };
         match joined.await {
-            Ok(()) if state.registered.read().await.number > 0 => break,
+            // The epoch opens once the others have registered too; whoever does not come is not waited for.
+            Ok(())
+                if state.registered.read().await.number > 0
+                    && (state.epoch.lock().open || begun.elapsed() > SETTLED) =>
+            {
+                break;
+            }
             Ok(()) => {}
             Err(lost) if begun.elapsed() > Duration::from_secs(15) => {
                 return Err(StoreError::Unavailable(lost.to_string()));
