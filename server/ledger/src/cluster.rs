@@ -242,6 +242,22 @@ impl State {
     }
 }
 
+/// By how much the ledger of record's clock is ahead of ours.
+pub(crate) async fn skew(cluster: &Cluster, clock: &tollgate_domain::Clock) -> Result<i64, StoreError> {
+    let begun = Instant::now();
+    loop {
+        let before_us = clock.now_us();
+        let beat = tokio::time::timeout(PATIENCE, cluster.members.beat(0, false, &[])).await;
+        match beat.unwrap_or_else(|_| Err(Lost::Gone("no answer".into()))) {
+            Ok(view) => return Ok(view.now_us - (before_us + (clock.now_us() - before_us) / 2)),
+            Err(lost) if begun.elapsed() > Duration::from_secs(15) => {
+                return Err(StoreError::Unavailable(lost.to_string()));
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
 /// Joins: ships what the last run left, gives back what it had leased, and starts the loops.
 pub(crate) async fn join(ledger: &Arc<Ledger>) -> Result<(), StoreError> {
     let Some(state) = &ledger.cluster else { return Ok(()) };

@@ -170,7 +170,12 @@ impl Ledger {
         // Objects first: what they say of alerts holds for the entries behind them.
         store.apply(&Batch { changes: replay.objects, through: applied, ..Batch::default() }).await?;
         let book = Book::new(options.cluster.is_some());
-        let now_us = options.clock.now_us();
+        // Windows follow the ledger of record's clock from the first on: they never go back.
+        let skew_us = match &options.cluster {
+            Some(cluster) => cluster::skew(cluster, &options.clock).await?,
+            None => 0,
+        };
+        let now_us = options.clock.now_us().saturating_add(skew_us);
         for (_, object) in store.objects_after(0).await? {
             put_budget(&book, &object, now_us);
         }
@@ -184,7 +189,7 @@ impl Ledger {
             replica: options.replica.clone(),
             durability: options.durability,
             clock: options.clock,
-            skew_us: AtomicI64::new(0),
+            skew_us: AtomicI64::new(skew_us),
             on_record: options.on_record,
             on_alert: options.on_alert,
             cluster: options.cluster.map(|cluster| cluster::State::new(cluster, options.replica)),
