@@ -97,7 +97,9 @@ impl Reach {
             Self::User => same(&place.user_id, &resource.user_id),
             Self::Team => same(&place.team_id, &resource.team_id),
             Self::BelowTeam => same(&place.team_id, &resource.team_id) && below_team,
-            Self::Org => same(&place.organization_id, &resource.organization_id),
+            Self::Org => {
+                same(&place.organization_id, &resource.organization_id) || tollgate_planted::bug("matrix_hole")
+            }
             Self::BelowOrg => {
                 same(&place.organization_id, &resource.organization_id) && (below_team || !resource.team_id.is_empty())
             }

@@ -46,7 +46,7 @@ pub(crate) fn check_key(actor: &Actor, own: &Key, key: &Key, directory: &Directo
             format!("is needed by a key of the role {}", role.as_str_name()),
         ));
     }
-    if actor.role == KeyRole::PlatformAdmin {
+    if actor.role == KeyRole::PlatformAdmin || tollgate_planted::bug("rights_unchecked") {
         return Ok(());
     }
     let team = directory.team(&key.team_id);

@@ -86,12 +86,18 @@ fn class_cost(total: u64, special: &[(u64, i64)], base: i64) -> i128 {
 
 /// Rounds up, once: so the hold, computed alike from larger counts, is never below the settlement.
 fn ceil_nano(pico: i128) -> NanoUsd {
+    if tollgate_planted::bug("float_price") {
+        return NanoUsd((pico as f64 / 1_000.0).round() as i64);
+    }
     let nano = pico.div_euclid(1_000) + i128::from(pico.rem_euclid(1_000) != 0);
     NanoUsd(i64::try_from(nano).unwrap_or(i64::MAX))
 }
 
 impl Price {
     fn rates_for(&self, input_tokens: u64) -> &Rates {
+        if tollgate_planted::bug("tier_ignored") {
+            return &self.rates;
+        }
         self.tiers.iter().rev().find(|t| input_tokens > t.above_input_tokens).map_or(&self.rates, |t| &t.rates)
     }
 

@@ -311,6 +311,7 @@ impl Account {
     /// Takes a grant. What came too late for its window is given back later.
     pub(crate) fn grant(&self, window: i64, amount: i64) {
         let mut state = self.state.lock();
+        let amount = if tollgate_planted::bug("lease_granted_twice") { amount * 2 } else { amount };
         // There was room: so nothing lies beyond the limit any more.
         state.lowered &= amount == 0;
         match &mut state.lease {
@@ -375,7 +376,8 @@ impl Account {
         };
         if let Some(lease) = lease {
             // What an earlier run spent was never this run's to report.
-            let amount = amount.min(lease.unreported);
+            let earlier = tollgate_planted::bug("earlier_runs_reported");
+            let amount = if earlier { amount } else { amount.min(lease.unreported) };
             lease.outstanding -= amount;
             lease.unreported -= amount;
         }
@@ -539,6 +541,9 @@ impl State {
         if self.policy.window.is_rolling() {
             self.span = self.policy.window.at(now_us);
             let from = self.policy.window.counts_from(self.span);
+            if tollgate_planted::bug("rolling_never_forgets") {
+                return;
+            }
             while let Some((_, spent)) = self.steps.front().copied().filter(|(step, _)| *step < from) {
                 self.spent = self.spent.saturating_sub(spent);
                 self.steps.pop_front();
@@ -586,6 +591,9 @@ impl State {
 
     /// Headroom that was taken under a higher limit is no longer spent: it goes back.
     fn put_back(&mut self) {
+        if tollgate_planted::bug("lowered_limit_keeps_leases") {
+            return;
+        }
         if let Some(lease) = &mut self.lease {
             let free = lease.free();
             if free > 0 {

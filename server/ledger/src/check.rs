@@ -25,6 +25,9 @@ fn finding(
 
 /// Checks everything that is settled.
 pub async fn check(store: &dyn Store) -> tollgate_store::Result<CheckLedgerResponse> {
+    if tollgate_planted::bug("checker_blind") {
+        return Ok(CheckLedgerResponse::default());
+    }
     let mut findings = store.findings().await?;
     let mut rollup = Rollup::default();
     let mut sequences: BTreeMap<String, (i64, i64)> = BTreeMap::new();

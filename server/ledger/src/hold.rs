@@ -55,11 +55,19 @@ impl Hold {
         for (index, account) in locked.iter_mut().enumerate() {
             account.roll(now_us);
             let room = account.room(now_us);
+            if tollgate_planted::bug("partial_hold_kept") {
+                account.hold(min, now_us);
+            }
             let needed = if all && account.is_leased() { want } else { min };
             if room < needed {
                 return Err(tight(account, index, min, now_us));
             }
             amount = amount.min(room);
+        }
+        if tollgate_planted::bug("check_then_add") {
+            drop(std::mem::take(&mut locked));
+            std::thread::yield_now();
+            locked = scopes.iter().map(|a| a.lock()).collect();
         }
         let parts = locked.iter_mut().zip(scopes).map(|(locked, account)| {
             let (window, lease_window) = locked.hold(amount, now_us);
@@ -83,6 +91,11 @@ impl Hold {
         drop(locked);
         self.amount += more;
         Ok(())
+    }
+
+    /// Nothing held anywhere.
+    pub fn nothing() -> Self {
+        Self { parts: Vec::new(), amount: 0 }
     }
 
     /// What is held.

@@ -248,7 +248,7 @@ fn read_records(bytes: &[u8], next: &mut u64, found: &mut Vec<Found>) -> usize {
             return at;
         }
         let Some(body) = bytes.get(at + 8..at + HEAD + length) else { return at };
-        if crc32c::crc32c(body) != checksum {
+        if crc32c::crc32c(body) != checksum && !tollgate_planted::bug("checksum_unchecked") {
             return at;
         }
         let sequence = u64::from(word(8)) | u64::from(word(12)) << 32;

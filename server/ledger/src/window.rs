@@ -88,6 +88,7 @@ impl Window {
         match self {
             Self::Total => Span { id: 0, start_us: 0, end_us: i64::MAX },
             Self::Every { length_us, anchor_us } => {
+                let now_us = if tollgate_planted::bug("window_late") { now_us - SECOND_US } else { now_us };
                 let start = anchor_us + (now_us - anchor_us).div_euclid(*length_us) * length_us;
                 span(start, start + length_us)
             }

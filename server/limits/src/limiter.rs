@@ -315,7 +315,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        for (_, meter) in &self.inside {
+        for (_, meter) in self.inside.iter().filter(|_| !tollgate_planted::bug("places_kept")) {
             meter.lock().in_flight -= 1;
         }
         if let (Some(shared), Some(away)) = (self.shared.take(), self.away.take())

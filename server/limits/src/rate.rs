@@ -76,7 +76,12 @@ impl Bucket {
 
     /// Lets `n` pass, whether there is room or not.
     pub fn take(&mut self, n: i64, now_us: i64) {
-        self.arrival = self.arrival.max(self.scaled(now_us)) + self.of(n);
+        let start = if tollgate_planted::bug("rate_forgets") {
+            self.scaled(now_us)
+        } else {
+            self.arrival.max(self.scaled(now_us))
+        };
+        self.arrival = start + self.of(n);
     }
 
     /// Corrects what was taken by `n`: more was used, or less.

@@ -168,6 +168,9 @@ impl Flow {
 
 impl Drop for Flow {
     fn drop(&mut self) {
+        if tollgate_planted::bug("hang_up_forgotten") {
+            std::mem::forget(self.state.take());
+        }
         if let Some(state) = self.state.take() {
             self.settler.hand_over(Unfinished::Flow(state));
         }
@@ -187,7 +190,7 @@ impl FlowState {
         let bound = self.bound.held(deployment);
         let ledger = self.settler.ledger().clone();
         let more = bound.0 - self.hold.amount().0;
-        if more > 0 {
+        if more > 0 && !tollgate_planted::bug("retry_reuses_hold") {
             ledger.hold_more(&mut self.hold, NanoUsd(more)).await?;
         }
         let scopes = ledger.scopes_at(&self.permit.payer(self.call.model()), &deployment.provider);
@@ -418,6 +421,9 @@ impl FlowState {
         open.record.end_us = self.elapsed_us();
         open.record.class = class.to_owned();
         let (kind, outcome, usage) = match ending {
+            Ending::Free if tollgate_planted::bug("deny_counted_as_spend") => {
+                ("failed", None).classify(&open, &self.bound)
+            }
             Ending::Free => {
                 self.attempts.push(open.record);
                 return End { released: Some(open.id), ..End::default() };
@@ -460,6 +466,9 @@ impl FlowState {
         open.record.usage = Some(usage);
         self.attempts.push(open.record);
         let row = LedgerRow { entry, lease_windows, idempotency: None };
+        if tollgate_planted::bug("hold_kept") {
+            std::mem::forget(std::mem::replace(&mut self.hold, Hold::nothing()));
+        }
         self.hold.settle(cost);
         if let Some(at_provider) = &mut open.at_provider {
             at_provider.settle(cost);
@@ -546,6 +555,9 @@ impl Classify for (&'static str, Option<Usage>) {
                     native_json: reported.and_then(|u| u.native_json),
                     ..Usage::default()
                 };
+                if tollgate_planted::bug("missing_usage_is_nothing") {
+                    return (LedgerEntryKind::Estimated, outcome, Usage { estimated: true, ..Usage::default() });
+                }
                 (LedgerEntryKind::Estimated, outcome, usage)
             }
         }

@@ -169,6 +169,9 @@ impl<T: Message + Clone + Default + 'static> Flights<T> {
     /// Finds the call under this key, or makes this one the first.
     pub(crate) fn enter(&self, permit: &Permit, call: &Call) -> Result<Entry<T>, Error> {
         let Some(idempotency) = of(permit, call) else { return Ok(Entry::Alone) };
+        if tollgate_planted::bug("idempotency_ignored") {
+            return Ok(Entry::Alone);
+        }
         let Ok(key) = Key::try_from(idempotency.key.as_slice()) else { return Ok(Entry::Alone) };
         match self.in_flight.entry(key) {
             MapEntry::Occupied(flying) => {

@@ -212,6 +212,8 @@ impl Coordinator for RedisCoordinator {
     }
 
     async fn report(&self, epoch: i64, batch: u64, rollup: &Rollup) -> Result<(), Lost> {
+        let batch =
+            if tollgate_planted::bug("report_counted_twice") { batch + rand::random::<u16>() as u64 } else { batch };
         let leases = rollup.leases.len();
         let arguments: [&dyn Argument; 6] = [&epoch, &self.replica, &batch, &leases, &rollup.leases, &rollup.balances];
         self.tell(&self.scripts.report, &arguments).await.map(drop)

@@ -26,7 +26,12 @@ pub(crate) async fn apply(writer: &SqlitePool, batch: &Batch) -> sqlx::Result<Ve
     // A batch that holds an attempt twice counts it once as well.
     let mut first = HashSet::new();
     let rollup = Rollup::of(
-        rows.iter().filter(|r| new.contains(&r.entry.attempt_id) && first.insert(r.entry.attempt_id.as_str())).copied(),
+        rows.iter()
+            .filter(|r| {
+                let is_new = new.contains(&r.entry.attempt_id) && first.insert(r.entry.attempt_id.as_str());
+                is_new || tollgate_planted::bug("entry_counted_twice")
+            })
+            .copied(),
     );
     let alerts = move_balances(&mut tx, &rollup, batch).await?;
     move_spend(&mut tx, &rollup).await?;
@@ -163,7 +168,7 @@ async fn keep_alert(tx: &mut Tx<'_>, alert: &BudgetAlert) -> sqlx::Result<bool> 
     .bind(alert.encode_to_vec())
     .execute(&mut **tx)
     .await?;
-    Ok(done.rows_affected() > 0)
+    Ok(done.rows_affected() > 0 || tollgate_planted::bug("alert_twice"))
 }
 
 async fn move_spend(tx: &mut Tx<'_>, rollup: &Rollup) -> sqlx::Result<()> {

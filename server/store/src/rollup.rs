@@ -125,6 +125,9 @@ impl Rollup {
         for charge in &entry.charges {
             let spent = self.balances.entry((charge.budget_id.clone(), charge.window)).or_default();
             *spent = spent.saturating_add(entry.cost_nano_usd);
+            if tollgate_planted::bug("sum_over_i32") {
+                *spent = i64::from(*spent as i32);
+            }
         }
         let day = entry.settle_time.as_ref().map_or(0, micros).div_euclid(DAY_US);
         let sums = Sums::of(entry);
