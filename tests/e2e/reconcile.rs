@@ -144,6 +144,7 @@ async fn an_answer_that_was_cut_differs_as_an_estimate() {
     })
     .await;
     let cut = case.world.entries().await.into_iter().find(|e| e.kind() == v1::LedgerEntryKind::Estimated).unwrap();
+    assert!(cut.cost_nano_usd > 0, "what arrived is never booked at nothing");
     let billed = case.invoice.lines.iter().find(|l| l.request_id == cut.upstream_request_id).unwrap();
     assert_eq!(case.causes().await, only("estimated", billed.nano_usd - cut.cost_nano_usd));
 }

@@ -35,8 +35,8 @@ impl Record {
     /// Passes a result on; an error closes the record first.
     pub(crate) fn try_or_close<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
         if let Err(error) = &result
-            && !tollgate_planted::bug("refusals_unrecorded")
             && let Some(draft) = self.draft.take()
+            && !tollgate_planted::bug("refusals_unrecorded")
         {
             let record = Some(draft.close(Some(error), self.elapsed_us()));
             self.settler.ledger().end(End { record, ..End::default() });

@@ -175,6 +175,10 @@ pub async fn balances_are_kept_by_window(store: &dyn Store) {
     assert_eq!(recent, [balance("b1", 8, 12), balance("b2", 7, 12)]);
     let cost: i64 = store.cube().await.unwrap().iter().map(|(_, sums)| sums.cost).sum();
     assert_eq!(cost, 42);
+    // A hundred thousand dollars are a hundred thousand dollars.
+    let large = 100_000_000_000_000;
+    store.apply(&batch(vec![entry(row(3, "k1", "gpt", large, &["b3"]))], 3)).await.unwrap();
+    assert_eq!(store.balances(&[("b3".into(), 0)]).await.unwrap(), [balance("b3", 7, large)]);
 }
 
 /// A threshold raises one alert for each window, however the spend comes.
