@@ -150,6 +150,8 @@ mod tests {
 
     #[test]
     fn the_example_is_a_valid_file() {
+        let replicas = parse(include_str!("../../../examples/replicas.yaml"), "example", &[]).unwrap();
+        assert!(replicas.store.is_some_and(|store| store.redis_url.is_some()));
         let config = parse(include_str!("../../../examples/tollgate.yaml"), "example", &[]).unwrap();
         assert_eq!(config.models.len(), 3);
     }

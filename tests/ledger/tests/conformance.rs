@@ -1,5 +1,7 @@
 //! The ledger does what its model does, whatever it stands on: memory, SQLite, PostgreSQL, PostgreSQL and Redis.
 
+#![allow(clippy::unwrap_used)] // a test says by panicking
+
 use std::sync::{Arc, LazyLock};
 
 use proptest::prelude::*;

@@ -1,6 +1,8 @@
 //! Replicas in virtual time: crashes, partitions, requests that are lost or done without an answer, torn journals. A seed chooses all of
 //! it and is told when something is wrong: `TOLLGATE_SEED=7 cargo test -p tollgate-ledger-tests --test simulation`.
 
+#![allow(clippy::unwrap_used)] // a test says by panicking
+
 use std::{collections::HashMap, io::Write, path::Path, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
@@ -219,7 +221,7 @@ async fn simulate(seed: u64) {
 
 async fn judge(simulation: &Simulation) {
     let entries = simulation.world.entries();
-    let books = simulation.books.lock();
+    let books = std::mem::take(&mut *simulation.books.lock());
     assert!(
         entries.len() > 50 && books.refused > 10,
         "too little happened: {} entries, {} refusals",
@@ -256,7 +258,6 @@ async fn judge(simulation: &Simulation) {
         assert_eq!(simulation.world.leased(&budget.id), 0, "{} is still leased", budget.id);
     }
     let ledger = simulation.nodes[0].ledger.lock().clone().unwrap();
-    drop(books);
     let checked = tollgate_ledger::check(&**ledger.store()).await.unwrap();
     assert!(checked.findings.is_empty(), "{:#?}", checked.findings);
     // And it lives: a wide budget takes calls at every replica.
