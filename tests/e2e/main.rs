@@ -8,6 +8,7 @@ mod budgets;
 mod calls;
 mod crash;
 mod idempotency;
+mod kill_points;
 mod ledger_check;
 mod limits;
 mod lossless;

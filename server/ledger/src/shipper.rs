@@ -104,7 +104,13 @@ impl Ledger {
 
     /// Applies a batch to the store and makes known what came of it.
     pub(crate) async fn apply(&self, batch: &Batch, rollup: &Rollup) -> Result<(), StoreError> {
+        if batch.rows().next().is_some() {
+            tollgate_planted::step("before_shipping");
+        }
         let alerts = self.store.apply(batch).await?;
+        if batch.rows().next().is_some() {
+            tollgate_planted::step("shipped");
+        }
         for ((charge, window), used) in &rollup.leases {
             if let Some(account) = self.account(charge) {
                 account.reported(*window, *used);

@@ -165,7 +165,9 @@ impl Pipeline {
         let may_clamp = bound.asked.is_none() || policies.iter().all(|p| p.when_tight == WhenTight::Clamp);
         let min = if may_clamp && bound.asked != Some(0) { most(&|d| bound.least(d)) } else { want };
         let ask = Ask { min: min.min(want), want, wait: self.hold_wait(call) };
+        tollgate_planted::step("before_hold");
         let hold = self.ledger.hold(&scopes, ask).await?;
+        tollgate_planted::step("held");
         if hold.amount() < want {
             bound.tranche = None;
             bound.afford(hold.amount(), &reachable);

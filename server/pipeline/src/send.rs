@@ -62,6 +62,9 @@ impl Pipeline {
                 match event {
                     Some(Ok(event)) if matches!(event.event, Some(Event::Usage(_))) => usage = Some(event),
                     Some(Ok(mut event)) => {
+                        if seq > 1 {
+                            tollgate_planted::step("in_the_answer");
+                        }
                         let state = flow.state();
                         state.observe(&event);
                         fill(&mut event, state, &deployment, now_seconds);
@@ -95,8 +98,11 @@ impl Pipeline {
                 Some(Event::Usage(usage)) => Some(usage),
                 _ => None,
             };
+            tollgate_planted::step("before_settlement");
             let (total, routing, sequence) = flow.complete(reported);
+            tollgate_planted::step("settled");
             ledger.durable(sequence, Before::LastFrame).await;
+            tollgate_planted::step("before_the_last_frame");
             last.event = Some(Event::Usage(total));
             yield Ok(numbered(last, &mut seq));
             if wants_routing {
@@ -141,10 +147,12 @@ impl Flow {
                 Err(error) => refused = Some((deployment, error)),
             }
         };
+        tollgate_planted::step("before_open");
         match self.state().open_attempt(&deployment, place).await {
             Ok((id, sequence)) => {
                 let ledger = self.ledger();
                 ledger.durable(sequence, Before::FirstByte).await;
+                tollgate_planted::step("opened");
                 Ok((deployment, id))
             }
             Err(error) => {
@@ -188,6 +196,7 @@ async fn open_chat(
         attempt_id,
     };
     let mut answering = exchange::chat(&deployment.endpoint, &chat).await?;
+    tollgate_planted::step("head");
     state.head(&answering.head, &answering.request_id);
     state.dropped_fields = std::mem::take(&mut answering.dropped);
     let mut first = Vec::new();

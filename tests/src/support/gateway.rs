@@ -129,6 +129,11 @@ impl Gateway {
         }
     }
 
+    /// Starts without this variable from now on.
+    pub fn forget_environment(&mut self, name: &str) {
+        self.builder.environment.retain(|(known, _)| known != name);
+    }
+
     /// Sends a signal by name: `HUP`, `STOP`, `CONT`.
     ///
     /// # Errors
