@@ -23,7 +23,7 @@ use crate::{
     config::{self, Config, ProvisionedKey, Role},
     first_run,
     grpc::{self, Doors},
-    listen, secrets, table,
+    listen, metrics, secrets, table,
 };
 
 /// Protobuf of a body may be larger than its JSON: base64 shrinks, but typed fields stand beside the original.
@@ -103,7 +103,7 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
     let doors = Doors { pipeline: pipeline.clone(), control, max_message_bytes, shutdown: shutdown.clone() };
     let (grpc, health) = grpc::stack(doors).await?;
     let options = tollgate_http::Options { max_body_bytes, max_message_bytes, embedded: true };
-    let rest = tollgate_http::router(grpc.clone(), options);
+    let rest = tollgate_http::router(grpc.clone(), options).merge(metrics::routes(ledger.clone()));
     let front = listen::front(grpc, rest, &config.cors_origins)?;
 
     let address = listener.local_addr()?;

@@ -10,6 +10,7 @@ mod first_run;
 pub mod grpc;
 pub mod ledger_check;
 mod listen;
+mod metrics;
 mod secrets;
 mod table;
 pub mod telemetry;

@@ -309,8 +309,13 @@ impl Account {
     }
 
     /// Takes a grant. What came too late for its window is given back later.
-    pub(crate) fn grant(&self, window: i64, amount: i64) {
+    pub(crate) fn grant(&self, window: i64, amount: i64, under_limit: i64, now_us: i64) {
         let mut state = self.state.lock();
+        // Asked for under a higher limit than is in force by now: nobody's to spend.
+        if state.policy.hard_limit(now_us).is_some_and(|limit| limit < under_limit) {
+            state.ended.push(Lease { window, outstanding: amount, ..Lease::default() });
+            return;
+        }
         let amount = if tollgate_planted::bug("lease_granted_twice") { amount * 2 } else { amount };
         // There was room: so nothing lies beyond the limit any more.
         state.lowered &= amount == 0;

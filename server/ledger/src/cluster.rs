@@ -64,6 +64,10 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// Every mode.
+    pub const ALL: [Self; 6] =
+        [Self::Alone, Self::Normal, Self::RedisGone, Self::PostgresGone, Self::BothGone, Self::Registering];
+
     /// Its name in logs and metrics.
     pub fn name(self) -> &'static str {
         match self {
@@ -141,10 +145,14 @@ impl State {
         now_us: i64,
     ) -> Result<Option<(Arc<Account>, Denied)>, Lost> {
         let wanted: Vec<_> = scopes.iter().filter_map(|a| Some((a.clone(), a.want(min, max, now_us)?))).collect();
-        self.request(wanted).await
+        self.request(wanted, now_us).await
     }
 
-    async fn request(&self, wanted: Vec<(Arc<Account>, Want)>) -> Result<Option<(Arc<Account>, Denied)>, Lost> {
+    async fn request(
+        &self,
+        wanted: Vec<(Arc<Account>, Want)>,
+        now_us: i64,
+    ) -> Result<Option<(Arc<Account>, Denied)>, Lost> {
         if wanted.is_empty() {
             return Ok(None);
         }
@@ -166,7 +174,7 @@ impl State {
             match asked.unwrap_or_else(|_| Err(Lost::Gone("no answer within a second".into()))) {
                 Ok(Granted::All(amounts)) => {
                     for ((account, want), amount) in wanted.iter().zip(amounts) {
-                        account.grant(want.lease_window, amount);
+                        account.grant(want.lease_window, amount, want.limit, now_us);
                     }
                     Ok(None)
                 }
@@ -505,7 +513,7 @@ impl Ledger {
         drop(registered);
         wanted.sort_by(|a, b| a.1.cmp(&b.1));
         for wanted in wanted.chunks(100) {
-            let _ = state.request(wanted.to_vec()).await;
+            let _ = state.request(wanted.to_vec(), now_us).await;
         }
     }
 }

@@ -122,6 +122,7 @@ CREATE INDEX audit_record_by_call ON audit_record (call_id);
 CREATE TABLE replica (
     id          text PRIMARY KEY,
     incarnation bigint NOT NULL,               -- of the process that may write as this replica: any other is fenced off
+    generation  bigint NOT NULL DEFAULT 0,     -- of its last statement of leases: requests of before, however late they arrive, count no more
     applied     bigint NOT NULL,               -- its journal is applied through this sequence
     epoch       bigint NOT NULL,               -- the last that it registered in
     sees_redis  boolean NOT NULL,
@@ -178,7 +179,7 @@ END $$;
 
 -- Grants all wants or none. `denied` is -1, or the index of the want that has no room, with what was posted and leased.
 CREATE FUNCTION grant_leases(
-    of_replica text, in_epoch bigint, budgets text[], windows bigint[], from_windows bigint[], limits bigint[], mins bigint[],
+    of_replica text, of_generation bigint, in_epoch bigint, budgets text[], windows bigint[], from_windows bigint[], limits bigint[], mins bigint[],
     maxs bigint[], neededs bigint[],
     OUT denied int, OUT posted bigint, OUT leased bigint, OUT grants bigint[]
 ) LANGUAGE plpgsql AS $$
@@ -190,6 +191,11 @@ BEGIN
     denied := -1;
     grants := '{}';
     PERFORM 1 FROM epoch WHERE number = in_epoch AND "open" AND NOT redis;
+    IF NOT FOUND THEN
+        denied := -2;
+        RETURN;
+    END IF;
+    PERFORM 1 FROM replica WHERE id = of_replica AND generation = of_generation FOR SHARE;
     IF NOT FOUND THEN
         denied := -2;
         RETURN;

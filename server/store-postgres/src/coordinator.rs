@@ -1,5 +1,7 @@
 //! PostgreSQL as the coordinator, and as the place that says which coordinator is in charge.
 
+use std::sync::atomic::Ordering;
+
 use async_trait::async_trait;
 use sqlx::Row;
 use tollgate_store::{
@@ -19,8 +21,9 @@ fn columns(leases: &[(String, i64, i64)]) -> (Vec<&str>, Vec<i64>, Vec<i64>) {
 #[async_trait]
 impl Coordinator for PostgresStore {
     async fn lease(&self, epoch: i64, wants: &[Want]) -> Result<Granted, Lost> {
-        let row = sqlx::query("SELECT * FROM grant_leases($1, $2, $3, $4, $5, $6, $7, $8, $9)")
+        let row = sqlx::query("SELECT * FROM grant_leases($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)")
             .bind(&self.replica)
+            .bind(self.generation.load(Ordering::Acquire))
             .bind(epoch)
             .bind(wants.iter().map(|w| w.budget_id.as_str()).collect::<Vec<_>>())
             .bind(wants.iter().map(|w| w.lease_window).collect::<Vec<_>>())
@@ -47,6 +50,15 @@ impl Coordinator for PostgresStore {
     async fn give_back(&self, _epoch: i64, parts: &[(String, i64, i64)]) -> Result<(), Lost> {
         let (budgets, windows, amounts) = columns(parts);
         let mut tx = self.pool.begin().await.map_err(lost)?;
+        let current = sqlx::query("SELECT 1 FROM replica WHERE id = $1 AND generation = $2 FOR SHARE")
+            .bind(&self.replica)
+            .bind(self.generation.load(Ordering::Acquire))
+            .fetch_optional(&mut *tx)
+            .await
+            .map_err(lost)?;
+        if current.is_none() {
+            return Err(Lost::Epoch);
+        }
         sqlx::query("SELECT lock_leases($1, $2)")
             .bind(&budgets)
             .bind(&windows)
@@ -96,6 +108,13 @@ impl Coordinator for PostgresStore {
     async fn register(&self, _epoch: i64, leases: &[(String, i64, i64)]) -> Result<(), Lost> {
         let (budgets, windows, amounts) = columns(leases);
         let mut tx = self.pool.begin().await.map_err(lost)?;
+        let generation: i64 = rand::random();
+        sqlx::query("UPDATE replica SET generation = $2 WHERE id = $1")
+            .bind(&self.replica)
+            .bind(generation)
+            .execute(&mut *tx)
+            .await
+            .map_err(lost)?;
         sqlx::query("DELETE FROM lease WHERE replica = $1")
             .bind(&self.replica)
             .execute(&mut *tx)
@@ -111,7 +130,9 @@ impl Coordinator for PostgresStore {
         .execute(&mut *tx)
         .await
         .map_err(lost)?;
-        tx.commit().await.map_err(lost)
+        tx.commit().await.map_err(lost)?;
+        self.generation.store(generation, Ordering::Release);
+        Ok(())
     }
 
     async fn open(&self, _epoch: i64) -> Result<(), Lost> {

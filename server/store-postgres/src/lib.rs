@@ -9,7 +9,11 @@ mod claims;
 mod coordinator;
 mod read;
 
-use std::{str::FromStr, time::Duration};
+use std::{
+    str::FromStr,
+    sync::{Arc, atomic::AtomicI64},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 pub use changes::watch_changes;
@@ -30,6 +34,8 @@ pub struct PostgresStore {
     replica: String,
     /// Which process may write as this replica.
     incarnation: i64,
+    /// Of the last statement of leases: what was asked before it and arrives after it counts no more.
+    generation: Arc<AtomicI64>,
 }
 
 /// A process that has said nothing for this long does not run any more, or is fenced off when it comes back.
@@ -43,7 +49,7 @@ impl PostgresStore {
             sqlx::migrate::MigrateError::Execute(e) => failed(e),
             other => StoreError::Permanent(format!("migration: {other}")),
         })?;
-        let store = Self { pool, replica: replica.to_owned(), incarnation: rand::random() };
+        let store = Self { pool, replica: replica.to_owned(), incarnation: rand::random(), generation: Arc::default() };
         for _ in 0..30 {
             if store.take_over().await.map_err(failed)? {
                 return Ok(store);

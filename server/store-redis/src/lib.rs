@@ -17,7 +17,13 @@ mod claims;
 mod connection;
 mod rates;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 pub use claims::RedisClaims;
@@ -49,6 +55,8 @@ pub struct RedisCoordinator {
     scripts: Scripts,
     replica: String,
     record: Arc<dyn Record>,
+    /// Of the last statement of leases.
+    generation: AtomicI64,
 }
 
 impl RedisCoordinator {
@@ -66,7 +74,7 @@ impl RedisCoordinator {
             recall: script!("recall"),
             recalled: script!("recalled"),
         };
-        Ok(Self { connection, scripts, replica: replica.to_owned(), record })
+        Ok(Self { connection, scripts, replica: replica.to_owned(), record, generation: AtomicI64::new(0) })
     }
 
     /// Warns when Redis may throw away what it is told: a budget would be learnt anew without what is under way.
@@ -188,7 +196,9 @@ fn number(words: &[String], at: usize) -> i64 {
 impl Coordinator for RedisCoordinator {
     async fn lease(&self, epoch: i64, wants: &[Want]) -> Result<Granted, Lost> {
         for _ in 0..LEARN_AGAIN {
-            let answer: Vec<String> = self.run(&self.scripts.lease, &[&epoch, &self.replica, &wants]).await?;
+            let generation = self.generation.load(Ordering::Acquire);
+            let answer: Vec<String> =
+                self.run(&self.scripts.lease, &[&epoch, &self.replica, &generation, &wants]).await?;
             let (word, rest) = answer.split_first().ok_or_else(|| Lost::Gone("an empty answer".into()))?;
             match word.as_str() {
                 "granted" => return Ok(Granted::All((0..rest.len()).map(|i| number(rest, i)).collect())),
@@ -208,7 +218,8 @@ impl Coordinator for RedisCoordinator {
     }
 
     async fn give_back(&self, epoch: i64, parts: &[(String, i64, i64)]) -> Result<(), Lost> {
-        self.tell(&self.scripts.give_back, &[&epoch, &self.replica, &parts]).await.map(drop)
+        let generation = self.generation.load(Ordering::Acquire);
+        self.tell(&self.scripts.give_back, &[&epoch, &self.replica, &generation, &parts]).await.map(drop)
     }
 
     async fn report(&self, epoch: i64, batch: u64, rollup: &Rollup) -> Result<(), Lost> {
@@ -233,7 +244,10 @@ impl Coordinator for RedisCoordinator {
     }
 
     async fn register(&self, epoch: i64, leases: &[(String, i64, i64)]) -> Result<(), Lost> {
-        self.tell(&self.scripts.register, &[&epoch, &self.replica, &leases]).await.map(drop)
+        let generation: i64 = rand::random();
+        self.tell(&self.scripts.register, &[&epoch, &self.replica, &generation, &leases]).await?;
+        self.generation.store(generation, Ordering::Release);
+        Ok(())
     }
 
     async fn open(&self, epoch: i64) -> Result<(), Lost> {

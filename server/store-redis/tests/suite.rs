@@ -182,3 +182,20 @@ async fn without_the_ledger_of_record_only_windows_that_began_since_are_known() 
     assert_eq!(world.free(1, 0).await, Err(Lost::Unknown));
     assert_eq!(world.free(1, 4_000_000_000).await, Ok(100));
 }
+
+#[tokio::test]
+async fn what_arrives_after_a_newer_statement_of_leases_counts_no_more() {
+    let database = POSTGRES.database();
+    let redis = Redis::start();
+    let replicas = [replica(&database, &redis.url(), "r1").await, replica(&database, &redis.url(), "r2").await];
+    let world = World { redis, replicas };
+    world.open(1).await;
+    // Requests of the same replica from before its statement, as a line that was silent delivers them.
+    let store = Arc::new(PostgresStore::connect(&database.url, "r3").await.unwrap());
+    let late = RedisCoordinator::open(&world.redis.url(), "r1", store).await.unwrap();
+    use tollgate_store::Coordinator;
+    assert_eq!(late.lease(1, &[want(0, 60)]).await, Err(Lost::Epoch));
+    assert_eq!(world.replicas[0].coordinator.lease(1, &[want(0, 60)]).await, Ok(Granted::All(vec![60])));
+    assert_eq!(late.give_back(1, &[("b".into(), 0, 60)]).await, Err(Lost::Epoch));
+    assert_eq!(world.free(1, 0).await, Ok(40));
+}

@@ -8,6 +8,10 @@ end
 local function in_charge(epoch)
   return redis.call('HGET', BASE .. 'epoch', 'number') == epoch
 end
+-- Whether a replica has stated its leases anew since this was asked: what arrives late counts no more.
+local function late(epoch, replica, generation)
+  return redis.call('GET', BASE .. epoch .. ':generation:' .. replica) ~= generation
+end
 local function key(name) return BASE .. redis.call('HGET', BASE .. 'epoch', 'number') .. ':' .. name end
 local function posted_key(id) return key('posted:' .. id) end
 local function leased_key(id) return key('leased:' .. id) end

@@ -1,10 +1,10 @@
 -- Grants every want or none.
--- ARGV: epoch, replica, then for each want: budget, lease window, from window, limit, min, max, needed.
+-- ARGV: epoch, replica, generation, then for each want: budget, lease window, from window, limit, min, max, needed.
 -- Returns {'epoch'}, {'unknown', index...}, {'denied', index, posted, leased}, {'granted', amount...}.
-if not in_charge(ARGV[1]) then return {'epoch'} end
+if not in_charge(ARGV[1]) or late(ARGV[1], ARGV[2], ARGV[3]) then return {'epoch'} end
 local replica = ARGV[2]
 local wants, unknown = {}, {'unknown'}
-for at = 3, #ARGV, 7 do
+for at = 4, #ARGV, 7 do
   local want = {
     id = ARGV[at] .. ':' .. ARGV[at + 1], from = tonumber(ARGV[at + 2]), limit = tonumber(ARGV[at + 3]),
     min = tonumber(ARGV[at + 4]), max = tonumber(ARGV[at + 5]), needed = tonumber(ARGV[at + 6]),

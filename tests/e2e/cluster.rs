@@ -1,0 +1,112 @@
+//! Two replicas over PostgreSQL and Redis, as callers, admins and operators meet them.
+
+use serde_json::json;
+use tollgate_client::{Client, reason, v1};
+use tollgate_services::{Postgres, Redis};
+use tollgate_tests::{
+    provider::ScriptedProvider,
+    support::{Gateway, http::Caller, keys::virtual_key},
+};
+
+use crate::support::{eventually, hello};
+
+struct Cluster {
+    postgres: Postgres,
+    redis: Redis,
+    provider: ScriptedProvider,
+    replicas: Vec<Gateway>,
+    admin: String,
+    secret: String,
+}
+
+impl Cluster {
+    async fn start() -> Self {
+        let (postgres, redis) = (Postgres::start(), Redis::start());
+        let provider = ScriptedProvider::start().await;
+        let (admin, secret, url) = (virtual_key(), virtual_key(), postgres.database().url);
+        let mut replicas = Vec::new();
+        for name in ["r1", "r2"] {
+            let exact = json!({ "provider": "scripted", "model": "upstream", "price": {"input": "0", "output": "100"},
+                                "max_output_tokens": 4096 });
+            let builder = Gateway::over(&provider)
+                .deployment("exact", exact)
+                .key(json!({ "name": "admin", "secret": admin, "role": "platform_admin" }))
+                .key(json!({ "name": "shared", "secret": secret, "models": ["*"], "budget_usd": "0.02" }))
+                .set(
+                    "/store",
+                    json!({ "postgres_url": url, "redis_url": redis.url(), "replica_id": name,
+                                       "secret": "a secret that all replicas of this test share" }),
+                );
+            replicas.push(builder.start().await);
+        }
+        Self { postgres, redis, provider, replicas, admin, secret }
+    }
+
+    async fn admin(&self, replica: usize) -> Client {
+        Client::connect(&self.replicas[replica].grpc(), &self.admin).await.unwrap()
+    }
+
+    /// A call that costs a tenth of a cent; tells status and error code.
+    async fn call(&self, replica: usize) -> (u16, String) {
+        let body = hello(json!({"model": "exact", "max_completion_tokens": 10}));
+        let reply =
+            Caller::bearer(&self.secret).post(&self.replicas[replica].v1("chat/completions"), &body).await.unwrap();
+        (reply.status.as_u16(), reply.json()["error"]["code"].as_str().unwrap_or_default().to_owned())
+    }
+
+    async fn metric(&self, replica: usize, line: &str) -> bool {
+        let reply = Caller::default().get(&format!("{}/metrics", self.replicas[replica].url())).await.unwrap();
+        String::from_utf8_lossy(&reply.body).lines().any(|l| l == line)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_replicas_spend_one_budget_once() {
+    let cluster = Cluster::start().await;
+    let mut passed = 0;
+    for n in 0..60 {
+        match cluster.call(n % 2).await {
+            (200, _) => passed += 1,
+            (429, code) => assert!(code == "budget_exceeded" || code == "budget_held", "{code}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(passed, 20, "two cents are twenty calls");
+    assert_eq!(cluster.provider.log().stats().complete, 20);
+    let checked = cluster.admin(0).await.budgets().check_ledger(v1::CheckLedgerRequest {}).await.unwrap().into_inner();
+    assert_eq!((checked.findings, checked.entries), (vec![], 20));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_at_one_replica_holds_at_the_other_within_a_second() {
+    let cluster = Cluster::start().await;
+    assert_eq!(cluster.call(1).await.0, 200);
+    let mut keys = cluster.admin(0).await.keys();
+    let all = keys.list_keys(v1::ListKeysRequest::default()).await.unwrap().into_inner().keys;
+    let id = all.into_iter().find(|k| k.display_name == "shared").unwrap().id;
+    let begun = std::time::Instant::now();
+    keys.revoke_key(v1::RevokeKeyRequest { id }).await.unwrap();
+    while cluster.call(1).await.0 == 200 {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(1));
+    }
+    assert_eq!(cluster.call(1).await.1, "revoked_api_key");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn modes_are_shown_and_calls_go_on_while_a_store_is_away() {
+    let mut cluster = Cluster::start().await;
+    eventually("normal", async || cluster.metric(0, "tollgate_ledger_mode{mode=\"normal\"} 1").await).await;
+    assert!(cluster.metric(0, "tollgate_replicas 2").await);
+    assert_eq!(cluster.call(0).await.0, 200);
+    tokio::task::block_in_place(|| cluster.postgres.kill());
+    eventually("postgres gone", async || cluster.metric(0, "tollgate_ledger_mode{mode=\"postgres_gone\"} 1").await)
+        .await;
+    assert_eq!(cluster.call(0).await.0, 200);
+    let refused = cluster.admin(0).await.keys().create_key(v1::CreateKeyRequest::default()).await.unwrap_err();
+    assert_eq!(reason(&refused), Some(v1::ErrorReason::StoreUnavailable));
+    tokio::task::block_in_place(|| cluster.postgres.run());
+    eventually("normal again", async || cluster.metric(0, "tollgate_ledger_mode{mode=\"normal\"} 1").await).await;
+    tokio::task::block_in_place(|| cluster.redis.kill());
+    eventually("redis gone", async || cluster.metric(0, "tollgate_ledger_mode{mode=\"redis_gone\"} 1").await).await;
+    eventually("postgres hands out leases", async || cluster.call(1).await.0 == 200).await;
+}
