@@ -25,6 +25,9 @@ use tollgate_tests::{
 const CALLERS: usize = 16;
 /// Between two calls of a caller.
 const PACE: Duration = Duration::from_millis(80);
+/// Latencies in microseconds, and calls that were not answered.
+type Taken = Mutex<(Histogram<u64>, usize)>;
+
 const PHASES: [&str; 5] =
     ["both there", "PostgreSQL stopped", "both there again", "Redis stopped", "both there at the end"];
 
@@ -48,7 +51,7 @@ async fn main() -> Result<()> {
     let gateway = builder.try_start().await?;
     let phase = Arc::new(AtomicUsize::new(0));
     let stop = Arc::new(AtomicBool::new(false));
-    let taken: Arc<Vec<Mutex<(Histogram<u64>, usize)>>> =
+    let taken: Arc<Vec<Taken>> =
         Arc::new(PHASES.iter().map(|_| Ok(Mutex::new((Histogram::new(3)?, 0)))).collect::<Result<_>>()?);
     let calling: Vec<_> = secrets
         .iter()
