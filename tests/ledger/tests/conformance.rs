@@ -85,6 +85,11 @@ proptest! {
     fn over_memory_it_does_what_the_model_does(steps in steps(true)) {
         in_runtime(over_memory(&steps, false));
     }
+}
+
+proptest! {
+    // Where it differs, it is waited for: smaller examples are worth only so much.
+    #![proptest_config(ProptestConfig { cases: 96, max_shrink_iters: 4, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn on_leases_it_does_what_the_model_does(steps in without_crashes()) {
