@@ -3,8 +3,11 @@
 //! An account is the authority on its budget when this replica is alone. Where there are several it is a lease: headroom taken from the
 //! coordinator ahead of need, within which the same arithmetic holds.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -313,7 +316,7 @@ impl Account {
         let mut state = self.state.lock();
         // Asked for under a higher limit than is in force by now: nobody's to spend.
         if state.policy.hard_limit(now_us).is_some_and(|limit| limit < under_limit) {
-            state.ended.push(Lease { window, outstanding: amount, ..Lease::default() });
+            state.end(Lease { window, outstanding: amount, ..Lease::default() });
             return;
         }
         let amount = if tollgate_planted::bug("lease_granted_twice") { amount * 2 } else { amount };
@@ -321,10 +324,7 @@ impl Account {
         state.lowered &= amount == 0;
         match &mut state.lease {
             Some(lease) if lease.window == window => lease.outstanding += amount,
-            _ => match state.ended.iter_mut().find(|l| l.window == window) {
-                Some(lease) => lease.outstanding += amount,
-                None => state.ended.push(Lease { window, outstanding: amount, ..Lease::default() }),
-            },
+            _ => state.end(Lease { window, outstanding: amount, ..Lease::default() }),
         }
         drop(state);
         self.ring();
@@ -350,12 +350,12 @@ impl Account {
         state.rate = (state.rate.saturating_mul(7) / 8).saturating_add(per_second / 8);
         state.recent = 0;
         state.largest -= state.largest / 64;
-        let mut parts = Vec::new();
+        let mut parts = BTreeMap::new();
         for lease in &mut state.ended {
             let free = lease.free();
             if free > 0 {
                 lease.outstanding -= free;
-                parts.push((lease.window, free));
+                parts.insert(lease.window, free);
             }
         }
         state.ended.retain(|l| l.outstanding != 0 || l.held != 0 || l.unreported != 0);
@@ -365,10 +365,10 @@ impl Account {
             let spare = lease.free() - keep;
             if spare > 0 {
                 lease.outstanding -= spare;
-                parts.push((lease.window, spare));
+                *parts.entry(lease.window).or_insert(0) += spare;
             }
         }
-        parts
+        parts.into_iter().collect()
     }
 
     /// The coordinator knows of `amount` spent in a lease's window.
@@ -391,7 +391,7 @@ impl Account {
     /// Everything that is leased, by window.
     pub(crate) fn leases(&self) -> Vec<(i64, i64)> {
         let state = self.state.lock();
-        let mut sums = std::collections::BTreeMap::new();
+        let mut sums = BTreeMap::new();
         for lease in state.lease.iter().chain(&state.ended) {
             *sums.entry(lease.window).or_insert(0) += lease.outstanding;
         }
@@ -567,7 +567,11 @@ impl State {
         if let Some(lease) = self.lease.as_mut()
             && lease.window != window
         {
-            self.ended.push(std::mem::replace(lease, Lease { window, ..Lease::default() }));
+            // A budget that comes back to a window finds what it left there.
+            let at = self.ended.iter().position(|l| l.window == window);
+            let next = at.map_or(Lease { window, ..Lease::default() }, |at| self.ended.swap_remove(at));
+            let over = std::mem::replace(lease, next);
+            self.end(over);
         }
     }
 
@@ -580,7 +584,20 @@ impl State {
                 self.lease = Some(at.map_or(Lease { window, ..Lease::default() }, |at| self.ended.swap_remove(at)));
             }
             (true, lease) => self.lease = lease,
-            (false, lease) => self.ended.extend(lease),
+            (false, Some(lease)) => self.end(lease),
+            (false, None) => {}
+        }
+    }
+
+    /// Keeps what is not spent from any more until its calls have settled and the rest is given back: one lease for each window.
+    fn end(&mut self, lease: Lease) {
+        match self.ended.iter_mut().find(|l| l.window == lease.window) {
+            Some(known) => {
+                known.outstanding += lease.outstanding;
+                known.unreported += lease.unreported;
+                known.held += lease.held;
+            }
+            None => self.ended.push(lease),
         }
     }
 
@@ -603,7 +620,8 @@ impl State {
             let free = lease.free();
             if free > 0 {
                 lease.outstanding -= free;
-                self.ended.push(Lease { window: lease.window, outstanding: free, ..Lease::default() });
+                let back = Lease { window: lease.window, outstanding: free, ..Lease::default() };
+                self.end(back);
             }
         }
     }

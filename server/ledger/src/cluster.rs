@@ -106,7 +106,9 @@ pub(crate) struct State {
     /// This replica has given everything back and takes nothing more.
     closed: AtomicBool,
     /// Accounts that lease.
-    active: DashMap<Arc<str>, Arc<Account>>,
+    active: Arc<DashMap<Arc<str>, Arc<Account>>>,
+    /// Accounts that may spend beyond their leases while no coordinator can be reached.
+    allowed: DashMap<Arc<str>, Arc<Account>>,
     mode: watch::Sender<Mode>,
 }
 
@@ -123,7 +125,8 @@ impl State {
             redis_changed: Mutex::new(Instant::now()),
             unsure: Arc::default(),
             closed: AtomicBool::new(false),
-            active: DashMap::new(),
+            active: Arc::default(),
+            allowed: DashMap::new(),
             mode: watch::Sender::new(Mode::Registering),
         }
     }
@@ -156,25 +159,24 @@ impl State {
         if wanted.is_empty() {
             return Ok(None);
         }
+        self.allow_degraded(&wanted);
         let registered = self.registered.clone().read_owned().await;
         let epoch = *self.epoch.lock();
         if !epoch.open || registered.number != epoch.number {
             return Err(Lost::Epoch);
         }
-        for (account, _) in &wanted {
-            self.active.entry(account.id.clone()).or_insert_with(|| account.clone());
-        }
-        let coordinator = self.coordinator(epoch);
-        let unsure = self.unsure.clone();
+        let coordinator = self.reachable(epoch)?;
+        let (unsure, active) = (self.unsure.clone(), self.active.clone());
         // A task of its own: a caller that goes away in the middle must not lose what was granted.
         let asking = tokio::spawn(async move {
             let _no_registration_meanwhile = registered;
             let wants: Vec<_> = wanted.iter().map(|(_, want)| want.clone()).collect();
-            let asked = tokio::time::timeout(PATIENCE, coordinator.lease(epoch.number, &wants)).await;
-            match asked.unwrap_or_else(|_| Err(Lost::Gone("no answer within a second".into()))) {
+            match patiently(coordinator.lease(epoch.number, &wants)).await {
                 Ok(Granted::All(amounts)) => {
                     for ((account, want), amount) in wanted.iter().zip(amounts) {
                         account.grant(want.lease_window, amount, want.limit, now_us);
+                        // Only now: what has no lease yet may be taken off the list at any time.
+                        active.entry(account.id.clone()).or_insert_with(|| account.clone());
                     }
                     Ok(None)
                 }
@@ -188,11 +190,31 @@ impl State {
         asking.await.unwrap_or_else(|_| Err(Lost::Gone("the gateway is going down".into())))
     }
 
+    /// Looks whether Redis answers.
+    async fn look_at_redis(&self) {
+        let Some(redis) = &self.cluster.redis else { return };
+        let number = self.epoch.lock().number;
+        let answer = tokio::time::timeout(PATIENCE, redis.recalled(number)).await;
+        let there = matches!(answer, Ok(Ok(_) | Err(Lost::Epoch | Lost::Unknown)));
+        if self.sees_redis.swap(there, Ordering::Relaxed) != there {
+            *self.redis_changed.lock() = Instant::now();
+        }
+    }
+
+    /// Nobody waits for a Redis that did not answer a moment ago.
+    fn reachable(&self, epoch: Epoch) -> Result<Arc<dyn Coordinator>, Lost> {
+        if epoch.redis && !self.sees_redis.load(Ordering::Relaxed) {
+            return Err(Lost::Gone("redis does not answer".into()));
+        }
+        Ok(self.coordinator(epoch))
+    }
+
     /// Asks everybody, ourselves included, to give back what they do not use of a budget.
     pub(crate) async fn recall(&self, account: &Arc<Account>) {
         let epoch = *self.epoch.lock();
         let ids = [account.id.to_string()];
-        let _ = tokio::time::timeout(PATIENCE, self.coordinator(epoch).recall(&ids)).await;
+        let Ok(coordinator) = self.reachable(epoch) else { return };
+        let _ = patiently(coordinator.recall(&ids)).await;
     }
 
     /// Tells the coordinator what a batch spends, before the ledger of record has it.
@@ -205,9 +227,9 @@ impl State {
         if registered.number != epoch.number {
             return Err(Lost::Epoch);
         }
-        let coordinator = self.coordinator(epoch);
+        let coordinator = self.reachable(epoch)?;
         let reported = coordinator.report(epoch.number, through, rollup);
-        tokio::time::timeout(PATIENCE, reported).await.unwrap_or_else(|_| Err(Lost::Gone("no answer".into())))
+        patiently(reported).await
     }
 
     /// Everything that this replica has leased.
@@ -243,11 +265,29 @@ impl State {
             *before = mode;
             true
         });
-        let allowance = if mode == Mode::BothGone { self.cluster.allowance } else { 0 };
-        for account in &self.active {
-            account.allow(allowance);
+        if mode != Mode::BothGone {
+            self.allowed.retain(|_, account| {
+                account.allow(0);
+                false
+            });
         }
     }
+
+    /// While no coordinator can be reached, what was allowed for that.
+    fn allow_degraded(&self, wanted: &[(Arc<Account>, Want)]) {
+        // Held until the list has them: a mode that changes meanwhile takes the allowance from all on the list.
+        let mode = self.mode.borrow();
+        if *mode == Mode::BothGone && self.cluster.allowance > 0 {
+            for (account, _) in wanted {
+                account.allow(self.cluster.allowance);
+                self.allowed.insert(account.id.clone(), account.clone());
+            }
+        }
+    }
+}
+
+async fn patiently<T>(asked: impl Future<Output = Result<T, Lost>>) -> Result<T, Lost> {
+    tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err(Lost::Gone("no answer within a second".into())))
 }
 
 /// By how much the ledger of record's clock is ahead of ours.
@@ -255,8 +295,7 @@ pub(crate) async fn skew(cluster: &Cluster, clock: &tollgate_domain::Clock) -> R
     let begun = Instant::now();
     loop {
         let before_us = clock.now_us();
-        let beat = tokio::time::timeout(PATIENCE, cluster.members.beat(0, false, &[])).await;
-        match beat.unwrap_or_else(|_| Err(Lost::Gone("no answer".into()))) {
+        match patiently(cluster.members.beat(0, false, &[])).await {
             Ok(view) => return Ok(view.now_us - (before_us + (clock.now_us() - before_us) / 2)),
             Err(lost) if begun.elapsed() > Duration::from_secs(15) => {
                 return Err(StoreError::Unavailable(lost.to_string()));
@@ -272,6 +311,7 @@ pub(crate) async fn join(ledger: &Arc<Ledger>) -> Result<(), StoreError> {
     let begun = Instant::now();
     loop {
         // What crashed with leases in hand registers without any: what it had spent of them goes with the entries.
+        state.look_at_redis().await;
         let joined = async {
             ledger.beat().await?;
             ledger.tend_epoch().await
@@ -296,6 +336,7 @@ pub(crate) async fn join(ledger: &Arc<Ledger>) -> Result<(), StoreError> {
         StoreError::Unavailable(_) => Ok(()), // the loop goes on trying
         other => Err(other),
     })?;
+    tokio::spawn(look_loop(Arc::downgrade(ledger)));
     tokio::spawn(beat_loop(Arc::downgrade(ledger)));
     tokio::spawn(tend_loop(Arc::downgrade(ledger)));
     Ok(())
@@ -316,6 +357,16 @@ async fn beat_loop(ledger: Weak<Ledger>) {
             Err(_) => state.sees_postgres.store(false, Ordering::Relaxed),
         }
         state.set_mode();
+    }
+}
+
+/// Apart from the beat, which does not wait for a Redis that is away.
+async fn look_loop(ledger: Weak<Ledger>) {
+    loop {
+        tokio::time::sleep(BEAT).await;
+        let Some(ledger) = ledger.upgrade() else { return };
+        let Some(state) = &ledger.cluster else { return };
+        state.look_at_redis().await;
     }
 }
 
@@ -371,11 +422,10 @@ impl Ledger {
         state.closed.store(true, Ordering::Relaxed);
         let mut registered = state.registered.write().await;
         let epoch = *state.epoch.lock();
-        if registered.number == epoch.number {
-            let stated = tokio::time::timeout(PATIENCE, state.coordinator(epoch).register(epoch.number, &[])).await;
-            if !matches!(stated, Ok(Ok(()))) {
-                tracing::warn!("leases cannot be given back now; the next start of this replica does it");
-            }
+        if registered.number == epoch.number
+            && patiently(state.coordinator(epoch).register(epoch.number, &[])).await.is_err()
+        {
+            tracing::warn!("leases cannot be given back now; the next start of this replica does it");
         }
         // From here on nothing is leased: the epoch is not ours.
         *registered = Epoch::default();
@@ -383,21 +433,12 @@ impl Ledger {
 
     async fn beat(&self) -> Result<(), Lost> {
         let Some(state) = &self.cluster else { return Ok(()) };
-        if let Some(redis) = &state.cluster.redis {
-            let number = state.epoch.lock().number;
-            let answer = tokio::time::timeout(PATIENCE, redis.recalled(number)).await;
-            let there = matches!(answer, Ok(Ok(_) | Err(Lost::Epoch | Lost::Unknown)));
-            if state.sees_redis.swap(there, Ordering::Relaxed) != there {
-                *state.redis_changed.lock() = Instant::now();
-            }
-        }
         let epoch = state.registered.read().await.number;
         let sees_redis = state.sees_redis.load(Ordering::Relaxed);
         let before_us = self.clock.now_us();
         let leases = state.leases();
         let beat = state.cluster.members.beat(epoch, sees_redis, &leases);
-        let view =
-            tokio::time::timeout(PATIENCE, beat).await.unwrap_or_else(|_| Err(Lost::Gone("no answer".into())))?;
+        let view = patiently(beat).await?;
         let View { now_us, epoch, live } = &view;
         // The middle of the question's way; a clock that jumps moves no window, for windows never go back.
         let middle_us = before_us + (self.clock.now_us() - before_us) / 2;
@@ -418,7 +459,7 @@ impl Ledger {
         }
         if !epoch.open {
             if view.live.iter().all(|m| m.epoch == epoch.number) {
-                state.coordinator(epoch).open(epoch.number).await?;
+                patiently(state.coordinator(epoch).open(epoch.number)).await?;
                 members.opened(epoch.number).await?;
             } else if epoch.redis && state.redis_changed.lock().elapsed() > SETTLED && all_lost_redis(view) {
                 members.propose(epoch.number, false).await?;
@@ -431,7 +472,7 @@ impl Ledger {
         } else if !epoch.redis && state.cluster.redis.is_some() && settled && view.live.iter().all(|m| m.sees_redis) {
             members.propose(epoch.number, true).await?;
         } else if epoch.redis && state.sees_redis.load(Ordering::Relaxed) {
-            let answer = state.coordinator(epoch).recalled(epoch.number).await;
+            let answer = patiently(state.coordinator(epoch).recalled(epoch.number)).await;
             if answer == Err(Lost::Epoch) {
                 tracing::warn!(epoch = epoch.number, "redis has lost its memory; its state is rebuilt");
                 members.propose(epoch.number, true).await?;
@@ -451,6 +492,8 @@ impl Ledger {
         {
             return Ok(());
         }
+        // Calls do not wait for a coordinator that is away.
+        let coordinator = state.reachable(epoch)?;
         // No batch is under way while leases are stated: one whose end is unknown is brought to its end first.
         let mut unshipped = self.unshipped.lock().await;
         let mut registered = state.registered.write().await;
@@ -463,14 +506,14 @@ impl Ledger {
             let Some(batch) = unshipped.as_ref() else { break };
             let rollup = Rollup::of(batch.rows());
             if epoch.redis && (registered.number == epoch.number || (joining && epoch.open)) {
-                state.coordinator(epoch).report(epoch.number, batch.through, &rollup).await?;
+                patiently(coordinator.report(epoch.number, batch.through, &rollup)).await?;
             }
             self.apply(batch, &rollup).await.map_err(|e| Lost::Gone(e.to_string()))?;
             self.shipped.send_replace(batch.through);
             *unshipped = None;
         }
         state.unsure.store(false, Ordering::Relaxed);
-        let stated = state.coordinator(epoch).register(epoch.number, &state.leases()).await;
+        let stated = patiently(coordinator.register(epoch.number, &state.leases())).await;
         if stated.is_err() {
             state.unsure.store(true, Ordering::Relaxed);
         }
@@ -484,10 +527,9 @@ impl Ledger {
     async fn tend_leases(&self, elapsed_us: i64) {
         let Some(state) = &self.cluster else { return };
         let epoch = *state.epoch.lock();
-        let coordinator = state.coordinator(epoch);
+        let Ok(coordinator) = state.reachable(epoch) else { return };
         let now_us = self.now_us();
-        let recalled = tokio::time::timeout(PATIENCE, coordinator.recalled(epoch.number)).await;
-        for id in recalled.ok().and_then(Result::ok).unwrap_or_default() {
+        for id in patiently(coordinator.recalled(epoch.number)).await.unwrap_or_default() {
             if let Some(account) = self.account(&id) {
                 account.near(now_us + NEAR_US);
             }
@@ -497,7 +539,7 @@ impl Ledger {
             return;
         }
         let (mut parts, mut wanted) = (Vec::new(), Vec::new());
-        for account in &state.active {
+        for account in state.active.iter() {
             let id = account.id.to_string();
             parts.extend(account.give_back(now_us, elapsed_us).into_iter().map(|(window, n)| (id.clone(), window, n)));
             wanted.extend(account.want_ahead(now_us).map(|want| (account.clone(), want)));
@@ -505,8 +547,7 @@ impl Ledger {
         state.active.retain(|_, account| account.is_active());
         if !parts.is_empty() {
             parts.sort_unstable();
-            let given = tokio::time::timeout(PATIENCE, coordinator.give_back(epoch.number, &parts)).await;
-            if !matches!(given, Ok(Ok(()))) {
+            if patiently(coordinator.give_back(epoch.number, &parts)).await.is_err() {
                 state.unsure.store(true, Ordering::Relaxed);
             }
         }

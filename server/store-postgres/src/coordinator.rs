@@ -67,7 +67,8 @@ impl Coordinator for PostgresStore {
             .map_err(lost)?;
         sqlx::query(
             "UPDATE lease SET outstanding_nano_usd = greatest(outstanding_nano_usd - amount, 0)
-             FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS p (b, w, amount)
+             FROM (SELECT b, w, sum(n)::bigint AS amount FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS p (b, w, n)
+                   GROUP BY b, w) AS parts
              WHERE budget_id = b AND \"window\" = w AND replica = $4",
         )
         .bind(&budgets)
