@@ -78,20 +78,20 @@ impl Backend {
         let postgres = Arc::new(postgres);
         let mut redis: Option<Arc<dyn Coordinator>> = None;
         let mut limits: Option<Arc<dyn Shared>> = None;
-        let mut claims: Vec<Arc<dyn Claims>> = vec![postgres.clone()];
+        let mut claims = None;
         if let Some(url) = &settings.redis_url {
             let url = resolve(url, "store.redis_url")?;
             let coordinator = RedisCoordinator::open(url.expose(), &replica, postgres.clone()).await;
             redis = Some(Arc::new(coordinator.map_err(anyhow::Error::msg)?));
-            claims.push(Arc::new(RedisClaims::open(url.expose()).await.map_err(anyhow::Error::msg)?));
+            claims = Some(RedisClaims::open(url.expose()).await.map_err(anyhow::Error::msg)?);
             limits = Some(Arc::new(RedisLimits::open(url.expose()).await.map_err(anyhow::Error::msg)?));
         }
         Ok(Self {
             store: postgres.clone(),
+            claims: Some(Everywhere::over(postgres.clone(), claims)),
             postgres: Some(postgres),
             redis,
             limits,
-            claims: Some(Arc::new(Everywhere(claims))),
             replica,
             pepper: derived("virtual keys")?,
             audit_key: derived("audit log")?,

@@ -4,6 +4,7 @@ use serde_json::json;
 use tollgate_client::{Client, reason, v1};
 use tollgate_services::{Postgres, Redis};
 use tollgate_tests::{
+    fault_proxy::{Fault, FaultProxy},
     provider::ScriptedProvider,
     support::{Gateway, http::Caller, keys::virtual_key},
 };
@@ -11,7 +12,10 @@ use tollgate_tests::{
 use crate::support::{eventually, hello};
 
 struct Cluster {
+    /// What stands before PostgreSQL for the first replica.
+    line: FaultProxy,
     postgres: Postgres,
+    database: String,
     redis: Redis,
     provider: ScriptedProvider,
     replicas: Vec<Gateway>,
@@ -23,9 +27,12 @@ impl Cluster {
     async fn start() -> Self {
         let (postgres, redis) = (Postgres::start(), Redis::start());
         let provider = ScriptedProvider::start().await;
-        let (admin, secret, url) = (virtual_key(), virtual_key(), postgres.database().url);
+        let (admin, secret, url) = (virtual_key(), virtual_key(), postgres.database());
+        let line = FaultProxy::before(([127, 0, 0, 1], postgres.port()).into(), 7).unwrap();
+        let (database, url) = (url.name, url.url);
+        let first = url.replace(&postgres.port().to_string(), &line.address().port().to_string());
         let mut replicas = Vec::new();
-        for name in ["r1", "r2"] {
+        for (name, url) in [("r1", first), ("r2", url)] {
             let exact = json!({ "provider": "scripted", "model": "upstream", "price": {"input": "0", "output": "100"},
                                 "max_output_tokens": 4096 });
             let builder = Gateway::over(&provider)
@@ -39,7 +46,7 @@ impl Cluster {
                 );
             replicas.push(builder.start().await);
         }
-        Self { postgres, redis, provider, replicas, admin, secret }
+        Self { line, database, postgres, redis, provider, replicas, admin, secret }
     }
 
     async fn admin(&self, replica: usize) -> Client {
@@ -52,6 +59,19 @@ impl Cluster {
         let reply =
             Caller::bearer(&self.secret).post(&self.replicas[replica].v1("chat/completions"), &body).await.unwrap();
         (reply.status.as_u16(), reply.json()["error"]["code"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// A call with an idempotency key; tells status and error code.
+    async fn keyed(&self, replica: usize, key: &str) -> (u16, String) {
+        let caller = Caller::bearer(&self.secret).with("idempotency-key", key);
+        let reply = caller.post(&self.replicas[replica].v1("chat/completions"), &hello(json!({}))).await.unwrap();
+        (reply.status.as_u16(), reply.json()["error"]["code"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// How many idempotency keys PostgreSQL knows.
+    async fn claims(&self) -> usize {
+        let count = "SELECT count(*) FROM idempotency_claim";
+        self.postgres.sql(&self.database, count).and_then(|n| n.trim().parse().ok()).unwrap_or_default()
     }
 
     async fn metric(&self, replica: usize, line: &str) -> bool {
@@ -96,7 +116,7 @@ async fn a_change_at_one_replica_holds_at_the_other_within_a_second() {
 async fn modes_are_shown_and_calls_go_on_while_a_store_is_away() {
     let mut cluster = Cluster::start().await;
     eventually("normal", async || cluster.metric(0, "tollgate_ledger_mode{mode=\"normal\"} 1").await).await;
-    assert!(cluster.metric(0, "tollgate_replicas 2").await);
+    eventually("both are there", async || cluster.metric(0, "tollgate_replicas 2").await).await;
     assert_eq!(cluster.call(0).await.0, 200);
     tokio::task::block_in_place(|| cluster.postgres.kill());
     eventually("postgres gone", async || cluster.metric(0, "tollgate_ledger_mode{mode=\"postgres_gone\"} 1").await)
@@ -109,4 +129,40 @@ async fn modes_are_shown_and_calls_go_on_while_a_store_is_away() {
     tokio::task::block_in_place(|| cluster.redis.kill());
     eventually("redis gone", async || cluster.metric(0, "tollgate_ledger_mode{mode=\"redis_gone\"} 1").await).await;
     eventually("postgres hands out leases", async || cluster.call(1).await.0 == 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idempotency_key_is_billed_once_though_one_store_was_away_and_the_other_forgot() {
+    let mut cluster = Cluster::start().await;
+    assert_eq!(cluster.keyed(0, "first").await.0, 200);
+    assert_eq!(cluster.keyed(1, "first").await, (409, "idempotency_replay_unavailable".into()));
+    // Claimed in Redis alone, once nobody has reached PostgreSQL for a while.
+    tokio::task::block_in_place(|| cluster.postgres.kill());
+    eventually("redis is enough", async || cluster.keyed(0, "second").await.0 == 200).await;
+    tokio::task::block_in_place(|| cluster.postgres.run());
+    // PostgreSQL is told; then Redis forgets, and is told.
+    eventually("normal", async || cluster.metric(0, "tollgate_ledger_mode{mode=\"normal\"} 1").await).await;
+    eventually("postgres knows", async || cluster.claims().await == 2).await;
+    tokio::task::block_in_place(|| cluster.redis.kill_and_forget());
+    assert_eq!(cluster.keyed(1, "second").await, (409, "idempotency_replay_unavailable".into()));
+    tokio::task::block_in_place(|| cluster.redis.run());
+    let exists = ["EXISTS", "{tollgate}:claims"];
+    eventually("redis is told", async || cluster.redis.command(&exists).is_some_and(|n| n.trim() == ":1")).await;
+    tokio::task::block_in_place(|| cluster.postgres.kill());
+    for key in ["first", "second"] {
+        assert_eq!(cluster.keyed(1, key).await, (409, "idempotency_replay_unavailable".into()));
+    }
+    assert_eq!(cluster.provider.log().stats().calls, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_alone_cut_off_from_postgres_leaves_calls_with_idempotency_keys_to_the_others() {
+    let cluster = Cluster::start().await;
+    assert_eq!(cluster.keyed(0, "before").await.0, 200);
+    cluster.line.set(Fault::BlackHole);
+    assert_eq!(cluster.keyed(0, "during").await, (503, "ledger_unavailable".into()));
+    assert_eq!(cluster.keyed(1, "during").await.0, 200);
+    assert_eq!(cluster.call(0).await.0, 200, "calls without a key go on");
+    cluster.line.heal();
+    eventually("it takes part again", async || cluster.keyed(0, "after").await.0 == 200).await;
 }

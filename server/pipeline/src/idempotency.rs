@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use prost::Message;
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
-use tollgate_domain::Error;
+use tollgate_domain::{Error, Retry};
 use tollgate_ledger::End;
 use tollgate_proto::v1::ErrorReason;
 use tollgate_providers::Mode;
@@ -135,8 +135,8 @@ pub(crate) async fn claim(
             Err(Error::new(ErrorReason::IdempotencyReplayUnavailable, message).with("callId", other.call_id))
         }
         Err(error) => {
-            tracing::warn!(%error, "idempotency keys are known to this replica alone now");
-            Ok(())
+            let message = format!("whether this idempotency key came before cannot be told now ({error}); retry");
+            Err(Error::new(ErrorReason::LedgerUnavailable, message).retry(Retry::After(Duration::from_secs(1))))
         }
     }
 }

@@ -5,6 +5,29 @@ use tollgate_store::{Claimed, Claims, Idempotency, Result};
 
 use crate::{PostgresStore, failed};
 
+impl PostgresStore {
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<()> {
+        sqlx::query("SELECT 1").execute(&self.pool).await.map_err(failed)?;
+        Ok(())
+    }
+
+    /// All claims, with the call that has each and how long it still counts.
+    pub async fn claims(&self) -> Result<Vec<(Idempotency, String, Duration)>> {
+        let rows: Vec<(Vec<u8>, Vec<u8>, String, f64)> = sqlx::query_as(
+            "SELECT key, fingerprint, call_id, extract(epoch FROM expire_time - clock_timestamp())::float8
+             FROM idempotency_claim WHERE expire_time > clock_timestamp()",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed)?;
+        let all = rows.into_iter().map(|(key, fingerprint, call_id, left)| {
+            (Idempotency { key, fingerprint }, call_id, Duration::from_secs_f64(left.max(0.0)))
+        });
+        Ok(all.collect())
+    }
+}
+
 #[async_trait]
 impl Claims for PostgresStore {
     async fn claim(&self, idempotency: &Idempotency, call_id: &str, retention: Duration) -> Result<Option<Claimed>> {

@@ -11,13 +11,73 @@ pub struct RedisClaims {
     connection: Connection,
     claim: Script,
     unclaim: Script,
+    vouch: Script,
+    fill: Script,
 }
+
+/// A claim in Redis, and how far it can be trusted alone.
+pub struct Took {
+    /// Another call has the key.
+    pub other: Option<Claimed>,
+    /// Redis was told all claims since it started.
+    pub whole: bool,
+    /// Some replica reached the ledger of record a moment ago.
+    pub vouched: bool,
+}
+
+/// How many claims Redis is told at once.
+const CHUNK: usize = 500;
 
 impl RedisClaims {
     /// Prepares to speak; Redis itself may be away still.
     pub async fn open(url: &str) -> std::result::Result<Self, String> {
         let connection = Connection::open(url).await.map_err(|e| format!("store.redis_url: {e}"))?;
-        Ok(Self { connection, claim: script!("claim"), unclaim: script!("unclaim") })
+        Ok(Self {
+            connection,
+            claim: script!("claim"),
+            unclaim: script!("unclaim"),
+            vouch: script!("vouch"),
+            fill: script!("fill"),
+        })
+    }
+
+    /// Claims a key, and tells whether that is enough when the ledger of record is away.
+    pub async fn take(&self, idempotency: &Idempotency, call_id: &str, retention: Duration) -> Result<Took> {
+        let mut connection = self.connection.clone();
+        let mut invocation = self.claim.key("{tollgate}:epoch");
+        invocation.arg(&idempotency.key).arg(&idempotency.fingerprint).arg(call_id).arg(retention.as_secs().max(1));
+        let (fingerprint, has, whole, vouched): (Vec<u8>, String, bool, bool) =
+            invocation.invoke_async(&mut connection).await.map_err(failed)?;
+        let other = (has != call_id).then_some(Claimed { fingerprint, call_id: has });
+        Ok(Took { other, whole, vouched })
+    }
+
+    /// Says that the ledger of record is reached, for so long. False: Redis was not told all claims since it started.
+    pub async fn vouch(&self, lasts: Duration) -> Result<bool> {
+        let mut connection = self.connection.clone();
+        let mut invocation = self.vouch.key("{tollgate}:epoch");
+        invocation.arg(u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX));
+        invocation.invoke_async(&mut connection).await.map_err(failed)
+    }
+
+    /// Tells Redis all claims that the ledger of record has.
+    pub async fn fill(&self, claims: &[(Idempotency, String, Duration)]) -> Result<()> {
+        let mut connection = self.connection.clone();
+        let mut chunks = claims.chunks(CHUNK).peekable();
+        loop {
+            let chunk = chunks.next().unwrap_or_default();
+            let last = chunks.peek().is_none();
+            let mut invocation = self.fill.key("{tollgate}:epoch");
+            invocation.arg(u8::from(last));
+            for (idempotency, call_id, left) in chunk {
+                let seconds = left.as_secs().max(1);
+                invocation.arg(&idempotency.key).arg(&idempotency.fingerprint).arg(call_id).arg(seconds);
+            }
+            invocation.invoke_async::<String>(&mut connection).await.map_err(failed)?;
+            if last {
+                return Ok(());
+            }
+        }
     }
 }
 
@@ -28,11 +88,7 @@ fn failed(error: redis::RedisError) -> StoreError {
 #[async_trait]
 impl Claims for RedisClaims {
     async fn claim(&self, idempotency: &Idempotency, call_id: &str, retention: Duration) -> Result<Option<Claimed>> {
-        let mut connection = self.connection.clone();
-        let mut invocation = self.claim.key("{tollgate}:epoch");
-        invocation.arg(&idempotency.key).arg(&idempotency.fingerprint).arg(call_id).arg(retention.as_secs().max(1));
-        let (fingerprint, has): (Vec<u8>, String) = invocation.invoke_async(&mut connection).await.map_err(failed)?;
-        Ok((has != call_id).then_some(Claimed { fingerprint, call_id: has }))
+        Ok(self.take(idempotency, call_id, retention).await?.other)
     }
 
     async fn release(&self, key: &[u8], call_id: &str) -> Result<()> {

@@ -26,7 +26,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-pub use claims::RedisClaims;
+pub use claims::{RedisClaims, Took};
 use connection::Connection;
 pub use rates::RedisLimits;
 use redis::{FromRedisValue, Script};
