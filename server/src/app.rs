@@ -2,8 +2,8 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
-    time::SystemTime,
+    sync::{Arc, atomic::AtomicI64},
+    time::{Duration, SystemTime},
 };
 
 use anyhow::Context;
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tollgate_audit::Trail;
 use tollgate_control::Control;
 use tollgate_domain::{Clock, NanoUsd};
-use tollgate_ledger::{Durability, Ledger};
+use tollgate_ledger::{Durability, Ledger, Offline};
 use tollgate_limits::Limiter;
 use tollgate_pipeline::{Directory, Gates, KeyRing, KeySecret, Parts, Pipeline, Settings, Settler};
 use tollgate_proto::v1::{Key, KeyRole};
@@ -49,8 +49,14 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
     secrets::make_private_dir(&dir).with_context(|| format!("data_dir: {}", dir.display()))?;
     let clock = system_clock();
     let trail = Trail::default();
-    let backend = Backend::open(&config, &dir).await?;
-    let ledger = Ledger::open(ledger_options(&config, &dir, &backend, &clock, &trail)?, backend.store.clone()).await?;
+    let mut backend = Backend::open(&config, &dir).await?;
+    let offline = backend.offline.take();
+    let mut options = ledger_options(&config, &dir, &backend, &clock, &trail)?;
+    options.offline = offline.as_ref().map(|snapshot| Offline {
+        objects: snapshot.objects.iter().map(|(_, object)| object.clone()).collect(),
+        skew_us: snapshot.skew_us,
+    });
+    let ledger = Ledger::open(options, backend.store.clone()).await?;
     if ledger.recovered() > 0 {
         tracing::warn!(
             attempts = ledger.recovered(),
@@ -59,7 +65,14 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
     }
     let keyring = Arc::new(KeyRing::new(&backend.pepper));
     let directory = Arc::new(Directory::new(keyring.clone()));
-    for (version, object) in backend.store.objects_after(0).await? {
+    let is_offline = offline.is_some();
+    let snapshot_us = offline.as_ref().map_or(i64::MIN, |s| ledger.now_us().saturating_sub(s.age.as_micros() as i64));
+    let snapshot_us = Arc::new(AtomicI64::new(snapshot_us));
+    let objects = match offline {
+        Some(snapshot) => snapshot.objects,
+        None => backend.store.objects_after(0).await?,
+    };
+    for (version, object) in objects {
         directory.take_over(&object, version);
     }
     let settings = Settings {
@@ -87,10 +100,16 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
             Box::new(move || ledger.live_replicas())
         })),
     });
-    pipeline.remember(backend.store.idempotency_since(clock.now_us().saturating_sub(retention_us)).await?);
+    let since_us = clock.now_us().saturating_sub(retention_us);
     let control = Arc::new(Control::new(pipeline.clone()));
-    for key in &config.keys {
-        provision(&control, key).await.with_context(|| format!("keys: {:?}", key.name))?;
+    if is_offline {
+        tokio::spawn(once_online(ledger.clone(), pipeline.clone(), control.clone(), config.keys.clone(), since_us));
+    } else {
+        pipeline.remember(backend.store.idempotency_since(since_us).await?);
+        provision_all(&control, &config.keys).await?;
+    }
+    if let Some(place) = backend.snapshots.take() {
+        tokio::spawn(place.keep(backend.store.clone(), ledger.clone(), snapshot_us.clone()));
     }
     let fresh = first_run::mint(&control, &keyring, &dir, demo).await?;
     if let Some(postgres) = &backend.postgres {
@@ -103,7 +122,7 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
     let doors = Doors { pipeline: pipeline.clone(), control, max_message_bytes, shutdown: shutdown.clone() };
     let (grpc, health) = grpc::stack(doors).await?;
     let options = tollgate_http::Options { max_body_bytes, max_message_bytes, embedded: true };
-    let rest = tollgate_http::router(grpc.clone(), options).merge(metrics::routes(ledger.clone()));
+    let rest = tollgate_http::router(grpc.clone(), options).merge(metrics::routes(ledger.clone(), snapshot_us));
     let front = listen::front(grpc, rest, &config.cors_origins)?;
 
     let address = listener.local_addr()?;
@@ -152,6 +171,7 @@ fn ledger_options(
         on_record: Box::new(move |record| trail.publish(record)),
         on_alert: Box::new(|_| {}),
         cluster: backend.cluster(allowance.0),
+        offline: None,
     })
 }
 
@@ -167,6 +187,34 @@ async fn follow_changes(postgres: Arc<PostgresStore>, control: Arc<Control>) {
         }
     };
     tokio::join!(watch_changes((*postgres).clone(), &changed), follow);
+}
+
+async fn provision_all(control: &Control, keys: &[ProvisionedKey]) -> anyhow::Result<()> {
+    for key in keys {
+        provision(control, key).await.with_context(|| format!("keys: {:?}", key.name))?;
+    }
+    Ok(())
+}
+
+/// What a start does that needs the store, done once it is back.
+async fn once_online(
+    ledger: Arc<Ledger>,
+    pipeline: Arc<Pipeline>,
+    control: Arc<Control>,
+    keys: Vec<ProvisionedKey>,
+    since_us: i64,
+) {
+    while ledger.is_offline() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    match ledger.store().idempotency_since(since_us).await {
+        Ok(settled) => pipeline.remember(settled),
+        Err(error) => tracing::warn!(%error, "idempotency keys of the last run are not known"),
+    }
+    while let Err(error) = provision_all(&control, &keys).await {
+        tracing::warn!("keys of the configuration are not provisioned, trying again: {error:#}");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
 }
 
 async fn provision(control: &Control, key: &ProvisionedKey) -> anyhow::Result<()> {
@@ -215,7 +263,7 @@ async fn told_to_stop() {
     }
 }
 
-fn system_clock() -> Clock {
+pub(crate) fn system_clock() -> Clock {
     Clock::new(|| {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         i64::try_from(since.as_micros()).unwrap_or(i64::MAX)

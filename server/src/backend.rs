@@ -8,15 +8,17 @@ use sha2::Sha256;
 use tollgate_domain::{Secret, new_id};
 use tollgate_ledger::Cluster;
 use tollgate_limits::Shared;
-use tollgate_store::{Claims, Coordinator, Store};
+use tollgate_store::{Claims, Coordinator, Store, StoreError};
 use tollgate_store_postgres::PostgresStore;
 use tollgate_store_redis::{RedisClaims, RedisCoordinator, RedisLimits};
 use tollgate_store_sqlite::SqliteStore;
 
 use crate::{
+    app::system_clock,
     claims::Everywhere,
     config::{Config, SecretRef, StoreSettings},
     secrets,
+    snapshot::{Place, Snapshot},
 };
 
 pub(crate) struct Backend {
@@ -34,6 +36,10 @@ pub(crate) struct Backend {
     pub(crate) pepper: Vec<u8>,
     /// Keys the hashes of the audit log.
     pub(crate) audit_key: Vec<u8>,
+    /// Where several replicas share a store: what to start from when it is away.
+    pub(crate) snapshots: Option<Place>,
+    /// The store is away: what it said last.
+    pub(crate) offline: Option<Snapshot>,
 }
 
 impl Backend {
@@ -49,6 +55,8 @@ impl Backend {
                 replica: "alone".into(),
                 pepper: secrets::lasting(&dir.join("pepper"))?,
                 audit_key: secrets::lasting(&dir.join("audit.hmac"))?,
+                snapshots: None,
+                offline: None,
             }),
         }
     }
@@ -74,8 +82,23 @@ impl Backend {
             "store.replica_id: must be 1 to 64 letters, digits, `-`, `_` or `.`"
         );
         let url = resolve(&settings.postgres_url, "store.postgres_url")?;
-        let postgres = PostgresStore::connect(url.expose(), &replica).await.context("store.postgres_url")?;
-        let postgres = Arc::new(postgres);
+        let postgres = Arc::new(PostgresStore::open(url.expose(), &replica).context("store.postgres_url")?);
+        let snapshots = Place::new(dir, derived("local snapshot")?);
+        let offline = match postgres.begin().await {
+            Ok(()) => None,
+            Err(error @ StoreError::Unavailable(_)) => {
+                let found = snapshots.read(system_clock().now_us(), settings.snapshot_max_age.duration());
+                let snapshot = found.with_context(|| format!("store.postgres_url: {error}"))?;
+                tracing::warn!(
+                    %error,
+                    snapshot_age_seconds = snapshot.age.as_secs(),
+                    "the ledger of record is away: starting from the local snapshot; hard budgets get what \
+                     budgets.degraded_allowance_usd allows"
+                );
+                Some(snapshot)
+            }
+            Err(error) => return Err(error).context("store.postgres_url"),
+        };
         let mut redis: Option<Arc<dyn Coordinator>> = None;
         let mut limits: Option<Arc<dyn Shared>> = None;
         let mut claims = None;
@@ -95,6 +118,8 @@ impl Backend {
             replica,
             pepper: derived("virtual keys")?,
             audit_key: derived("audit log")?,
+            snapshots: Some(snapshots),
+            offline,
         })
     }
 

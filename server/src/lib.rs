@@ -12,6 +12,7 @@ pub mod ledger_check;
 mod listen;
 mod metrics;
 mod secrets;
+mod snapshot;
 mod table;
 pub mod telemetry;
 

@@ -20,14 +20,17 @@ struct Cluster {
     provider: ScriptedProvider,
     replicas: Vec<Gateway>,
     admin: String,
+    /// A key with a hard budget of two cents.
     secret: String,
+    /// A key without a budget.
+    free: String,
 }
 
 impl Cluster {
     async fn start() -> Self {
         let (postgres, redis) = (Postgres::start(), Redis::start());
         let provider = ScriptedProvider::start().await;
-        let (admin, secret, url) = (virtual_key(), virtual_key(), postgres.database());
+        let (admin, secret, free, url) = (virtual_key(), virtual_key(), virtual_key(), postgres.database());
         let line = FaultProxy::before(([127, 0, 0, 1], postgres.port()).into(), 7).unwrap();
         let (database, url) = (url.name, url.url);
         let first = url.replace(&postgres.port().to_string(), &line.address().port().to_string());
@@ -39,6 +42,8 @@ impl Cluster {
                 .deployment("exact", exact)
                 .key(json!({ "name": "admin", "secret": admin, "role": "platform_admin" }))
                 .key(json!({ "name": "shared", "secret": secret, "models": ["*"], "budget_usd": "0.02" }))
+                .key(json!({ "name": "free", "secret": free, "models": ["*"] }))
+                .set("/budgets", json!({ "degraded_allowance_usd": "0.001" }))
                 .set(
                     "/store",
                     json!({ "postgres_url": url, "redis_url": redis.url(), "replica_id": name,
@@ -46,7 +51,7 @@ impl Cluster {
                 );
             replicas.push(builder.start().await);
         }
-        Self { line, database, postgres, redis, provider, replicas, admin, secret }
+        Self { line, database, postgres, redis, provider, replicas, admin, secret, free }
     }
 
     async fn admin(&self, replica: usize) -> Client {
@@ -55,9 +60,12 @@ impl Cluster {
 
     /// A call that costs a tenth of a cent; tells status and error code.
     async fn call(&self, replica: usize) -> (u16, String) {
+        self.call_as(&self.secret, replica).await
+    }
+
+    async fn call_as(&self, secret: &str, replica: usize) -> (u16, String) {
         let body = hello(json!({"model": "exact", "max_completion_tokens": 10}));
-        let reply =
-            Caller::bearer(&self.secret).post(&self.replicas[replica].v1("chat/completions"), &body).await.unwrap();
+        let reply = Caller::bearer(secret).post(&self.replicas[replica].v1("chat/completions"), &body).await.unwrap();
         (reply.status.as_u16(), reply.json()["error"]["code"].as_str().unwrap_or_default().to_owned())
     }
 
@@ -165,4 +173,47 @@ async fn a_replica_alone_cut_off_from_postgres_leaves_calls_with_idempotency_key
     assert_eq!(cluster.call(0).await.0, 200, "calls without a key go on");
     cluster.line.heal();
     eventually("it takes part again", async || cluster.keyed(0, "after").await.0 == 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_starts_while_postgres_is_away_serves_from_its_snapshot_and_loses_nothing() {
+    let mut cluster = Cluster::start().await;
+    assert_eq!(cluster.call(0).await.0, 200);
+    assert_eq!(cluster.call_as(&cluster.free, 0).await.0, 200);
+    let snapshot = cluster.replicas[0].data_dir().join("snapshot");
+    eventually("a snapshot is kept", async || snapshot.exists()).await;
+    eventually("shipped", async || cluster.metric(0, "tollgate_ledger_lag_records 0").await).await;
+    tokio::task::block_in_place(|| cluster.postgres.kill());
+    assert_eq!(cluster.call_as(&cluster.free, 0).await.0, 200, "known to the journal alone");
+    cluster.replicas[0].kill9();
+    cluster.replicas[0].restart().await;
+    assert!(cluster.metric(0, "tollgate_ledger_mode{mode=\"both_gone\"} 1").await);
+    assert_eq!(cluster.call_as(&cluster.free, 0).await.0, 200);
+    assert_eq!(cluster.call(0).await.0, 200, "what is allowed without knowing what others spend: a tenth of a cent");
+    assert_eq!(cluster.call(0).await, (503, "ledger_unavailable".into()));
+    tokio::task::block_in_place(|| cluster.postgres.run());
+    eventually("normal again", async || cluster.metric(0, "tollgate_ledger_mode{mode=\"normal\"} 1").await).await;
+    eventually("budgets again", async || cluster.call(0).await.0 == 200).await;
+    eventually("all is shipped", async || cluster.metric(0, "tollgate_ledger_lag_records 0").await).await;
+    let checked = cluster.admin(0).await.budgets().check_ledger(v1::CheckLedgerRequest {}).await.unwrap().into_inner();
+    assert_eq!((checked.findings, checked.entries), (vec![], 6));
+
+    let mut forged = std::fs::read(&snapshot).unwrap();
+    *forged.last_mut().unwrap() ^= 1;
+    std::fs::write(&snapshot, forged).unwrap();
+    tokio::task::block_in_place(|| cluster.postgres.kill());
+    cluster.replicas[0].kill9();
+    let refused = cluster.replicas[0].try_restart().await.unwrap_err().to_string();
+    assert!(refused.contains("is damaged, or was signed with another store.secret"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_budget_that_nobody_has_used_can_be_used_while_postgres_is_away() {
+    let mut cluster = Cluster::start().await;
+    eventually("normal", async || cluster.metric(1, "tollgate_ledger_mode{mode=\"normal\"} 1").await).await;
+    let budgets = ["KEYS", "{tollgate}:*:posted:*"];
+    // That of the key that both replicas know, and of one more at each.
+    eventually("redis knows", async || cluster.redis.command(&budgets).is_some_and(|r| r.starts_with("*3\r\n"))).await;
+    tokio::task::block_in_place(|| cluster.postgres.kill());
+    assert_eq!(cluster.call(1).await.0, 200);
 }

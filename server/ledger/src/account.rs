@@ -290,6 +290,21 @@ impl Account {
         })
     }
 
+    /// Nothing, of a lease: for a coordinator that should know the budget.
+    pub(crate) fn want_nothing(&self, now_us: i64) -> Option<Want> {
+        let mut state = self.state.lock();
+        state.roll(now_us);
+        Some(Want {
+            budget_id: self.id.to_string(),
+            lease_window: state.lease?.window,
+            from_window: state.policy.window.counts_from(state.span),
+            limit: state.policy.hard_limit(now_us)?,
+            min: 0,
+            max: 0,
+            needed: 0,
+        })
+    }
+
     /// What to lease ahead of need, if anything.
     pub(crate) fn want_ahead(&self, now_us: i64) -> Option<Want> {
         let mut state = self.state.lock();

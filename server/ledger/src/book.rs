@@ -64,6 +64,11 @@ impl Book {
         self.accounts.iter().map(|a| a.clone()).collect()
     }
 
+    /// How many accounts there are.
+    pub(crate) fn len(&self) -> usize {
+        self.accounts.len()
+    }
+
     /// Ids of budgets that have an account for each of their subjects.
     pub(crate) fn each_ids(&self) -> Vec<String> {
         self.each.read().iter().map(|b| b.id.clone()).collect()

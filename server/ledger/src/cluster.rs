@@ -26,6 +26,8 @@ use crate::{Ledger, account::Account, hold::Scopes};
 const BEAT: Duration = Duration::from_millis(250);
 /// How often leases are looked after.
 const TEND: Duration = Duration::from_millis(100);
+/// How often Redis is looked at for budgets that it does not know.
+const TEACH: Duration = Duration::from_secs(1);
 /// For how long headroom is leased only as needed after somebody had to wait for it.
 const NEAR_US: i64 = 2_000_000;
 /// Redis must be gone, or back, for all live replicas and for this long before another coordinator takes over.
@@ -98,11 +100,15 @@ pub(crate) struct State {
     /// The epoch as last heard.
     epoch: Mutex<Epoch>,
     live: AtomicUsize,
+    /// First by name of those that live.
+    first: AtomicBool,
     sees_redis: AtomicBool,
     sees_postgres: AtomicBool,
     redis_changed: Mutex<Instant>,
     /// A lease or a return had an unknown end: what the coordinator has on its list must be stated anew.
     unsure: Arc<AtomicBool>,
+    /// The ledger of record was away at the start and has not been joined yet.
+    offline: AtomicBool,
     /// This replica has given everything back and takes nothing more.
     closed: AtomicBool,
     /// Accounts that lease.
@@ -113,17 +119,19 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(cluster: Cluster, replica: String) -> Self {
+    pub(crate) fn new(cluster: Cluster, replica: String, online: bool) -> Self {
         Self {
             cluster: Arc::new(cluster),
             replica,
             registered: Arc::default(),
             epoch: Mutex::new(Epoch::default()),
             live: AtomicUsize::new(1),
+            first: AtomicBool::new(false),
             sees_redis: AtomicBool::new(false),
-            sees_postgres: AtomicBool::new(true),
+            sees_postgres: AtomicBool::new(online),
             redis_changed: Mutex::new(Instant::now()),
             unsure: Arc::default(),
+            offline: AtomicBool::new(!online),
             closed: AtomicBool::new(false),
             active: Arc::default(),
             allowed: DashMap::new(),
@@ -188,6 +196,10 @@ impl State {
             }
         });
         asking.await.unwrap_or_else(|_| Err(Lost::Gone("the gateway is going down".into())))
+    }
+
+    pub(crate) fn is_offline(&self) -> bool {
+        self.offline.load(Ordering::Acquire)
     }
 
     /// Looks whether Redis answers.
@@ -309,9 +321,14 @@ pub(crate) async fn skew(cluster: &Cluster, clock: &tollgate_domain::Clock) -> R
 pub(crate) async fn join(ledger: &Arc<Ledger>) -> Result<(), StoreError> {
     let Some(state) = &ledger.cluster else { return Ok(()) };
     let begun = Instant::now();
+    state.look_at_redis().await;
+    if state.is_offline() {
+        state.set_mode();
+        start_loops(ledger);
+        return Ok(());
+    }
     loop {
         // What crashed with leases in hand registers without any: what it had spent of them goes with the entries.
-        state.look_at_redis().await;
         let joined = async {
             ledger.beat().await?;
             ledger.tend_epoch().await
@@ -336,10 +353,15 @@ pub(crate) async fn join(ledger: &Arc<Ledger>) -> Result<(), StoreError> {
         StoreError::Unavailable(_) => Ok(()), // the loop goes on trying
         other => Err(other),
     })?;
+    start_loops(ledger);
+    Ok(())
+}
+
+fn start_loops(ledger: &Arc<Ledger>) {
     tokio::spawn(look_loop(Arc::downgrade(ledger)));
     tokio::spawn(beat_loop(Arc::downgrade(ledger)));
     tokio::spawn(tend_loop(Arc::downgrade(ledger)));
-    Ok(())
+    tokio::spawn(teach_loop(Arc::downgrade(ledger)));
 }
 
 async fn beat_loop(ledger: Weak<Ledger>) {
@@ -350,6 +372,10 @@ async fn beat_loop(ledger: Weak<Ledger>) {
         match ledger.beat().await {
             Ok(()) => {
                 state.sees_postgres.store(true, Ordering::Relaxed);
+                if let Err(error) = ledger.come_online().await {
+                    tracing::debug!(%error, "the ledger of record cannot be joined now");
+                    continue;
+                }
                 if let Err(lost) = ledger.tend_epoch().await {
                     tracing::debug!(%lost, "the epoch cannot be looked after now");
                 }
@@ -381,10 +407,47 @@ async fn tend_loop(ledger: Weak<Ledger>) {
     }
 }
 
+/// One replica has Redis learn every hard budget, so that those not used yet can be while PostgreSQL is away.
+async fn teach_loop(ledger: Weak<Ledger>) {
+    let mut taught = (0, 0);
+    loop {
+        tokio::time::sleep(TEACH).await;
+        let Some(ledger) = ledger.upgrade() else { return };
+        let Some(state) = &ledger.cluster else { return };
+        let epoch = *state.epoch.lock();
+        let all = (epoch.number, ledger.book.len());
+        let ours = ledger.mode() == Mode::Normal && epoch.redis && state.first.load(Ordering::Relaxed);
+        if ours && taught != all && ledger.teach(state, epoch).await {
+            taught = all;
+        }
+    }
+}
+
 impl Ledger {
+    /// Has the coordinator learn every hard budget; false when it could not.
+    async fn teach(&self, state: &State, epoch: Epoch) -> bool {
+        let now_us = self.now_us();
+        let wants: Vec<_> = self.book.accounts().iter().filter_map(|a| a.want_nothing(now_us)).collect();
+        for wants in wants.chunks(50) {
+            let Ok(coordinator) = state.reachable(epoch) else { return false };
+            // One that has nothing left refuses, but is known then.
+            if patiently(coordinator.lease(epoch.number, wants)).await.is_err() {
+                return false;
+            }
+            // Callers come first.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        true
+    }
+
     /// What works now.
     pub fn mode(&self) -> Mode {
         self.cluster.as_ref().map_or(Mode::Alone, |c| *c.mode.borrow())
+    }
+
+    /// Whether the ledger of record was away at the start and is still.
+    pub fn is_offline(&self) -> bool {
+        self.cluster.as_ref().is_some_and(State::is_offline)
     }
 
     /// Tells whenever the mode changes.
@@ -431,6 +494,25 @@ impl Ledger {
         *registered = Epoch::default();
     }
 
+    /// Joins a ledger of record that was away at the start.
+    async fn come_online(&self) -> Result<(), StoreError> {
+        let Some(state) = self.cluster.as_ref().filter(|c| c.is_offline()) else { return Ok(()) };
+        let known = self.store.positions().await?;
+        {
+            let mut writer = self.writer.lock();
+            let here = writer.positions(known.journal);
+            if known.ledger > here.ledger || known.audit > here.audit {
+                self.fail("the ledger of record has records of this replica that its journal lacks: its data directory is an old one".into());
+                return Err(StoreError::Fenced(self.replica.clone()));
+            }
+            // What the last run shipped without noting it does not go again.
+            writer.queue.retain(|(sequence, _)| *sequence > known.journal);
+        }
+        state.offline.store(false, Ordering::Release);
+        tracing::info!("the ledger of record is reached; what it lacks is shipped");
+        Ok(())
+    }
+
     async fn beat(&self) -> Result<(), Lost> {
         let Some(state) = &self.cluster else { return Ok(()) };
         let epoch = state.registered.read().await.number;
@@ -444,6 +526,7 @@ impl Ledger {
         let middle_us = before_us + (self.clock.now_us() - before_us) / 2;
         self.skew_us.store(now_us - middle_us, Ordering::Relaxed);
         state.live.store(live.len(), Ordering::Relaxed);
+        state.first.store(live.first().is_some_and(|m| m.replica == self.replica), Ordering::Relaxed);
         *state.epoch.lock() = *epoch;
         self.tend_members(&view).await
     }

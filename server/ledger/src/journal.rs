@@ -10,6 +10,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use tollgate_store::Positions;
+
 const MAGIC: &[u8; 8] = b"TGJRNL01";
 const HEAD: usize = 16;
 /// A new segment begins once one is larger than this.
@@ -57,6 +59,8 @@ pub(crate) struct Journal {
     _lock: File,
 }
 
+/// Where a start goes on that cannot ask the store.
+const POSITIONS: &str = "positions";
 /// Set aside on the disk, so that ends of calls in flight find room when it is full.
 const RESERVE_BYTES: usize = 4 << 20;
 
@@ -172,11 +176,48 @@ impl Journal {
         self.file.try_clone()
     }
 
-    /// Deletes segments whose records are all before `sequence`.
-    pub(crate) fn trim_before(&mut self, sequence: u64) {
+    /// Where a start goes on that cannot ask the store: written before a segment is deleted, so that what is left always reaches back
+    /// to there. Nothing was ever deleted: from the beginning.
+    pub(crate) fn positions(&self) -> Result<Positions, JournalError> {
+        let path = self.dir.join(POSITIONS);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Positions::default()),
+            Err(error) => return Err(error.into()),
+        };
+        let numbers: Option<Vec<u64>> = text.split_whitespace().map(|n| n.parse().ok()).collect();
+        match numbers.as_deref() {
+            Some([journal, ledger, audit, check]) if *check == journal ^ ledger ^ audit => Ok(Positions {
+                journal: *journal,
+                ledger: i64::try_from(*ledger).unwrap_or(i64::MAX),
+                audit: i64::try_from(*audit).unwrap_or(i64::MAX),
+            }),
+            _ => Err(JournalError::Version(path)),
+        }
+    }
+
+    fn keep_positions(&self, positions: Positions) -> io::Result<()> {
+        let Positions { journal, ledger, audit } = positions;
+        let (ledger, audit) = (ledger.unsigned_abs(), audit.unsigned_abs());
+        let draft = self.dir.join("positions.new");
+        let mut file = File::create(&draft)?;
+        writeln!(file, "{journal} {ledger} {audit} {}", journal ^ ledger ^ audit)?;
+        file.sync_all()?;
+        fs::rename(draft, self.dir.join(POSITIONS))
+    }
+
+    /// Deletes segments whose records are all before `sequence`; `positions`: where a restart goes on.
+    pub(crate) fn trim_before(&mut self, sequence: u64, positions: Positions) {
+        let mut kept = false;
         while let Some(&first) = self.older.first() {
             let end = self.older.get(1).copied().unwrap_or(self.current);
             if end > sequence {
+                return;
+            }
+            if !std::mem::replace(&mut kept, true)
+                && let Err(error) = self.keep_positions(positions)
+            {
+                tracing::warn!(%error, "a journal segment stays: where a restart goes on cannot be written");
                 return;
             }
             if let Err(error) = fs::remove_file(segment_path(&self.dir, first)) {
@@ -332,9 +373,10 @@ mod tests {
         journal.append(|b| b.push(2)).unwrap();
         journal.rotate().unwrap();
         journal.append(|b| b.push(3)).unwrap();
-        journal.trim_before(2);
+        journal.trim_before(2, Positions::default());
         assert_eq!(segments(dir.path()).unwrap(), [1, 3]);
-        journal.trim_before(3);
+        journal.trim_before(3, Positions { journal: 2, ledger: 1, audit: 1 });
+        assert_eq!(journal.positions().unwrap().journal, 2);
         assert_eq!(segments(dir.path()).unwrap(), [3]);
     }
 }

@@ -84,6 +84,16 @@ pub struct Options {
     pub on_alert: OnAlert,
     /// Other replicas, where there are any.
     pub cluster: Option<Cluster>,
+    /// The store is away: what it said last. It is joined when it answers.
+    pub offline: Option<Offline>,
+}
+
+/// What a replica knows of the ledger of record that it cannot ask.
+pub struct Offline {
+    /// What admins made.
+    pub objects: Vec<Object>,
+    /// What the ledger of record's time was ahead of ours, in microseconds.
+    pub skew_us: i64,
 }
 
 impl Options {
@@ -97,6 +107,7 @@ impl Options {
             on_record: Box::new(|_| {}),
             on_alert: Box::new(|_| {}),
             cluster: None,
+            offline: None,
         }
     }
 }
@@ -164,22 +175,33 @@ impl Ledger {
     /// Replays the journal, settles what a crash left open, and brings the store up to date.
     pub async fn open(options: Options, store: Arc<dyn Store>) -> Result<Arc<Self>, OpenError> {
         let (mut journal, found) = Journal::open(&options.journal)?;
-        let applied = store.positions().await?.journal;
-        let replay = note::replay(found, applied, &options.journal)?;
+        let online = options.offline.is_none();
+        let positions = match online {
+            true => store.positions().await?,
+            false => journal.positions()?,
+        };
+        let applied = positions.journal;
+        let replay = note::replay(found, applied, online, &options.journal)?;
         journal.skip_to(applied + 1);
-        // Objects first: what they say of alerts holds for the entries behind them.
-        store.apply(&Batch { changes: replay.objects, through: applied, ..Batch::default() }).await?;
         let book = Book::new(options.cluster.is_some());
-        // Windows follow the ledger of record's clock from the first on: they never go back.
-        let skew_us = match &options.cluster {
-            Some(cluster) => cluster::skew(cluster, &options.clock).await?,
-            None => 0,
+        let (objects, skew_us) = match options.offline {
+            Some(Offline { objects, skew_us }) => (objects, skew_us),
+            None => {
+                // Objects first: what they say of alerts holds for the entries behind them.
+                store.apply(&Batch { changes: replay.objects, through: applied, ..Batch::default() }).await?;
+                // Windows follow the ledger of record's clock from the first on: they never go back.
+                let skew_us = match &options.cluster {
+                    Some(cluster) => cluster::skew(cluster, &options.clock).await?,
+                    None => 0,
+                };
+                (store.objects_after(0).await?.into_iter().map(|(_, object)| object).collect(), skew_us)
+            }
         };
         let now_us = options.clock.now_us().saturating_add(skew_us);
-        for (_, object) in store.objects_after(0).await? {
-            put_budget(&book, &object, now_us);
+        for object in &objects {
+            put_budget(&book, object, now_us);
         }
-        let positions = store.positions().await?;
+        let positions = if online { store.positions().await? } else { positions };
         let ledger_sequence = positions.ledger.max(replay.ledger_sequence);
         let audit_sequence = positions.audit.max(replay.audit_sequence);
         let ledger = Self {
@@ -192,7 +214,7 @@ impl Ledger {
             skew_us: AtomicI64::new(skew_us),
             on_record: options.on_record,
             on_alert: options.on_alert,
-            cluster: options.cluster.map(|cluster| cluster::State::new(cluster, options.replica)),
+            cluster: options.cluster.map(|cluster| cluster::State::new(cluster, options.replica, online)),
             written: watch::Sender::new(replay.through),
             synced: watch::Sender::new(replay.through),
             shipped: watch::Sender::new(applied),
@@ -225,6 +247,11 @@ impl Ledger {
             return self.clock.now_us();
         }
         self.clock.now_us().saturating_add(self.skew_us.load(Ordering::Relaxed))
+    }
+
+    /// What the ledger of record's time is ahead of ours, in microseconds.
+    pub fn skew_us(&self) -> i64 {
+        self.skew_us.load(Ordering::Relaxed)
     }
 
     /// Names this replica.

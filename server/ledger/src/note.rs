@@ -99,7 +99,7 @@ impl Note {
 pub(crate) struct Replay {
     /// Changes of objects that the store does not have.
     pub(crate) objects: Vec<Change>,
-    /// Notes that the store does not have, without their objects.
+    /// Notes that the store does not have, without their objects where those go first.
     pub(crate) notes: Vec<(u64, Note)>,
     /// Attempts without an end, each with its sequence.
     pub(crate) open: Vec<(u64, OpenNote)>,
@@ -111,8 +111,13 @@ pub(crate) struct Replay {
     pub(crate) audit_sequence: i64,
 }
 
-/// Reads the journal behind what the store has applied.
-pub(crate) fn replay(found: Vec<Found>, applied: u64, path: &Path) -> Result<Replay, JournalError> {
+/// Reads the journal behind what the store has applied. `objects_first`: they are to be applied before the rest.
+pub(crate) fn replay(
+    found: Vec<Found>,
+    applied: u64,
+    objects_first: bool,
+    path: &Path,
+) -> Result<Replay, JournalError> {
     let mut replay = Replay { through: applied, ..Replay::default() };
     let mut open: HashMap<String, (u64, OpenNote)> = HashMap::new();
     for record in found {
@@ -124,12 +129,14 @@ pub(crate) fn replay(found: Vec<Found>, applied: u64, path: &Path) -> Result<Rep
         if let Some(o) = note.open.take() {
             open.insert(o.attempt_id().to_owned(), (record.sequence, o));
         }
+        let entry = note.settled.as_ref().and_then(|s| s.entry.as_ref());
+        replay.ledger_sequence = replay.ledger_sequence.max(entry.map_or(0, |e| e.sequence));
+        replay.audit_sequence = replay.audit_sequence.max(note.record.as_ref().map_or(0, |r| r.sequence));
         if record.sequence > applied {
             replay.through = record.sequence;
-            replay.objects.extend(note.objects.drain(..).map(|o| Change::Object(Box::new(o))));
-            let entry = note.settled.as_ref().and_then(|s| s.entry.as_ref());
-            replay.ledger_sequence = replay.ledger_sequence.max(entry.map_or(0, |e| e.sequence));
-            replay.audit_sequence = replay.audit_sequence.max(note.record.as_ref().map_or(0, |r| r.sequence));
+            if objects_first {
+                replay.objects.extend(note.objects.drain(..).map(|o| Change::Object(Box::new(o))));
+            }
             if note != Note::default() {
                 replay.notes.push((record.sequence, note));
             }

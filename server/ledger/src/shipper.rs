@@ -73,6 +73,9 @@ impl Ledger {
     /// Ships everything that is queued. A batch that the store refused is kept and goes first.
     pub(crate) async fn ship(&self) -> Result<(), StoreError> {
         let mut unshipped = self.unshipped.lock().await;
+        if self.cluster.as_ref().is_some_and(|c| c.is_offline()) {
+            return Err(StoreError::Unavailable("it has not been reached since the start".into()));
+        }
         loop {
             let batch = unshipped.get_or_insert_with(|| self.take_batch());
             if !batch.changes.is_empty() {
@@ -82,7 +85,8 @@ impl Ledger {
             *unshipped = None;
             let mut writer = self.writer.lock();
             let keep_from = writer.oldest_open().min(through + 1);
-            writer.journal.trim_before(keep_from);
+            let positions = writer.positions(through);
+            writer.journal.trim_before(keep_from, positions);
             let more = !writer.queue.is_empty();
             drop(writer);
             self.shipped.send_replace(through);

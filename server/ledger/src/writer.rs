@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use prost::Message;
 use tollgate_domain::{Error, Retry, timestamp};
 use tollgate_proto::v1::{AuditRecord, ErrorReason, Hold as HoldRow, LedgerEntryKind};
-use tollgate_store::LedgerRow;
+use tollgate_store::{LedgerRow, Positions};
 
 use crate::{
     End, Ledger, Opening,
@@ -43,6 +43,11 @@ impl Writer {
             .iter()
             .map(|(sequence, o)| (o.attempt_id().to_owned(), Open { sequence: *sequence, hold: HoldRow::default() }));
         Self { journal, ledger_sequence, audit_sequence, open: open.collect(), backlog: Vec::new(), queue }
+    }
+
+    /// Where a restart goes on once everything through `journal` is in the store.
+    pub(crate) fn positions(&self, journal: u64) -> Positions {
+        Positions { journal, ledger: self.ledger_sequence, audit: self.audit_sequence }
     }
 
     /// The oldest sequence that is still needed for an attempt in flight.

@@ -85,6 +85,13 @@ pub struct StoreSettings {
     pub secret: SecretRef,
     /// Names this replica: fixed over restarts, and its own. Absent: made once, kept in the data directory.
     pub replica_id: Option<String>,
+    /// A replica that starts while PostgreSQL is away serves from a signed snapshot in its data directory, if that is no older.
+    #[serde(default = "snapshot_max_age")]
+    pub snapshot_max_age: Span,
+}
+
+const fn snapshot_max_age() -> Span {
+    Span::seconds(24 * 3_600)
 }
 
 /// TLS.

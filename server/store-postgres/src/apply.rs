@@ -16,6 +16,9 @@ const OBJECTS: i64 = 0x746f_6c6c_6f62_6a73;
 
 impl PostgresStore {
     pub(crate) async fn apply_batch(&self, batch: &Batch) -> Result<Vec<BudgetAlert>> {
+        if !self.is_ready() {
+            return Err(StoreError::Unavailable("this process has not begun to write there".into()));
+        }
         let mut tx = self.pool.begin().await.map_err(failed)?;
         let done = sqlx::query(
             "UPDATE replica SET applied = greatest(applied, $3), seen_time = clock_timestamp() WHERE id = $1 AND incarnation = $2",

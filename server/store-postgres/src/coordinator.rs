@@ -144,6 +144,7 @@ impl Coordinator for PostgresStore {
 #[async_trait]
 impl Membership for PostgresStore {
     async fn beat(&self, epoch: i64, sees_redis: bool, leases: &[(String, i64, i64)]) -> Result<View, Lost> {
+        self.ensure_begun().await.map_err(|e| Lost::Gone(e.to_string()))?;
         let mut tx = self.pool.begin().await.map_err(lost)?;
         let done = sqlx::query(
             "UPDATE replica SET seen_time = clock_timestamp(), epoch = $3, sees_redis = $4 WHERE id = $1 AND incarnation = $2",

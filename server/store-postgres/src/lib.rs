@@ -11,7 +11,10 @@ mod read;
 
 use std::{
     str::FromStr,
-    sync::{Arc, atomic::AtomicI64},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -36,27 +39,60 @@ pub struct PostgresStore {
     incarnation: i64,
     /// Of the last statement of leases: what was asked before it and arrives after it counts no more.
     generation: Arc<AtomicI64>,
+    /// The schema is up to date, and this process is the one that writes as this replica.
+    ready: Arc<AtomicBool>,
 }
 
 /// A process that has said nothing for this long does not run any more, or is fenced off when it comes back.
 const SILENT: Duration = Duration::from_secs(1);
 
 impl PostgresStore {
-    /// Connects as `replica`, and brings the schema up to date. Refused while another process runs as the same replica.
+    /// Prepares to speak as `replica`; the database may be away still. Nothing is written before [`PostgresStore::begin`].
+    pub fn open(url: &str, replica: &str) -> Result<Self> {
+        Ok(Self {
+            pool: pool(url)?,
+            replica: replica.to_owned(),
+            incarnation: rand::random(),
+            generation: Arc::default(),
+            ready: Arc::default(),
+        })
+    }
+
+    /// Connects as `replica`, and begins.
     pub async fn connect(url: &str, replica: &str) -> Result<Self> {
-        let pool = pool(url).await?;
-        sqlx::migrate!().run(&pool).await.map_err(|e| match e {
-            sqlx::migrate::MigrateError::Execute(e) => failed(e),
-            other => StoreError::Permanent(format!("migration: {other}")),
-        })?;
-        let store = Self { pool, replica: replica.to_owned(), incarnation: rand::random(), generation: Arc::default() };
+        let store = Self::open(url, replica)?;
+        store.begin().await?;
+        Ok(store)
+    }
+
+    /// Brings the schema up to date and becomes the process that writes as this replica. Refused while another one does.
+    pub async fn begin(&self) -> Result<()> {
         for _ in 0..30 {
-            if store.take_over().await.map_err(failed)? {
-                return Ok(store);
+            if self.try_begin().await? {
+                return Ok(());
             }
             tokio::time::sleep(SILENT / 10).await;
         }
-        Err(StoreError::Fenced(replica.to_owned()))
+        Err(self.fenced())
+    }
+
+    async fn try_begin(&self) -> Result<bool> {
+        sqlx::migrate!().run(&self.pool).await.map_err(|e| match e {
+            sqlx::migrate::MigrateError::Execute(e) => failed(e),
+            other => StoreError::Permanent(format!("migration: {other}")),
+        })?;
+        let taken = self.take_over().await.map_err(failed)?;
+        self.ready.store(taken, Ordering::Release);
+        Ok(taken)
+    }
+
+    /// Begins if that could not be done at the start.
+    pub(crate) async fn ensure_begun(&self) -> Result<()> {
+        if self.is_ready() || self.try_begin().await? { Ok(()) } else { Err(self.fenced()) }
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
     }
 
     /// Becomes the process that writes as this replica, once the one before is silent.
@@ -91,12 +127,12 @@ impl PostgresStore {
     }
 }
 
-async fn pool(url: &str) -> Result<PgPool> {
+fn pool(url: &str) -> Result<PgPool> {
     let options = PgConnectOptions::from_str(url)
         .map_err(|e| StoreError::Permanent(format!("store.postgres_url is no connection URL: {e}")))?
         .application_name("tollgate");
     let pool = PgPoolOptions::new().max_connections(8).acquire_timeout(Duration::from_secs(2));
-    pool.connect_with(options).await.map_err(failed)
+    Ok(pool.connect_lazy_with(options))
 }
 
 #[async_trait]

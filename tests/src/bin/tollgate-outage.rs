@@ -44,15 +44,19 @@ async fn main() -> Result<()> {
                 "secret": "a secret that all replicas of this run share" }),
     );
     for (n, secret) in secrets.iter().enumerate() {
-        // Half of the keys have a hard budget and a rate limit to keep.
+        // All have a hard budget to keep; the model has a rate limit, of which Redis keeps the replicas' shares.
         builder =
             builder.key(json!({ "name": format!("k{n}"), "secret": secret, "models": ["*"], "budget_usd": "1000" }));
     }
-    let gateway = builder.try_start().await?;
+    let gateway = builder.set("/models/0/limits", json!({ "requests_per_minute": 1_000_000 })).try_start().await?;
     let phase = Arc::new(AtomicUsize::new(0));
     let stop = Arc::new(AtomicBool::new(false));
-    let taken: Arc<Vec<Taken>> =
-        Arc::new(PHASES.iter().map(|_| Ok(Mutex::new((Histogram::new(3)?, 0)))).collect::<Result<_>>()?);
+    let taken: Arc<Vec<Taken>> = Arc::new(
+        PHASES
+            .iter()
+            .map(|_| Ok(Mutex::new((Histogram::new_with_bounds(1, 60_000_000, 3)?, 0))))
+            .collect::<Result<_>>()?,
+    );
     let calling: Vec<_> = secrets
         .iter()
         .map(|secret| {
