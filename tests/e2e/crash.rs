@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde_json::json;
-use tollgate_client::v1::LedgerEntryKind;
+use tollgate_client::v1::{CheckLedgerRequest, LedgerEntryKind};
 use tollgate_tests::{
     provider::{Outcome, Step},
     support::http::Caller,
@@ -104,6 +104,50 @@ async fn after_twenty_kills_under_load_the_ledger_and_the_provider_still_agree()
         "{complete} complete, {doubtful} in doubt: the load was not killed in flight"
     );
     println!("{} entries, {complete} answers seen whole, {doubtful} in doubt and flagged", entries.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_refuses_new_calls_and_loses_no_end_of_those_in_flight() {
+    // A file may not grow any more: what a full disk is to a process, for whoever may not mount one.
+    let mut world = World::with(|builder| builder.wrapped_in(["sh", "-c", r#"trap "" XFSZ; exec "$0" "$@""#])).await;
+    let url = world.v1("chat/completions");
+    let call = async |world: &World| world.gateway.caller().post(&url, &hello(json!({}))).await.unwrap();
+    assert_eq!(call(&world).await.status, 200);
+    world.provider.script("scripted-upstream", [Step::streams(10).every_ms(40)]);
+    let mut stream = world.gateway.caller().stream(&url, &hello(json!({"stream": true}))).await.unwrap();
+    stream.next().await.unwrap();
+    let journal = world.gateway.data_dir().join("journal");
+    let length = |entry: std::io::Result<std::fs::DirEntry>| {
+        let entry = entry.unwrap();
+        entry.path().extension().is_some_and(|e| e == "journal").then(|| entry.metadata().unwrap().len())
+    };
+    let written = std::fs::read_dir(&journal).unwrap().filter_map(length).max().unwrap();
+    file_size_limit(world.gateway.pid(), &format!("{written}:"));
+
+    let whole = stream.whole().await.unwrap();
+    assert!(is_complete(&whole.body), "a call in flight ends well: {:?}", String::from_utf8_lossy(&whole.body));
+    let refused = call(&world).await;
+    assert_eq!((refused.status.as_u16(), &refused.json()["error"]["code"]), (503, &json!("ledger_unavailable")));
+    assert_eq!(world.budget().await.held_nano_usd, 0, "a refused call holds nothing");
+    assert_eq!(world.provider.log().stats().calls, 2, "nor is it sent");
+
+    file_size_limit(world.gateway.pid(), "unlimited:");
+    eventually("calls go on", async || call(&world).await.status == 200).await;
+    world.gateway.kill9();
+    world.gateway.restart().await;
+    let entries = world.entries().await;
+    assert!(entries.iter().all(|e| e.kind() == LedgerEntryKind::Exact), "{entries:?}");
+    assert_eq!(entries.len(), 3, "the end that the disk refused is there");
+    let checked = world.admin().await.budgets().check_ledger(CheckLedgerRequest {}).await.unwrap().into_inner();
+    assert_eq!(checked.findings, []);
+}
+
+fn file_size_limit(pid: u32, limit: &str) {
+    let status = std::process::Command::new("prlimit")
+        .args([format!("--pid={pid}"), format!("--fsize={limit}")])
+        .status()
+        .expect("prlimit of util-linux");
+    assert!(status.success());
 }
 
 /// A stream to its end, or a whole JSON answer.

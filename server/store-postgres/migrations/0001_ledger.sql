@@ -50,13 +50,14 @@ END $$;
 CREATE TRIGGER ledger_entry_is_never_changed BEFORE UPDATE OR DELETE ON ledger_entry
     FOR EACH ROW EXECUTE FUNCTION ledger_entry_is_append_only();
 
--- Sums of the entries, moved in the transaction that appends them.
+-- Sums of the entries, moved in the transaction that appends them, again and again: room in each page lets PostgreSQL reuse the old versions there (heap-only tuples), so that sums
+-- over a table do not read what is dead.
 CREATE TABLE balance (
     budget_id      text   NOT NULL,
     "window"       bigint NOT NULL,
     spent_nano_usd bigint NOT NULL,
     PRIMARY KEY (budget_id, "window")
-);
+) WITH (fillfactor = 50);
 
 CREATE TABLE spend_cell (
     day                bigint NOT NULL,        -- days since the epoch, UTC
@@ -73,7 +74,7 @@ CREATE TABLE spend_cell (
     output_tokens      bigint NOT NULL,
     saved_nano_usd     bigint NOT NULL,
     PRIMARY KEY (day, key_id, organization_id, team_id, user_id, model, provider)
-);
+) WITH (fillfactor = 50);
 CREATE INDEX spend_cell_by_key ON spend_cell (key_id, day);
 
 CREATE TABLE spend_label (
@@ -91,7 +92,7 @@ CREATE TABLE spend_label (
     output_tokens      bigint NOT NULL,
     saved_nano_usd     bigint NOT NULL,
     PRIMARY KEY (kind, day, value, key_id, organization_id, team_id, user_id)
-);
+) WITH (fillfactor = 50);
 
 -- One row for each budget, window and threshold: what makes an alert come once.
 CREATE TABLE budget_alert (
@@ -127,7 +128,7 @@ CREATE TABLE replica (
     epoch       bigint NOT NULL,               -- the last that it registered in
     sees_redis  boolean NOT NULL,
     seen_time   timestamptz NOT NULL
-);
+) WITH (fillfactor = 50);
 
 -- One row: which coordinator hands out leases.
 CREATE TABLE epoch (
@@ -135,7 +136,7 @@ CREATE TABLE epoch (
     number bigint  NOT NULL,
     redis  boolean NOT NULL,
     "open" boolean NOT NULL
-);
+) WITH (fillfactor = 50);
 INSERT INTO epoch VALUES (1, 0, false, false);
 
 -- Headroom that replicas have taken: authoritative while PostgreSQL hands it out, else as each replica last told.
@@ -145,7 +146,7 @@ CREATE TABLE lease (
     replica              text   NOT NULL,
     outstanding_nano_usd bigint NOT NULL,
     PRIMARY KEY (budget_id, "window", replica)
-);
+) WITH (fillfactor = 50);
 CREATE INDEX lease_by_replica ON lease (replica);
 
 -- A row to lock: who grants or uses leases of a budget and window does so alone.

@@ -147,4 +147,6 @@ pub(crate) struct Evidence {
     pub(crate) windows: Vec<Window>,
     /// What the gateway's own checker finds.
     pub(crate) invariants: Vec<String>,
+    /// The key that was revoked, and when that was answered.
+    pub(crate) revoked: Option<(String, u64)>,
 }

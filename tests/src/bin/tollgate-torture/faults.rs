@@ -11,6 +11,7 @@ use rand::{Rng, SeedableRng};
 use tollgate_tests::fault_proxy::Fault as Line;
 
 use crate::evidence::{Disturbance, Window};
+use crate::population::REVOKED;
 use crate::world::{Stores, World};
 
 /// A kind of fault, as the command line names it.
@@ -37,6 +38,8 @@ const AFTERMATH: Duration = Duration::from_millis(500);
 #[derive(Debug, Default)]
 pub(crate) struct Diary {
     windows: Mutex<Vec<Window>>,
+    /// When a key was revoked.
+    revoked: Mutex<Option<(String, u64)>>,
     /// How long killed replicas were away.
     restarts: Mutex<Vec<Duration>>,
     trouble: Mutex<Vec<String>>,
@@ -45,6 +48,10 @@ pub(crate) struct Diary {
 impl Diary {
     pub(crate) fn windows(&self) -> Vec<Window> {
         self.windows.lock().clone()
+    }
+
+    pub(crate) fn revoked(&self) -> Option<(String, u64)> {
+        self.revoked.lock().clone()
     }
 
     pub(crate) fn restarts(&self) -> Vec<Duration> {
@@ -75,12 +82,27 @@ pub(crate) async fn run(world: Arc<World>, faults: Vec<Fault>, seed: u64, begun:
             }
         })
     });
-    let doing: Vec<_> = doing.collect();
+    let mut doing: Vec<_> = doing.collect();
+    doing.push(tokio::spawn(revoke(Arc::clone(&world), Arc::clone(&diary), begun + (deadline - begun) / 2)));
     for task in doing {
         // A fault that panicked is a defect of the harness and must not pass as a quiet one.
         task.await.expect("a fault of the run");
     }
     Arc::into_inner(diary).expect("nobody else writes the diary any more")
+}
+
+/// Half-way a key is revoked, at whichever replica does it.
+async fn revoke(world: Arc<World>, diary: Arc<Diary>, at: Instant) {
+    tokio::time::sleep_until(at.into()).await;
+    let begun = Instant::now();
+    while let Err(error) = world.revoke(REVOKED).await {
+        if begun.elapsed() > Duration::from_secs(30) {
+            diary.trouble.lock().push(format!("revoking a key: {error:#}"));
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    *diary.revoked.lock() = Some((REVOKED.to_owned(), world.now_ms()));
 }
 
 struct Scene {

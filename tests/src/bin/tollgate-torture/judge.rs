@@ -33,6 +33,8 @@ pub(crate) enum Check {
     FalseRefusal,
     /// One idempotency key was billed for two complete answers.
     RepeatBilled,
+    /// A revoked key was served a second later: ten seconds where a store was out of reach or a replica stood still.
+    Revoked,
     /// The gateway's own checker finds something.
     Invariant,
     /// Too few refusals: the budgets were not tested.
@@ -45,7 +47,7 @@ pub(crate) enum Check {
 
 impl Check {
     /// In the order of the table.
-    pub(crate) const ALL: [Check; 16] = [
+    pub(crate) const ALL: [Check; 17] = [
         Check::Lost,
         Check::Doubled,
         Check::ExactDiffers,
@@ -58,6 +60,7 @@ impl Check {
         Check::HoldLeft,
         Check::FalseRefusal,
         Check::RepeatBilled,
+        Check::Revoked,
         Check::Invariant,
         Check::Untested,
         Check::UnavailableOutside,
@@ -79,6 +82,7 @@ impl Check {
             Check::HoldLeft => "budgets that still hold money",
             Check::FalseRefusal => "calls refused that were affordable",
             Check::RepeatBilled => "idempotency keys billed twice",
+            Check::Revoked => "calls served to a revoked key",
             Check::Invariant => "findings of the gateway's own checker",
             Check::Untested => "budgets tested: refusals seen",
             Check::UnavailableOutside => "unanswered while undisturbed",
@@ -155,6 +159,7 @@ pub(crate) fn judge(evidence: &Evidence) -> Verdict {
     court.budgets();
     court.refusals();
     court.repetitions();
+    court.revocation();
     court.invariants();
     court.availability();
     court.close()
@@ -351,6 +356,24 @@ impl<'a> Court<'a> {
         }
     }
 
+    /// Counted from the answer to the admin on: a call that began so long after it is refused.
+    fn revocation(&mut self) {
+        let evidence = self.evidence;
+        let Some((key, at_ms)) = &evidence.revoked else { return };
+        let slow = evidence.windows.iter().any(|window| {
+            matches!(window.what, Disturbance::Store | Disturbance::Pause | Disturbance::Kill)
+                && window.from_ms <= at_ms + 1_000
+                && *at_ms <= window.to_ms
+        });
+        let from_ms = at_ms + if slow { 10_000 } else { 1_000 };
+        let served = |seen: &&Seen| {
+            seen.key == *key && seen.from_ms > from_ms && matches!(seen.what, What::Whole | What::Broken)
+        };
+        for seen in evidence.seen.iter().filter(served) {
+            self.find(Check::Revoked, format!("{} ms after: {seen:?}", seen.from_ms - at_ms));
+        }
+    }
+
     fn invariants(&mut self) {
         for finding in &self.evidence.invariants {
             self.find(Check::Invariant, finding.clone());
@@ -371,6 +394,10 @@ impl<'a> Court<'a> {
             // A reload is nothing that a caller may feel.
             let inside =
                 [Disturbance::Kill, Disturbance::Pause, Disturbance::Store].into_iter().any(|d| meets(Some(d)));
+            let revoked = evidence.revoked.as_ref().is_some_and(|(key, _)| *key == seen.key);
+            if revoked && matches!(&seen.what, What::Failed { code, .. } if code == "revoked_api_key") {
+                continue;
+            }
             let miss = is_miss(seen, meets(Some(Disturbance::ProviderLine)), inside);
             let (calls, misses) = match inside {
                 true => (&mut self.figures.calls_inside, &mut self.figures.missed_inside),

@@ -101,6 +101,7 @@ async fn torture(arguments: &Arguments) -> Result<Run> {
         seen,
         windows: diary.windows(),
         invariants: read.invariants,
+        revoked: diary.revoked(),
     };
     let run = Run {
         setting,

@@ -15,6 +15,9 @@ pub(crate) const MAX_OUTPUT: u64 = 4_096;
 /// A limit that no run reaches: a thousand dollars.
 const WIDE: i64 = 1_000_000_000_000;
 
+/// The key that is revoked half-way.
+pub(crate) const REVOKED: &str = "revoked";
+
 /// How the callers of a key behave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Habit {
@@ -62,7 +65,7 @@ impl Population {
     pub(crate) fn new(count: usize, scale: i64) -> Self {
         use Habit::{Absurd, Fails, HangsUp, Mixed, Repeats, Uncapped};
         // Name, habit, limit in nano-dollars, hard. A call costs about 15,000 and is held at about 70,000.
-        let special: [(&str, Habit, i64, bool); 14] = [
+        let special: [(&str, Habit, i64, bool); 15] = [
             ("tight-a", Mixed, 400_000, true),
             ("wide-a", Mixed, WIDE, true),
             ("soft-a", Mixed, 500_000, false),
@@ -77,6 +80,7 @@ impl Population {
             ("tight-repeats", Repeats, 1_000_000, true),
             ("soft-b", Mixed, WIDE, false),
             ("nothing", Mixed, 0, true),
+            (REVOKED, Mixed, WIDE, true),
         ];
         let further = (0..count.saturating_sub(special.len())).map(|at| match at % 3 {
             0 => (format!("tight-{at}"), Mixed, 1_200_000 << (at / 3), true),

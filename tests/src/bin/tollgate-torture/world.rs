@@ -208,6 +208,25 @@ impl World {
         Ok(())
     }
 
+    /// Revokes a key by its name, at the first replica that does it.
+    pub(crate) async fn revoke(&self, name: &str) -> Result<()> {
+        let mut last = Ok(());
+        for replica in &self.replicas {
+            let revoking = async {
+                let admin = self.admin(replica).await?;
+                let names = crate::books::names(&admin).await?;
+                let id = names.into_iter().find(|(_, known)| known == name).map(|(id, _)| id);
+                admin.keys().revoke_key(v1::RevokeKeyRequest { id: id.context("the key")? }).await?;
+                anyhow::Ok(())
+            };
+            last = tokio::time::timeout(Duration::from_secs(3), revoking).await.unwrap_or_else(|e| Err(e.into()));
+            if last.is_ok() {
+                break;
+            }
+        }
+        last
+    }
+
     /// A connection that may read the books.
     pub(crate) async fn admin(&self, replica: &Replica) -> Result<Client> {
         Ok(Client::connect(&replica.url, &self.population.admin).await?)

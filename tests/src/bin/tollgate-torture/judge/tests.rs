@@ -234,3 +234,16 @@ fn an_answer_may_break_only_where_a_fault_broke_it() {
     };
     assert_eq!(found(killed), []);
 }
+
+#[test]
+fn a_revoked_key_that_is_served_is_found() {
+    let served_at = |ms| {
+        found(move |evidence| {
+            evidence.revoked = Some(("alice".into(), 1_000));
+            evidence.seen[0].from_ms = ms;
+            evidence.seen[0].to_ms = ms + 100;
+        })
+    };
+    assert_eq!(served_at(2_500), [Check::Revoked]);
+    assert_eq!(served_at(1_500), []);
+}
