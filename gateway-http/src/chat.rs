@@ -8,7 +8,7 @@ use axum::{
 };
 use bytes::Bytes;
 use tollgate_proto::v1::{
-    CreateCompletionRequest, Dialect, GatewayOptions, Original, Routing, Started, StreamCompletionRequest,
+    Attempt, CreateCompletionRequest, Dialect, GatewayOptions, Original, Routing, Started, StreamCompletionRequest,
 };
 
 use crate::{
@@ -52,8 +52,13 @@ pub(crate) fn options(parts: &Parts, mut tags: Vec<String>, native: Dialect) -> 
     if let Some(listed) = forward::text(parts, "x-tollgate-tags") {
         tags.extend(listed.split(',').map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned));
     }
+    let fallbacks = forward::text(parts, "x-tollgate-fallbacks").unwrap_or_default();
+    let listed = fallbacks.split(',').map(str::trim).filter(|name| !name.is_empty() && *name != "none");
     GatewayOptions {
         tags,
+        fallbacks: listed.map(str::to_owned).collect(),
+        no_fallbacks: fallbacks.trim() == "none",
+        region: forward::text(parts, "x-tollgate-region").unwrap_or_default().to_owned(),
         idempotency_key: forward::text(parts, "idempotency-key").map(str::to_owned),
         want_routing: forward::text(parts, "x-tollgate-want-routing") == Some("true"),
         want_native: native as i32,
@@ -84,6 +89,9 @@ pub(crate) fn tell(headers: &mut HeaderMap, started: Option<&Started>, routing: 
     }
     if let Some(routing) = routing {
         set("x-tollgate-attempts", &routing.attempts.len().to_string());
+        let told = |a: &Attempt| format!("{};{};{}ms", a.deployment, a.class, (a.end_us - a.start_us).max(0) / 1_000);
+        let route: Vec<_> = routing.attempts.iter().map(told).collect();
+        set("x-tollgate-route", &route.join(", "));
     }
 }
 

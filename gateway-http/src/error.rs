@@ -72,6 +72,7 @@ fn table(reason: ErrorReason) -> (u16, &'static str, Option<&'static str>) {
         RightsExceeded => (403, "permission_error", Some("rights_exceeded")),
         ResourceInUse => (409, INVALID, Some("resource_in_use")),
         StoreUnavailable => (503, "api_error", Some("store_unavailable")),
+        NoRoute => (400, "invalid_request_error", Some("no_route")),
         RouteNotFound => (404, INVALID, Some("unknown_url")),
         Cancelled => (499, "api_error", Some("cancelled")),
         Internal | Unspecified => (500, "server_error", None),

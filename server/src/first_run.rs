@@ -34,6 +34,9 @@ pub(crate) fn demo_config(config: &mut Config) {
                 provider: "demo".into(),
                 model: name.into(),
                 weight: 1,
+                order: 0,
+                tags: Vec::new(),
+                region: None,
                 // Pretended, so that budgets and spend have something to show.
                 price: Some(crate::config::Price {
                     input: "1".into(),
@@ -50,7 +53,13 @@ pub(crate) fn demo_config(config: &mut Config) {
                 capabilities: None,
                 limits: None,
             }],
+            strategy: Default::default(),
             fallbacks: Vec::new(),
+            context_window_fallbacks: Vec::new(),
+            content_policy_fallbacks: Vec::new(),
+            cooldown: None,
+            retry_budget: Default::default(),
+            sticky: None,
             retries: 2,
             limits: None,
         });

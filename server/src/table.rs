@@ -17,7 +17,9 @@ use tollgate_providers::{
     registry,
     transport::{Timeouts, Transport},
 };
-use tollgate_router::{Deployment, ModelGroup, RetryPolicy, Table};
+use tollgate_router::{
+    CooldownPolicy, Deployment, ModelGroup, RetryPolicy, Sticky, Strategy, Table, Tags, stable_hash,
+};
 
 use crate::config::{self, Config};
 
@@ -43,7 +45,9 @@ pub fn build(config: &Config) -> anyhow::Result<(Table, Vec<String>)> {
                 let known: Vec<_> = endpoints.keys().collect();
                 bail!("{at}.provider: there is no provider {:?}; configured are {known:?}", deployment.provider);
             };
-            let built = build_deployment(deployment, kind, endpoint, &model.name).with_context(|| at.clone())?;
+            let cooldown = model.cooldown.as_ref().unwrap_or(&config.routing.cooldown);
+            let built =
+                build_deployment(deployment, kind, endpoint, &model.name, cooldown).with_context(|| at.clone())?;
             if !names.insert(built.name.clone()) {
                 bail!("{at}.name: {:?} is used twice; give one of the two a name of its own", built.name);
             }
@@ -55,26 +59,78 @@ pub fn build(config: &Config) -> anyhow::Result<(Table, Vec<String>)> {
             }
             deployments.push(Arc::new(built));
         }
-        let retry = RetryPolicy { retries: model.retries, ..RetryPolicy::default() };
+        let retry = RetryPolicy {
+            retries: model.retries,
+            budget_percent: model.retry_budget.percent,
+            budget_per_second: model.retry_budget.per_second,
+            ..RetryPolicy::default()
+        };
         let limits = model.limits.as_ref().map(config::RateLimits::to_proto).transpose();
         let limits = limits.with_context(|| format!("{at}.limits"))?;
-        let group =
-            ModelGroup { name: model.name.clone(), deployments, fallbacks: model.fallbacks.clone(), retry, limits };
+        let group = ModelGroup {
+            name: model.name.clone(),
+            deployments,
+            strategy: strategy(model.strategy),
+            fallbacks: model.fallbacks.clone(),
+            context_window_fallbacks: model.context_window_fallbacks.clone(),
+            content_policy_fallbacks: model.content_policy_fallbacks.clone(),
+            retry,
+            limits,
+            sticky: model.sticky.clone().map(sticky),
+            budget: Default::default(),
+        };
         if groups.insert(model.name.clone(), Arc::new(group)).is_some() {
             bail!("{at}.name: the model {:?} is configured twice", model.name);
         }
     }
     for model in &config.models {
-        if let Some(missing) = model.fallbacks.iter().find(|f| !groups.contains_key(*f)) {
+        let lists = [&model.fallbacks, &model.context_window_fallbacks, &model.content_policy_fallbacks];
+        if let Some(missing) = lists.into_iter().flatten().find(|f| !groups.contains_key(*f)) {
             bail!("the model {:?} falls back to {missing:?}, which is not configured", model.name);
         }
     }
-    Ok((Table { groups, config_hash: hash(config) }, warnings))
+    if let Some(missing) = config.routing.default_fallbacks.iter().find(|f| !groups.contains_key(*f)) {
+        bail!("routing.default_fallbacks: {missing:?} is not configured");
+    }
+    let tags = Arc::new(tags(config)?);
+    let default_fallbacks = config.routing.default_fallbacks.clone();
+    Ok((Table { groups, default_fallbacks, tags, config_hash: hash(config) }, warnings))
+}
+
+/// Labels that bind: those that the configuration names, and those of any deployment.
+fn tags(config: &Config) -> anyhow::Result<Tags> {
+    let default = config.routing.default_tag.clone();
+    let of_deployments = || config.models.iter().flat_map(|m| &m.deployments).flat_map(|d| &d.tags);
+    if let Some(tag) = default.as_ref().filter(|tag| !of_deployments().any(|t| t == *tag)) {
+        bail!("routing.default_tag: no deployment is tagged {tag:?}, so that calls without a label would go nowhere");
+    }
+    let binding: BTreeSet<_> =
+        of_deployments().chain(&config.routing.tags).filter(|t| Some(*t) != default.as_ref()).collect();
+    Ok(Tags { binding: binding.into_iter().cloned().collect(), default })
+}
+
+fn strategy(strategy: config::Strategy) -> Strategy {
+    match strategy {
+        config::Strategy::Shuffle => Strategy::Shuffle,
+        config::Strategy::LeastBusy => Strategy::LeastBusy,
+        config::Strategy::Latency => Strategy::Latency,
+        config::Strategy::Usage => Strategy::Usage,
+        config::Strategy::Cost => Strategy::Cost,
+    }
+}
+
+fn sticky(sticky: config::Sticky) -> Sticky {
+    match sticky {
+        config::Sticky::User => Sticky::User,
+        config::Sticky::Key => Sticky::Key,
+        config::Sticky::Customer => Sticky::Customer,
+        config::Sticky::Metadata(name) => Sticky::Metadata(name),
+    }
 }
 
 /// SHA-256 over what decides routing; secrets are hidden in it.
 fn hash(config: &Config) -> String {
-    let text = format!("{:?} {:?} {:?}", config.providers, config.models, config.budgets);
+    let text = format!("{:?} {:?} {:?} {:?}", config.providers, config.models, config.routing, config.budgets);
     Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
 }
 
@@ -115,6 +171,7 @@ fn build_deployment(
     kind: &str,
     endpoint: &Endpoint,
     alias: &str,
+    cooldown: &config::Cooldown,
 ) -> anyhow::Result<Deployment> {
     let listed = Catalogue::embedded().find(kind, &deployment.model);
     let price = match &deployment.price {
@@ -124,11 +181,16 @@ fn build_deployment(
     let mut endpoint = endpoint.clone();
     endpoint.target.model.clone_from(&deployment.model);
     let default_name = format!("{}/{}", deployment.provider, deployment.model);
+    let name = deployment.name.clone().unwrap_or_else(|| format!("{alias}:{default_name}"));
     Ok(Deployment {
-        name: deployment.name.clone().unwrap_or_else(|| format!("{alias}:{default_name}")),
+        name_hash: stable_hash(&name),
+        name,
         provider: deployment.provider.clone(),
         endpoint,
         weight: deployment.weight,
+        order: deployment.order,
+        tags: deployment.tags.clone(),
+        region: deployment.region.clone(),
         price,
         context_window: deployment.context_window.or_else(|| listed.and_then(|e| e.context_window)),
         max_output_tokens: deployment.max_output_tokens.or_else(|| listed.and_then(|e| e.max_output)),
@@ -137,6 +199,12 @@ fn build_deployment(
             .clone()
             .unwrap_or_else(|| listed.map(|e| e.capabilities.clone()).unwrap_or_default()),
         limits: deployment.limits.as_ref().map(config::RateLimits::to_proto).transpose().context("limits")?,
+        cooldown: CooldownPolicy {
+            allowed_fails: cooldown.allowed_fails,
+            time: cooldown.time.duration(),
+            credential_time: cooldown.credential_time.duration(),
+        },
+        state: Default::default(),
     })
 }
 

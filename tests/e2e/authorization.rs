@@ -16,6 +16,8 @@ const CELLS: &str = "
     EmbeddingService/CreateEmbedding        -    -    -    -    -    -    y
     ModelService/ListModels                 y    y    y    y    y    y    y
     ModelService/GetModel                   y    y    y    y    y    y    y
+    ModelService/GetRouteState              y    y    y    y    y    y    y
+    ModelService/ExplainRoute               y    y    y    y    y    y    y
     KeyAdminService/CreateKey               osx  os-  o--  o--  ---  ---  ---
     KeyAdminService/GetKey                  osx  os-  o--  o--  ---  osx  o--
     KeyAdminService/ListKeys                osx  os-  o--  o--  ---  osx  o--
@@ -359,6 +361,14 @@ impl Cells {
             }
             "ModelService/GetModel" => {
                 is_allowed(client.models().get_model(v1::GetModelRequest { name: "scripted".into() }).await)
+            }
+            "ModelService/GetRouteState" => {
+                let asked = v1::GetRouteStateRequest { model: "scripted".into() };
+                is_allowed(client.models().get_route_state(asked).await)
+            }
+            "ModelService/ExplainRoute" => {
+                let asked = v1::ExplainRouteRequest { request: Some(crate::support::request()) };
+                is_allowed(client.models().explain_route(asked).await)
             }
             "TenancyService/CreateOrganization" => {
                 let asked = v1::CreateOrganizationRequest {

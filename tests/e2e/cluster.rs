@@ -5,8 +5,8 @@ use tollgate_client::{Client, reason, v1};
 use tollgate_services::{Postgres, Redis};
 use tollgate_tests::{
     fault_proxy::{Fault, FaultProxy},
-    provider::ScriptedProvider,
-    support::{Gateway, http::Caller, keys::virtual_key},
+    provider::{ScriptedProvider, Step},
+    support::{Gateway, GatewayBuilder, http::Caller, keys::virtual_key},
 };
 
 use crate::support::{eventually, hello};
@@ -28,6 +28,10 @@ struct Cluster {
 
 impl Cluster {
     async fn start() -> Self {
+        Self::start_with(|builder| builder).await
+    }
+
+    async fn start_with(configure: impl Fn(GatewayBuilder) -> GatewayBuilder) -> Self {
         let (postgres, redis) = (Postgres::start(), Redis::start());
         let provider = ScriptedProvider::start().await;
         let (admin, secret, free, url) = (virtual_key(), virtual_key(), virtual_key(), postgres.database());
@@ -49,7 +53,7 @@ impl Cluster {
                     json!({ "postgres_url": url, "redis_url": redis.url(), "replica_id": name,
                                        "secret": "a secret that all replicas of this test share" }),
                 );
-            replicas.push(builder.start().await);
+            replicas.push(configure(builder).start().await);
         }
         Self { line, database, postgres, redis, provider, replicas, admin, secret, free }
     }
@@ -161,6 +165,28 @@ async fn an_idempotency_key_is_billed_once_though_one_store_was_away_and_the_oth
         assert_eq!(cluster.keyed(1, key).await, (409, "idempotency_replay_unavailable".into()));
     }
     assert_eq!(cluster.provider.log().stats().calls, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_whose_answer_is_booked_stays_taken_though_its_caller_left_before_the_last_frame() {
+    // The last frame waits for PostgreSQL, which this replica does not reach just then.
+    let cluster = Cluster::start_with(|builder| builder.set("/journal", json!({ "durability": "replicated" }))).await;
+    cluster.provider.script("upstream", [Step::streams(6).every_ms(20)]);
+    let caller = Caller::bearer(&cluster.free).with("idempotency-key", "left");
+    let body = hello(json!({ "model": "exact", "stream": true }));
+    let mut stream = caller.stream(&cluster.replicas[0].v1("chat/completions"), &body).await.unwrap();
+    stream.next().await.unwrap();
+    cluster.line.set(Fault::BlackHole);
+    cluster.provider.log().settled(1).await;
+    drop(stream);
+    // Longer than a call without readers goes on.
+    tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+    cluster.line.heal();
+    let reply = caller.post(&cluster.replicas[1].v1("chat/completions"), &body).await.unwrap();
+    assert_eq!(reply.json()["error"]["code"], "idempotency_replay_unavailable");
+    let again = caller.stream(&cluster.replicas[0].v1("chat/completions"), &body).await.unwrap();
+    assert_eq!(again.whole().await.unwrap().status, 200, "where it was answered it is replayed");
+    assert_eq!(cluster.provider.log().stats().calls, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
+use tollgate_client::v1;
 use tollgate_tests::provider::{Cut, Malformed, Step};
 
-use crate::support::{World, hello};
+use crate::support::{World, eventually, hello};
 
 async fn with_fallback() -> World {
     let fallback = json!({"name": "scripted", "deployments": [
@@ -16,17 +17,16 @@ async fn with_fallback() -> World {
 
 #[tokio::test]
 async fn failures_before_the_first_content_fall_back_invisibly() {
-    let world = with_fallback().await;
-    let url = world.v1("chat/completions");
-    for step in [
-        Step::fails(429),
-        Step::fails(500),
-        Step::fails(503),
-        Step::fails(401),
-        Step { no_reply: true, ..Step::default() },
-        Step::streams(4).then_cuts(0, Cut::Rst),
+    for (step, class) in [
+        (Step::fails(429), "rate_limit"),
+        (Step::fails(500), "server_error"),
+        (Step::fails(503), "overloaded"),
+        (Step::fails(401), "authentication"),
+        (Step { no_reply: true, ..Step::default() }, "connection"),
+        (Step::streams(4).then_cuts(0, Cut::Rst), "upstream_truncated"),
     ] {
-        let shown = format!("{step:?}");
+        let world = with_fallback().await;
+        let url = world.v1("chat/completions");
         world.provider.script("scripted-upstream", [step]);
         world.provider.script("spare-upstream", [Step::text("from the spare")]);
         let (events, ended) =
@@ -37,12 +37,12 @@ async fn failures_before_the_first_content_fall_back_invisibly() {
             .filter(|e| e.data != "[DONE]")
             .filter_map(|e| e.json()["choices"][0]["delta"]["content"].as_str().map(str::to_owned))
             .collect();
-        assert_eq!(text, "from the spare", "{shown}");
-        assert_eq!(events.last().unwrap().data, "[DONE]", "{shown}");
+        assert_eq!(text, "from the spare", "{class}");
+        assert_eq!(events.last().unwrap().data, "[DONE]", "{class}");
+        let record = world.records().await.pop().unwrap();
+        let classes: Vec<_> = record.routing.unwrap().attempts.into_iter().map(|a| a.class).collect();
+        assert_eq!(classes, [class, "ok"]);
     }
-    let record = world.records().await.pop().unwrap();
-    let classes: Vec<_> = record.routing.unwrap().attempts.into_iter().map(|a| a.class).collect();
-    assert_eq!(classes, ["connection", "ok"].map(|c| if c == "connection" { "upstream_truncated" } else { c }));
 }
 
 #[tokio::test]
@@ -149,4 +149,111 @@ async fn a_cut_anthropic_stream_is_booked_by_its_reported_input_and_what_arrived
     assert_eq!(entry.kind(), tollgate_client::v1::LedgerEntryKind::Estimated);
     assert_eq!(usage.input.unwrap().total, billed.prompt_tokens);
     assert!(usage.output.unwrap().total > 5, "{usage:?} against {}", billed.completion_tokens);
+}
+
+/// A model of two deployments, with more said of the second and of the model.
+async fn with_two(second: Value, model: Value) -> World {
+    let price = json!({"input": "0.15", "output": "0.60"});
+    let first = json!({"provider": "scripted", "model": "scripted-upstream", "price": price});
+    let mut other = json!({"provider": "scripted", "price": price});
+    other.as_object_mut().unwrap().extend(second.as_object().unwrap().clone());
+    let mut all = json!({"name": "scripted", "deployments": [first, other], "retries": 0});
+    all.as_object_mut().unwrap().extend(model.as_object().unwrap().clone());
+    World::with(|b| b.set("/models/0", all)).await
+}
+
+/// Where the calls of a model went, by what the provider saw.
+fn served(world: &World, upstream: &str) -> usize {
+    world.provider.log().records().iter().filter(|r| r.model == upstream).count()
+}
+
+#[tokio::test]
+async fn a_deployment_that_fails_is_left_alone_and_comes_back() {
+    let cooldown = json!({"cooldown": {"allowed_fails": 2, "time": "1s"}});
+    let world = with_two(json!({"model": "spare-upstream", "order": 1}), cooldown).await;
+    let url = world.v1("chat/completions");
+    let call = async || world.gateway.caller().post(&url, &hello(json!({}))).await.unwrap().status;
+    let state = async || {
+        let asked = v1::GetRouteStateRequest { model: "scripted".into() };
+        world.admin().await.models().get_route_state(asked).await.unwrap().into_inner().states[0].clone()
+    };
+    world.provider.always("scripted-upstream", [Step::fails(500)]);
+    for _ in 0..6 {
+        assert_eq!(call().await, 200, "the spare serves");
+    }
+    assert_eq!(served(&world, "scripted-upstream"), 3, "two are allowed, the third is one too many");
+    let open = state().await;
+    assert_eq!((open.circuit(), open.cooldown_class.as_str()), (v1::CircuitState::Open, "server_error"));
+    assert!(open.cooldown_left_ms.is_some_and(|left| (1..=1_000).contains(&left)), "{open:?}");
+    assert_eq!((open.requests, open.failures, open.in_flight), (3, 3, 0));
+
+    world.provider.always("scripted-upstream", [Step::text("back")]);
+    eventually("it is tried again and serves", async || {
+        call().await;
+        state().await.circuit() == v1::CircuitState::Closed
+    })
+    .await;
+    let before = served(&world, "spare-upstream");
+    assert_eq!(call().await, 200);
+    assert_eq!(served(&world, "spare-upstream"), before, "all traffic is back");
+}
+
+#[tokio::test]
+async fn a_bad_credential_is_left_alone_at_once() {
+    let world = with_fallback().await;
+    world.provider.always("scripted-upstream", [Step::fails(401)]);
+    for _ in 0..5 {
+        let reply = world.gateway.caller().post(&world.v1("chat/completions"), &hello(json!({}))).await.unwrap();
+        assert_eq!(reply.status, 200);
+    }
+    assert_eq!(served(&world, "scripted-upstream"), 1);
+}
+
+#[tokio::test]
+async fn a_route_is_explained_without_a_call() {
+    let world = with_fallback().await;
+    let asked = v1::ExplainRouteRequest { request: Some(crate::support::request()) };
+    let explained = world.caller().await.models().explain_route(asked).await.unwrap().into_inner();
+    let order: Vec<_> = explained.order.iter().map(|c| (c.model.as_str(), c.reason.as_str())).collect();
+    assert_eq!(order, [("scripted", "next by shuffle"), ("spare", "next by shuffle")]);
+    assert_eq!(world.provider.log().stats().calls, 0);
+    assert!(world.entries().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_tagged_call_reaches_only_deployments_with_its_tag() {
+    let world = with_two(json!({"model": "local-upstream", "tags": ["pii"]}), json!({})).await;
+    let url = world.v1("chat/completions");
+    let tagged = world.gateway.caller().with("x-tollgate-tags", "pii,team-a");
+    for _ in 0..10 {
+        assert_eq!(tagged.post(&url, &hello(json!({}))).await.unwrap().status, 200);
+    }
+    assert_eq!((served(&world, "local-upstream"), served(&world, "scripted-upstream")), (10, 0));
+    world.provider.always("local-upstream", [Step::fails(500)]);
+    assert_eq!(tagged.post(&url, &hello(json!({}))).await.unwrap().status, 502, "rather nowhere than elsewhere");
+    assert_eq!(served(&world, "scripted-upstream"), 0);
+}
+
+#[tokio::test]
+async fn a_call_names_its_own_fallbacks_or_none() {
+    let world = with_fallback().await;
+    world.provider.always("scripted-upstream", [Step::fails(500)]);
+    let url = world.v1("chat/completions");
+    let with = |name, value| world.gateway.caller().with("x-tollgate-want-routing", "true").with(name, value);
+    let body = hello(json!({}));
+    let spare = with("x-tollgate-fallbacks", "spare").post(&url, &body).await.unwrap();
+    assert_eq!(spare.status, 200);
+    let route = spare.header("x-tollgate-route");
+    let classes: Vec<_> = route.split(", ").filter_map(|attempt| attempt.split(';').nth(1)).collect();
+    assert_eq!(classes, ["server_error", "ok"], "{route}");
+    assert_eq!(with("x-tollgate-fallbacks", "none").post(&url, &body).await.unwrap().status, 502);
+    let unknown = with("x-tollgate-fallbacks", "nobody").post(&url, &body).await.unwrap();
+    assert_eq!(unknown.status, 400);
+    assert!(
+        unknown.json()["error"]["message"].as_str().unwrap().contains("tollgate.fallbacks[0]"),
+        "{}",
+        unknown.json()
+    );
+    let nowhere = with("x-tollgate-region", "eu").post(&url, &body).await.unwrap();
+    assert_eq!((nowhere.status.as_u16(), &nowhere.json()["error"]["code"]), (400, &json!("no_route")));
 }

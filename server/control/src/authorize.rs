@@ -352,6 +352,8 @@ pub const RPCS: &[(&str, &[Action])] = &[
     ("EmbeddingService/CreateEmbedding", &[]),
     ("ModelService/ListModels", &[Action::ReadModels]),
     ("ModelService/GetModel", &[Action::ReadModels]),
+    ("ModelService/GetRouteState", &[Action::ReadModels]),
+    ("ModelService/ExplainRoute", &[Action::ReadModels]),
     ("KeyAdminService/CreateKey", &[Action::CreateKey]),
     ("KeyAdminService/GetKey", &[Action::ReadKey]),
     ("KeyAdminService/ListKeys", &[Action::ReadKey]),

@@ -1,8 +1,10 @@
 use tollgate_domain::Error;
 use tollgate_limits::PoolState;
-use tollgate_pipeline::Caller;
-use tollgate_proto::v1::{ErrorReason, KeyRole, Model, Priority, QueueClass, QueueState};
-use tollgate_router::ModelGroup;
+use tollgate_pipeline::{Call, Caller};
+use tollgate_proto::v1::{
+    Candidate, CircuitState, ErrorReason, KeyRole, Model, Priority, QueueClass, QueueState, RouteState,
+};
+use tollgate_router::{Circuit, ModelGroup, Standing};
 
 use crate::{Control, Principal, Resource, act, page};
 
@@ -45,6 +47,25 @@ impl Control {
         Ok(self.model(group))
     }
 
+    /// How the deployments of a model do at this replica.
+    pub async fn route_state(&self, principal: &Principal, name: &str) -> Result<Vec<RouteState>, Error> {
+        self.get_model(principal, name).await?;
+        let now_us = self.pipeline.route_now_us();
+        let table = self.pipeline.table();
+        let deployments = table.groups.get(name).into_iter().flat_map(|group| &group.deployments);
+        Ok(deployments.map(|d| route_state(&d.name, &d.state().standing(now_us), now_us)).collect())
+    }
+
+    /// Where a call would go now: the order of trial, what is left out, and the hash of the configuration.
+    pub async fn explain_route(
+        &self,
+        principal: &Principal,
+        call: &Call,
+    ) -> Result<(Vec<Candidate>, Vec<Candidate>, String), Error> {
+        let authorized = self.allowed::<act::ReadModels>(principal, |caller| Ok(Resource::of_key(caller.key())))?;
+        self.pipeline.explain(authorized.caller(), call)
+    }
+
     /// A model with the queues before its deployments as they stand.
     fn model(&self, group: &ModelGroup) -> Model {
         let mut model = group.to_proto();
@@ -57,6 +78,26 @@ impl Control {
     fn sees(&self, caller: &Caller, model: &str) -> bool {
         let governs = matches!(caller.role(), KeyRole::PlatformAdmin | KeyRole::Finance | KeyRole::Auditor);
         governs || self.directory().may_use(caller.key(), model)
+    }
+}
+
+fn route_state(deployment: &str, standing: &Standing, now_us: u64) -> RouteState {
+    let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    let (circuit, until_us) = match standing.circuit {
+        Circuit::Closed => (CircuitState::Closed, None),
+        Circuit::Open { until_us } => (CircuitState::Open, Some(until_us)),
+        Circuit::HalfOpen { .. } => (CircuitState::HalfOpen, None),
+    };
+    RouteState {
+        deployment: deployment.to_owned(),
+        circuit: circuit as i32,
+        cooldown_left_ms: until_us.map(|until_us| count(until_us.saturating_sub(now_us).div_ceil(1_000))),
+        cooldown_class: standing.why.map_or("", |class| class.name()).to_owned(),
+        in_flight: i64::from(standing.in_flight),
+        requests: count(standing.requests),
+        failures: count(standing.failures),
+        tokens: count(standing.tokens),
+        latency_us: standing.latency.map(|latency| i64::try_from(latency.as_micros()).unwrap_or(i64::MAX)),
     }
 }
 

@@ -75,6 +75,11 @@ impl Class {
         !matches!(self, Class::InvalidRequest | Class::RequestTooLarge | Class::ContentFilter)
     }
 
+    /// Whether it lies in the call itself, and says nothing about who was asked.
+    pub fn is_callers(self) -> bool {
+        matches!(self, Self::InvalidRequest | Self::ContextLength | Self::RequestTooLarge | Self::ContentFilter)
+    }
+
     /// Whether an answer that had begun may have been billed although nothing of it arrived: it broke, rather than being refused.
     pub fn leaves_doubt(self) -> bool {
         matches!(self, Self::Timeout | Self::UpstreamProtocol | Self::UpstreamTruncated)

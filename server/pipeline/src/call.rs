@@ -1,4 +1,7 @@
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use bytes::Bytes;
 use prost::Message;
@@ -26,6 +29,22 @@ pub struct Call {
     pub request: Request,
     /// How its limits stand, once it is admitted.
     pub quota: QuotaCell,
+    /// Whether its answer is complete and booked.
+    pub billed: Billed,
+}
+
+/// Whether a call's answer is complete and booked: from then on its idempotency key is taken, whatever happens to its caller.
+#[derive(Clone, Debug, Default)]
+pub struct Billed(Arc<AtomicBool>);
+
+impl Billed {
+    pub(crate) fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn get(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// What is asked.

@@ -14,7 +14,7 @@ use tollgate_proto::v1::{
     LedgerEntryKind, OutputUsage, PartialUsage, Routing, Usage, completion_event::Event, delta::Piece,
 };
 use tollgate_providers::Head;
-use tollgate_router::{Deployment, Plan};
+use tollgate_router::{Deployment, Plan, Trial};
 use tollgate_store::{Idempotency, LedgerRow};
 
 use crate::{
@@ -50,12 +50,16 @@ struct OpenAttempt {
     at_provider: Option<Hold>,
     /// Its slot and its part of the deployment's limits.
     place: Place,
+    /// Tells the router how it went.
+    trial: Trial,
 }
 
 /// What lets a call pass.
 pub(crate) struct Gated {
     pub(crate) gates: Arc<Gates>,
     pub(crate) passed: Passed,
+    /// The router's clock counts from here.
+    pub(crate) route_begun: Instant,
 }
 
 /// Everything about a call in progress.
@@ -142,6 +146,7 @@ impl Flow {
         if let Some(row) = &mut end.settled {
             row.idempotency = state.idempotency.take();
         }
+        state.call.billed.set();
         state.close(end, None)
     }
 
@@ -149,6 +154,9 @@ impl Flow {
     pub(crate) fn cut(mut self) -> (Usage, Routing, u64) {
         #[allow(clippy::expect_used)]
         let mut state = self.state.take().expect("a flow ends once");
+        if let Some(open) = &mut state.open {
+            open.trial.succeeded();
+        }
         let end = state.end_attempt(Ending::Cut("budget", None), "ok");
         state.close(end, None)
     }
@@ -184,6 +192,7 @@ impl FlowState {
         &mut self,
         deployment: &Arc<Deployment>,
         place: Place,
+        trial: Trial,
     ) -> Result<(String, u64), Error> {
         let number = self.attempts.len() as u32 + 1;
         let id = self.call.id.attempt(number).to_string();
@@ -214,6 +223,7 @@ impl FlowState {
             pieces: 0,
             at_provider,
             place,
+            trial,
         });
         Ok((id, sequence))
     }
@@ -326,11 +336,14 @@ impl FlowState {
                     None => "",
                 };
                 self.answer.update(text.as_bytes());
-                let elapsed = self.elapsed_us();
+                let (elapsed, route_now_us) = (self.elapsed_us(), self.route_now_us());
                 if let Some(open) = &mut self.open {
                     open.produced += text.len() as u64;
                     open.pieces += 1;
-                    open.record.first_content_us.get_or_insert(elapsed);
+                    if open.record.first_content_us.is_none() {
+                        open.record.first_content_us = Some(elapsed);
+                        open.trial.first_content(route_now_us);
+                    }
                     let written = open.pieces.max(open.produced / 4);
                     self.gated.passed.written(i64::try_from(written).unwrap_or(i64::MAX));
                 }
@@ -368,9 +381,26 @@ impl FlowState {
                 "the operator should look at this"
             );
         }
+        self.tell_router(failure);
         let ending = Self::ending_of(failure, answered);
         let end = self.end_attempt(ending, failure.class.name());
         self.settler.ledger().end(end);
+    }
+
+    /// The router learns that the open attempt failed.
+    pub(crate) fn tell_router(&mut self, failure: &Failure) {
+        let now_us = self.route_now_us();
+        let Some(open) = &mut self.open else { return };
+        if let Some(until_us) = open.trial.failed(failure, &open.deployment.cooldown, now_us) {
+            let (deployment, class) = (&open.deployment.name, failure.class.name());
+            let seconds = until_us.saturating_sub(now_us) as f64 / 1e6;
+            tracing::warn!(deployment, class, seconds, "a deployment is left alone for a while");
+        }
+    }
+
+    /// Microseconds on the router's clock.
+    pub(crate) fn route_now_us(&self) -> u64 {
+        u64::try_from(self.gated.route_begun.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
     /// What a failure means for the money: a refusal costs nothing, a broken answer what it had consumed.
@@ -428,7 +458,10 @@ impl FlowState {
                 self.attempts.push(open.record);
                 return End { released: Some(open.id), ..End::default() };
             }
-            Ending::Complete(usage) => ("complete", usage).classify(&open, &self.bound),
+            Ending::Complete(usage) => {
+                open.trial.succeeded();
+                ("complete", usage).classify(&open, &self.bound)
+            }
             Ending::Cut(outcome, usage) => (outcome, usage).classify(&open, &self.bound),
         };
         let held = self.bound.held(&open.deployment);
@@ -462,6 +495,7 @@ impl FlowState {
         };
         add(&mut self.total, &usage);
         open.place.used(tokens(&usage));
+        open.trial.used(u64::try_from(tokens(&usage)).unwrap_or(0), self.route_now_us());
         open.record.billed = true;
         open.record.usage = Some(usage);
         self.attempts.push(open.record);
@@ -479,7 +513,7 @@ impl FlowState {
     fn routing(&self) -> Routing {
         Routing {
             attempts: self.attempts.clone(),
-            candidates: self.plan.candidates().to_vec(),
+            candidates: self.plan.candidates(),
             dropped_fields: self.dropped_fields.clone(),
             config_hash: self.permit.table.config_hash.clone(),
             seed: self.seed,

@@ -27,7 +27,7 @@ use tollgate_proto::v1::ErrorReason;
 use tollgate_providers::Mode;
 use tollgate_store::{Claims, Idempotency};
 
-use crate::{Call, Reply, call::Request, permit::Permit, record::Record};
+use crate::{Billed, Call, Reply, call::Request, permit::Permit, record::Record};
 
 /// How long a call runs on without a reader: longer than the first pause of the SDKs (half a second at most), well below the second
 /// within which a hang-up must reach the provider.
@@ -64,6 +64,7 @@ pub(crate) struct Lead<T> {
     flight: Arc<Flight<T>>,
     flights: Flights<T>,
     key: Key,
+    billed: Billed,
 }
 
 /// One call and everybody who reads it.
@@ -208,7 +209,7 @@ impl<T: Message + Clone + Default + 'static> Flights<T> {
                     left: Notify::new(),
                 });
                 vacant.insert(flight.clone());
-                Ok(Entry::Lead(Lead { flight, flights: self.clone(), key }))
+                Ok(Entry::Lead(Lead { flight, flights: self.clone(), key, billed: call.billed.clone() }))
             }
         }
     }
@@ -235,12 +236,19 @@ fn check(known: &[u8], given: &[u8], call_id: &str) -> Result<(), Error> {
 impl<T: Message + Clone + Default + 'static> Lead<T> {
     /// Runs the call in a task of its own and reads along.
     pub(crate) fn lead(self, run: impl Future<Output = Result<Reply<T>, Error>> + Send + 'static) -> Reply<T> {
-        let Self { flight, flights, key } = self;
+        let Self { flight, flights, key, billed } = self;
         let reply = flight.read();
         tokio::spawn(async move {
-            let end = tokio::select! {
-                end = flight.record(run) => end,
-                () = flight.forsaken() => Err(Error::new(ErrorReason::Cancelled, "every reader of the call went away")),
+            let mut recording = std::pin::pin!(flight.record(run));
+            let forsaken = tokio::select! {
+                end = &mut recording => Some(end),
+                () = flight.forsaken() => None,
+            };
+            let end = match forsaken {
+                Some(end) => end,
+                // What is billed is an answer, also for whoever asks again.
+                None if billed.get() => recording.await,
+                None => Err(Error::new(ErrorReason::Cancelled, "every reader of the call went away")),
             };
             if let (Err(_), Some(claims)) = (&end, &flights.claims) {
                 // The key is free again, here and everywhere.

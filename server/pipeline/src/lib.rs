@@ -16,6 +16,7 @@ mod limit;
 mod permit;
 mod record;
 mod reserve;
+mod route;
 mod secret;
 mod send;
 mod settle;
@@ -24,7 +25,7 @@ use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 pub use authenticate::Caller;
-pub use call::{Call, Request};
+pub use call::{Billed, Call, Request};
 pub use collect::Collector;
 pub use directory::{Directory, allows};
 use futures::stream::BoxStream;
@@ -32,11 +33,12 @@ pub use keyring::{KeyEntry, KeyRing};
 pub use limit::{Gates, QuotaCell};
 pub use secret::KeySecret;
 pub use settle::Settler;
+use tokio::time::Instant;
 use tollgate_audit::Trail;
 use tollgate_domain::{Clock, Error};
 use tollgate_ledger::Ledger;
 use tollgate_proto::v1::{CompletionEvent, CreateEmbeddingResponse};
-use tollgate_router::{Table, Wanted};
+use tollgate_router::{States, Table, Wanted};
 use tollgate_store::Claims;
 
 use crate::{
@@ -88,6 +90,10 @@ pub struct Pipeline {
     seeds: Box<dyn Fn() -> u64 + Send + Sync>,
     gates: Arc<Gates>,
     claims: Option<Arc<dyn Claims>>,
+    /// How deployments do: kept over reloads.
+    states: States,
+    /// The router's clock counts from here.
+    begun: Instant,
     completions: Flights<CompletionEvent>,
     embeddings: Flights<CreateEmbeddingResponse>,
 }
@@ -122,7 +128,11 @@ impl Pipeline {
     /// Joins the parts.
     pub fn new(parts: Parts) -> Arc<Self> {
         let (retention, bytes) = (parts.settings.idempotency_retention, parts.settings.idempotency_bytes);
+        let states = States::default();
+        parts.table.attach(&states);
         Arc::new(Self {
+            states,
+            begun: Instant::now(),
             directory: parts.directory,
             table: ArcSwap::from_pointee(parts.table),
             ledger: parts.ledger,
@@ -219,6 +229,7 @@ impl Pipeline {
 
     /// Puts another configuration in force; calls in flight end under their own.
     pub fn replace_table(&self, table: Table) {
+        table.attach(&self.states);
         self.table.store(Arc::new(table));
     }
 

@@ -154,7 +154,7 @@ impl Pipeline {
             ("user", &key.user_id, user.and_then(|u| u.limits)),
             ("team", &key.team_id, team.as_ref().and_then(|t| t.limits)),
             ("organization", &key.organization_id, organization.and_then(|o| o.limits)),
-            ("model", &call.model().to_owned(), permit.groups.first().and_then(|g| g.limits)),
+            ("model", &call.model().to_owned(), permit.routes.own().and_then(|g| g.limits)),
         ];
         let limited: Vec<_> = subjects
             .into_iter()

@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use tollgate_domain::Error;
 use tollgate_ledger::Payer;
-use tollgate_proto::v1::{ErrorReason, KeyRole};
-use tollgate_router::{ModelGroup, Table};
+use tollgate_proto::v1::{ErrorReason, GatewayOptions, KeyRole};
+use tollgate_router::{Routes, Table};
 
 use crate::{Call, Caller, Pipeline};
 
@@ -12,7 +12,7 @@ pub(crate) struct Permit {
     pub(crate) caller: Caller,
     pub(crate) account: Payers,
     /// The model's group, then the fallbacks that the key may use.
-    pub(crate) groups: Vec<Arc<ModelGroup>>,
+    pub(crate) routes: Routes,
     pub(crate) table: Arc<Table>,
 }
 
@@ -50,6 +50,12 @@ impl Pipeline {
                 .with("action", call.action)
                 .with("role", role.as_str_name()));
         }
+        self.route(caller, call)
+    }
+
+    /// Where a call may go, whoever asks.
+    pub(crate) fn route(&self, caller: Caller, call: &Call) -> Result<Permit, Error> {
+        let role = caller.role();
         let table = self.table();
         let model = call.model();
         if !table.groups.contains_key(model) {
@@ -58,19 +64,35 @@ impl Pipeline {
             return Err(Error::new(ErrorReason::ModelNotFound, message).with("model", model));
         }
         let key = caller.key();
-        let may_use = |model: &str| role == KeyRole::PlatformAdmin || self.directory.may_use(key, model);
+        let governs = matches!(role, KeyRole::PlatformAdmin | KeyRole::Finance | KeyRole::Auditor);
+        let may_use = |model: &str| governs || self.directory.may_use(key, model);
         if !may_use(model) {
             let message = format!("this key may not use the model {model:?}");
             return Err(Error::new(ErrorReason::ModelNotAllowed, message).with("model", model).with("keyId", &key.id));
         }
-        let groups = table.groups_for(model).filter(|g| may_use(&g.name)).cloned().collect();
         let options = call.options();
+        let instead = instead_of_fallbacks(&table, options)?;
+        let routes = table.routes(model, instead, |group| may_use(&group.name));
         let mut tags = key.tags.clone();
         tags.extend(options.into_iter().flat_map(|o| &o.tags).cloned());
         tags.sort_unstable();
         tags.dedup();
         let customer = options.and_then(|o| o.customer.clone()).or_else(|| call.user().map(str::to_owned));
         let account = Payers { customer: customer.unwrap_or_default(), tags };
-        Ok(Permit { caller, account, groups, table })
+        Ok(Permit { caller, account, routes, table })
     }
+}
+
+/// What the call names in place of the configured fallbacks.
+fn instead_of_fallbacks<'a>(table: &Table, options: Option<&'a GatewayOptions>) -> Result<Option<&'a [String]>, Error> {
+    let Some(options) = options else { return Ok(None) };
+    if let Some(at) = options.fallbacks.iter().position(|name| !table.groups.contains_key(name)) {
+        let message = format!("there is no model {:?}", options.fallbacks[at]);
+        return Err(Error::invalid_field(format!("tollgate.fallbacks[{at}]"), message));
+    }
+    Ok(match options {
+        options if options.no_fallbacks => Some(&[]),
+        options if !options.fallbacks.is_empty() => Some(&options.fallbacks),
+        _ => None,
+    })
 }

@@ -5,7 +5,7 @@ use tollgate_ledger::{Ask, Hold, Scopes};
 use tollgate_proto::v1::{ErrorReason, HoldMode, WhenTight};
 use tollgate_router::{Deployment, Plan, Wanted};
 
-use crate::{Call, Pipeline, bound, call::Request, permit::Permit};
+use crate::{Call, Pipeline, bound, call::Request, permit::Permit, route::no_route};
 
 /// Proof that the worst case of a call is held, or the first part of it.
 pub(crate) struct Reservation {
@@ -111,7 +111,7 @@ impl Pipeline {
         let key_cap = key.default_output_cap.and_then(|cap| u64::try_from(cap).ok());
 
         let seed = (self.seeds)();
-        let plan = Plan::new(permit.groups.clone(), wanted, seed);
+        let plan = self.plan(&permit, call, wanted, seed);
         let mut bound = match &call.request {
             Request::Completion(request, _) => Bound {
                 input: bound::completion_input(request),
@@ -134,8 +134,7 @@ impl Pipeline {
         };
         let reachable: Vec<&Arc<Deployment>> = plan.reachable().collect();
         if reachable.is_empty() {
-            let message = format!("no deployment of {:?} offers this operation", call.model());
-            return Err(Error::new(ErrorReason::UnsupportedField, message).with("field", "model"));
+            return Err(no_route(&plan, call));
         }
         if capped && let Some(unpriced) = reachable.iter().find(|d| d.price.is_none()) {
             let message = format!(

@@ -18,12 +18,13 @@ use crate::{
     limit::{Passed, as_failure},
     record::Record,
     reserve::Reservation,
+    route::all_cooling,
 };
 
 impl Pipeline {
     pub(crate) fn flow(&self, reservation: Reservation, passed: Passed, call: Call, record: Record) -> Flow {
         let idempotency = crate::idempotency::of(&reservation.permit, &call);
-        let gates = Gated { gates: self.gates.clone(), passed };
+        let gates = Gated { gates: self.gates.clone(), passed, route_begun: self.begun };
         Flow::new(reservation, gates, call, record, self.settler.clone(), &self.audit_key, idempotency)
     }
 
@@ -121,18 +122,22 @@ impl Flow {
     ) -> Result<(Arc<Deployment>, String), Error> {
         // The gateway's own refusal of a deployment: nothing was sent there.
         let mut refused: Option<(Arc<Deployment>, Error)> = None;
-        let (deployment, place) = loop {
+        let (deployment, place, trial) = loop {
             let state = self.state();
+            let now_us = state.route_now_us();
             let failure = refused.as_ref().map(|(deployment, error)| (deployment, as_failure(error)));
             let before = failure.as_ref().map(|(d, f)| (*d, f)).or(last.as_ref().map(|(d, f)| (d, f)));
-            let (pause, deployment) = match state.plan.next(before) {
+            let (pause, deployment) = match state.plan.next(before, now_us) {
                 Step::Try { pause, deployment } if !outlives(pause, state.call.deadline) => (pause, deployment),
-                Step::Try { .. } | Step::GiveUp => {
+                step @ (Step::Try { .. } | Step::GiveUp { .. }) => {
                     let attempts = state.attempt_number();
-                    let error = match (last.take(), refused) {
-                        (Some((d, failure)), _) => failure.into_error(&d.provider, &d.name, attempts),
-                        (None, Some((_, error))) => error,
-                        (None, None) => {
+                    let error = match (last.take(), refused, step) {
+                        (Some((d, failure)), ..) => failure.into_error(&d.provider, &d.name, attempts),
+                        (None, Some((_, error)), _) => error,
+                        (None, None, Step::GiveUp { soonest: Some((deployment, until_us)) }) => {
+                            all_cooling(&deployment, Duration::from_micros(until_us.saturating_sub(now_us)))
+                        }
+                        (None, None, _) => {
                             Error::new(ErrorReason::Overloaded, "no deployment can be tried now").retry(Retry::Later)
                         }
                     };
@@ -143,12 +148,16 @@ impl Flow {
                 tokio::time::sleep(pause).await;
             }
             match state.place(&deployment).await {
-                Ok(place) => break (deployment, place),
+                Ok(place) => match deployment.state().begin(state.route_now_us()) {
+                    Some(trial) => break (deployment, place, trial),
+                    // Another call tries already whether it is back: as if it were still left alone.
+                    None => refused = Some((deployment.clone(), all_cooling(&deployment, PROBE))),
+                },
                 Err(error) => refused = Some((deployment, error)),
             }
         };
         tollgate_planted::step("before_open");
-        match self.state().open_attempt(&deployment, place).await {
+        match self.state().open_attempt(&deployment, place, trial).await {
             Ok((id, sequence)) => {
                 let ledger = self.ledger();
                 ledger.durable(sequence, Before::FirstByte).await;
@@ -168,6 +177,9 @@ impl Flow {
         }
     }
 }
+
+/// How long a call should wait for one that tries whether a deployment is back.
+const PROBE: Duration = Duration::from_secs(1);
 
 fn outlives(pause: Duration, deadline: Option<Instant>) -> bool {
     !pause.is_zero() && deadline.is_some_and(|deadline| Instant::now() + pause >= deadline)
@@ -244,6 +256,7 @@ fn numbered(mut event: CompletionEvent, seq: &mut u64) -> CompletionEvent {
 fn broken(mut flow: Flow, deployment: &Deployment, failure: Failure) -> Error {
     let attempts = flow.state().attempt_number();
     let class = failure.class.name();
+    flow.state().tell_router(&failure);
     let ending = Ending::Cut("failed", failure.usage.clone());
     let error = failure.into_error(&deployment.provider, &deployment.name, attempts);
     flow.fail(ending, class, error)

@@ -1,10 +1,23 @@
 //! Which deployment next.
 //!
-//! [`Table`] is the configuration as the router sees it; [`Plan`] is one call's walk through it: pure, seeded, and told what happened,
-//! it answers what to do next. It sends nothing and sleeps nowhere, so its rules can be tested in microseconds.
+//! [`Table`] is the configuration as the router sees it; [`Plan`] is one call's walk through it: seeded, and told what happened, it answers
+//! what to do next. It sends nothing and sleeps nowhere, so its rules can be tested in microseconds. What it knows of how deployments do
+//! ([`DeploymentState`]) is counted without locks; time is whatever the caller says.
 
+mod needs;
 mod plan;
+mod recent;
+mod retry;
+mod routes;
+mod state;
+mod strategy;
 mod table;
 
+pub use needs::{Needs, Tags};
 pub use plan::{Plan, Step};
-pub use table::{Deployment, ModelGroup, RetryPolicy, Table, Wanted};
+pub use recent::Recent;
+pub use retry::{RetryBudget, RetryPolicy};
+pub use routes::Routes;
+pub use state::{Circuit, CooldownPolicy, DeploymentState, Standing, States, Trial};
+pub use strategy::Strategy;
+pub use table::{Deployment, ModelGroup, Sticky, Table, Wanted, stable_hash};

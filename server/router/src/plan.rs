@@ -1,10 +1,10 @@
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use tollgate_domain::{Class, Failure};
 use tollgate_proto::v1::Candidate;
 
-use crate::{Deployment, ModelGroup, RetryPolicy, Wanted};
+use crate::{Circuit, Deployment, ModelGroup, Needs, Routes, Tags};
 
 /// What to do next.
 pub enum Step {
@@ -16,156 +16,355 @@ pub enum Step {
         deployment: Arc<Deployment>,
     },
     /// Nothing is left to try.
-    GiveUp,
+    GiveUp {
+        /// Where nothing was tried at all because everything is left alone for a while: the first to come back, and when, in
+        /// microseconds on the router's clock.
+        soonest: Option<(Arc<Deployment>, u64)>,
+    },
 }
 
-/// One call's walk through its groups. Same seed and same failures: same walk.
+/// Why a deployment was taken or not.
+#[derive(Clone, Debug)]
+enum Verdict {
+    NotReached,
+    Chosen(&'static str),
+    /// Its group sticks, and it is the one.
+    Sticky,
+    Retried,
+    /// Tried although it is left alone: nothing else was there.
+    LastResort,
+    Cooling {
+        until_us: u64,
+    },
+    Probing,
+    Unlisted(&'static str),
+    WindowTooSmall,
+    Same,
+    Refused(Box<str>),
+}
+
+/// A group that was looked at.
+struct Looked {
+    group: Arc<ModelGroup>,
+    verdicts: Vec<Verdict>,
+}
+
+/// One call's walk through its groups. Same seed, same states and same failures: same walk.
 pub struct Plan {
     rng: SmallRng,
-    /// What is left of the current group's first round.
-    fresh: VecDeque<Arc<Deployment>>,
-    /// Deployments of the current group that failed in a way that may pass.
-    again: Vec<(Arc<Deployment>, Option<Duration>)>,
-    policy: RetryPolicy,
+    needs: Needs,
+    tags: Arc<Tags>,
+    routes: Routes,
+    begun_us: u64,
+    /// Groups that were looked at; the last is the current one.
+    looked: Vec<Looked>,
+    /// Deployments of the current group that were not tried yet, by place.
+    fresh: Vec<u16>,
+    /// Those that failed in a way that may pass.
+    again: Vec<(u16, Option<Duration>)>,
     retries_left: u32,
     retried: u32,
-    groups: VecDeque<Arc<ModelGroup>>,
-    wanted: Wanted,
-    candidates: Vec<Candidate>,
+    tried: u32,
+    /// Whether another group's failure led here: it is told in explanations.
+    least_window: Option<u64>,
+    /// Left alone for a while: group, place, until when.
+    cooling: Vec<(usize, u16, u64)>,
 }
 
 impl Plan {
-    /// A walk through `groups` in order: the model's own group, then the fallbacks that the caller may use.
-    pub fn new(groups: Vec<Arc<ModelGroup>>, wanted: Wanted, seed: u64) -> Self {
+    /// A walk along `routes`, begun at `now_us` on the router's clock.
+    pub fn new(routes: Routes, needs: Needs, tags: Arc<Tags>, seed: u64, now_us: u64) -> Self {
         let mut plan = Self {
             rng: SmallRng::seed_from_u64(seed),
-            fresh: VecDeque::new(),
+            needs,
+            tags,
+            routes,
+            begun_us: now_us,
+            looked: Vec::with_capacity(1),
+            fresh: Vec::new(),
             again: Vec::new(),
-            policy: RetryPolicy::default(),
             retries_left: 0,
             retried: 0,
-            groups: groups.into(),
-            wanted,
-            candidates: Vec::new(),
+            tried: 0,
+            least_window: None,
+            cooling: Vec::new(),
         };
-        plan.next_group();
+        plan.next_group(now_us);
         plan
     }
 
     /// Every deployment that this walk may still reach: what the hold must cover.
     pub fn reachable(&self) -> impl Iterator<Item = &Arc<Deployment>> {
-        let later = self.groups.iter().flat_map(|g| &g.deployments).filter(|d| d.serves(self.wanted));
-        self.fresh.iter().chain(self.again.iter().map(|(d, _)| d)).chain(later)
+        let here = self.looked.last().into_iter().flat_map(|looked| {
+            let places = self.fresh.iter().chain(self.again.iter().map(|(place, _)| place));
+            places.map(|place| &looked.group.deployments[usize::from(*place)])
+        });
+        let cooling =
+            self.cooling.iter().map(|(group, place, _)| &self.looked[*group].group.deployments[usize::from(*place)]);
+        let later = self.routes.groups().flat_map(|g| &g.deployments);
+        here.chain(cooling).chain(later.filter(|d| self.needs.refuse(d, &self.tags).is_none()))
+    }
+
+    /// Why nothing can serve the call, where that is so before anything was tried.
+    pub fn refusals(&self) -> Vec<String> {
+        let of = |looked: &Looked| {
+            let told = |(deployment, verdict): (&Arc<Deployment>, &Verdict)| match verdict {
+                Verdict::Refused(reason) => Some(format!("{} {reason}", deployment.name)),
+                _ => None,
+            };
+            looked.group.deployments.iter().zip(&looked.verdicts).filter_map(told).collect::<Vec<_>>()
+        };
+        self.looked.iter().flat_map(of).collect()
     }
 
     /// What was looked at so far, and why it was taken or not.
-    pub fn candidates(&self) -> &[Candidate] {
-        &self.candidates
+    pub fn candidates(&self) -> Vec<Candidate> {
+        let of = |looked: &Looked| {
+            let told = |(deployment, verdict): (&Arc<Deployment>, &Verdict)| Candidate {
+                deployment: deployment.name.clone(),
+                model: looked.group.name.clone(),
+                chosen: verdict.is_chosen(),
+                reason: verdict.reason(deployment, self.begun_us),
+            };
+            looked.group.deployments.iter().zip(&looked.verdicts).map(told).collect::<Vec<_>>()
+        };
+        self.looked.iter().flat_map(of).collect()
+    }
+
+    /// Whether an attempt is a repetition, which the group's retry budget pays for.
+    pub fn is_retry(&self) -> bool {
+        self.retried > 0
     }
 
     /// The next step, given what became of the last attempt.
-    pub fn next(&mut self, last: Option<(&Arc<Deployment>, &Failure)>) -> Step {
+    pub fn next(&mut self, last: Option<(&Arc<Deployment>, &Failure)>, now_us: u64) -> Step {
         if let Some((deployment, failure)) = last {
-            if !failure.class.worth_elsewhere() {
-                self.leave_out("not tried: the failure would be the same everywhere");
-                return Step::GiveUp;
-            }
-            if failure.retryable() {
-                self.again.push((deployment.clone(), failure.retry_after));
-            }
-            if failure.class == Class::ContextLength {
-                self.keep_larger_windows(deployment.context_window);
+            match failure.class {
+                Class::ContextLength => {
+                    self.least_window = self.least_window.max(deployment.context_window);
+                    match self.routes.take_context_window() {
+                        true => self.leave_group(),
+                        false => self.drop_small_windows(),
+                    }
+                }
+                Class::ContentFilter if self.routes.take_content_policy() => self.leave_group(),
+                class if !class.worth_elsewhere() => {
+                    self.leave_out();
+                    return Step::GiveUp { soonest: None };
+                }
+                _ if failure.retryable() => {
+                    if let Some(place) = self.place(deployment) {
+                        self.again.push((place, failure.retry_after));
+                    }
+                }
+                _ => {}
             }
         }
         loop {
-            if let Some(deployment) = self.fresh.pop_front() {
-                self.chosen(&deployment);
+            if let Some(deployment) = self.first_look(now_us) {
+                self.tried += 1;
                 return Step::Try { pause: Duration::ZERO, deployment };
             }
-            if let Some(step) = self.retry() {
+            if let Some(step) = self.retry(now_us) {
                 return step;
             }
-            if !self.next_group() {
-                return Step::GiveUp;
+            if !self.next_group(now_us) {
+                return self.last_resort();
             }
         }
     }
 
+    /// The next of those that were not tried, by order, then by the group's strategy.
+    fn first_look(&mut self, now_us: u64) -> Option<Arc<Deployment>> {
+        while !self.fresh.is_empty() {
+            let looked = self.looked.last_mut()?;
+            let group = &looked.group;
+            let at = |place: u16| &*group.deployments[usize::from(place)];
+            let order = self.fresh.iter().map(|place| at(*place).order).min()?;
+            let left: Vec<_> =
+                self.fresh.iter().filter(|p| at(**p).order == order).map(|place| (*place, at(*place))).collect();
+            let sticky = self.needs.sticky;
+            let chosen = group.strategy.choose(&left, &self.needs, sticky, &mut self.rng, now_us);
+            let (place, deployment) = left[chosen];
+            // It may have been left alone since the group was looked at.
+            let verdict = match deployment.state().circuit(now_us) {
+                Circuit::Open { until_us } => Verdict::Cooling { until_us },
+                Circuit::HalfOpen { probing: true } => Verdict::Probing,
+                _ if sticky.is_some() => Verdict::Sticky,
+                _ => Verdict::Chosen(group.strategy.name()),
+            };
+            self.fresh.retain(|p| *p != place);
+            let taken = verdict.is_chosen();
+            looked.verdicts[usize::from(place)] = verdict;
+            if taken {
+                return Some(looked.group.deployments[usize::from(place)].clone());
+            }
+        }
+        None
+    }
+
     /// A second round over what may have recovered, the soonest first.
-    fn retry(&mut self) -> Option<Step> {
+    fn retry(&mut self, now_us: u64) -> Option<Step> {
+        let looked = self.looked.last_mut()?;
+        let policy = looked.group.retry;
         if self.retries_left == 0 || self.again.is_empty() {
             return None;
         }
         self.again.sort_by_key(|(_, after)| after.unwrap_or_default());
-        let (deployment, after) = self.again.remove(0);
+        let &(place, after) = self.again.first()?;
         let pause = match after {
-            Some(after) if after > self.policy.cap => return None,
+            Some(after) if after > policy.cap => return None,
             Some(after) => after,
             None => {
-                let ceiling = self.policy.base.saturating_mul(1 << self.retried.min(16)).min(self.policy.cap);
+                let ceiling = policy.base.saturating_mul(1 << self.retried.min(16)).min(policy.cap);
                 ceiling.mul_f64(self.rng.random::<f64>())
             }
         };
+        if !looked.group.budget().spend(&policy, now_us) {
+            return None;
+        }
+        self.again.remove(0);
         self.retries_left -= 1;
         self.retried += 1;
-        Some(Step::Try { pause, deployment })
+        looked.verdicts[usize::from(place)] = Verdict::Retried;
+        Some(Step::Try { pause, deployment: looked.group.deployments[usize::from(place)].clone() })
     }
 
-    fn next_group(&mut self) -> bool {
-        let Some(group) = self.groups.pop_front() else { return false };
-        self.again.clear();
-        self.policy = group.retry;
+    fn next_group(&mut self, now_us: u64) -> bool {
+        let Some(group) = self.routes.next() else { return false };
+        self.leave_group();
         self.retries_left = group.retry.retries;
-        let mut left: Vec<_> = Vec::new();
-        for deployment in &group.deployments {
-            let serves = deployment.serves(self.wanted);
-            self.candidates.push(Candidate {
-                deployment: deployment.name.clone(),
-                model: group.name.clone(),
-                chosen: false,
-                reason: if serves { "not reached" } else { "does not offer this operation" }.into(),
-            });
-            if serves {
-                left.push(deployment.clone());
-            }
-        }
-        // Weighted shuffle: drawing without replacement.
-        while !left.is_empty() {
-            let total: u64 = left.iter().map(|d| u64::from(d.weight)).sum();
-            let index = match total {
-                0 => self.rng.random_range(0..left.len()),
-                _ => {
-                    let mut draw = self.rng.random_range(0..total);
-                    left.iter()
-                        .position(|d| {
-                            let hit = draw < u64::from(d.weight);
-                            draw = draw.saturating_sub(u64::from(d.weight));
-                            hit
-                        })
-                        .unwrap_or(0)
-                }
+        group.budget().earn(&group.retry);
+        let mut verdicts = Vec::with_capacity(group.deployments.len());
+        // What is not listed may be there all the same: it speaks against a deployment only where another lists it.
+        let listed = !self.needs.capabilities.is_empty()
+            && group
+                .deployments
+                .iter()
+                .chain(self.routes.groups().flat_map(|g| &g.deployments))
+                .any(|d| self.needs.unlisted(d).is_none() && self.needs.refuse(d, &self.tags).is_none());
+        for (place, deployment) in (0_u16..).zip(&group.deployments) {
+            let small = self.least_window.is_some_and(|least| deployment.context_window.is_some_and(|w| w <= least));
+            let verdict = match self.needs.refuse(deployment, &self.tags) {
+                Some(reason) => Verdict::Refused(reason.into()),
+                None if small => Verdict::WindowTooSmall,
+                None => match self.needs.unlisted(deployment).filter(|_| listed) {
+                    Some(missing) => Verdict::Unlisted(missing),
+                    None => match deployment.state().circuit(now_us) {
+                        Circuit::Open { until_us } => {
+                            self.cooling.push((self.looked.len(), place, until_us));
+                            Verdict::Cooling { until_us }
+                        }
+                        Circuit::HalfOpen { probing: true } => {
+                            self.cooling.push((self.looked.len(), place, now_us));
+                            Verdict::Probing
+                        }
+                        _ => {
+                            self.fresh.push(place);
+                            Verdict::NotReached
+                        }
+                    },
+                },
             };
-            self.fresh.push_back(left.remove(index));
+            verdicts.push(verdict);
         }
+        self.looked.push(Looked { group, verdicts });
         true
     }
 
-    fn keep_larger_windows(&mut self, than: Option<u64>) {
-        let larger = |d: &Arc<Deployment>| d.context_window.is_none_or(|w| than.is_none_or(|t| w > t));
-        self.fresh.retain(larger);
-        self.again.retain(|(d, _)| larger(d));
-    }
-
-    fn chosen(&mut self, deployment: &Deployment) {
-        if let Some(candidate) = self.candidates.iter_mut().rev().find(|c| c.deployment == deployment.name) {
-            candidate.chosen = true;
-            candidate.reason = "next in the weighted draw".into();
+    /// Everything that could serve is left alone: one whose server failed may be back, one that named a time or refused the credential
+    /// is not.
+    fn last_resort(&mut self) -> Step {
+        if self.tried > 0 || self.cooling.is_empty() {
+            return Step::GiveUp { soonest: None };
+        }
+        self.cooling.sort_by_key(|(.., until_us)| *until_us);
+        let deployment =
+            |(group, place, _): &(usize, u16, u64)| self.looked[*group].group.deployments[usize::from(*place)].clone();
+        let hopeful = self.cooling.iter().position(|at| {
+            !matches!(
+                deployment(at).state().why(),
+                Some(
+                    Class::RateLimit
+                        | Class::QuotaExceeded
+                        | Class::Authentication
+                        | Class::Permission
+                        | Class::NotFound
+                )
+            )
+        });
+        match hopeful {
+            Some(at) => {
+                let (group, place, _) = self.cooling.remove(at);
+                self.tried += 1;
+                let looked = &mut self.looked[group];
+                looked.verdicts[usize::from(place)] = Verdict::LastResort;
+                Step::Try { pause: Duration::ZERO, deployment: looked.group.deployments[usize::from(place)].clone() }
+            }
+            None => {
+                let soonest = self.cooling.first().map(|at| (deployment(at), at.2));
+                Step::GiveUp { soonest }
+            }
         }
     }
 
-    fn leave_out(&mut self, reason: &str) {
-        for candidate in self.candidates.iter_mut().filter(|c| !c.chosen) {
-            candidate.reason = reason.into();
+    fn place(&self, deployment: &Arc<Deployment>) -> Option<u16> {
+        let place = self.looked.last()?.group.deployments.iter().position(|d| Arc::ptr_eq(d, deployment))?;
+        u16::try_from(place).ok()
+    }
+
+    fn leave_group(&mut self) {
+        self.fresh.clear();
+        self.again.clear();
+    }
+
+    fn drop_small_windows(&mut self) {
+        let Some(looked) = self.looked.last_mut() else { return };
+        let least = self.least_window;
+        let larger = |place: u16| {
+            looked.group.deployments[usize::from(place)]
+                .context_window
+                .is_none_or(|w| least.is_none_or(|least| w > least))
+        };
+        let (larger_left, small): (Vec<_>, Vec<_>) = self.fresh.drain(..).partition(|place| larger(*place));
+        self.fresh = larger_left;
+        self.again.retain(|(place, _)| larger(*place));
+        for place in small {
+            looked.verdicts[usize::from(place)] = Verdict::WindowTooSmall;
+        }
+    }
+
+    fn leave_out(&mut self) {
+        for verdict in self.looked.iter_mut().flat_map(|looked| &mut looked.verdicts) {
+            if matches!(verdict, Verdict::NotReached) {
+                *verdict = Verdict::Same;
+            }
+        }
+    }
+}
+
+impl Verdict {
+    fn is_chosen(&self) -> bool {
+        matches!(self, Self::Chosen(_) | Self::Sticky | Self::Retried | Self::LastResort)
+    }
+
+    fn reason(&self, deployment: &Deployment, now_us: u64) -> String {
+        match self {
+            Self::NotReached => "not reached".into(),
+            Self::Chosen(strategy) => format!("next by {strategy}"),
+            Self::Sticky => "the one that this caller sticks to".into(),
+            Self::Retried => "tried again".into(),
+            Self::LastResort => "left alone for its failures, but nothing else could serve".into(),
+            Self::Cooling { until_us } => {
+                let left = until_us.saturating_sub(now_us) as f64 / 1e6;
+                let why = deployment.state().why().map_or("its failures", Class::name);
+                format!("left alone for {left:.1} s more: {why}")
+            }
+            Self::Probing => "another call tries whether it is back".into(),
+            Self::Unlisted(missing) => format!("does not list {missing}, which others do"),
+            Self::WindowTooSmall => "its context window is no larger than the one that was too small".into(),
+            Self::Same => "not tried: the failure would be the same everywhere".into(),
+            Self::Refused(reason) => reason.to_string(),
         }
     }
 }

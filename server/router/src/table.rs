@@ -1,8 +1,13 @@
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 use tollgate_domain::Price;
 use tollgate_proto::v1;
 use tollgate_providers::exchange::Endpoint;
+
+use crate::{CooldownPolicy, DeploymentState, RetryBudget, RetryPolicy, Routes, States, Strategy, Tags};
 
 /// One model at one provider with one credential.
 pub struct Deployment {
@@ -14,6 +19,12 @@ pub struct Deployment {
     pub endpoint: Endpoint,
     /// Its share in the group; 0: only when nothing else is left.
     pub weight: u32,
+    /// Which it is in line: those of a lower order come first, whatever the strategy.
+    pub order: u32,
+    /// What it may serve: see [`Tags`].
+    pub tags: Vec<String>,
+    /// Where it runs.
+    pub region: Option<String>,
     /// List price; `None`: refused under hard budgets.
     pub price: Option<Price>,
     /// Most tokens of prompt and answer together.
@@ -24,6 +35,18 @@ pub struct Deployment {
     pub capabilities: Vec<String>,
     /// Limits that the gateway keeps towards it.
     pub limits: Option<v1::RateLimits>,
+    /// When it is left alone.
+    pub cooldown: CooldownPolicy,
+    /// Of its name: what rendezvous hashing needs.
+    pub name_hash: u64,
+    /// How it does.
+    pub state: OnceLock<Arc<DeploymentState>>,
+}
+
+/// The same in every process and version.
+pub fn stable_hash(text: &str) -> u64 {
+    // FNV-1a.
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 impl Deployment {
@@ -39,7 +62,33 @@ impl Deployment {
             price: self.price.as_ref().map(Price::to_proto),
             capabilities: self.capabilities.clone(),
             queue: None,
+            order: self.order,
+            weight: self.weight,
+            tags: self.tags.clone(),
+            region: self.region.clone().unwrap_or_default(),
         }
+    }
+
+    /// How it does.
+    pub fn state(&self) -> &Arc<DeploymentState> {
+        self.state.get_or_init(Arc::default)
+    }
+
+    /// The larger of the shares of its limits that are used in this minute; without limits, how much it is used at all.
+    pub(crate) fn used_share(&self, now_us: u64) -> f64 {
+        let (requests, tokens) = self.state().used(now_us);
+        let share = |used: u64, limit: Option<i64>| limit.filter(|l| *l > 0).map(|limit| used as f64 / limit as f64);
+        let limits = self.limits.unwrap_or_default();
+        let shares = [share(requests, limits.requests_per_minute), share(tokens, limits.tokens_per_minute)];
+        // Less than any share of a limit, so that what is not limited comes first.
+        shares.into_iter().flatten().reduce(f64::max).unwrap_or(tokens as f64 / 1e18 + requests as f64 / 1e15)
+    }
+
+    /// What a call costs there; where nobody knows, more than anywhere else.
+    pub(crate) fn price_of(&self, input: u64, output: u64) -> f64 {
+        // An answer of unknown length is taken to be as long as most are.
+        let output = if output == 0 { 512 } else { output };
+        self.price.as_ref().map_or(f64::MAX, |price| price.worst_case(input, output).0 as f64)
     }
 
     /// Whether it serves this kind of call.
@@ -60,44 +109,58 @@ pub enum Wanted {
     Embedding,
 }
 
-/// How often and how patiently to try again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RetryPolicy {
-    /// Further attempts in the group after each of its deployments was tried once.
-    pub retries: u32,
-    /// First pause; doubles, with full jitter.
-    pub base: Duration,
-    /// Longest pause; a provider that asks for more is not waited for.
-    pub cap: Duration,
-}
-
-impl Default for RetryPolicy {
-    fn default() -> Self {
-        Self { retries: 2, base: Duration::from_millis(250), cap: Duration::from_secs(10) }
-    }
-}
-
 /// A model alias and what serves it.
 pub struct ModelGroup {
     /// The alias.
     pub name: String,
     /// Its deployments.
     pub deployments: Vec<Arc<Deployment>>,
+    /// How it chooses among them.
+    pub strategy: Strategy,
     /// Aliases to try in order when every deployment failed.
     pub fallbacks: Vec<String>,
+    /// Those for prompts that are too long here; empty: larger windows of the group, then the others.
+    pub context_window_fallbacks: Vec<String>,
+    /// Those for calls that a content policy refused; empty: the refusal stands.
+    pub content_policy_fallbacks: Vec<String>,
     /// How often to try again.
     pub retry: RetryPolicy,
     /// Limits of the alias, over all callers.
     pub limits: Option<v1::RateLimits>,
+    /// The request's field by whose value callers stick to a deployment.
+    pub sticky: Option<Sticky>,
+    /// What retries are paid from.
+    pub budget: OnceLock<Arc<RetryBudget>>,
+}
+
+/// By what callers stick to a deployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sticky {
+    /// The request's `user`.
+    User,
+    /// The virtual key.
+    Key,
+    /// The end customer.
+    Customer,
+    /// A key of the request's metadata.
+    Metadata(String),
 }
 
 impl ModelGroup {
+    /// What retries are paid from.
+    pub fn budget(&self) -> &RetryBudget {
+        self.budget.get_or_init(Arc::default)
+    }
+
     /// The contract's form.
     pub fn to_proto(&self) -> v1::Model {
         v1::Model {
             name: self.name.clone(),
             deployments: self.deployments.iter().map(|d| d.to_proto()).collect(),
             fallbacks: self.fallbacks.clone(),
+            strategy: self.strategy.name().into(),
+            context_window_fallbacks: self.context_window_fallbacks.clone(),
+            content_policy_fallbacks: self.content_policy_fallbacks.clone(),
         }
     }
 }
@@ -107,22 +170,57 @@ impl ModelGroup {
 pub struct Table {
     /// Model groups by alias.
     pub groups: BTreeMap<String, Arc<ModelGroup>>,
+    /// Aliases to try in order where a group names none.
+    pub default_fallbacks: Vec<String>,
+    /// Which labels bind calls to deployments.
+    pub tags: Arc<Tags>,
     /// SHA-256 of the configuration, hex.
     pub config_hash: String,
 }
 
 impl Table {
-    /// The groups that may serve a call for `model`, in the order of trial: its own, then its fallbacks, each once. A fallback's own
-    /// fallbacks are not followed, so that no cycle exists.
-    pub fn groups_for<'a>(&'a self, model: &str) -> impl Iterator<Item = &'a Arc<ModelGroup>> {
-        let own = self.groups.get(model);
-        let fallbacks = own.into_iter().flat_map(|g| &g.fallbacks).filter(move |f| own.is_some_and(|g| g.name != **f));
-        let mut seen = Vec::new();
-        let fallbacks = fallbacks.filter_map(|f| self.groups.get(f)).filter(move |group| {
-            let first = !seen.contains(&group.name.as_str());
-            seen.push(group.name.as_str());
-            first
-        });
-        own.into_iter().chain(fallbacks)
+    /// Joins deployments and groups with how those of the same name have done so far.
+    pub fn attach(&self, states: &States) {
+        for group in self.groups.values() {
+            // Of a table that was attached before, both stay as they are.
+            let _ = group.budget.set(states.budget(&group.name));
+            for deployment in &group.deployments {
+                let _ = deployment.state.set(states.of(&deployment.name));
+            }
+        }
+    }
+
+    /// The routes of a call for `model` along groups that pass `may`: its own, then fallbacks, and theirs, each once; `instead` replaces
+    /// the configured ones, of every kind.
+    pub fn routes(&self, model: &str, instead: Option<&[String]>, may: impl Fn(&ModelGroup) -> bool) -> Routes {
+        let Some(own) = self.groups.get(model).filter(|g| may(g)) else { return Routes::default() };
+        let general = |group: &Arc<ModelGroup>| match (instead, group.fallbacks.is_empty()) {
+            (Some(_), _) => Vec::new(),
+            (None, true) => self.default_fallbacks.clone(),
+            (None, false) => group.fallbacks.clone(),
+        };
+        let chain = |first: &[String]| {
+            let (mut seen, mut found) = (vec![own.name.as_str()], Vec::new());
+            let mut queue: std::collections::VecDeque<String> = first.to_vec().into();
+            while let Some(name) = queue.pop_front() {
+                let Some(group) = self.groups.get(&name).filter(|g| !seen.contains(&g.name.as_str())) else { continue };
+                seen.push(group.name.as_str());
+                // A right that is missing ends the way through it too.
+                if may(group) {
+                    queue.extend(general(group));
+                    found.push(group.clone());
+                }
+            }
+            found
+        };
+        match instead {
+            Some(instead) => Routes::new(own.clone(), chain(instead), Vec::new(), Vec::new()),
+            None => Routes::new(
+                own.clone(),
+                chain(&general(own)),
+                chain(&own.context_window_fallbacks),
+                chain(&own.content_policy_fallbacks),
+            ),
+        }
     }
 }

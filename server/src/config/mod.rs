@@ -5,12 +5,14 @@
 mod duration;
 mod load;
 mod reference;
+mod routing;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
 pub use duration::Span;
 pub use load::{ConfigError, json_schema, load};
 pub use reference::SecretRef;
+pub use routing::{Cooldown, RetryBudget, RoutingSettings, Sticky, Strategy};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -44,6 +46,8 @@ pub struct Config {
     pub providers: BTreeMap<String, Provider>,
     /// Model aliases.
     pub models: Vec<Model>,
+    /// Rules of routing over all models.
+    pub routing: RoutingSettings,
     /// Whether keys of the role `platform_admin` may make completions too.
     pub admin_completions: bool,
     /// Virtual keys that exist from the start; others are made by `KeyAdminService`.
@@ -66,6 +70,7 @@ impl Default for Config {
             log: Log::default(),
             providers: BTreeMap::new(),
             models: Vec::new(),
+            routing: RoutingSettings::default(),
             admin_completions: false,
             keys: Vec::new(),
         }
@@ -254,9 +259,25 @@ pub struct Model {
     pub name: String,
     /// What serves it.
     pub deployments: Vec<Deployment>,
+    /// How it chooses among them.
+    #[serde(default)]
+    pub strategy: Strategy,
     /// Aliases to try in order when every deployment fails.
     #[serde(default)]
     pub fallbacks: Vec<String>,
+    /// Aliases to try when the prompt is too long for its deployments; absent: larger windows among them, then `fallbacks`.
+    #[serde(default)]
+    pub context_window_fallbacks: Vec<String>,
+    /// Aliases to try when a content policy refused; absent: the refusal stands.
+    #[serde(default)]
+    pub content_policy_fallbacks: Vec<String>,
+    /// When its deployments are left alone for a while; absent: as in `routing`.
+    pub cooldown: Option<Cooldown>,
+    /// How many retries it may make of its calls.
+    #[serde(default)]
+    pub retry_budget: RetryBudget,
+    /// Callers stay at a deployment by `user`, `key`, `customer` or `metadata.NAME`; absent: they do not.
+    pub sticky: Option<Sticky>,
     /// Further attempts in the group once each of its deployments was tried.
     #[serde(default = "two")]
     pub retries: u32,
@@ -318,6 +339,14 @@ pub struct Deployment {
     /// Its share of the group's calls.
     #[serde(default = "one")]
     pub weight: u32,
+    /// Which it is in line: those of a lower order come first, whatever the strategy.
+    #[serde(default)]
+    pub order: u32,
+    /// Labels of calls that it may serve, where they bind: see `routing.tags`.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// Where it runs, for calls that name a region.
+    pub region: Option<String>,
     /// Price; absent: the catalogue's.
     pub price: Option<Price>,
     /// Most tokens of prompt and answer together; absent: the catalogue's.

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use futures::{Stream, StreamExt, TryStreamExt, stream::BoxStream};
 use tollgate_domain::{CallId, Error, Violation};
-use tollgate_pipeline::{Call, Collector, QuotaCell, Request as Asked};
+use tollgate_pipeline::{Billed, Call, Collector, QuotaCell, Request as Asked};
 use tollgate_proto::v1::{
     CompletionRequest, CreateCompletionRequest, CreateCompletionResponse, Dialect, StreamCompletionRequest,
     StreamCompletionResponse, completion_service_server::CompletionService,
@@ -60,7 +60,7 @@ where
     stream.boxed()
 }
 
-fn call<T>(
+pub(super) fn call<T>(
     action: &'static str,
     mode: Mode,
     request: Request<T>,
@@ -79,6 +79,7 @@ fn call<T>(
         deadline: extensions.get::<Deadline>().map(|d| d.0),
         request: Asked::Completion(Arc::new(asked), mode),
         quota: QuotaCell::default(),
+        billed: Billed::default(),
     })
 }
 

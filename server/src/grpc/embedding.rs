@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use futures::TryStreamExt;
 use tollgate_domain::{CallId, Error};
-use tollgate_pipeline::{Call, QuotaCell, Request as Asked};
+use tollgate_pipeline::{Billed, Call, QuotaCell, Request as Asked};
 use tollgate_proto::v1::{
     CreateEmbeddingRequest, CreateEmbeddingResponse, Dialect, embedding_service_server::EmbeddingService,
 };
@@ -38,6 +38,7 @@ impl EmbeddingService for Door {
             deadline: extensions.get::<Deadline>().map(|d| d.0),
             request: Asked::Embedding(Arc::new(asked)),
             quota: QuotaCell::default(),
+            billed: Billed::default(),
         };
         let (status, quota) = (status_of(call.id), call.quota.clone());
         let mut reply = self.0.pipeline.embed(call).await.map_err(&status)?;

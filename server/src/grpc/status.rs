@@ -14,7 +14,7 @@ pub(crate) fn code(reason: ErrorReason) -> Code {
         ApiKeyBlocked | RoleNotAllowed | ModelNotAllowed | RightsExceeded => Code::PermissionDenied,
         ModelNotFound | ResourceNotFound => Code::NotFound,
         InvalidField | UnsupportedField | ContextWindowExceeded | ProviderRefusedRequest => Code::InvalidArgument,
-        ContentBlocked | CallCostCeiling | PriceUnknown | IdempotencyMismatch | ResourceInUse => {
+        ContentBlocked | CallCostCeiling | PriceUnknown | IdempotencyMismatch | ResourceInUse | NoRoute => {
             Code::FailedPrecondition
         }
         EtagMismatch | IdempotencyReplayUnavailable => Code::Aborted,

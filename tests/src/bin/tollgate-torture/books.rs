@@ -113,6 +113,7 @@ async fn rows(admin: &Client, names: &HashMap<String, String>) -> Result<Vec<Row
                 call: entry.call_id,
                 key: names.get(&entry.key_id).cloned().unwrap_or(entry.key_id),
                 certainty,
+                answered: entry.outcome == "complete",
                 cost: entry.cost_nano_usd,
                 low: entry.low_nano_usd,
                 high: entry.high_nano_usd,

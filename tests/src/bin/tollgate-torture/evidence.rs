@@ -56,6 +56,8 @@ pub(crate) struct Row {
     pub(crate) call: String,
     pub(crate) key: String,
     pub(crate) certainty: Certainty,
+    /// Whether its answer came to its end at the gateway: what failed on the way is no answer, and is done again.
+    pub(crate) answered: bool,
     pub(crate) cost: i64,
     pub(crate) low: i64,
     pub(crate) high: i64,

@@ -344,7 +344,7 @@ impl<'a> Court<'a> {
             self.evidence.seen.iter().filter(|seen| seen.repeatable).map(|seen| seen.marker.as_str()).collect();
         let mut exact: BTreeMap<&str, usize> = BTreeMap::new();
         for attempt in self.evidence.truth.iter().filter(|attempt| attempt.ended == Ended::Complete) {
-            let sure = |row: &&Row| row.certainty == Certainty::Exact;
+            let sure = |row: &&Row| row.certainty == Certainty::Exact && row.answered;
             if repeated.contains(attempt.marker.as_str())
                 && self.rows.get(attempt.id.as_str()).is_some_and(|rows| rows.iter().any(sure))
             {

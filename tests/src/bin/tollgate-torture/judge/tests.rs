@@ -34,7 +34,16 @@ fn attempt(id: &str, marker: &str, nano: i64, ended: Ended) -> Attempt {
 }
 
 fn row(attempt: &str, certainty: Certainty, cost: i64, low: i64, high: i64) -> Row {
-    Row { attempt: attempt.into(), call: format!("call-{attempt}"), key: "alice".into(), certainty, cost, low, high }
+    Row {
+        attempt: attempt.into(),
+        call: format!("call-{attempt}"),
+        key: "alice".into(),
+        certainty,
+        answered: true,
+        cost,
+        low,
+        high,
+    }
 }
 
 fn seen(marker: &str, call: &str, what: What) -> Seen {

@@ -1,0 +1,126 @@
+//! What the router is told of a call, and what a call is told of the router.
+
+use tollgate_domain::{Class, Error, Retry};
+use tollgate_proto::v1::{Candidate, CompletionRequest, ErrorReason, Part, part::Content, response_format::Format};
+use tollgate_router::{Deployment, Needs, Plan, Step, Sticky, Wanted, stable_hash};
+
+use crate::{Call, Caller, Pipeline, bound, call::Request, permit::Permit};
+
+impl Pipeline {
+    /// Microseconds on the router's clock, which only moves on.
+    pub fn route_now_us(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// The walk of a call through the groups that it may use.
+    pub(crate) fn plan(&self, permit: &Permit, call: &Call, wanted: Wanted, seed: u64) -> Plan {
+        let needs = needs(permit, call, wanted);
+        Plan::new(permit.routes.clone(), needs, permit.table.tags.clone(), seed, self.route_now_us())
+    }
+
+    /// Where a call would go now, in the order of trial, and what would be left out. Nothing is sent and nothing held.
+    pub fn explain(&self, caller: &Caller, call: &Call) -> Result<(Vec<Candidate>, Vec<Candidate>, String), Error> {
+        let permit = self.route(caller.clone(), call)?;
+        let mut plan = self.plan(&permit, call, Wanted::Chat, (self.seeds)());
+        if plan.reachable().next().is_none() {
+            return Err(no_route(&plan, call));
+        }
+        let now_us = self.route_now_us();
+        let mut order = Vec::new();
+        // As if each refused the gateway's credential: nothing is tried twice, everything is tried.
+        while let Step::Try { deployment, .. } = plan.next(None, now_us) {
+            order.push(deployment.name.clone());
+        }
+        let (tried, left_out): (Vec<_>, Vec<_>) = plan.candidates().into_iter().partition(|c| c.chosen);
+        let mut tried = tried;
+        tried.sort_by_key(|c| order.iter().position(|name| *name == c.deployment));
+        Ok((tried, left_out, permit.table.config_hash.clone()))
+    }
+}
+
+fn needs(permit: &Permit, call: &Call, wanted: Wanted) -> Needs {
+    let options = call.options();
+    let mut needs = Needs {
+        tags: permit.account.tags.clone(),
+        region: options.map(|o| o.region.clone()).filter(|region| !region.is_empty()),
+        sticky: permit.routes.own().and_then(|own| stick(own.sticky.as_ref()?, permit, call)),
+        ..Needs::only(wanted)
+    };
+    match &call.request {
+        Request::Completion(request, _) => {
+            needs.input_tokens = bound::estimate(bound::completion_input(request));
+            needs.output_tokens = request.max_output_tokens.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
+            needs.capabilities = capabilities(request);
+        }
+        Request::Embedding(request) => needs.input_tokens = bound::estimate(bound::embedding_input(request)),
+    }
+    needs
+}
+
+/// What a request uses, in the catalogue's words.
+fn capabilities(request: &CompletionRequest) -> Vec<&'static str> {
+    let mut used = Vec::new();
+    let parts = || request.messages.iter().flat_map(|m| &m.parts);
+    let any = |wanted: fn(&Content) -> bool| parts().any(|Part { content, .. }| content.as_ref().is_some_and(wanted));
+    if any(|content| matches!(content, Content::Image(_))) {
+        used.push("vision");
+    }
+    if any(|content| matches!(content, Content::Audio(_))) {
+        used.push("audio_input");
+    }
+    if any(|content| matches!(content, Content::File(_))) {
+        used.push("pdf");
+    }
+    if !request.tools.is_empty() {
+        used.push("tools");
+    }
+    if matches!(request.response_format.as_ref().and_then(|f| f.format.as_ref()), Some(Format::JsonSchema(_))) {
+        used.push("json_schema");
+    }
+    used
+}
+
+/// A hash of what the group sticks to; `None`: the call does not say.
+fn stick(by: &Sticky, permit: &Permit, call: &Call) -> Option<u64> {
+    let value = match by {
+        Sticky::User => call.user().map(str::to_owned),
+        Sticky::Key => Some(permit.caller.key_id().to_owned()),
+        Sticky::Customer => Some(permit.account.customer.clone()),
+        Sticky::Metadata(key) => call.options().and_then(|o| o.metadata.get(key).cloned()),
+    };
+    value.filter(|value| !value.is_empty()).map(|value| stable_hash(&value))
+}
+
+/// Nothing may serve the call: why, for each deployment.
+pub(crate) fn no_route(plan: &Plan, call: &Call) -> Error {
+    let refusals = plan.refusals();
+    let message = format!("no deployment can serve this call of {:?}: {}", call.model(), refusals.join("; "));
+    let all = |what: &str| !refusals.is_empty() && refusals.iter().all(|refusal| refusal.contains(what));
+    let reason = match () {
+        () if all("does not offer") => {
+            return Error::new(ErrorReason::UnsupportedField, message).with("field", "model");
+        }
+        () if all("does not fit its window") => ErrorReason::ContextWindowExceeded,
+        () => ErrorReason::NoRoute,
+    };
+    Error::new(reason, message).with("model", call.model())
+}
+
+/// Everything is left alone for a while.
+pub(crate) fn all_cooling(deployment: &Deployment, wait: std::time::Duration) -> Error {
+    let why = deployment.state().why();
+    let reason = match why {
+        Some(Class::RateLimit) => ErrorReason::ProviderRateLimited,
+        Some(Class::QuotaExceeded) => ErrorReason::ProviderQuotaExceeded,
+        Some(Class::Authentication | Class::Permission) => ErrorReason::ProviderCredential,
+        Some(Class::NotFound) => ErrorReason::ProviderModelUnavailable,
+        _ => ErrorReason::Overloaded,
+    };
+    let message = format!(
+        "every deployment that could serve is left alone for a while, {:?} for {:.1} s more ({})",
+        deployment.name,
+        wait.as_secs_f64(),
+        why.map_or("its failures", Class::name)
+    );
+    Error::new(reason, message).retry(Retry::After(wait)).with("deployment", &deployment.name)
+}

@@ -1,0 +1,115 @@
+//! What a call needs of a deployment, and which deployments cannot serve it.
+
+use crate::{Deployment, Wanted};
+
+/// What a call needs of whoever serves it.
+#[derive(Clone, Debug)]
+pub struct Needs {
+    /// The operation.
+    pub wanted: Wanted,
+    /// Tokens of the prompt, as estimated from its bytes: fewer than this they hardly are.
+    pub input_tokens: u64,
+    /// The most tokens of the answer; 0: not named.
+    pub output_tokens: u64,
+    /// What it uses: `vision`, `tools`, `json_schema`, `audio_input`, `pdf`.
+    pub capabilities: Vec<&'static str>,
+    /// Its labels: those that bind are kept by [`Tags::binding`].
+    pub tags: Vec<String>,
+    /// Only deployments of this region.
+    pub region: Option<String>,
+    /// Who is to be served by the same deployment again: a hash of what the group sticks to.
+    pub sticky: Option<u64>,
+}
+
+impl Needs {
+    /// Nothing but the operation.
+    pub fn only(wanted: Wanted) -> Self {
+        Self {
+            wanted,
+            input_tokens: 0,
+            output_tokens: 0,
+            capabilities: Vec::new(),
+            tags: Vec::new(),
+            region: None,
+            sticky: None,
+        }
+    }
+
+    /// Why `deployment` cannot serve it; `None`: nothing is known that speaks against it.
+    pub fn refuse(&self, deployment: &Deployment, tags: &Tags) -> Option<String> {
+        if !deployment.serves(self.wanted) {
+            return Some("does not offer this operation".into());
+        }
+        if let Some(reason) = tags.refuse(&self.tags, &deployment.tags) {
+            return Some(reason);
+        }
+        if let Some(region) = self.region.as_deref().filter(|region| deployment.region.as_deref() != Some(*region)) {
+            return Some(match &deployment.region {
+                Some(other) => format!("is in the region {other}, not in {region}"),
+                None => format!("its region is not known to be {region}"),
+            });
+        }
+        if let Some(window) = deployment.context_window.filter(|window| self.input_tokens > *window) {
+            return Some(format!(
+                "the prompt of about {} tokens does not fit its window of {window}",
+                self.input_tokens
+            ));
+        }
+        None
+    }
+
+    /// Which of the needed capabilities a deployment does not list.
+    pub fn unlisted(&self, deployment: &Deployment) -> Option<&'static str> {
+        let lists = |wanted: &&str| deployment.capabilities.iter().any(|listed| listed == *wanted);
+        self.capabilities.iter().find(|wanted| !lists(wanted)).copied()
+    }
+}
+
+/// Which labels bind a call to deployments.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tags {
+    /// Labels that bind: a call that has one goes only where the deployment has it too. All that any deployment has, and those that
+    /// the configuration names.
+    pub binding: Vec<String>,
+    /// What a call without a binding label is bound to.
+    pub default: Option<String>,
+}
+
+impl Tags {
+    fn refuse(&self, call: &[String], deployment: &[String]) -> Option<String> {
+        let mut bound = call.iter().filter(|tag| self.binding.contains(tag)).peekable();
+        let needed = if bound.peek().is_some() { None } else { self.default.as_ref() };
+        let missing = bound.chain(needed).find(|tag| !deployment.contains(tag))?;
+        Some(format!("is not tagged {missing:?}, as the call is"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tags(of: &[&str]) -> Vec<String> {
+        of.iter().map(|tag| (*tag).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_binding_tag_goes_only_where_it_is_wanted() {
+        let rules = Tags { binding: tags(&["pii", "eu"]), default: None };
+        let goes = |call: &[&str], deployment: &[&str]| rules.refuse(&tags(call), &tags(deployment)).is_none();
+        assert!(goes(&["pii"], &["pii", "eu"]));
+        assert!(!goes(&["pii"], &[]));
+        assert!(!goes(&["pii", "eu"], &["pii"]), "all of them bind");
+        assert!(goes(&["team-a"], &[]), "a label of accounting binds nobody");
+        assert!(goes(&[], &["pii"]));
+    }
+
+    #[test]
+    fn calls_without_a_binding_tag_can_be_kept_to_the_default() {
+        let rules = Tags { binding: tags(&["pii"]), default: Some("default".into()) };
+        let goes = |call: &[&str], deployment: &[&str]| rules.refuse(&tags(call), &tags(deployment)).is_none();
+        assert!(goes(&["team-a"], &["default"]));
+        assert!(!goes(&["team-a"], &["pii"]));
+        assert!(goes(&["pii"], &["pii"]));
+        assert!(!goes(&["pii"], &["default"]));
+    }
+}
