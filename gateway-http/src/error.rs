@@ -79,6 +79,11 @@ fn table(reason: ErrorReason) -> (u16, &'static str, Option<&'static str>) {
     }
 }
 
+/// The HTTP status by which REST answers a reason.
+pub fn http_status(reason: ErrorReason) -> u16 {
+    table(reason).0
+}
+
 /// Where there is no reason: a status that the transport made.
 fn by_code(code: Code) -> (u16, &'static str, Option<&'static str>) {
     match code {

@@ -32,7 +32,7 @@ use tonic_health::pb::health_client::HealthClient;
 use tower::{ServiceBuilder, util::BoxCloneSyncService};
 
 use crate::error::Refusal;
-pub use crate::quota::reset;
+pub use crate::{error::http_status, quota::reset};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 type Wire = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, Status>;

@@ -11,6 +11,7 @@ pub mod grpc;
 pub mod ledger_check;
 mod listen;
 mod metrics;
+pub mod scenario;
 mod secrets;
 mod snapshot;
 mod table;

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use tollgate::{app, build_table, config, ledger_check, telemetry};
+use tollgate::{app, build_table, config, ledger_check, scenario, telemetry};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -36,6 +36,28 @@ enum Command {
         /// Configuration file, YAML.
         #[arg(long, env = "TOLLGATE_CONFIG")]
         config: PathBuf,
+    },
+    /// Runs scenarios against a configuration, in virtual time: what happens to calls when providers fail, and whether that is what must
+    /// happen. Status 1: something does not hold.
+    Test {
+        /// Configuration file, YAML, for scenarios that name none.
+        #[arg(long, env = "TOLLGATE_CONFIG")]
+        config: Option<PathBuf>,
+        /// Another seed than the scenarios'.
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Write all results to this file as JSON.
+        #[arg(long)]
+        json: Option<PathBuf>,
+        /// Write all results to this file as JUnit XML.
+        #[arg(long)]
+        junit: Option<PathBuf>,
+        /// Prints the JSON Schema of scenarios and ends.
+        #[arg(long)]
+        schema: bool,
+        /// Scenario files, and directories of them.
+        #[arg(required_unless_present = "schema")]
+        scenarios: Vec<PathBuf>,
     },
     /// Looks after the ledger.
     Ledger {
@@ -66,6 +88,13 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve { config, listen } => serve(config, listen).map(|()| true),
         Command::Check { config } => check(config).map(|()| true),
+        Command::Test { config, seed, json, junit, schema, scenarios } => match schema {
+            true => {
+                println!("{:#}", scenario::json_schema());
+                Ok(true)
+            }
+            false => test(config.as_deref(), seed, json.as_deref(), junit.as_deref(), &scenarios),
+        },
         Command::Ledger { command: LedgerCommand::Check { config, url, key_file } } => {
             check_ledger(config.as_deref(), url.as_deref(), key_file.as_deref())
         }
@@ -87,6 +116,53 @@ fn serve(path: Option<PathBuf>, listen: Option<String>) -> anyhow::Result<()> {
     }
     telemetry::start(&config.log).map_err(anyhow::Error::msg)?;
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(app::run(config, path))
+}
+
+fn test(
+    config: Option<&Path>,
+    seed: Option<u64>,
+    json: Option<&Path>,
+    junit: Option<&Path>,
+    paths: &[PathBuf],
+) -> anyhow::Result<bool> {
+    let mut verdicts = Vec::new();
+    for path in scenario_files(paths)? {
+        let mut wanted = scenario::read(&path)?;
+        wanted.seed = seed.unwrap_or(wanted.seed);
+        let dir = path.parent().unwrap_or(Path::new("."));
+        let own = wanted.config.as_ref().map(|own| dir.join(own));
+        let config = config::load(own.as_deref().or(config)).with_context(|| path.display().to_string())?;
+        let verdict = scenario::run(&wanted, &config, dir).with_context(|| path.display().to_string())?;
+        print!("{}", scenario::tell(&verdict));
+        verdicts.push(verdict);
+    }
+    if let Some(file) = json {
+        std::fs::write(file, serde_json::to_string_pretty(&verdicts)?).with_context(|| file.display().to_string())?;
+    }
+    if let Some(file) = junit {
+        std::fs::write(file, scenario::junit(&verdicts)).with_context(|| file.display().to_string())?;
+    }
+    let failed = verdicts.iter().filter(|verdict| !verdict.passed()).count();
+    println!("{} scenarios, {failed} failed", verdicts.len());
+    Ok(failed == 0)
+}
+
+/// The files named, and those in the directories named, in the order of their names.
+fn scenario_files(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let listed = std::fs::read_dir(path).with_context(|| path.display().to_string())?;
+        let mut inside: Vec<_> = listed.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        inside.retain(|file| file.extension().is_some_and(|e| e == "yaml" || e == "yml"));
+        inside.sort();
+        files.extend(inside);
+    }
+    anyhow::ensure!(!files.is_empty(), "there is no scenario in {paths:?}");
+    Ok(files)
 }
 
 fn check_ledger(config: Option<&Path>, url: Option<&str>, key_file: Option<&Path>) -> anyhow::Result<bool> {

@@ -8,27 +8,49 @@ use std::{
 use anyhow::{Context, bail};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sha2::{Digest, Sha256};
-use tollgate_domain::{Price, Rates};
+use tollgate_domain::{Price, Rates, Secret};
 use tollgate_providers::{
     Target,
     catalogue::Catalogue,
     demo,
     exchange::Endpoint,
     registry,
-    transport::{Timeouts, Transport},
+    transport::{InProcess, Timeouts, Transport},
 };
 use tollgate_router::{
     CooldownPolicy, Deployment, ModelGroup, RetryPolicy, Sticky, Strategy, Table, Tags, stable_hash,
 };
 
-use crate::config::{self, Config};
+use crate::{
+    config::{self, Config},
+    scenario,
+};
 
 /// The table, and what the operator should know about it.
 pub fn build(config: &Config) -> anyhow::Result<(Table, Vec<String>)> {
+    build_with(config, None)
+}
+
+/// Names of all deployments, in the order of the configuration.
+pub(crate) fn deployment_names(config: &Config) -> Vec<String> {
+    config.models.iter().flat_map(|model| model.deployments.iter().map(|d| name_of(d, &model.name))).collect()
+}
+
+fn name_of(deployment: &config::Deployment, alias: &str) -> String {
+    let default = || format!("{alias}:{}/{}", deployment.provider, deployment.model);
+    deployment.name.clone().unwrap_or_else(default)
+}
+
+/// The same with simulated providers: nothing leaves the process, and no credential is read.
+pub(crate) fn build_with(
+    config: &Config,
+    simulated: Option<Arc<dyn InProcess>>,
+) -> anyhow::Result<(Table, Vec<String>)> {
+    let transport = simulated.map(|providers| Transport::new().with_in_process(scenario::SCHEME, providers));
     let mut warnings = Vec::new();
     let mut endpoints = BTreeMap::new();
     for (name, provider) in &config.providers {
-        let endpoint = endpoint(provider).with_context(|| format!("providers.{name}"))?;
+        let endpoint = endpoint(provider, transport.as_ref()).with_context(|| format!("providers.{name}"))?;
         endpoints.insert(name.as_str(), (provider.kind.as_str(), endpoint));
     }
     let mut groups = BTreeMap::new();
@@ -46,8 +68,11 @@ pub fn build(config: &Config) -> anyhow::Result<(Table, Vec<String>)> {
                 bail!("{at}.provider: there is no provider {:?}; configured are {known:?}", deployment.provider);
             };
             let cooldown = model.cooldown.as_ref().unwrap_or(&config.routing.cooldown);
-            let built =
+            let mut built =
                 build_deployment(deployment, kind, endpoint, &model.name, cooldown).with_context(|| at.clone())?;
+            if transport.is_some() {
+                built.endpoint.target.base_url = scenario::base_url(&built.name);
+            }
             if !names.insert(built.name.clone()) {
                 bail!("{at}.name: {:?} is used twice; give one of the two a name of its own", built.name);
             }
@@ -134,7 +159,7 @@ fn hash(config: &Config) -> String {
     Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
 }
 
-fn endpoint(provider: &config::Provider) -> anyhow::Result<Endpoint> {
+fn endpoint(provider: &config::Provider, simulated: Option<&Transport>) -> anyhow::Result<Endpoint> {
     let Some(adapter) = registry::registry(&provider.kind) else {
         bail!("kind: {:?} is not known; known are {:?}", provider.kind, registry::kinds());
     };
@@ -144,8 +169,13 @@ fn endpoint(provider: &config::Provider) -> anyhow::Result<Endpoint> {
     if uri.scheme().is_none() || uri.authority().is_none() {
         bail!("base_url: {base_url:?} needs a scheme and a host, as in https://host/v1");
     }
-    let credential = provider.api_key.as_ref().map(|k| k.resolve()).transpose();
-    let credential = credential.map_err(anyhow::Error::msg).context("api_key")?;
+    let credential = match simulated {
+        Some(_) => Some(Secret::new("simulated")),
+        None => {
+            let credential = provider.api_key.as_ref().map(|k| k.resolve()).transpose();
+            credential.map_err(anyhow::Error::msg).context("api_key")?
+        }
+    };
     let mut headers = HeaderMap::new();
     for (name, value) in &provider.headers {
         let header = HeaderName::try_from(name).with_context(|| format!("headers: {name:?} is no header name"))?;
@@ -161,8 +191,9 @@ fn endpoint(provider: &config::Provider) -> anyhow::Result<Endpoint> {
     };
     let target =
         Target { base_url: base_url.trim_end_matches('/').to_owned(), credential, model: String::new(), headers };
-    let transport = Transport::with_connect_timeout(timeouts.connect);
-    let transport = transport.with_in_process(demo::SCHEME, demo::responder());
+    let transport = simulated.cloned().unwrap_or_else(|| {
+        Transport::with_connect_timeout(timeouts.connect).with_in_process(demo::SCHEME, demo::responder())
+    });
     Ok(Endpoint { provider: adapter, target, timeouts, transport })
 }
 
@@ -180,8 +211,7 @@ fn build_deployment(
     };
     let mut endpoint = endpoint.clone();
     endpoint.target.model.clone_from(&deployment.model);
-    let default_name = format!("{}/{}", deployment.provider, deployment.model);
-    let name = deployment.name.clone().unwrap_or_else(|| format!("{alias}:{default_name}"));
+    let name = name_of(deployment, alias);
     Ok(Deployment {
         name_hash: stable_hash(&name),
         name,

@@ -16,6 +16,7 @@ mod lossless;
 mod operations;
 mod reconcile;
 mod routing;
+mod scenarios;
 mod scopes;
 mod support;
 mod tenancy;

@@ -321,13 +321,14 @@ pub(crate) async fn skew(cluster: &Cluster, clock: &tollgate_domain::Clock) -> R
 pub(crate) async fn join(ledger: &Arc<Ledger>) -> Result<(), StoreError> {
     let Some(state) = &ledger.cluster else { return Ok(()) };
     let begun = Instant::now();
-    state.look_at_redis().await;
     if state.is_offline() {
+        state.look_at_redis().await;
         state.set_mode();
         start_loops(ledger);
         return Ok(());
     }
     loop {
+        state.look_at_redis().await;
         // What crashed with leases in hand registers without any: what it had spent of them goes with the entries.
         let joined = async {
             ledger.beat().await?;

@@ -3,7 +3,7 @@
 use std::{error::Error as _, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
+use futures::{Stream, StreamExt, future::BoxFuture, stream::BoxStream};
 use http_body_util::{BodyExt, Full};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -42,10 +42,10 @@ impl Default for Timeouts {
 /// The bytes of an answer as they arrive. Dropping it closes the connection unless the answer was read to its end.
 pub type BodyStream = BoxStream<'static, Result<Bytes, Failure>>;
 
-/// Answers requests inside this process: the built-in simulated provider.
+/// Answers requests inside this process: the built-in simulated provider, and those of scenarios.
 pub trait InProcess: Send + Sync {
-    /// Answers as a provider would over the wire.
-    fn respond(&self, request: http::Request<Bytes>) -> BoxFuture<'static, (Head, BodyStream)>;
+    /// Answers as a provider would over the wire; an error: as a line that cannot be had or breaks.
+    fn respond(&self, request: http::Request<Bytes>) -> BoxFuture<'static, Result<(Head, BodyStream), Failure>>;
 }
 
 /// Sends requests to providers; cheap to clone. No proxies, no redirects: a destination comes from the configuration alone.
@@ -112,56 +112,72 @@ impl Transport {
         timeouts: &Timeouts,
     ) -> Result<(Head, BodyStream), Failure> {
         let give_up = Instant::now() + timeouts.total;
+        let first_byte = timeouts.first_byte.min(timeouts.total);
         if let Some((scheme, responder)) = &self.in_process
             && request.uri().scheme_str() == Some(*scheme)
         {
-            return Ok(responder.respond(request).await);
+            let (head, body) = timeout(first_byte, responder.respond(request)).await.unwrap_or_else(|_| Err(late()))?;
+            return Ok((head, watched(body, timeouts.idle, give_up).boxed()));
         }
         let sent = self.client.request(request.map(Full::new));
-        let first_byte = timeouts.first_byte.min(timeouts.total);
         let response = match timeout(first_byte, sent).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
                 let failure = Failure::new(Class::Connection, unreachable_text(&error));
                 return Err(Failure { may_be_billed: !error.is_connect(), ..failure });
             }
-            Err(_) => {
-                let failure = Failure::new(Class::Timeout, "the provider sent no answer in time");
-                return Err(Failure { may_be_billed: true, ..failure });
-            }
+            Err(_) => return Err(late()),
         };
         let (parts, body) = response.into_parts();
         let head = Head { status: parts.status, headers: parts.headers };
-        let idle = timeouts.idle;
-        let bytes = futures::stream::unfold(Some(body), move |body| async move {
-            let mut body = body?;
+        let bytes = futures::stream::unfold(body, |mut body| async move {
             loop {
-                // A stream that never pauses would outrun the timer below.
-                if Instant::now() >= give_up {
-                    let message = "the provider's answer took longer than the attempt may";
-                    return Some((Err(Failure::new(Class::Timeout, message)), None));
-                }
-                let limit = idle.min(give_up.saturating_duration_since(Instant::now()));
-                return match timeout(limit, body.frame()).await {
-                    Ok(None) => None,
-                    Ok(Some(Ok(frame))) => match frame.into_data() {
-                        Ok(data) => Some((Ok(data), Some(body))),
+                return match body.frame().await? {
+                    Ok(frame) => match frame.into_data() {
+                        Ok(data) => Some((Ok(data), body)),
                         Err(_trailers) => continue,
                     },
-                    Ok(Some(Err(error))) => {
+                    Err(error) => {
                         let message =
                             format!("the connection broke in the middle of the answer: {}", root_cause(&error));
-                        Some((Err(Failure::new(Class::UpstreamTruncated, message)), None))
-                    }
-                    Err(_) => {
-                        let message = "the provider stopped sending in the middle of the answer";
-                        Some((Err(Failure::new(Class::Timeout, message)), None))
+                        Some((Err(Failure::new(Class::UpstreamTruncated, message)), body))
                     }
                 };
             }
         });
-        Ok((head, bytes.boxed()))
+        Ok((head, watched(Box::pin(bytes), timeouts.idle, give_up).boxed()))
     }
+}
+
+/// The bytes of an answer until one of the clocks runs out, or the first error.
+fn watched(
+    body: impl Stream<Item = Result<Bytes, Failure>> + Unpin + Send + 'static,
+    idle: Duration,
+    give_up: Instant,
+) -> impl Stream<Item = Result<Bytes, Failure>> + Send {
+    futures::stream::unfold(Some(body), move |body| async move {
+        let mut body = body?;
+        // A stream that never pauses would outrun the timer below.
+        if Instant::now() >= give_up {
+            let message = "the provider's answer took longer than the attempt may";
+            return Some((Err(Failure::new(Class::Timeout, message)), None));
+        }
+        let limit = idle.min(give_up.saturating_duration_since(Instant::now()));
+        match timeout(limit, body.next()).await {
+            Ok(None) => None,
+            Ok(Some(Ok(bytes))) => Some((Ok(bytes), Some(body))),
+            Ok(Some(Err(failure))) => Some((Err(failure), None)),
+            Err(_) => {
+                let message = "the provider stopped sending in the middle of the answer";
+                Some((Err(Failure::new(Class::Timeout, message)), None))
+            }
+        }
+    })
+}
+
+fn late() -> Failure {
+    let failure = Failure::new(Class::Timeout, "the provider sent no answer in time");
+    Failure { may_be_billed: true, ..failure }
 }
 
 fn unreachable_text(error: &hyper_util::client::legacy::Error) -> String {

@@ -14,6 +14,8 @@ use futures::{FutureExt, StreamExt, future::BoxFuture};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
+use tollgate_domain::Failure;
+
 use crate::{
     Head,
     transport::{BodyStream, InProcess},
@@ -49,25 +51,26 @@ fn pace(model: &str) -> Option<Pace> {
 }
 
 impl InProcess for Demo {
-    fn respond(&self, request: http::Request<Bytes>) -> BoxFuture<'static, (Head, BodyStream)> {
-        async move {
-            let Ok(body) = serde_json::from_slice::<Value>(request.body()) else {
-                return refused(400, "the body is not JSON", "invalid_json");
-            };
-            let model = body["model"].as_str().unwrap_or_default().to_owned();
-            if request.uri().path().ends_with("/embeddings") {
-                return match model.as_str() {
-                    "demo-embed" => whole(200, &answer::embeddings(&body)),
-                    _ => no_model(&model),
-                };
-            }
-            let Some(pace) = pace(&model) else { return no_model(&model) };
-            match ask::read(&body) {
-                Err(message) => refused(400, message, "invalid_value"),
-                Ok(ask) => reply(&model, answer::answer(&ask), ask, pace).await,
-            }
-        }
-        .boxed()
+    fn respond(&self, request: http::Request<Bytes>) -> BoxFuture<'static, Result<(Head, BodyStream), Failure>> {
+        async move { Ok(serve(request).await) }.boxed()
+    }
+}
+
+async fn serve(request: http::Request<Bytes>) -> (Head, BodyStream) {
+    let Ok(body) = serde_json::from_slice::<Value>(request.body()) else {
+        return refused(400, "the body is not JSON", "invalid_json");
+    };
+    let model = body["model"].as_str().unwrap_or_default().to_owned();
+    if request.uri().path().ends_with("/embeddings") {
+        return match model.as_str() {
+            "demo-embed" => whole(200, &answer::embeddings(&body)),
+            _ => no_model(&model),
+        };
+    }
+    let Some(pace) = pace(&model) else { return no_model(&model) };
+    match ask::read(&body) {
+        Err(message) => refused(400, message, "invalid_value"),
+        Ok(ask) => reply(&model, answer::answer(&ask), ask, pace).await,
     }
 }
 
@@ -115,7 +118,7 @@ mod tests {
 
     async fn ask(path: &str, body: Value) -> (u16, String) {
         let request = http::Request::post(format!("{BASE_URL}{path}")).body(Bytes::from(body.to_string())).unwrap();
-        let (head, stream) = responder().respond(request).await;
+        let (head, stream) = responder().respond(request).await.unwrap();
         let bytes: Vec<Bytes> = stream.try_collect().await.unwrap();
         (head.status.as_u16(), String::from_utf8(bytes.concat()).unwrap())
     }

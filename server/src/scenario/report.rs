@@ -1,0 +1,97 @@
+//! What a run came to: for people, and as JUnit XML for CI.
+
+use std::fmt::Write;
+
+use super::{Check, Outcome, Verdict};
+
+/// For people: each check, and of the first that does not hold the attempts of a call.
+pub fn tell(verdict: &Verdict) -> String {
+    let mut text = String::new();
+    let word = if verdict.passed() { "ok" } else { "FAILED" };
+    let _ = writeln!(
+        text,
+        "{word:<7} {} (seed {}, {} calls in {:.1} simulated seconds)",
+        verdict.name,
+        verdict.seed,
+        verdict.outcomes.len(),
+        verdict.simulated_seconds
+    );
+    let failing = verdict.checks.iter().filter(|check| !check.holds);
+    for Check { what, wanted, found, .. } in failing.clone() {
+        let _ = writeln!(text, "        {what}: {found}, must be {wanted}");
+    }
+    if let Some(example) = failing.filter_map(|check| check.example).next().and_then(|at| verdict.outcomes.get(at)) {
+        let _ = writeln!(text, "        for example the call at {:.3} s:", example.at_us as f64 / 1e6);
+        for line in attempts(example) {
+            let _ = writeln!(text, "          {line}");
+        }
+    }
+    text
+}
+
+fn attempts(outcome: &Outcome) -> Vec<String> {
+    let mut lines: Vec<_> = outcome
+        .attempts
+        .iter()
+        .map(|a| format!("{:>9.3} ms  {}: {}", a.start_us as f64 / 1e3, a.deployment, a.class))
+        .collect();
+    lines.push(match outcome.answered {
+        true => format!("{:>9.3} ms  answered", outcome.took_us as f64 / 1e3),
+        false => format!(
+            "{:>9.3} ms  {} {}: {}",
+            outcome.took_us as f64 / 1e3,
+            outcome.status,
+            outcome.reason,
+            outcome.message
+        ),
+    });
+    lines
+}
+
+/// JUnit XML: a suite for each scenario, a case for each check.
+pub fn junit(verdicts: &[Verdict]) -> String {
+    let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n");
+    for verdict in verdicts {
+        let failures = verdict.checks.iter().filter(|check| !check.holds).count();
+        let _ = writeln!(
+            xml,
+            "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{failures}\" time=\"{:.3}\">",
+            escaped(&verdict.name),
+            verdict.checks.len(),
+            verdict.simulated_seconds
+        );
+        for Check { what, wanted, found, holds, .. } in &verdict.checks {
+            let (what, name) = (escaped(what), escaped(&verdict.name));
+            match holds {
+                true => {
+                    let _ = writeln!(xml, "    <testcase name=\"{what}\" classname=\"{name}\"/>");
+                }
+                false => {
+                    let message = escaped(&format!("{found}, must be {wanted}"));
+                    let _ = writeln!(
+                        xml,
+                        "    <testcase name=\"{what}\" classname=\"{name}\"><failure message=\"{message}\">{}</failure></testcase>",
+                        escaped(&tell(verdict))
+                    );
+                }
+            }
+        }
+        xml.push_str("  </testsuite>\n");
+    }
+    xml + "</testsuites>\n"
+}
+
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '&' => escaped.push_str("&amp;"),
+            '"' => escaped.push_str("&quot;"),
+            c if c.is_control() && c != '\n' && c != '\t' => escaped.push(' '),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}

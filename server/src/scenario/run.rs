@@ -1,0 +1,372 @@
+//! Runs a scenario: the real pipeline and router, simulated providers, paused time, a seed.
+
+use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use futures::StreamExt;
+use parking_lot::Mutex;
+use rand::{RngCore, SeedableRng, rngs::SmallRng};
+use tokio::time::Instant;
+use tollgate_audit::Trail;
+use tollgate_control::Control;
+use tollgate_domain::{CallId, Clock, Error, NanoUsd, Secret};
+use tollgate_ledger::{Ledger, Options};
+use tollgate_limits::Limiter;
+use tollgate_pipeline::{
+    Billed, Call, Directory, Gates, KeyRing, KeySecret, Parts, Pipeline, QuotaCell, Request, Settings, Settler,
+};
+use tollgate_proto::v1::{
+    AuditRecord, CompletionRequest, FunctionTool, GatewayOptions, ImagePart, JsonSchemaFormat, Key, KeyRole, Message,
+    Part, Priority, ResponseFormat, Role, TextPart, Tool, completion_event::Event, part::Content,
+    response_format::Format, tool::Kind,
+};
+use tollgate_providers::Mode;
+
+use super::{
+    expect::{Check, checks},
+    file::{Load, PriorityName, Scenario, ScenarioKey},
+    provider::Providers,
+    store::Forgetful,
+};
+use crate::{config::Config, table};
+
+/// When scenarios begin: a Monday, 2026-01-05 09:00 UTC.
+const BEGIN_US: i64 = 1_767_603_600_000_000;
+
+/// What became of one call.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Outcome {
+    /// The load that it belongs to, if that has a name.
+    pub load: Option<String>,
+    /// When it came, microseconds since the beginning.
+    pub at_us: u64,
+    /// Its own labels and those of its key.
+    pub tags: Vec<String>,
+    /// HTTP status.
+    pub status: u16,
+    /// Reason of its error, or empty.
+    pub reason: String,
+    /// The error's words, or empty.
+    pub message: String,
+    /// Whether the answer came to its end.
+    pub answered: bool,
+    /// Every attempt, in order.
+    pub attempts: Vec<AttemptSeen>,
+    /// Until its end.
+    pub took_us: u64,
+    /// Until its first content.
+    pub first_content_us: Option<u64>,
+    /// What it cost, nano-dollars.
+    pub cost_nano_usd: i64,
+}
+
+/// One attempt.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct AttemptSeen {
+    /// Deployment.
+    pub deployment: String,
+    /// `ok`, or the class of its failure.
+    pub class: String,
+    /// When it began, microseconds since the call began.
+    pub start_us: i64,
+    /// When it ended.
+    pub end_us: i64,
+}
+
+impl Outcome {
+    /// The deployment that answered.
+    pub fn served_by(&self) -> Option<&String> {
+        self.attempts.last().filter(|_| self.answered).map(|a| &a.deployment)
+    }
+}
+
+/// What a scenario came to.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Verdict {
+    /// The scenario's name.
+    pub name: String,
+    /// Its seed.
+    pub seed: u64,
+    /// Simulated seconds.
+    pub simulated_seconds: f64,
+    /// Every figure against its bound.
+    pub checks: Vec<Check>,
+    /// Every call.
+    #[serde(skip)]
+    pub outcomes: Vec<Outcome>,
+}
+
+impl Verdict {
+    /// Whether everything holds.
+    pub fn passed(&self) -> bool {
+        self.checks.iter().all(|check| check.holds)
+    }
+}
+
+/// Runs a scenario against a configuration. `dir`: where the scenario's files are.
+pub fn run(scenario: &Scenario, config: &Config, dir: &Path) -> anyhow::Result<Verdict> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?;
+    runtime.block_on(simulate(scenario, config, dir))
+}
+
+/// Records of calls that have ended, by call.
+type Records = Arc<Mutex<HashMap<String, Arc<AuditRecord>>>>;
+
+struct World {
+    pipeline: Arc<Pipeline>,
+    records: Records,
+    keys: HashMap<String, (Secret, ScenarioKey)>,
+    begun: Instant,
+}
+
+async fn simulate(scenario: &Scenario, config: &Config, dir: &Path) -> anyhow::Result<Verdict> {
+    let begun = Instant::now();
+    let providers = Providers::new(scenario, &table::deployment_names(config), dir)?;
+    let (table, _) = table::build_with(config, Some(providers))?;
+    let journal = tempfile::Builder::new().prefix("tollgate-scenario-").tempdir().context("a temporary directory")?;
+    let records = Records::default();
+    let sink = records.clone();
+    let clock = Clock::new(move || BEGIN_US + i64::try_from(begun.elapsed().as_micros()).unwrap_or(i64::MAX));
+    let options = Options {
+        on_record: Box::new(move |record| {
+            if !record.call_id.is_empty() {
+                sink.lock().insert(record.call_id.clone(), record.clone());
+            }
+        }),
+        ..Options::alone(journal.path().join("journal"), clock.clone())
+    };
+    let ledger = Ledger::open(options, Arc::new(Forgetful)).await?;
+    let keyring = Arc::new(KeyRing::new(b"a scenario has no secrets"));
+    let seeds = Mutex::new(SmallRng::seed_from_u64(scenario.seed));
+    let pipeline = Pipeline::new(Parts {
+        directory: Arc::new(Directory::new(keyring)),
+        table,
+        ledger: ledger.clone(),
+        trail: Trail::default(),
+        clock: clock.clone(),
+        settings: Settings {
+            hold_wait: config.budgets.hold_wait.duration(),
+            default_output_cap: config.budgets.default_output_cap,
+            ..Settings::default()
+        },
+        audit_key: Vec::new(),
+        settler: Settler::start(ledger),
+        seeds: Box::new(move || seeds.lock().next_u64()),
+        gates: Gates::new(Limiter::new(clock, None, Box::new(|| 1))),
+        claims: None,
+    });
+    let keys = provision(scenario, &pipeline).await?;
+    let world = Arc::new(World { pipeline, records, keys, begun });
+
+    let mut arrivals = Vec::new();
+    for load in &scenario.load {
+        arrivals.extend(arrive(load, &world)?);
+    }
+    // Equal moments keep the order of the file.
+    arrivals.sort_by_key(|arrival| arrival.at);
+    let mut under_way = tokio::task::JoinSet::new();
+    let count = arrivals.len();
+    for (number, arrival) in arrivals.into_iter().enumerate() {
+        tokio::time::sleep_until(begun + arrival.at).await;
+        let world = world.clone();
+        under_way.spawn(async move { (number, world.make(arrival, number).await) });
+    }
+    let mut outcomes: Vec<Option<Outcome>> = vec![None; count];
+    while let Some(done) = under_way.join_next().await {
+        let (number, outcome) = done.context("a call of the scenario")?;
+        outcomes[number] = Some(outcome);
+    }
+    let outcomes: Vec<_> = outcomes.into_iter().flatten().collect();
+    let checks = scenario.expect.iter().flat_map(|expectation| checks(expectation, &outcomes)).collect();
+    let simulated_seconds = begun.elapsed().as_secs_f64();
+    Ok(Verdict { name: scenario.name.clone(), seed: scenario.seed, simulated_seconds, checks, outcomes })
+}
+
+async fn provision(
+    scenario: &Scenario,
+    pipeline: &Arc<Pipeline>,
+) -> anyhow::Result<HashMap<String, (Secret, ScenarioKey)>> {
+    let control = Control::new(pipeline.clone());
+    let mut random = SmallRng::seed_from_u64(scenario.seed ^ 0x6b65_7973);
+    let mut keys = HashMap::new();
+    let default = ("default".to_owned(), ScenarioKey::default());
+    let named = scenario.keys.iter().map(|(name, key)| (name.clone(), key.clone()));
+    for (name, key) in std::iter::once(default).chain(named) {
+        let secret = KeySecret::generate(&mut random);
+        let budget = key.budget_usd.as_deref().map(str::parse::<NanoUsd>).transpose();
+        let budget = budget.with_context(|| format!("keys.{name}.budget_usd"))?.map(|b| b.0);
+        let asked = Key {
+            display_name: name.clone(),
+            role: KeyRole::Caller as i32,
+            models: key.models.clone().unwrap_or_else(|| vec!["*".into()]),
+            tags: key.tags.clone(),
+            priority: key.priority.map_or(Priority::Unspecified, priority) as i32,
+            ..Key::default()
+        };
+        control.provision(asked, &secret, budget).await.with_context(|| format!("keys.{name}"))?;
+        keys.insert(name, (Secret::new(secret.expose()), key));
+    }
+    Ok(keys)
+}
+
+fn priority(name: PriorityName) -> Priority {
+    match name {
+        PriorityName::Interactive => Priority::Interactive,
+        PriorityName::Standard => Priority::Standard,
+        PriorityName::Batch => Priority::Batch,
+    }
+}
+
+/// A call that is to come.
+struct Arrival {
+    at: Duration,
+    load: Option<String>,
+    key: String,
+    request: Arc<CompletionRequest>,
+    user: Option<String>,
+    deadline: Option<Duration>,
+    mode: Mode,
+}
+
+fn arrive(load: &Load, world: &World) -> anyhow::Result<Vec<Arrival>> {
+    let first = load.at.map(|at| at.duration()).unwrap_or_default();
+    let times: Vec<Duration> = match load.rate {
+        Some(rate) => {
+            let lasts = load.lasts.map_or(Duration::from_secs(10), |span| span.duration());
+            let calls = (rate * lasts.as_secs_f64()).floor() as u64;
+            (0..calls).map(|n| first + Duration::from_secs_f64(n as f64 / rate)).collect()
+        }
+        None => (0..load.calls.unwrap_or(1)).map(|_| first).collect(),
+    };
+    let key = load.key.clone().unwrap_or_else(|| "default".into());
+    anyhow::ensure!(world.keys.contains_key(&key), "load: there is no key {key:?}");
+    let request = Arc::new(request(load)?);
+    let mode = if load.stream { Mode::Stream } else { Mode::Whole };
+    let arrival = |at| Arrival {
+        at,
+        load: load.name.clone(),
+        key: key.clone(),
+        request: request.clone(),
+        user: load.user.clone(),
+        deadline: load.deadline.map(|deadline| deadline.duration()),
+        mode,
+    };
+    Ok(times.into_iter().map(arrival).collect())
+}
+
+fn request(load: &Load) -> anyhow::Result<CompletionRequest> {
+    let bytes = usize::try_from(load.prompt_tokens.unwrap_or(100).saturating_mul(4)).unwrap_or(usize::MAX);
+    let text = TextPart { text: "word ".repeat(bytes.min(64 << 20) / 5 + 1)[..bytes.min(64 << 20)].to_owned() };
+    let part = |content| Part { content: Some(content), ..Part::default() };
+    let mut parts = vec![part(Content::Text(text))];
+    let mut request = CompletionRequest {
+        model: Some(load.model.clone()),
+        max_output_tokens: load.max_output_tokens,
+        tollgate: Some(GatewayOptions {
+            tags: load.tags.clone(),
+            region: load.region.clone().unwrap_or_default(),
+            fallbacks: load.fallbacks.clone(),
+            ..GatewayOptions::default()
+        }),
+        ..CompletionRequest::default()
+    };
+    for used in &load.uses {
+        match used.as_str() {
+            "vision" => parts.push(part(Content::Image(ImagePart::default()))),
+            "tools" => {
+                let function = FunctionTool { name: "look_up".into(), ..FunctionTool::default() };
+                request.tools.push(Tool { kind: Some(Kind::Function(function)), ..Tool::default() });
+            }
+            "json_schema" => {
+                let schema = JsonSchemaFormat { name: "answer".into(), ..JsonSchemaFormat::default() };
+                request.response_format = Some(ResponseFormat { format: Some(Format::JsonSchema(schema)) });
+            }
+            other => anyhow::bail!("load.uses: {other:?} is not one of vision, tools, json_schema"),
+        }
+    }
+    request.messages = vec![Message { role: Role::User as i32, parts, ..Message::default() }];
+    Ok(request)
+}
+
+impl World {
+    async fn make(&self, arrival: Arrival, number: usize) -> Outcome {
+        let begun = Instant::now();
+        let at_us = micros(begun - self.begun);
+        let (secret, key) = &self.keys[&arrival.key];
+        let mut request = arrival.request;
+        if let Some(user) = arrival.user {
+            let named =
+                CompletionRequest { user: Some(user.replace("{n}", &number.to_string())), ..(*request).clone() };
+            request = Arc::new(named);
+        }
+        let mut tags = key.tags.clone();
+        tags.extend(request.tollgate.iter().flat_map(|o| o.tags.clone()));
+        let id = CallId::new();
+        let call = Call {
+            id,
+            action: "completion.create",
+            credential: Some(secret.clone()),
+            peer: None,
+            deadline: arrival.deadline.map(|deadline| begun + deadline),
+            request: Request::Completion(request, arrival.mode),
+            quota: QuotaCell::default(),
+            billed: Billed::default(),
+        };
+        let deadline = call.deadline;
+        let mut first_content_us = None;
+        let reading = async {
+            let mut reply = self.pipeline.complete(call).await?;
+            while let Some(event) = reply.next().await {
+                if matches!(event?.event, Some(Event::Delta(_))) {
+                    first_content_us.get_or_insert(micros(begun.elapsed()));
+                }
+            }
+            Ok::<_, Error>(())
+        };
+        let ended = match deadline {
+            None => reading.await.map_err(Some),
+            Some(deadline) => match tokio::time::timeout_at(deadline, reading).await {
+                Ok(ended) => ended.map_err(Some),
+                Err(_) => Err(None),
+            },
+        };
+        let took_us = micros(begun.elapsed());
+        // A caller that went away leaves its record to the settler.
+        let record = loop {
+            if let Some(record) = self.records.lock().remove(&id.to_string()) {
+                break record;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        };
+        let (status, reason, message) = match &ended {
+            Ok(()) => (200, String::new(), String::new()),
+            Err(Some(error)) => {
+                (tollgate_http::http_status(error.reason), error.reason.wire_name().to_owned(), error.message.clone())
+            }
+            Err(None) => (504, "DEADLINE_EXCEEDED".to_owned(), "the caller's deadline passed".to_owned()),
+        };
+        let attempts = record.routing.iter().flat_map(|routing| &routing.attempts).map(|attempt| AttemptSeen {
+            deployment: attempt.deployment.clone(),
+            class: attempt.class.clone(),
+            start_us: attempt.start_us,
+            end_us: attempt.end_us,
+        });
+        Outcome {
+            load: arrival.load,
+            at_us,
+            tags,
+            status,
+            reason,
+            message,
+            answered: ended.is_ok(),
+            attempts: attempts.collect(),
+            took_us,
+            first_content_us,
+            cost_nano_usd: record.usage.as_ref().map_or(0, |usage| usage.cost_nano_usd),
+        }
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
