@@ -55,8 +55,11 @@ enum Command {
         /// Prints the JSON Schema of scenarios and ends.
         #[arg(long)]
         schema: bool,
+        /// Writes a first scenario for the configuration to this file and ends.
+        #[arg(long, requires = "config")]
+        init: Option<PathBuf>,
         /// Scenario files, and directories of them.
-        #[arg(required_unless_present = "schema")]
+        #[arg(required_unless_present_any = ["schema", "init"])]
         scenarios: Vec<PathBuf>,
     },
     /// Looks after the ledger.
@@ -88,13 +91,14 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve { config, listen } => serve(config, listen).map(|()| true),
         Command::Check { config } => check(config).map(|()| true),
-        Command::Test { config, seed, json, junit, schema, scenarios } => match schema {
-            true => {
-                println!("{:#}", scenario::json_schema());
-                Ok(true)
-            }
-            false => test(config.as_deref(), seed, json.as_deref(), junit.as_deref(), &scenarios),
-        },
+        Command::Test { schema: true, .. } => {
+            say(&format!("{:#}\n", scenario::json_schema()));
+            Ok(true)
+        }
+        Command::Test { config, init: Some(file), .. } => init(config.as_deref(), &file).map(|()| true),
+        Command::Test { config, seed, json, junit, scenarios, .. } => {
+            test(config.as_deref(), seed, json.as_deref(), junit.as_deref(), &scenarios)
+        }
         Command::Ledger { command: LedgerCommand::Check { config, url, key_file } } => {
             check_ledger(config.as_deref(), url.as_deref(), key_file.as_deref())
         }
@@ -118,6 +122,18 @@ fn serve(path: Option<PathBuf>, listen: Option<String>) -> anyhow::Result<()> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(app::run(config, path))
 }
 
+/// Never over a file that is there.
+fn init(config: Option<&Path>, file: &Path) -> anyhow::Result<()> {
+    let named = config.context("--config: is required")?;
+    let absolute = std::path::absolute(named)?;
+    let text = scenario::starter(&config::load(Some(named))?, &absolute.display().to_string())?;
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).open(file);
+    let mut made = made.with_context(|| file.display().to_string())?;
+    std::io::Write::write_all(&mut made, text.as_bytes())?;
+    say(&format!("{}: run it with `tollgate test {}`\n", file.display(), file.display()));
+    Ok(())
+}
+
 fn test(
     config: Option<&Path>,
     seed: Option<u64>,
@@ -133,7 +149,7 @@ fn test(
         let own = wanted.config.as_ref().map(|own| dir.join(own));
         let config = config::load(own.as_deref().or(config)).with_context(|| path.display().to_string())?;
         let verdict = scenario::run(&wanted, &config, dir).with_context(|| path.display().to_string())?;
-        print!("{}", scenario::tell(&verdict));
+        say(&scenario::tell(&verdict));
         verdicts.push(verdict);
     }
     if let Some(file) = json {
@@ -143,8 +159,14 @@ fn test(
         std::fs::write(file, scenario::junit(&verdicts)).with_context(|| file.display().to_string())?;
     }
     let failed = verdicts.iter().filter(|verdict| !verdict.passed()).count();
-    println!("{} scenarios, {failed} failed", verdicts.len());
+    say(&format!("{} scenarios, {failed} failed\n", verdicts.len()));
     Ok(failed == 0)
+}
+
+/// To standard output, which may have been closed by whoever has read enough.
+fn say(text: &str) {
+    use std::io::Write;
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 /// The files named, and those in the directories named, in the order of their names.

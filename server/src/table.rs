@@ -36,7 +36,7 @@ pub(crate) fn deployment_names(config: &Config) -> Vec<String> {
     config.models.iter().flat_map(|model| model.deployments.iter().map(|d| name_of(d, &model.name))).collect()
 }
 
-fn name_of(deployment: &config::Deployment, alias: &str) -> String {
+pub(crate) fn name_of(deployment: &config::Deployment, alias: &str) -> String {
     let default = || format!("{alias}:{}/{}", deployment.provider, deployment.model);
     deployment.name.clone().unwrap_or_else(default)
 }

@@ -24,8 +24,10 @@ fn every_example_holds() {
 fn the_same_seed_gives_the_same_result_byte_for_byte() {
     let dir = tempfile::tempdir().unwrap();
     let run = |name: &str, seed: &str| {
-        let file = dir.path().join(name);
-        assert!(!test(&["--seed", seed, "--json", &file.display().to_string(), "."]).1.is_empty());
+        let file = dir.path().join(name).display().to_string();
+        let chosen = ["05-a-batch-job-floods.yaml", "10-shares-by-weight.yaml", "12-the-fast-one-is-preferred.yaml"];
+        let arguments = [["--seed", seed, "--json", &file].as_slice(), &chosen].concat();
+        assert!(!test(&arguments).1.is_empty());
         std::fs::read(file).unwrap()
     };
     assert!(run("a", "7") == run("b", "7"));
@@ -68,5 +70,66 @@ fn a_mistake_in_a_scenario_names_file_and_line() {
         let config = examples().join("config/gateway.yaml").display().to_string();
         let (holds, told) = test(&["--config", &config, &scenario.display().to_string()]);
         assert!(!holds && told.contains(wanted), "{told}");
+    }
+}
+
+#[test]
+fn a_starter_for_a_configuration_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let scenario = dir.path().join("first.yaml").display().to_string();
+    let config = examples().join("config/gateway.yaml").display().to_string();
+    assert!(test(&["--config", &config, "--init", &scenario]).0);
+    let (holds, told) = test(&[&scenario]);
+    assert!(holds, "{told}");
+    assert!(!test(&["--config", &config, "--init", &scenario]).0, "a file that is there is not written over");
+}
+
+/// What is changed in the configuration, and which example must notice.
+const BROKEN: [(&str, &str, &str); 19] = [
+    ("01-claude-is-limited", "fallbacks: [llama]", "fallbacks: [chat]"),
+    ("02-both-clouds-down", "fallbacks: [llama]\n    context", "context"),
+    ("03-a-long-prompt", "context_window_fallbacks: [long]", "context_window_fallbacks: []"),
+    ("04-pii-never-leaves", "provider: anthropic,", "provider: anthropic, tags: [pii],"),
+    ("05-a-batch-job-floods", "concurrent_requests: 8", "concurrent_requests: 1000"),
+    ("06-how-fast-do-we-return", "fallbacks: [llama]", "cooldown: { time: 1h }\n    fallbacks: [llama]"),
+    (
+        "07-a-retry-storm",
+        "- name: llama\n    retries: 1",
+        "- name: llama\n    retries: 2\n    retry_budget: { percent: 1000 }",
+    ),
+    ("08-before-the-price-change", "strategy: cost", "strategy: shuffle"),
+    ("10-shares-by-weight", "weight: 3", "weight: 1"),
+    ("11-a-user-stays", "sticky: user", "sticky: key"),
+    ("12-the-fast-one-is-preferred", "strategy: latency", "strategy: shuffle"),
+    ("13-the-idle-one-is-preferred", "strategy: least-busy", "strategy: shuffle"),
+    ("14-what-is-left-of-limits", "strategy: usage", "strategy: shuffle"),
+    ("15-strictly-in-order", "order: 1", "order: 3"),
+    ("16-a-region-binds", "order: 3, region: us", "order: 3, region: eu"),
+    (
+        "19-a-bad-credential",
+        "fallbacks: [llama]",
+        "cooldown: { credential_time: 0s, time: 0s }\n    fallbacks: [llama]",
+    ),
+    ("21-a-content-policy", "content_policy_fallbacks: [assistant]", "content_policy_fallbacks: []"),
+    ("23-nobody-waits-for-ever", "first_byte: 10s", "first_byte: 100s"),
+    (
+        "24-a-limit-of-the-provider",
+        "retries: 1\n    cooldown: { allowed_fails: 3, time: 5s }",
+        "retries: 0\n    cooldown: { time: 0s }",
+    ),
+];
+
+#[test]
+fn each_example_notices_when_its_rule_is_broken() {
+    let config = std::fs::read_to_string(examples().join("config/gateway.yaml")).unwrap();
+    for (example, from, to) in BROKEN {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(config.contains(from), "{example}: {from:?} is not in the configuration");
+        std::fs::create_dir(dir.path().join("config")).unwrap();
+        std::fs::write(dir.path().join("config/gateway.yaml"), config.replacen(from, to, 1)).unwrap();
+        let file = dir.path().join("scenario.yaml");
+        std::fs::copy(examples().join(format!("{example}.yaml")), &file).unwrap();
+        let (holds, told) = test(&[&file.display().to_string()]);
+        assert!(!holds && told.contains("must be"), "{example} does not notice:\n{told}");
     }
 }

@@ -148,11 +148,18 @@ impl Flow {
                 tokio::time::sleep(pause).await;
             }
             match state.place(&deployment).await {
-                Ok(place) => match deployment.state().begin(state.route_now_us()) {
-                    Some(trial) => break (deployment, place, trial),
-                    // Another call tries already whether it is back: as if it were still left alone.
-                    None => refused = Some((deployment.clone(), all_cooling(&deployment, PROBE))),
-                },
+                Ok(place) => {
+                    let state = self.state();
+                    let now_us = state.route_now_us();
+                    let trial = match state.plan.is_last_resort() {
+                        true => Some(deployment.state().begin_anyway(now_us)),
+                        false => deployment.state().begin(now_us),
+                    };
+                    match trial {
+                        Some(trial) => break (deployment, place, trial),
+                        None => state.plan.passed_over(&deployment, now_us),
+                    }
+                }
                 Err(error) => refused = Some((deployment, error)),
             }
         };
@@ -177,9 +184,6 @@ impl Flow {
         }
     }
 }
-
-/// How long a call should wait for one that tries whether a deployment is back.
-const PROBE: Duration = Duration::from_secs(1);
 
 fn outlives(pause: Duration, deadline: Option<Instant>) -> bool {
     !pause.is_zero() && deadline.is_some_and(|deadline| Instant::now() + pause >= deadline)

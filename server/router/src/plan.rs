@@ -65,7 +65,8 @@ pub struct Plan {
     retries_left: u32,
     retried: u32,
     tried: u32,
-    /// Whether another group's failure led here: it is told in explanations.
+    resorted: bool,
+    /// The largest window that was too small.
     least_window: Option<u64>,
     /// Left alone for a while: group, place, until when.
     cooling: Vec<(usize, u16, u64)>,
@@ -86,6 +87,7 @@ impl Plan {
             retries_left: 0,
             retried: 0,
             tried: 0,
+            resorted: false,
             least_window: None,
             cooling: Vec::new(),
         };
@@ -131,9 +133,19 @@ impl Plan {
         self.looked.iter().flat_map(of).collect()
     }
 
-    /// Whether an attempt is a repetition, which the group's retry budget pays for.
-    pub fn is_retry(&self) -> bool {
-        self.retried > 0
+    /// Whether the last step goes to a deployment that is left alone, because nothing else is there.
+    pub fn is_last_resort(&self) -> bool {
+        self.resorted
+    }
+
+    /// The last step was not taken: another call tries already whether `deployment` is back.
+    pub fn passed_over(&mut self, deployment: &Arc<Deployment>, now_us: u64) {
+        let Some(place) = self.place(deployment) else { return };
+        self.tried = self.tried.saturating_sub(1);
+        self.cooling.push((self.looked.len() - 1, place, now_us));
+        if let Some(looked) = self.looked.last_mut() {
+            looked.verdicts[usize::from(place)] = Verdict::Probing;
+        }
     }
 
     /// The next step, given what became of the last attempt.
@@ -297,6 +309,7 @@ impl Plan {
             Some(at) => {
                 let (group, place, _) = self.cooling.remove(at);
                 self.tried += 1;
+                self.resorted = true;
                 let looked = &mut self.looked[group];
                 looked.verdicts[usize::from(place)] = Verdict::LastResort;
                 Step::Try { pause: Duration::ZERO, deployment: looked.group.deployments[usize::from(place)].clone() }

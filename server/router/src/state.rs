@@ -145,9 +145,18 @@ impl DeploymentState {
         if probe.is_some() && self.probing.swap(true, Ordering::AcqRel) {
             return None;
         }
+        Some(self.trial(probe, now_us))
+    }
+
+    /// An attempt begins although the deployment is left alone: nothing else is there.
+    pub fn begin_anyway(self: &Arc<Self>, now_us: u64) -> Trial {
+        self.trial(None, now_us)
+    }
+
+    fn trial(self: &Arc<Self>, probe: Option<u64>, now_us: u64) -> Trial {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.requests.add(1, now_us);
-        Some(Trial { state: self.clone(), begun_us: now_us, probe, told: false })
+        Trial { state: self.clone(), begun_us: now_us, probe, told: false }
     }
 
     /// Left alone from now on, as another replica has found.
@@ -159,7 +168,6 @@ impl DeploymentState {
     fn open(&self, now_us: u64, time: Duration, why: Class) {
         let until_us = now_us.saturating_add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
         self.until_us.fetch_max(until_us, Ordering::AcqRel);
-        self.opened.fetch_add(1, Ordering::Relaxed);
         *self.why.lock() = Some(why);
     }
 
@@ -225,17 +233,23 @@ impl Trial {
         let failures = state.failures.last_minute(now_us);
         let too_many = in_a_row > policy.allowed_fails
             || (failures > u64::from(policy.allowed_fails) && failures * 2 >= state.requests.last_minute(now_us));
+        // Those that were under way when it was left alone say nothing new.
+        let known = self.probe.is_none() && state.until_us.load(Ordering::Acquire) > now_us;
         let doubled = policy.time.saturating_mul(1 << state.opened.load(Ordering::Relaxed).min(DOUBLINGS));
         let time = match (failure.class, failure.retry_after) {
-            (Class::Authentication | Class::Permission | Class::NotFound | Class::QuotaExceeded, _) => {
+            (Class::Authentication | Class::Permission | Class::NotFound | Class::QuotaExceeded, _) if !known => {
                 policy.credential_time.max(doubled)
             }
             (Class::RateLimit | Class::Overloaded, Some(after)) if !after.is_zero() => after.min(LONGEST),
+            _ if known => return None,
             _ if self.probe.is_some() || too_many => doubled,
             _ => return None,
         };
         if time.is_zero() {
             return None;
+        }
+        if !known {
+            state.opened.fetch_add(1, Ordering::Relaxed);
         }
         state.open(now_us, time, failure.class);
         Some(state.until_us.load(Ordering::Acquire))

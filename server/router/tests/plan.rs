@@ -436,6 +436,29 @@ fn when_all_are_left_alone_the_failed_one_is_tried_and_the_refusing_one_is_waite
 }
 
 #[test]
+fn who_meets_a_probe_goes_elsewhere_and_if_there_is_no_elsewhere_along_with_it() {
+    let two = group("a", &["probed", "other"], 0);
+    let mut plan = plan(&[two.clone()], 1);
+    plan.passed_over(&two.deployments[0], SECOND);
+    let probed = two.deployments[0].clone();
+    let rest: Vec<_> = std::iter::from_fn(|| match plan.next(None, SECOND) {
+        Step::Try { deployment, .. } => Some(deployment),
+        Step::GiveUp { .. } => None,
+    })
+    .collect();
+    assert!(rest.iter().any(|d| d.name == "other") && !plan.is_last_resort());
+    drop(probed);
+
+    let one = group("a", &["only"], 0);
+    let mut plan = plan_with(along(&[one.clone()]), Needs::only(Wanted::Chat), 1, SECOND);
+    assert_eq!(first(&mut plan), "only");
+    plan.passed_over(&one.deployments[0], SECOND);
+    assert_eq!(first(&mut plan), "only");
+    assert!(plan.is_last_resort());
+    assert_eq!(first(&mut plan), "", "once");
+}
+
+#[test]
 fn a_storm_is_not_retried_beyond_its_budget() {
     let group = group("a", &["a1"], 2);
     let attempts: usize =

@@ -95,6 +95,18 @@ fn a_probe_that_fails_doubles_the_cooldown_and_one_that_goes_untold_leaves_it() 
 }
 
 #[test]
+fn failures_that_were_under_way_do_not_prolong_a_cooldown() {
+    let state: Arc<DeploymentState> = Arc::default();
+    let mut under_way: Vec<_> = (0..20).filter_map(|_| state.begin(0)).collect();
+    let told: Vec<_> = under_way
+        .iter_mut()
+        .filter_map(|trial| trial.failed(&failure(Class::ServerError), &CooldownPolicy::default(), SECOND))
+        .collect();
+    assert_eq!(told, [6 * SECOND]);
+    assert_eq!(fails(&state, Class::ServerError, 6 * SECOND), Some(16 * SECOND), "doubled once");
+}
+
+#[test]
 fn latency_is_a_mean_that_forgets() {
     let state: Arc<DeploymentState> = Arc::default();
     for (now_us, took) in [(0, 100_000), (SECOND, 200_000)] {
