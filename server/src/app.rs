@@ -29,6 +29,9 @@ use crate::{
 /// Protobuf of a body may be larger than its JSON: base64 shrinks, but typed fields stand beside the original.
 const MESSAGE_PER_BODY: usize = 3;
 
+/// How often the configuration file is looked at.
+const WATCH: Duration = Duration::from_millis(500);
+
 /// Runs the gateway until it is told to stop.
 pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()> {
     // One provider of cryptography in the whole process; a second installation changes nothing.
@@ -128,7 +131,7 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
     let address = listener.local_addr()?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     first_run::greet(&format!("{scheme}://{address}"), &dir, &fresh, demo);
-    tokio::spawn(reload_on_hangup(path, pipeline.clone()));
+    tokio::spawn(reload_on_change(path, pipeline.clone()));
     let serving = listen::serve(listener, tls, front, shutdown.clone(), config.drain_timeout.duration());
     tokio::pin!(serving);
     tokio::select! {
@@ -231,15 +234,29 @@ async fn provision(control: &Control, key: &ProvisionedKey) -> anyhow::Result<()
     Ok(())
 }
 
-/// SIGHUP puts a changed configuration's providers and models in force; a broken file keeps the old ones and says so.
-async fn reload_on_hangup(path: Option<PathBuf>, pipeline: Arc<Pipeline>) {
+/// SIGHUP, or a change of the file, puts a changed configuration's providers, models and rules of routing in force; a broken file keeps
+/// the old ones and says so.
+async fn reload_on_change(path: Option<PathBuf>, pipeline: Arc<Pipeline>) {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
-    while hangups.recv().await.is_some() {
+    let mut seen = path.as_deref().and_then(stamp);
+    loop {
         let Some(path) = &path else {
+            if hangups.recv().await.is_none() {
+                return;
+            }
             tracing::warn!("SIGHUP: there is no configuration file to read again");
             continue;
         };
+        tokio::select! {
+            told = hangups.recv() => {
+                if told.is_none() {
+                    return;
+                }
+                seen = stamp(path);
+            }
+            changed = changed(path, seen) => seen = changed,
+        }
         let read = config::load(Some(path)).map_err(anyhow::Error::from).and_then(|config| table::build(&config));
         match read {
             Ok((table, warnings)) => {
@@ -251,6 +268,28 @@ async fn reload_on_hangup(path: Option<PathBuf>, pipeline: Arc<Pipeline>) {
             }
             Err(error) => tracing::error!("the configuration is broken, the old one stays in force: {error:#}"),
         }
+    }
+}
+
+/// When a file was last written, and its length.
+type Stamp = (SystemTime, u64);
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let of = std::fs::metadata(path).ok()?;
+    Some((of.modified().ok()?, of.len()))
+}
+
+/// Waits until a file is another one than `seen`, and no longer being written.
+async fn changed(path: &Path, seen: Option<Stamp>) -> Option<Stamp> {
+    let mut last = None;
+    loop {
+        tokio::time::sleep(WATCH).await;
+        // Without a file there is nothing to put in force: it is being replaced, or gone for good.
+        let Some(now) = stamp(path) else { continue };
+        if Some(now) != seen && last == Some(now) {
+            return Some(now);
+        }
+        last = Some(now);
     }
 }
 

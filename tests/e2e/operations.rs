@@ -115,6 +115,24 @@ async fn a_changed_file_counts_after_sighup_and_a_broken_one_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_changed_file_is_put_in_force_by_itself_and_no_stream_is_dropped() {
+    let world = World::start().await;
+    world.provider.script("scripted-upstream", [Step::streams(40).every_ms(50)]);
+    let (url, file) = (world.gateway.v1("chat/completions"), world.gateway.config_file());
+    let mut stream = world.gateway.caller().stream(&url, &hello(json!({"stream": true}))).await.unwrap();
+    stream.next().await.unwrap();
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("name: scripted\n", "name: renamed\n")).unwrap();
+    let ask = async |model: &str| {
+        world.gateway.caller().post(&url, &hello(json!({"model": model}))).await.unwrap().status.as_u16()
+    };
+    crate::support::eventually("the new name is known", async || ask("renamed").await == 200).await;
+    assert_eq!(ask("scripted").await, 404);
+    let whole = stream.whole().await.unwrap();
+    assert!(whole.body.ends_with(b"data: [DONE]\n\n"), "{:?}", String::from_utf8_lossy(&whole.body));
+}
+
+#[tokio::test]
 async fn the_standalone_shim_answers_like_the_embedded_one() {
     let world = World::start().await;
     let shim = Shim::before(&world.gateway).await;
