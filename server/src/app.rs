@@ -98,6 +98,7 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
         settler: settler.clone(),
         seeds: Box::new(rand::random),
         claims: backend.claims.clone(),
+        cooldowns: backend.cooldowns.take(),
         gates: Gates::new(Limiter::new(clock.clone(), backend.limits.clone(), {
             let ledger = ledger.clone();
             Box::new(move || ledger.live_replicas())

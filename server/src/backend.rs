@@ -8,9 +8,9 @@ use sha2::Sha256;
 use tollgate_domain::{Secret, new_id};
 use tollgate_ledger::Cluster;
 use tollgate_limits::Shared;
-use tollgate_store::{Claims, Coordinator, Store, StoreError};
+use tollgate_store::{Claims, Cooldowns, Coordinator, Store, StoreError};
 use tollgate_store_postgres::PostgresStore;
-use tollgate_store_redis::{RedisClaims, RedisCoordinator, RedisLimits};
+use tollgate_store_redis::{RedisClaims, RedisCooldowns, RedisCoordinator, RedisLimits};
 use tollgate_store_sqlite::SqliteStore;
 
 use crate::{
@@ -30,6 +30,8 @@ pub(crate) struct Backend {
     pub(crate) limits: Option<Arc<dyn Shared>>,
     /// Idempotency keys that replicas share.
     pub(crate) claims: Option<Arc<dyn Claims>>,
+    /// Deployments that replicas leave alone.
+    pub(crate) cooldowns: Option<Arc<dyn Cooldowns>>,
     /// Names this replica.
     pub(crate) replica: String,
     /// Keys the hashes of virtual keys.
@@ -52,6 +54,7 @@ impl Backend {
                 redis: None,
                 limits: None,
                 claims: None,
+                cooldowns: None,
                 replica: "alone".into(),
                 pepper: secrets::lasting(&dir.join("pepper"))?,
                 audit_key: secrets::lasting(&dir.join("audit.hmac"))?,
@@ -102,16 +105,19 @@ impl Backend {
         let mut redis: Option<Arc<dyn Coordinator>> = None;
         let mut limits: Option<Arc<dyn Shared>> = None;
         let mut claims = None;
+        let mut cooldowns: Option<Arc<dyn Cooldowns>> = None;
         if let Some(url) = &settings.redis_url {
             let url = resolve(url, "store.redis_url")?;
             let coordinator = RedisCoordinator::open(url.expose(), &replica, postgres.clone()).await;
             redis = Some(Arc::new(coordinator.map_err(anyhow::Error::msg)?));
             claims = Some(RedisClaims::open(url.expose()).await.map_err(anyhow::Error::msg)?);
+            cooldowns = Some(Arc::new(RedisCooldowns::open(url.expose()).await.map_err(anyhow::Error::msg)?));
             limits = Some(Arc::new(RedisLimits::open(url.expose()).await.map_err(anyhow::Error::msg)?));
         }
         Ok(Self {
             store: postgres.clone(),
             claims: Some(Everywhere::over(postgres.clone(), claims)),
+            cooldowns,
             postgres: Some(postgres),
             redis,
             limits,

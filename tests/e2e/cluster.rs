@@ -243,3 +243,19 @@ async fn a_budget_that_nobody_has_used_can_be_used_while_postgres_is_away() {
     tokio::task::block_in_place(|| cluster.postgres.kill());
     assert_eq!(cluster.call(1).await.0, 200);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_replica_leaves_alone_the_other_does_too() {
+    let cluster = Cluster::start().await;
+    cluster.provider.always("upstream", [Step::fails(401)]);
+    assert_eq!(cluster.call(0).await.0, 502);
+    let state = async |replica: usize| {
+        let asked = v1::GetRouteStateRequest { model: "exact".into() };
+        cluster.admin(replica).await.models().get_route_state(asked).await.unwrap().into_inner().states[0].clone()
+    };
+    eventually("the other is told", async || state(1).await.circuit() == v1::CircuitState::Open).await;
+    let told = state(1).await;
+    assert_eq!((told.cooldown_class.as_str(), told.requests), ("authentication", 0));
+    assert_eq!(cluster.call(1).await.1, "provider_credential");
+    assert_eq!(cluster.provider.log().stats().calls, 1, "the other did not try");
+}

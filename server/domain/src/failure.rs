@@ -61,6 +61,29 @@ impl Class {
         }
     }
 
+    /// The class of a name in records.
+    pub fn named(name: &str) -> Option<Self> {
+        use Class::*;
+        let all = [
+            InvalidRequest,
+            Authentication,
+            Permission,
+            NotFound,
+            ContextLength,
+            RequestTooLarge,
+            ContentFilter,
+            RateLimit,
+            QuotaExceeded,
+            Overloaded,
+            Timeout,
+            Connection,
+            ServerError,
+            UpstreamProtocol,
+            UpstreamTruncated,
+        ];
+        all.into_iter().find(|class| class.name() == name)
+    }
+
     /// Whether the same request at the same deployment may succeed later.
     pub fn retryable(self) -> bool {
         use Class::*;

@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::Instant;
+use tokio::{sync::mpsc, time::Instant};
 use tollgate_audit::BodyHmac;
 use tollgate_domain::{Class, Error, Failure, NanoUsd};
 use tollgate_ledger::{Ask, End, Hold, Opening};
@@ -15,10 +15,11 @@ use tollgate_proto::v1::{
 };
 use tollgate_providers::Head;
 use tollgate_router::{Deployment, Plan, Trial};
-use tollgate_store::{Idempotency, LedgerRow};
+use tollgate_store::{Cooling, Idempotency, LedgerRow};
 
 use crate::{
     Call, Gates, Settler, bound,
+    cooldowns::concerns_others,
     limit::{Passed, Place},
     permit::Permit,
     record::Record,
@@ -60,6 +61,8 @@ pub(crate) struct Gated {
     pub(crate) passed: Passed,
     /// The router's clock counts from here.
     pub(crate) route_begun: Instant,
+    /// What other replicas should know of deployments.
+    pub(crate) found: mpsc::UnboundedSender<Cooling>,
 }
 
 /// Everything about a call in progress.
@@ -395,6 +398,12 @@ impl FlowState {
             let (deployment, class) = (&open.deployment.name, failure.class.name());
             let seconds = until_us.saturating_sub(now_us) as f64 / 1e6;
             tracing::warn!(deployment, class, seconds, "a deployment is left alone for a while");
+            if concerns_others(failure.class) {
+                let left = Duration::from_micros(until_us.saturating_sub(now_us));
+                let found = Cooling { deployment: deployment.clone(), class: class.to_owned(), left };
+                // Where there is one replica nobody listens.
+                let _ = self.gated.found.send(found);
+            }
         }
     }
 

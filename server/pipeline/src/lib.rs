@@ -7,6 +7,7 @@ mod authenticate;
 mod bound;
 mod call;
 mod collect;
+mod cooldowns;
 mod directory;
 mod embed;
 mod flow;
@@ -33,13 +34,13 @@ pub use keyring::{KeyEntry, KeyRing};
 pub use limit::{Gates, QuotaCell};
 pub use secret::KeySecret;
 pub use settle::Settler;
-use tokio::time::Instant;
+use tokio::{sync::mpsc, time::Instant};
 use tollgate_audit::Trail;
 use tollgate_domain::{Clock, Error};
 use tollgate_ledger::Ledger;
 use tollgate_proto::v1::{CompletionEvent, CreateEmbeddingResponse};
 use tollgate_router::{States, Table, Wanted};
-use tollgate_store::Claims;
+use tollgate_store::{Claims, Cooldowns, Cooling};
 
 use crate::{
     idempotency::{Entry, Flights, claim},
@@ -92,6 +93,8 @@ pub struct Pipeline {
     claims: Option<Arc<dyn Claims>>,
     /// How deployments do: kept over reloads.
     states: States,
+    /// What other replicas should know of that.
+    found: mpsc::UnboundedSender<Cooling>,
     /// The router's clock counts from here.
     begun: Instant,
     completions: Flights<CompletionEvent>,
@@ -122,6 +125,8 @@ pub struct Parts {
     pub gates: Arc<Gates>,
     /// Idempotency keys that replicas share; `None`: there is one.
     pub claims: Option<Arc<dyn Claims>>,
+    /// What replicas tell each other of deployments; `None`: there is one.
+    pub cooldowns: Option<Arc<dyn Cooldowns>>,
 }
 
 impl Pipeline {
@@ -130,8 +135,10 @@ impl Pipeline {
         let (retention, bytes) = (parts.settings.idempotency_retention, parts.settings.idempotency_bytes);
         let states = States::default();
         parts.table.attach(&states);
-        Arc::new(Self {
+        let (found, finds) = mpsc::unbounded_channel();
+        let this = Arc::new(Self {
             states,
+            found,
             begun: Instant::now(),
             directory: parts.directory,
             table: ArcSwap::from_pointee(parts.table),
@@ -146,7 +153,11 @@ impl Pipeline {
             completions: Flights::new(retention, bytes, parts.claims.clone()),
             embeddings: Flights::new(retention, bytes, parts.claims.clone()),
             claims: parts.claims,
-        })
+        });
+        if let Some(cooldowns) = parts.cooldowns {
+            tokio::spawn(cooldowns::share(Arc::downgrade(&this), cooldowns, finds));
+        }
+        this
     }
 
     /// The life of a completion, top to bottom. Each line takes what the line above has proved.

@@ -24,7 +24,7 @@ use crate::{
 impl Pipeline {
     pub(crate) fn flow(&self, reservation: Reservation, passed: Passed, call: Call, record: Record) -> Flow {
         let idempotency = crate::idempotency::of(&reservation.permit, &call);
-        let gates = Gated { gates: self.gates.clone(), passed, route_begun: self.begun };
+        let gates = Gated { gates: self.gates.clone(), passed, route_begun: self.begun, found: self.found.clone() };
         Flow::new(reservation, gates, call, record, self.settler.clone(), &self.audit_key, idempotency)
     }
 

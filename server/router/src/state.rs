@@ -161,8 +161,12 @@ impl DeploymentState {
 
     /// Left alone from now on, as another replica has found.
     pub fn cool_until(&self, until_us: u64, why: Option<Class>) {
-        self.until_us.fetch_max(until_us, Ordering::AcqRel);
-        *self.why.lock() = why;
+        // What this replica has found itself, it has told: a few milliseconds of the way are no news.
+        const SAME_US: u64 = 250_000;
+        if until_us > self.until_us.load(Ordering::Acquire).saturating_add(SAME_US) {
+            self.until_us.fetch_max(until_us, Ordering::AcqRel);
+            *self.why.lock() = why;
+        }
     }
 
     fn open(&self, now_us: u64, time: Duration, why: Class) {

@@ -154,6 +154,7 @@ async fn simulate(scenario: &Scenario, config: &Config, dir: &Path) -> anyhow::R
         seeds: Box::new(move || seeds.lock().next_u64()),
         gates: Gates::new(Limiter::new(clock, None, Box::new(|| 1))),
         claims: None,
+        cooldowns: None,
     });
     let keys = provision(scenario, &pipeline).await?;
     let world = Arc::new(World { pipeline, records, keys, begun });

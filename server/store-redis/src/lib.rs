@@ -15,6 +15,7 @@ macro_rules! script {
 
 mod claims;
 mod connection;
+mod cooldowns;
 mod rates;
 
 use std::{
@@ -28,6 +29,7 @@ use std::{
 use async_trait::async_trait;
 pub use claims::{RedisClaims, Took};
 use connection::Connection;
+pub use cooldowns::RedisCooldowns;
 pub use rates::RedisLimits;
 use redis::{FromRedisValue, Script};
 use tollgate_store::{Coordinator, Denied, Granted, Known, Lost, Record, Rollup, Want};

@@ -9,6 +9,7 @@
 mod alert;
 mod change;
 mod claims;
+mod cooldowns;
 mod coordinator;
 pub mod coordinator_suite;
 mod object;
@@ -19,6 +20,7 @@ pub use alert::raise_alerts;
 use async_trait::async_trait;
 pub use change::{AlertRule, Batch, Change, Idempotency, LedgerRow};
 pub use claims::{Claimed, Claims};
+pub use cooldowns::{Cooldowns, Cooling};
 pub use coordinator::{
     Coordinator, Denied, Epoch, Grant, Granted, Known, LEASE_TTL, Lost, Member, Membership, Record, View, Want,
 };
