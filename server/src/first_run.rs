@@ -60,6 +60,7 @@ pub(crate) fn demo_config(config: &mut Config) {
             cooldown: None,
             retry_budget: Default::default(),
             sticky: None,
+            mirror: None,
             retries: 2,
             limits: None,
         });

@@ -18,7 +18,7 @@ use tollgate_providers::{
     transport::{InProcess, Timeouts, Transport},
 };
 use tollgate_router::{
-    CooldownPolicy, Deployment, ModelGroup, RetryPolicy, Sticky, Strategy, Table, Tags, stable_hash,
+    CooldownPolicy, Deployment, Mirror, ModelGroup, RetryPolicy, Sticky, Strategy, Table, Tags, stable_hash,
 };
 
 use crate::{
@@ -102,6 +102,12 @@ pub(crate) fn build_with(
             retry,
             limits,
             sticky: model.sticky.clone().map(sticky),
+            mirror: model
+                .mirror
+                .as_ref()
+                .map(|m| mirror(m, &model.name))
+                .transpose()
+                .with_context(|| format!("{at}.mirror"))?,
             budget: Default::default(),
         };
         if groups.insert(model.name.clone(), Arc::new(group)).is_some() {
@@ -110,6 +116,9 @@ pub(crate) fn build_with(
     }
     for model in &config.models {
         let lists = [&model.fallbacks, &model.context_window_fallbacks, &model.content_policy_fallbacks];
+        if let Some(missing) = model.mirror.iter().map(|m| &m.model).find(|m| !groups.contains_key(*m)) {
+            bail!("the model {:?} is mirrored to {missing:?}, which is not configured", model.name);
+        }
         if let Some(missing) = lists.into_iter().flatten().find(|f| !groups.contains_key(*f)) {
             bail!("the model {:?} falls back to {missing:?}, which is not configured", model.name);
         }
@@ -142,6 +151,16 @@ fn strategy(strategy: config::Strategy) -> Strategy {
         config::Strategy::Usage => Strategy::Usage,
         config::Strategy::Cost => Strategy::Cost,
     }
+}
+
+fn mirror(mirror: &config::Mirror, of: &str) -> anyhow::Result<Mirror> {
+    if mirror.model == of {
+        bail!("model: {of:?} cannot mirror itself");
+    }
+    if !(0.0..=100.0).contains(&mirror.percent) {
+        bail!("percent: must be from 0 to 100");
+    }
+    Ok(Mirror { model: mirror.model.clone(), basis_points: (mirror.percent * 100.0).round() as u32 })
 }
 
 fn sticky(sticky: config::Sticky) -> Sticky {

@@ -257,3 +257,37 @@ async fn a_call_names_its_own_fallbacks_or_none() {
     let nowhere = with("x-tollgate-region", "eu").post(&url, &body).await.unwrap();
     assert_eq!((nowhere.status.as_u16(), &nowhere.json()["error"]["code"]), (400, &json!("no_route")));
 }
+
+#[tokio::test]
+async fn a_mirrored_call_costs_its_caller_nothing_and_is_recorded_apart() {
+    let shadow = json!({"name": "shadow", "deployments": [
+        {"provider": "scripted", "model": "shadow-upstream", "price": {"input": "1", "output": "1"}}
+    ], "retries": 0});
+    let world = World::with(|b| {
+        b.model("shadow", "scripted", "shadow-upstream")
+            .set("/models/1", shadow)
+            .set("/models/0/mirror", json!({"model": "shadow", "percent": 100}))
+    })
+    .await;
+    world.provider.script("shadow-upstream", [Step::streams(3).every_ms(300), Step::fails(500)]);
+    let url = world.v1("chat/completions");
+    let begun = std::time::Instant::now();
+    let tagged = world.gateway.caller().with("x-tollgate-tags", "experiment");
+    for _ in 0..2 {
+        assert_eq!(tagged.post(&url, &hello(json!({}))).await.unwrap().status, 200);
+    }
+    assert!(begun.elapsed() < Duration::from_millis(600), "the copy is not waited for");
+    eventually("the copies are on record", async || {
+        world.records().await.iter().filter(|r| r.action == "completion.mirror").count() == 2
+    })
+    .await;
+    let entries = world.entries().await;
+    let (copies, own): (Vec<_>, Vec<_>) = entries.into_iter().partition(|e| e.key_id == "mirror");
+    assert_eq!((copies.len(), own.len()), (1, 2), "one copy failed and is not billed");
+    assert_eq!((copies[0].model.as_str(), copies[0].tags.as_slice()), ("shadow", ["experiment".to_owned()].as_slice()));
+    let spent: i64 = own.iter().map(|e| e.cost_nano_usd).sum();
+    let budget = world.budget().await;
+    assert_eq!((budget.spent_nano_usd, budget.held_nano_usd), (spent, 0));
+    let record = world.records().await.into_iter().find(|r| r.action == "completion.mirror").unwrap();
+    assert!(own.iter().any(|e| Some(&e.call_id) == record.metadata.get("mirror_of")), "{record:?}");
+}

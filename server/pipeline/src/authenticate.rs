@@ -13,6 +13,11 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// Who is known without a credential: the gateway itself.
+    pub(crate) fn of(stored: Arc<StoredKey>) -> Self {
+        Self { stored }
+    }
+
     /// The key's id.
     pub fn key_id(&self) -> &str {
         &self.stored.key().id

@@ -14,6 +14,7 @@ mod flow;
 mod idempotency;
 mod keyring;
 mod limit;
+mod mirror;
 mod permit;
 mod record;
 mod reserve;
@@ -32,9 +33,13 @@ pub use directory::{Directory, allows};
 use futures::stream::BoxStream;
 pub use keyring::{KeyEntry, KeyRing};
 pub use limit::{Gates, QuotaCell};
+pub use mirror::MIRROR;
 pub use secret::KeySecret;
 pub use settle::Settler;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::Instant,
+};
 use tollgate_audit::Trail;
 use tollgate_domain::{Clock, Error};
 use tollgate_ledger::Ledger;
@@ -93,6 +98,8 @@ pub struct Pipeline {
     claims: Option<Arc<dyn Claims>>,
     /// How deployments do: kept over reloads.
     states: States,
+    /// Places for copies of calls.
+    mirrors: Arc<Semaphore>,
     /// What other replicas should know of that.
     found: mpsc::UnboundedSender<Cooling>,
     /// The router's clock counts from here.
@@ -138,6 +145,7 @@ impl Pipeline {
         let (found, finds) = mpsc::unbounded_channel();
         let this = Arc::new(Self {
             states,
+            mirrors: Arc::new(Semaphore::new(mirror::MOST)),
             found,
             begun: Instant::now(),
             directory: parts.directory,
@@ -187,6 +195,7 @@ impl Pipeline {
         let passed = record.try_or_close(self.pass(&permit, &call).await)?;
         let reserved = self.reserve(permit, &call, Wanted::Chat).await; // dropped unused, it releases itself
         let reservation = record.try_or_close(reserved)?;
+        self.mirror(&reservation.permit, &call);
         self.send(reservation, passed, call, record).await // settles and closes the record, whatever happens
     }
 

@@ -63,6 +63,7 @@ fn benches(c: &mut Criterion) {
             retry: RetryPolicy::default(),
             limits: None,
             sticky: None,
+            mirror: None,
             budget: Default::default(),
         });
         let mut seed = 0;

@@ -26,7 +26,7 @@ const LONGEST: Duration = Duration::from_secs(600);
 pub struct CooldownPolicy {
     /// Failures that are still allowed: more in a row, or more within a minute that are half of its attempts, and it is left alone.
     pub allowed_fails: u32,
-    /// How long it is left alone; doubles with each probe that fails.
+    /// How long it is left alone; doubles with each probe that fails. Zero: it never is, whatever it says.
     pub time: Duration,
     /// How long after a refusal of its credential, which nobody has repaired a second later.
     pub credential_time: Duration,
@@ -232,6 +232,10 @@ impl Trial {
             return None;
         }
         let state = &self.state;
+        if policy.time.is_zero() {
+            state.failures.add(1, now_us);
+            return None;
+        }
         state.failures.add(1, now_us);
         let in_a_row = state.in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
         let failures = state.failures.last_minute(now_us);

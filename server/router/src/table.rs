@@ -129,8 +129,19 @@ pub struct ModelGroup {
     pub limits: Option<v1::RateLimits>,
     /// The request's field by whose value callers stick to a deployment.
     pub sticky: Option<Sticky>,
+    /// Where a share of its calls is made a second time.
+    pub mirror: Option<Mirror>,
     /// What retries are paid from.
     pub budget: OnceLock<Arc<RetryBudget>>,
+}
+
+/// Where a share of a group's calls is made a second time, apart from their callers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mirror {
+    /// The alias.
+    pub model: String,
+    /// How many of ten thousand.
+    pub basis_points: u32,
 }
 
 /// By what callers stick to a deployment.

@@ -66,6 +66,7 @@ fn group_of(name: &str, deployments: Vec<Deployment>) -> ModelGroup {
         retry: RetryPolicy { retries: 0, ..RetryPolicy::default() },
         limits: None,
         sticky: None,
+        mirror: None,
         budget: Default::default(),
     }
 }

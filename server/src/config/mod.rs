@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 pub use duration::Span;
 pub use load::{ConfigError, json_schema, load};
 pub use reference::SecretRef;
-pub use routing::{Cooldown, RetryBudget, RoutingSettings, Sticky, Strategy};
+pub use routing::{Cooldown, Mirror, RetryBudget, RoutingSettings, Sticky, Strategy};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -276,6 +276,8 @@ pub struct Model {
     /// How many retries it may make of its calls.
     #[serde(default)]
     pub retry_budget: RetryBudget,
+    /// Another model that a share of its calls is sent to as well.
+    pub mirror: Option<Mirror>,
     /// Callers stay at a deployment by `user`, `key`, `customer` or `metadata.NAME`; absent: they do not.
     pub sticky: Option<Sticky>,
     /// Further attempts in the group once each of its deployments was tried.

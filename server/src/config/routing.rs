@@ -53,6 +53,21 @@ impl Default for RetryBudget {
     }
 }
 
+/// Where a share of a model's calls is made a second time, apart from their callers: nothing of it reaches them or their budgets.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Mirror {
+    /// The alias.
+    pub model: String,
+    /// How many of a hundred calls, in steps of a hundredth.
+    #[serde(default = "all")]
+    pub percent: f64,
+}
+
+fn all() -> f64 {
+    100.0
+}
+
 /// How a model chooses among its deployments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

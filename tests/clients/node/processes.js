@@ -91,6 +91,8 @@ function configuration(directory, baseUrl, key, adminKey) {
       scripted: { kind: "openai", base_url: baseUrl, api_key: UPSTREAM_KEY },
       claude: { kind: "anthropic", base_url: baseUrl, api_key: UPSTREAM_KEY },
     },
+    // All tests share one gateway: what one makes fail is not left alone for the next.
+    routing: { cooldown: { time: "0s" } },
     models: Object.entries({ gpt, claude, embed }).map(([name, deployment]) => ({ name, deployments: [deployment] })),
     keys: [
       { name: "tests", secret: key, models: ["*"] },

@@ -160,6 +160,8 @@ class Gateway(Process):
                 "scripted": {"kind": "openai", "base_url": base_url, "api_key": UPSTREAM_KEY},
                 "claude": {"kind": "anthropic", "base_url": base_url, "api_key": UPSTREAM_KEY},
             },
+            # All tests share one gateway: what one makes fail is not left alone for the next.
+            "routing": {"cooldown": {"time": "0s"}},
             "models": [
                 {"name": "gpt", "deployments": [gpt]},
                 {"name": "claude", "deployments": [claude]},

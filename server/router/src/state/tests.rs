@@ -56,6 +56,19 @@ fn a_bad_credential_and_a_stated_wait_count_at_once() {
 }
 
 #[test]
+fn without_a_time_nothing_is_left_alone() {
+    let never = CooldownPolicy { time: Duration::ZERO, ..CooldownPolicy::default() };
+    let state: Arc<DeploymentState> = Arc::default();
+    for class in [Class::Authentication, Class::RateLimit, Class::ServerError] {
+        let failure = Failure { retry_after: Some(Duration::from_secs(9)), ..failure(class) };
+        for _ in 0..9 {
+            assert_eq!(state.begin(SECOND).unwrap().failed(&failure, &never, SECOND), None);
+        }
+    }
+    assert_eq!(state.standing(SECOND).failures, 27);
+}
+
+#[test]
 fn what_the_caller_did_wrong_is_not_held_against_it() {
     let state = Arc::default();
     for class in [Class::InvalidRequest, Class::ContextLength, Class::ContentFilter, Class::RequestTooLarge] {
