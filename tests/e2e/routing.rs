@@ -169,7 +169,7 @@ fn served(world: &World, upstream: &str) -> usize {
 
 #[tokio::test]
 async fn a_deployment_that_fails_is_left_alone_and_comes_back() {
-    let cooldown = json!({"cooldown": {"allowed_fails": 2, "time": "1s"}});
+    let cooldown = json!({"cooldown": {"allowed_fails": 2, "time": "3s"}});
     let world = with_two(json!({"model": "spare-upstream", "order": 1}), cooldown).await;
     let url = world.v1("chat/completions");
     let call = async || world.gateway.caller().post(&url, &hello(json!({}))).await.unwrap().status;
@@ -184,7 +184,7 @@ async fn a_deployment_that_fails_is_left_alone_and_comes_back() {
     assert_eq!(served(&world, "scripted-upstream"), 3, "two are allowed, the third is one too many");
     let open = state().await;
     assert_eq!((open.circuit(), open.cooldown_class.as_str()), (v1::CircuitState::Open, "server_error"));
-    assert!(open.cooldown_left_ms.is_some_and(|left| (1..=1_000).contains(&left)), "{open:?}");
+    assert!(open.cooldown_left_ms.is_some_and(|left| (1..=3_000).contains(&left)), "{open:?}");
     assert_eq!((open.requests, open.failures, open.in_flight), (3, 3, 0));
 
     world.provider.always("scripted-upstream", [Step::text("back")]);
@@ -269,14 +269,14 @@ async fn a_mirrored_call_costs_its_caller_nothing_and_is_recorded_apart() {
             .set("/models/0/mirror", json!({"model": "shadow", "percent": 100}))
     })
     .await;
-    world.provider.script("shadow-upstream", [Step::streams(3).every_ms(300), Step::fails(500)]);
+    world.provider.script("shadow-upstream", [Step::streams(3).every_ms(1_200), Step::fails(500)]);
     let url = world.v1("chat/completions");
-    let begun = std::time::Instant::now();
     let tagged = world.gateway.caller().with("x-tollgate-tags", "experiment");
     for _ in 0..2 {
         assert_eq!(tagged.post(&url, &hello(json!({}))).await.unwrap().status, 200);
     }
-    assert!(begun.elapsed() < Duration::from_millis(600), "the copy is not waited for");
+    let answers = world.provider.log().stats().complete;
+    assert_eq!(answers, 2, "the caller's own: the copy, which takes seconds, is not waited for");
     eventually("the copies are on record", async || {
         world.records().await.iter().filter(|r| r.action == "completion.mirror").count() == 2
     })
