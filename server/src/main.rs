@@ -49,6 +49,9 @@ enum Command {
         /// Write all results to this file as JSON.
         #[arg(long)]
         json: Option<PathBuf>,
+        /// Tell of every call in the JSON, not of the checks alone.
+        #[arg(long, requires = "json")]
+        calls: bool,
         /// Write all results to this file as JUnit XML.
         #[arg(long)]
         junit: Option<PathBuf>,
@@ -96,8 +99,8 @@ fn main() -> ExitCode {
             Ok(true)
         }
         Command::Test { config, init: Some(file), .. } => init(config.as_deref(), &file).map(|()| true),
-        Command::Test { config, seed, json, junit, scenarios, .. } => {
-            test(config.as_deref(), seed, json.as_deref(), junit.as_deref(), &scenarios)
+        Command::Test { config, seed, json, calls, junit, scenarios, .. } => {
+            test(config.as_deref(), seed, json.as_deref().map(|file| (file, calls)), junit.as_deref(), &scenarios)
         }
         Command::Ledger { command: LedgerCommand::Check { config, url, key_file } } => {
             check_ledger(config.as_deref(), url.as_deref(), key_file.as_deref())
@@ -137,7 +140,7 @@ fn init(config: Option<&Path>, file: &Path) -> anyhow::Result<()> {
 fn test(
     config: Option<&Path>,
     seed: Option<u64>,
-    json: Option<&Path>,
+    json: Option<(&Path, bool)>,
     junit: Option<&Path>,
     paths: &[PathBuf],
 ) -> anyhow::Result<bool> {
@@ -152,13 +155,16 @@ fn test(
         say(&scenario::tell(&verdict));
         verdicts.push(verdict);
     }
-    if let Some(file) = json {
-        std::fs::write(file, serde_json::to_string_pretty(&verdicts)?).with_context(|| file.display().to_string())?;
-    }
     if let Some(file) = junit {
         std::fs::write(file, scenario::junit(&verdicts)).with_context(|| file.display().to_string())?;
     }
     let failed = verdicts.iter().filter(|verdict| !verdict.passed()).count();
+    if let Some((file, calls)) = json {
+        if !calls {
+            verdicts.iter_mut().for_each(|verdict| verdict.outcomes.clear());
+        }
+        std::fs::write(file, serde_json::to_string_pretty(&verdicts)?).with_context(|| file.display().to_string())?;
+    }
     say(&format!("{} scenarios, {failed} failed\n", verdicts.len()));
     Ok(failed == 0)
 }

@@ -2,7 +2,14 @@
 
 use std::{path::PathBuf, process::Command};
 
-use tollgate_tests::support::gateway::locate;
+use serde_json::{Value, json};
+use tollgate_client::{Client, v1};
+use tollgate_tests::{
+    provider::{Cut, ScriptedProvider, Step, UPSTREAM_KEY},
+    support::{Gateway, gateway::locate, http::Caller, keys::virtual_key},
+};
+
+use crate::support::hello;
 
 fn examples() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../examples/scenarios")
@@ -131,5 +138,114 @@ fn each_example_notices_when_its_rule_is_broken() {
         std::fs::copy(examples().join(format!("{example}.yaml")), &file).unwrap();
         let (holds, told) = test(&[&file.display().to_string()]);
         assert!(!holds && told.contains("must be"), "{example} does not notice:\n{told}");
+    }
+}
+
+/// A call: how it ended, and who was tried with what result.
+type Decisions = Vec<(String, Vec<(String, String)>)>;
+
+/// Deployments that fail, as a scenario says it and as the provider of the tests does it, and the model that is called.
+fn cases() -> Vec<(&'static str, Vec<(&'static str, Step)>, &'static str)> {
+    vec![
+        ("{}", vec![], "assistant"),
+        ("{ claude: [{ status: 500 }] }", vec![("claude", Step::fails(500))], "assistant"),
+        ("{ claude: [{ status: 401 }] }", vec![("claude", Step::fails(401))], "assistant"),
+        ("{ claude: [{ status: 400 }] }", vec![("claude", Step::fails(400))], "assistant"),
+        ("{ claude: [{ status: 529 }] }", vec![("claude", Step::fails(529))], "assistant"),
+        (
+            "{ claude: [{ status: 429, retry_after: 30s }] }",
+            vec![("claude", Step::fails(429).retry_after(30))],
+            "assistant",
+        ),
+        ("{ claude: [{ break_after: 0 }] }", vec![("claude", Step::streams(4).then_cuts(0, Cut::Rst))], "assistant"),
+        ("{ claude: [{ break_after: 2 }] }", vec![("claude", Step::streams(4).then_cuts(2, Cut::Rst))], "assistant"),
+        (
+            "{ first-eu: [{ status: 503 }], second-eu: [{ status: 500 }] }",
+            vec![("first-eu", Step::fails(503)), ("second-eu", Step::fails(500))],
+            "ordered",
+        ),
+        (
+            "{ left-1: [{ status: 500 }], right-1: [{ status: 503 }] }",
+            vec![("left-1", Step::fails(500)), ("right-1", Step::fails(503))],
+            "left",
+        ),
+    ]
+}
+
+/// The examples' configuration with deployments that the provider of the tests can tell apart.
+fn told_apart() -> Value {
+    let text = std::fs::read_to_string(examples().join("config/gateway.yaml")).unwrap();
+    let mut config: Value = serde_yaml_ng::from_str(&text).unwrap();
+    // However long the real calls take: nothing comes back meanwhile.
+    config["routing"]["cooldown"] = json!({"time": "60s"});
+    for model in config["models"].as_array_mut().unwrap() {
+        for deployment in model["deployments"].as_array_mut().unwrap() {
+            deployment["model"] = deployment["name"].clone();
+        }
+    }
+    config
+}
+
+fn simulated(config: &Value, deployments: &str, model: &str, calls: usize) -> Decisions {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    std::fs::write(at("config.yaml"), serde_yaml_ng::to_string(config).unwrap()).unwrap();
+    // A second apart, as calls that are made one after the other are at least a little.
+    let load: Vec<_> = (0..calls).map(|n| json!({"model": model, "at": format!("{n}s")})).collect();
+    let scenario = format!("name: x\ndeployments: {deployments}\nload: {}\nexpect: []\n", json!(load));
+    std::fs::write(at("scenario.yaml"), scenario).unwrap();
+    let (holds, told) =
+        test(&["--config", &at("config.yaml"), "--json", &at("out.json"), "--calls", &at("scenario.yaml")]);
+    assert!(holds, "{told}");
+    let out: Value = serde_json::from_slice(&std::fs::read(at("out.json")).unwrap()).unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let of = |outcome: &Value| {
+        let attempts = outcome["attempts"].as_array().unwrap().iter();
+        let tried = attempts.map(|a| (text(&a["deployment"]), text(&a["class"]))).collect();
+        (text(&outcome["reason"]), tried)
+    };
+    out[0]["outcomes"].as_array().unwrap().iter().map(of).collect()
+}
+
+async fn over_sockets(config: &Value, steps: &[(&str, Step)], model: &str, calls: usize) -> Decisions {
+    let (provider, admin, secret) = (ScriptedProvider::start().await, virtual_key(), virtual_key());
+    for (deployment, step) in steps {
+        provider.always(deployment, [step.clone()]);
+    }
+    let mut config = config.clone();
+    for (_, one) in config["providers"].as_object_mut().unwrap() {
+        one["base_url"] = provider.base_url().into();
+        one["api_key"] = UPSTREAM_KEY.into();
+    }
+    config["keys"] = json!([
+        {"name": "caller", "secret": secret, "models": ["*"]}, {"name": "admin", "secret": admin, "role": "platform_admin"}
+    ]);
+    let text = format!("listen: {{listen}}\ndata_dir: {{data_dir}}\n{}", serde_yaml_ng::to_string(&config).unwrap());
+    let gateway = Gateway::builder().yaml(text).start().await;
+    for _ in 0..calls {
+        let body = hello(json!({"model": model, "stream": true}));
+        let answer = Caller::bearer(&secret).stream(&gateway.v1("chat/completions"), &body).await.unwrap();
+        let _ = answer.rest().await;
+    }
+    let client = Client::connect(&gateway.grpc(), &admin).await.unwrap();
+    let mut records = client.audit().query_records(v1::QueryRecordsRequest::default()).await.unwrap().into_inner();
+    let mut decisions = Vec::new();
+    while let Some(response) = records.message().await.unwrap() {
+        let Some(record) = response.record.filter(|r| r.action.starts_with("completion.")) else { continue };
+        let reason = record.error_reason().as_str_name().trim_start_matches("ERROR_REASON_").to_owned();
+        let reason = if reason == "UNSPECIFIED" { String::new() } else { reason };
+        let attempts = record.routing.unwrap_or_default().attempts;
+        decisions.push((reason, attempts.into_iter().map(|a| (a.deployment, a.class)).collect()));
+    }
+    decisions
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_simulator_decides_as_the_gateway_does_over_real_sockets() {
+    let config = told_apart();
+    for (deployments, steps, model) in cases() {
+        let simulated = simulated(&config, deployments, model, 6);
+        let real = over_sockets(&config, &steps, model, 6).await;
+        assert_eq!(simulated, real, "{deployments}");
     }
 }

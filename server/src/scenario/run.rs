@@ -91,8 +91,8 @@ pub struct Verdict {
     pub simulated_seconds: f64,
     /// Every figure against its bound.
     pub checks: Vec<Check>,
-    /// Every call.
-    #[serde(skip)]
+    /// Every call, in the order of arrival.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub outcomes: Vec<Outcome>,
 }
 
