@@ -144,8 +144,10 @@ fn each_example_notices_when_its_rule_is_broken() {
 /// A call: how it ended, and who was tried with what result.
 type Decisions = Vec<(String, Vec<(String, String)>)>;
 
+type Case = (&'static str, Vec<(&'static str, Step)>, &'static str);
+
 /// Deployments that fail, as a scenario says it and as the provider of the tests does it, and the model that is called.
-fn cases() -> Vec<(&'static str, Vec<(&'static str, Step)>, &'static str)> {
+fn cases() -> Vec<Case> {
     vec![
         ("{}", vec![], "assistant"),
         ("{ claude: [{ status: 500 }] }", vec![("claude", Step::fails(500))], "assistant"),
