@@ -166,16 +166,23 @@ async fn simulate(scenario: &Scenario, config: &Config, dir: &Path) -> anyhow::R
     // Equal moments keep the order of the file.
     arrivals.sort_by_key(|arrival| arrival.at);
     let mut under_way = tokio::task::JoinSet::new();
-    let count = arrivals.len();
+    let mut outcomes: Vec<Option<Outcome>> = vec![None; arrivals.len()];
+    let mut keep = |done: Result<(usize, Outcome), tokio::task::JoinError>| {
+        let (number, outcome) = done.context("a call of the scenario")?;
+        outcomes[number] = Some(outcome);
+        anyhow::Ok(())
+    };
     for (number, arrival) in arrivals.into_iter().enumerate() {
         tokio::time::sleep_until(begun + arrival.at).await;
         let world = world.clone();
         under_way.spawn(async move { (number, world.make(arrival, number).await) });
+        // A call that has ended keeps its memory until it is looked at.
+        while let Some(done) = under_way.try_join_next() {
+            keep(done)?;
+        }
     }
-    let mut outcomes: Vec<Option<Outcome>> = vec![None; count];
     while let Some(done) = under_way.join_next().await {
-        let (number, outcome) = done.context("a call of the scenario")?;
-        outcomes[number] = Some(outcome);
+        keep(done)?;
     }
     let outcomes: Vec<_> = outcomes.into_iter().flatten().collect();
     let checks = scenario.expect.iter().flat_map(|expectation| checks(expectation, &outcomes)).collect();
