@@ -130,7 +130,9 @@ impl PostgresStore {
 fn pool(url: &str) -> Result<PgPool> {
     let options = PgConnectOptions::from_str(url)
         .map_err(|e| StoreError::Permanent(format!("store.postgres_url is no connection URL: {e}")))?
-        .application_name("tollgate");
+        .application_name("tollgate")
+        // Sums over a table of many millions look dear enough to be compiled first, which takes longer than they do.
+        .options([("jit", "off")]);
     let pool = PgPoolOptions::new().max_connections(8).acquire_timeout(Duration::from_secs(2));
     Ok(pool.connect_lazy_with(options))
 }
