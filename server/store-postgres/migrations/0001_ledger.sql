@@ -39,7 +39,7 @@ CREATE TABLE ledger_entry (
 CREATE UNIQUE INDEX ledger_entry_by_position ON ledger_entry (position);
 CREATE INDEX ledger_entry_by_key ON ledger_entry (key_id, position);
 CREATE INDEX ledger_entry_by_call ON ledger_entry (call_id);
-CREATE INDEX ledger_entry_by_time ON ledger_entry USING brin (settle_time_us) WITH (pages_per_range = 16);
+CREATE INDEX ledger_entry_by_time ON ledger_entry USING brin (settle_time_us) WITH (pages_per_range = 16, autosummarize = on);
 CREATE INDEX ledger_entry_by_replica ON ledger_entry (replica, sequence);
 CREATE INDEX ledger_entry_idempotent ON ledger_entry (settle_time_us) WHERE idempotency IS NOT NULL;
 

@@ -226,7 +226,11 @@ pub(crate) async fn spend(readers: &SqlitePool, query: &SpendQuery) -> sqlx::Res
     let end_day = query.end_us.div_euclid(DAY_US).max(first_day);
     let edges = [
         (query.start_us, query.end_us.min(first_day.saturating_mul(DAY_US))),
-        (query.start_us.max(end_day.saturating_mul(DAY_US)), query.end_us),
+        // Without an end there is no day that is cut: today's sum has what there is of today.
+        match query.end_us {
+            i64::MAX => (0, 0),
+            end_us => (query.start_us.max(end_day.saturating_mul(DAY_US)), end_us),
+        },
     ];
     let (of_cells, cells, of_entries, entries) = grouping(query.group_by);
     let mut select = QueryBuilder::new(
