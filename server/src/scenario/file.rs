@@ -206,9 +206,8 @@ pub struct Bound {
     open: bool,
 }
 
-#[derive(JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
-#[allow(dead_code)]
 enum BoundText {
     Figure(f64),
     Compared(String),
@@ -259,15 +258,9 @@ impl fmt::Display for Bound {
 
 impl<'de> Deserialize<'de> for Bound {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Text {
-            Figure(f64),
-            Compared(String),
-        }
-        match Text::deserialize(deserializer)? {
-            Text::Figure(exact) => Ok(Self { low: exact, high: exact, open: false }),
-            Text::Compared(text) => Self::read(&text).ok_or_else(|| {
+        match BoundText::deserialize(deserializer)? {
+            BoundText::Figure(exact) => Ok(Self::exactly(exact)),
+            BoundText::Compared(text) => Self::read(&text).ok_or_else(|| {
                 de::Error::custom(format!("{text:?} is no bound: write 3, \">= 99\", \"< 1.5\" or \"1..4\""))
             }),
         }

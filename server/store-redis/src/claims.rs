@@ -2,9 +2,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::Script;
-use tollgate_store::{Claimed, Claims, Idempotency, Result, StoreError};
+use tollgate_store::{Claimed, Claims, Idempotency, Result};
 
-use crate::connection::Connection;
+use crate::connection::{Connection, failed};
 
 /// Idempotency keys, claimed in Redis.
 pub struct RedisClaims {
@@ -79,10 +79,6 @@ impl RedisClaims {
             }
         }
     }
-}
-
-fn failed(error: redis::RedisError) -> StoreError {
-    StoreError::Unavailable(error.to_string())
 }
 
 #[async_trait]

@@ -4,6 +4,7 @@ use redis::{
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
 };
+use tollgate_store::StoreError;
 
 /// A connection that comes back by itself: to one server, or to a cluster.
 #[derive(Clone)]
@@ -57,4 +58,9 @@ impl ConnectionLike for Connection {
             Self::Cluster(cluster) => cluster.get_db(),
         }
     }
+}
+
+/// What the store's traits say of an answer that did not come.
+pub(crate) fn failed(error: redis::RedisError) -> StoreError {
+    StoreError::Unavailable(error.to_string())
 }

@@ -2,9 +2,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::Script;
-use tollgate_store::{Cooldowns, Cooling, Result, StoreError};
+use tollgate_store::{Cooldowns, Cooling, Result};
 
-use crate::connection::Connection;
+use crate::connection::{Connection, failed};
 
 /// Deployments that are left alone for a while, as all replicas should know.
 pub struct RedisCooldowns {
@@ -46,8 +46,4 @@ impl Cooldowns for RedisCooldowns {
         };
         Ok(all.into_iter().filter_map(read).collect())
     }
-}
-
-fn failed(error: redis::RedisError) -> StoreError {
-    StoreError::Unavailable(error.to_string())
 }
