@@ -20,6 +20,7 @@ use tollgate_store_postgres::{PostgresStore, watch_changes};
 
 use crate::{
     backend::Backend,
+    clock::system_clock,
     config::{self, Config, ProvisionedKey, Role},
     first_run,
     grpc::{self, Doors},
@@ -301,11 +302,4 @@ async fn told_to_stop() {
         _ = terminate.recv() => {}
         _ = tokio::signal::ctrl_c() => {}
     }
-}
-
-pub(crate) fn system_clock() -> Clock {
-    Clock::new(|| {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
-    })
 }

@@ -14,8 +14,8 @@ use tollgate_store_redis::{RedisClaims, RedisCooldowns, RedisCoordinator, RedisL
 use tollgate_store_sqlite::SqliteStore;
 
 use crate::{
-    app::system_clock,
     claims::Everywhere,
+    clock::system_clock,
     config::{Config, SecretRef, StoreSettings},
     secrets,
     snapshot::{Place, Snapshot},

@@ -5,6 +5,7 @@
 pub mod app;
 mod backend;
 mod claims;
+mod clock;
 pub mod config;
 mod first_run;
 pub mod grpc;
