@@ -43,6 +43,17 @@ fn program(name: &str) -> Program {
     Program { path, libraries: libraries.ok() }
 }
 
+/// A shared library, wherever it is installed: `faketime/libfaketimeMT.so.1`.
+///
+/// # Panics
+/// When it is not.
+pub fn library(name: &str) -> PathBuf {
+    let unpacked = PathBuf::from(std::env::var_os("TOLLGATE_SERVICES").unwrap_or_default()).join("usr/lib");
+    let mut places = ["/usr/lib".as_ref(), unpacked.as_path()].into_iter().flat_map(subdirectories);
+    let found = places.find_map(|dir| Some(dir.join(name)).filter(|path| path.is_file()));
+    found.unwrap_or_else(|| panic!("{name} is not installed; `./scripts/test` installs it"))
+}
+
 fn subdirectories(dir: &Path) -> impl Iterator<Item = PathBuf> {
     std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path())
 }

@@ -50,9 +50,14 @@ async fn read(world: &World) -> Result<Books> {
     let replica = world.replicas.first().context("a replica")?;
     let admin = world.admin(replica).await?;
     let names = names(&admin).await?;
-    let mut books = Books { rows: rows(&admin, &names).await?, ..Books::default() };
+    let mut books = Books::default();
+    let mut windowed = HashMap::new();
     for budget in &world.population.budgets {
         let now = self::budget(&admin, budget).await?;
+        let window = budget.window.and(now.window_start_time.as_ref()).map(|start| start.seconds);
+        if budget.window.is_some() {
+            windowed.insert(now.id.clone(), budget.scope.clone());
+        }
         let (scope, spent, held) = (budget.scope.clone(), now.spent_nano_usd, now.held_nano_usd);
         let mut holders = Vec::new();
         if held != 0 {
@@ -63,8 +68,9 @@ async fn read(world: &World) -> Result<Books> {
                 held.leases.iter().map(|lease| format!("{} leases {}", lease.replica, lease.outstanding_nano_usd)),
             );
         }
-        books.balances.push(Balance { scope, spent, held, holders });
+        books.balances.push(Balance { scope, window, spent, held, holders });
     }
+    books.rows = rows(&admin, &names, &windowed).await?;
     let checked = admin.budgets().check_ledger(v1::CheckLedgerRequest {}).await?.into_inner();
     books.invariants = checked.findings.iter().map(|finding| format!("{finding:?}")).collect();
     Ok(books)
@@ -76,7 +82,7 @@ async fn read(world: &World) -> Result<Books> {
 /// When there is none.
 pub(crate) async fn budget(admin: &Client, budget: &Budget) -> Result<v1::Budget> {
     let missing = || format!("budget of {}", budget.scope);
-    let Some(name) = budget.scope.strip_prefix("key:") else {
+    let Some(name) = budget.of_key() else {
         let asked = v1::ListBudgetsRequest { page_size: 1_000, ..Default::default() };
         let all = admin.budgets().list_budgets(asked).await.with_context(missing)?.into_inner().budgets;
         return all.into_iter().find(|b| b.display_name == budget.scope).with_context(missing);
@@ -95,7 +101,8 @@ pub(crate) async fn names(admin: &Client) -> Result<HashMap<String, String>> {
     Ok(keys.into_iter().map(|key| (key.id, key.display_name)).collect())
 }
 
-async fn rows(admin: &Client, names: &HashMap<String, String>) -> Result<Vec<Row>> {
+/// `narrow`: names of the budgets with windows by their ids.
+async fn rows(admin: &Client, names: &HashMap<String, String>, narrow: &HashMap<String, String>) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     let mut page_token = String::new();
     loop {
@@ -108,9 +115,13 @@ async fn rows(admin: &Client, names: &HashMap<String, String>) -> Result<Vec<Row
                 v1::LedgerEntryKind::Recovered => Certainty::Recovered,
                 other => bail!("an entry of the kind {other:?}, which this load does not make: {entry:?}"),
             };
+            let windows =
+                entry.charges.iter().filter_map(|charge| Some((narrow.get(&charge.budget_id)?.clone(), charge.window)));
             rows.push(Row {
                 attempt: entry.attempt_id,
                 call: entry.call_id,
+                windows: windows.collect(),
+                model: entry.model,
                 key: names.get(&entry.key_id).cloned().unwrap_or(entry.key_id),
                 certainty,
                 answered: entry.outcome == "complete",
@@ -144,6 +155,8 @@ pub(crate) fn truth(records: Vec<Record>) -> Vec<Attempt> {
             id: record.client_request_id.unwrap_or_else(|| format!("without an id, the provider's {}", record.seq)),
             key: key.into(),
             marker: marker.into(),
+            model: record.model.trim_end_matches("-upstream").into(),
+            at_ms: record.started_at_ms as i64,
             low: nano,
             high: nano,
             ended: match record.outcome {

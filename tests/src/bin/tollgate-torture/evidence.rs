@@ -1,13 +1,13 @@
 //! What the judge is given: what the provider billed, what the gateway booked, what the clients saw. Plain data.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 /// Money with a limit, shared by some keys. Population makes it, load keeps sums of it, the judge checks it.
 ///
-/// `scope` is the name by which the gateway's own figure is found: `key:NAME`, `team:NAME`, `organization`, `tag:NAME`. A window would be a
-/// further field here, and the judge would choose attempts by it where it chooses them by key.
+/// `scope` is the name by which the gateway's own figure is found: `key:NAME`, `team:NAME`, `organization`, `tag:NAME`, and what sets it
+/// apart from another one there.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Budget {
     pub(crate) scope: String,
@@ -17,6 +17,42 @@ pub(crate) struct Budget {
     pub(crate) hard: bool,
     /// Names of the keys whose calls it pays for.
     pub(crate) keys: BTreeSet<String>,
+    /// Only calls of this model; else of every one.
+    pub(crate) model: Option<String>,
+    /// Begins anew with each of these windows; else never.
+    pub(crate) window: Option<Every>,
+}
+
+/// Windows of equal length; each is named by the second it begins at.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Every {
+    pub(crate) seconds: i64,
+    /// A second since 1970 at which one begins.
+    pub(crate) anchor: i64,
+}
+
+impl Every {
+    /// The window of a time, in milliseconds since 1970.
+    pub(crate) fn of(self, ms: i64) -> i64 {
+        self.anchor + (ms - self.anchor * 1_000).div_euclid(self.seconds * 1_000) * self.seconds
+    }
+}
+
+impl Budget {
+    /// A hard one over keys, for every model and for ever.
+    pub(crate) fn over(scope: impl Into<String>, limit: i64, keys: BTreeSet<String>) -> Self {
+        Budget { scope: scope.into(), limit, hard: true, keys, model: None, window: None }
+    }
+
+    /// The key whose budget it is that configuration gives it.
+    pub(crate) fn of_key(&self) -> Option<&str> {
+        self.scope.strip_prefix("key:").filter(|_| self.model.is_none() && self.window.is_none())
+    }
+
+    /// Whether it pays for this key's calls of this model.
+    pub(crate) fn covers(&self, key: &str, model: &str) -> bool {
+        self.keys.contains(key) && self.model.as_deref().is_none_or(|only| only == model)
+    }
 }
 
 /// How an attempt ended at the provider.
@@ -34,6 +70,10 @@ pub(crate) struct Attempt {
     pub(crate) key: String,
     /// Which call of the load it belongs to.
     pub(crate) marker: String,
+    /// As the load calls it.
+    pub(crate) model: String,
+    /// When it arrived, in milliseconds since 1970.
+    pub(crate) at_ms: i64,
     pub(crate) low: i64,
     pub(crate) high: i64,
     pub(crate) ended: Ended,
@@ -55,6 +95,9 @@ pub(crate) struct Row {
     pub(crate) attempt: String,
     pub(crate) call: String,
     pub(crate) key: String,
+    pub(crate) model: String,
+    /// In which window of budgets with windows it counts.
+    pub(crate) windows: BTreeMap<String, i64>,
     pub(crate) certainty: Certainty,
     /// Whether its answer came to its end at the gateway: what failed on the way is no answer, and is done again.
     pub(crate) answered: bool,
@@ -67,6 +110,8 @@ pub(crate) struct Row {
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Balance {
     pub(crate) scope: String,
+    /// The window that is told of.
+    pub(crate) window: Option<i64>,
     pub(crate) spent: i64,
     pub(crate) held: i64,
     /// Who holds it.
@@ -104,6 +149,7 @@ pub(crate) enum What {
 pub(crate) struct Seen {
     pub(crate) marker: String,
     pub(crate) key: String,
+    pub(crate) model: String,
     /// The gateway's id of the call, when an answer carried one.
     pub(crate) call: String,
     pub(crate) what: What,
@@ -128,6 +174,8 @@ pub(crate) enum Disturbance {
     Store,
     /// The configuration was read again.
     Reload,
+    /// A replica's wall clock was an hour wrong.
+    Clock,
 }
 
 /// From when to when a disturbance could be felt. Milliseconds since the load began.

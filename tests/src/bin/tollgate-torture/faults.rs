@@ -27,6 +27,8 @@ pub(crate) enum Fault {
     Net,
     /// A replica stands still (SIGSTOP) for some seconds.
     Pause,
+    /// The wall clock of a replica is an hour ahead for some seconds.
+    Clock,
     /// The configuration is read again (SIGHUP) all the time, sometimes a broken one.
     Config,
 }
@@ -126,6 +128,7 @@ impl Scene {
                 self.store(0.6, |stores, up| if up { stores.redis.run() } else { stores.redis.kill_and_forget() }).await
             }
             Fault::Net => self.net().await,
+            Fault::Clock => self.clock().await,
         }
     }
 
@@ -171,6 +174,27 @@ impl Scene {
             gateway.send_signal("CONT")?;
             drop(gateway);
             self.diary.felt(&self.world, Disturbance::Pause, from_ms);
+        }
+        Ok(())
+    }
+
+    async fn clock(&mut self) -> Result<()> {
+        let whole = self.deadline.duration_since(self.begun);
+        let wrong = Duration::from_secs(10).min(whole / 6);
+        while self.rest(whole / 4).await {
+            let at = self.any();
+            let replica = &self.world.replicas[at];
+            let clock = replica.clock.as_ref().context("a clock that can be set")?;
+            // A process that starts has no other clock to go by.
+            let gateway = replica.gateway.lock().await;
+            let from_ms = self.world.now_ms();
+            clock.set(Duration::from_secs(3_600))?;
+            tokio::time::sleep(wrong).await;
+            clock.set(Duration::ZERO)?;
+            // The library looks once a second.
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+            drop(gateway);
+            self.diary.felt(&self.world, Disturbance::Clock, from_ms);
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
 
-use crate::evidence::{Attempt, Certainty, Disturbance, Ended, Evidence, Row, Seen, What};
+use crate::evidence::{Attempt, Budget, Certainty, Disturbance, Ended, Evidence, Row, Seen, What};
 
 /// What can be wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -25,6 +25,8 @@ pub(crate) enum Check {
     WrongKey,
     /// The provider billed more than a hard limit.
     Overspend,
+    /// An entry counts in a window that was not its attempt's.
+    WrongWindow,
     /// A budget's spend is not the sum of its entries.
     SumDiffers,
     /// A budget still holds money when nothing is in flight.
@@ -47,7 +49,7 @@ pub(crate) enum Check {
 
 impl Check {
     /// In the order of the table.
-    pub(crate) const ALL: [Check; 17] = [
+    pub(crate) const ALL: [Check; 18] = [
         Check::Lost,
         Check::Doubled,
         Check::ExactDiffers,
@@ -56,6 +58,7 @@ impl Check {
         Check::Phantom,
         Check::WrongKey,
         Check::Overspend,
+        Check::WrongWindow,
         Check::SumDiffers,
         Check::HoldLeft,
         Check::FalseRefusal,
@@ -78,6 +81,7 @@ impl Check {
             Check::Phantom => "entries of attempts that never were",
             Check::WrongKey => "entries on a wrong key",
             Check::Overspend => "hard limits overspent at the provider",
+            Check::WrongWindow => "entries in a window that was not theirs",
             Check::SumDiffers => "budgets whose spend is not their entries",
             Check::HoldLeft => "budgets that still hold money",
             Check::FalseRefusal => "calls refused that were affordable",
@@ -117,6 +121,8 @@ pub(crate) struct Figures {
     pub(crate) exact: usize,
     pub(crate) estimated: usize,
     pub(crate) recovered: usize,
+    /// Windows of budgets that ended in the run.
+    pub(crate) windows: usize,
     pub(crate) booked: i64,
     /// Flagged entries whose attempt the provider billed otherwise: how far the estimates were off, in sum.
     pub(crate) flagged_error: i64,
@@ -149,6 +155,9 @@ impl Verdict {
 
 /// Fewer refusals than this prove nothing about budgets.
 const REFUSALS: usize = 5;
+
+/// An attempt is admitted so long before it reaches the provider, at most: a replica may stand still in between.
+const ADMITTED_BEFORE_MS: i64 = 20_000;
 
 /// Compares what the provider billed, what the gateway booked and what the clients saw.
 pub(crate) fn judge(evidence: &Evidence) -> Verdict {
@@ -293,20 +302,15 @@ impl<'a> Court<'a> {
 
     fn budgets(&mut self) {
         for budget in &self.evidence.budgets {
-            let covered = |key: &str| budget.keys.contains(key);
-            let billed: i64 = self.evidence.truth.iter().filter(|a| covered(&a.key)).map(|a| a.low).sum();
-            let booked: i64 = self.evidence.rows.iter().filter(|row| covered(&row.key)).map(|row| row.cost).sum();
-            if budget.hard && billed > budget.limit {
-                let over = billed - budget.limit;
-                self.find(
-                    Check::Overspend,
-                    format!("{}: billed {billed}, {over} above {}", budget.scope, budget.limit),
-                );
-            }
-            let Some(balance) = self.evidence.balances.iter().find(|balance| balance.scope == budget.scope) else {
+            self.windows(budget);
+            let balance = self.evidence.balances.iter().find(|balance| balance.scope == budget.scope);
+            let Some(balance) = balance else {
                 self.find(Check::SumDiffers, format!("{}: the gateway tells nothing about it", budget.scope));
                 continue;
             };
+            let rows = self.evidence.rows.iter().filter(|row| budget.covers(&row.key, &row.model));
+            let booked: i64 =
+                rows.filter(|row| row.windows.get(&budget.scope).copied() == balance.window).map(|row| row.cost).sum();
             if balance.spent != booked {
                 let off = balance.spent - booked;
                 self.find(
@@ -320,14 +324,46 @@ impl<'a> Court<'a> {
         }
     }
 
+    /// What the provider billed in each window of a budget: the window is the gateway's word, and must be one that the attempt can have
+    /// been admitted in. A budget without windows has one.
+    fn windows(&mut self, budget: &Budget) {
+        let mut billed: BTreeMap<Option<i64>, i64> = BTreeMap::new();
+        for attempt in self.evidence.truth.iter().filter(|attempt| budget.covers(&attempt.key, &attempt.model)) {
+            let row = self.rows.get(attempt.id.as_str()).and_then(|rows| rows.first());
+            let said = row.and_then(|row| row.windows.get(&budget.scope).copied());
+            let first = budget.window.map(|every| every.of(attempt.at_ms - ADMITTED_BEFORE_MS));
+            let last = budget.window.map(|every| every.of(attempt.at_ms));
+            if row.is_some() && !(first..=last).contains(&said) {
+                let detail = format!("{}: window {said:?} instead of {first:?} to {last:?}: {attempt:?}", budget.scope);
+                self.find(Check::WrongWindow, detail);
+            }
+            *billed.entry(said.or(last)).or_default() += attempt.low;
+        }
+        for (window, billed) in &billed {
+            if budget.hard && *billed > budget.limit {
+                let over = billed - budget.limit;
+                let scope = &budget.scope;
+                self.find(
+                    Check::Overspend,
+                    format!("{scope}, window {window:?}: billed {billed}, {over} above {}", budget.limit),
+                );
+            }
+        }
+        self.figures.windows += billed.len() - usize::from(!billed.is_empty());
+        if budget.window.is_some() && billed.len() == 1 {
+            self.find(Check::Untested, format!("{}: no window ended", budget.scope));
+        }
+    }
+
     fn refusals(&mut self) {
         for seen in &self.evidence.seen {
             let What::Exhausted { uppers } = &seen.what else { continue };
-            let room = |budget: &&crate::evidence::Budget| {
+            let room = |budget: &&Budget| {
                 let upper = uppers.iter().find(|upper| upper.scope == budget.scope);
                 upper.is_some_and(|upper| i128::from(upper.nano) * 5 <= i128::from(budget.limit) * 4)
             };
-            let mut hard = self.evidence.budgets.iter().filter(|budget| budget.hard && budget.keys.contains(&seen.key));
+            let mut hard =
+                self.evidence.budgets.iter().filter(|budget| budget.hard && budget.covers(&seen.key, &seen.model));
             if hard.all(|budget| room(&budget)) {
                 self.find(Check::FalseRefusal, format!("{seen:?}"));
             }

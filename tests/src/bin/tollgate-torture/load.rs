@@ -45,6 +45,7 @@ enum Patience {
 #[derive(Debug, Clone)]
 struct Call {
     marker: String,
+    model: &'static str,
     body: Value,
     /// The Idempotency-Key.
     repeat: Option<String>,
@@ -150,7 +151,7 @@ impl Load {
         // what the call allows, which is what the gateway holds even where the model's longest answer is shorter.
         let worst = cost(body.to_string().len() as u64 + 256, limit.unwrap_or(DEFAULT_CAP));
         let trouble = trouble || limit == Some(BEYOND_ANYTHING);
-        Call { marker, body, repeat, trouble, patience, worst }
+        Call { marker, model, body, repeat, trouble, patience, worst }
     }
 
     /// Makes a call the way a client with retries does: whoever does not answer is left for another replica.
@@ -162,32 +163,33 @@ impl Load {
             Some(again) => caller.with("idempotency-key", again),
             None => caller,
         };
+        let model = call.model;
         let most = if call.trouble { call.worst * MOST_ATTEMPTS } else { call.worst };
         let (what, id) = loop {
             let url = format!("{}/v1/chat/completions", self.replica(random).url);
-            let before = self.sums.charge(&key.name, most);
+            let before = self.sums.charge(&key.name, model, most);
             let hurry = Duration::from_secs(40);
             let tried = tokio::time::timeout(hurry, attempt(&caller, &url, &call)).await;
             let error = match tried {
                 Ok(Tried::Saw(What::Exhausted { .. }, id, _)) => {
                     let uppers = self.sums.uppers(&before);
-                    self.sums.refund(&key.name, most);
+                    self.sums.end(&key.name, model, most, most);
                     break (What::Exhausted { uppers }, id);
                 }
                 Ok(Tried::Saw(what, id, cost)) => {
                     // Of a call in trouble an earlier attempt may have been billed too.
-                    if let Some(cost) = cost.filter(|_| !call.trouble) {
-                        self.sums.refund(&key.name, most - cost);
-                    }
+                    let known = cost.filter(|_| !call.trouble);
+                    self.sums.end(&key.name, model, most, known.map_or(0, |cost| most - cost));
                     break (what, id);
                 }
                 Ok(Tried::NoAnswer { error, sent }) => {
-                    if !sent {
-                        self.sums.refund(&key.name, most);
-                    }
+                    self.sums.end(&key.name, model, most, if sent { 0 } else { most });
                     error
                 }
-                Err(_) => format!("no answer in {hurry:?}"),
+                Err(_) => {
+                    self.sums.end(&key.name, model, most, 0);
+                    format!("no answer in {hurry:?}")
+                }
             };
             if begun.elapsed() > PATIENCE {
                 break (What::Unanswered { error }, String::new());
@@ -196,7 +198,7 @@ impl Load {
         };
         let (repeatable, to_ms) = (call.repeat.is_some(), self.world.now_ms());
         let (marker, key, trouble) = (call.marker, key.name.clone(), call.trouble);
-        Seen { marker, key, call: id, what, repeatable, trouble, from_ms, to_ms }
+        Seen { marker, key, model: model.into(), call: id, what, repeatable, trouble, from_ms, to_ms }
     }
 
     /// Any replica that is up; any at all when none is.

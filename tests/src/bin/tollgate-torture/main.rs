@@ -80,8 +80,11 @@ async fn torture(arguments: &Arguments) -> Result<Run> {
     );
     let directory = tempfile::Builder::new().prefix("tollgate-torture-").tempdir()?;
     let books = arguments.books.clone().unwrap_or_else(|| directory.path().join("provider.jsonl"));
-    let population = Population::new(arguments.keys, (seconds / 30.0).ceil() as i64);
-    let mut world = World::start(arguments.replicas, arguments.seed, population, &books).await?;
+    // Some seconds pass before the load begins.
+    let edge = sums::now_ms() / 1_000 + (seconds / 2.0) as i64 + 3;
+    let population = Population::new(arguments.keys, (seconds / 30.0).ceil() as i64, edge);
+    let clocks = arguments.faults.contains(&Fault::Clock).then_some(directory.path());
+    let mut world = World::start(arguments.replicas, arguments.seed, population, &books, clocks).await?;
     let begun = Instant::now();
     world.since = begun;
     let world = Arc::new(world);

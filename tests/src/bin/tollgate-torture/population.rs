@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use tollgate_tests::support::GatewayBuilder;
 use tollgate_tests::support::keys::virtual_key;
 
-use crate::evidence::Budget;
+use crate::evidence::{Budget, Every};
+use crate::world::PLAIN;
 
 /// Output limit that the gateway sets where a call under a hard budget names none.
 pub(crate) const DEFAULT_CAP: u64 = 64;
@@ -17,6 +18,10 @@ const WIDE: i64 = 1_000_000_000_000;
 
 /// The key that is revoked half-way.
 pub(crate) const REVOKED: &str = "revoked";
+/// The key whose calls of one model have a budget.
+const BY_MODEL: &str = "by-model";
+/// The key that has a budget which begins anew in the run.
+const BY_MINUTE: &str = "by-minute";
 
 /// How the callers of a key behave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,11 +66,11 @@ pub(crate) struct Population {
 
 impl Population {
     /// So many keys: one of each kind first, then tight and wide ones in turn. Limits that a load of half a minute uses up are `scale` times
-    /// as high, so that a longer one is not all refusals.
-    pub(crate) fn new(count: usize, scale: i64) -> Self {
+    /// as high, so that a longer one is not all refusals. `edge` is a second since 1970, in the run, at which a window ends.
+    pub(crate) fn new(count: usize, scale: i64, edge: i64) -> Self {
         use Habit::{Absurd, Fails, HangsUp, Mixed, Repeats, Uncapped};
         // Name, habit, limit in nano-dollars, hard. A call costs about 15,000 and is held at about 70,000.
-        let special: [(&str, Habit, i64, bool); 15] = [
+        let special: [(&str, Habit, i64, bool); 17] = [
             ("tight-a", Mixed, 400_000, true),
             ("wide-a", Mixed, WIDE, true),
             ("soft-a", Mixed, 500_000, false),
@@ -81,6 +86,8 @@ impl Population {
             ("soft-b", Mixed, WIDE, false),
             ("nothing", Mixed, 0, true),
             (REVOKED, Mixed, WIDE, true),
+            (BY_MODEL, Mixed, WIDE, true),
+            (BY_MINUTE, Mixed, WIDE, true),
         ];
         let further = (0..count.saturating_sub(special.len())).map(|at| match at % 3 {
             0 => (format!("tight-{at}"), Mixed, 1_200_000 << (at / 3), true),
@@ -92,10 +99,11 @@ impl Population {
         for (name, habit, limit, hard) in special.chain(further).take(count) {
             let limit = if limit == WIDE { limit } else { limit * scale };
             let (scope, keys) = (format!("key:{name}"), [name.clone()].into());
-            population.budgets.push(Budget { scope, limit, hard, keys });
+            population.budgets.push(Budget { hard, ..Budget::over(scope, limit, keys) });
             population.keys.push(Key { name, secret: virtual_key(), habit, team: "", tag: None });
         }
         population.join(scale);
+        population.narrow(scale, edge);
         population
     }
 
@@ -107,7 +115,7 @@ impl Population {
             key.tag = (at % 3 == 0).then_some("red");
         }
         let mut budget = |scope: String, limit: i64, keys: BTreeSet<String>| {
-            self.budgets.push(Budget { scope, limit, hard: true, keys });
+            self.budgets.push(Budget::over(scope, limit, keys));
         };
         let of =
             |wanted: &dyn Fn(&Key) -> bool| self.keys.iter().filter(|k| wanted(k)).map(|k| k.name.clone()).collect();
@@ -116,6 +124,21 @@ impl Population {
             budget(format!("team:{team}"), limit, of(&|key| key.team == team));
         }
         budget("tag:red".into(), 60_000_000 * scale, of(&|key| key.tag == Some("red")));
+    }
+
+    /// Budgets of one key for some of its calls only: of one model, or of one minute.
+    fn narrow(&mut self, scale: i64, edge: i64) {
+        let one =
+            |name: &str, what: &str, limit| Budget::over(format!("key:{name} {what}"), limit, [name.into()].into());
+        let model = Some(PLAIN.to_owned());
+        let window = Some(Every { seconds: 60, anchor: edge });
+        let known: BTreeSet<&str> = self.keys.iter().map(|key| key.name.as_str()).collect();
+        let narrow = [
+            (BY_MODEL, Budget { model, ..one(BY_MODEL, "on one model", 600_000 * scale) }),
+            (BY_MINUTE, Budget { window, ..one(BY_MINUTE, "in a minute", 400_000) }),
+        ];
+        let narrow: Vec<_> = narrow.into_iter().filter(|(key, _)| known.contains(key)).collect();
+        self.budgets.extend(narrow.into_iter().map(|(_, budget)| budget));
     }
 
     /// Writes keys and their budgets into a gateway's configuration.

@@ -80,6 +80,7 @@ impl Run {
             dollars(figures.flagged_error)
         )?;
         writeln!(to, "faults     {}", self.faults())?;
+        writeln!(to, "windows    {} of budgets ended in the run", figures.windows)?;
         writeln!(to, "quiet      {:.1} s after the load", self.quiet_after.as_secs_f64())?;
         for remark in &self.verdict.remarks {
             writeln!(to, "remark     {remark}")?;
@@ -113,13 +114,14 @@ impl Run {
         let count = |what| self.windows.iter().filter(|window| window.what == what).count();
         let longest = self.restarts.iter().max().copied().unwrap_or_default();
         format!(
-            "{} kills (away at most {} ms), {} pauses, {} reloads, {} bad provider lines, {} store faults",
+            "{} kills (away at most {} ms), {} pauses, {} reloads, {} bad provider lines, {} store faults, {} clocks set",
             count(Disturbance::Kill),
             longest.as_millis(),
             count(Disturbance::Pause),
             count(Disturbance::Reload),
             count(Disturbance::ProviderLine),
-            count(Disturbance::Store)
+            count(Disturbance::Store),
+            count(Disturbance::Clock)
         )
     }
 }

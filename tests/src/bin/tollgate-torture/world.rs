@@ -1,7 +1,7 @@
 //! What the load runs against: the provider with its books, and the replicas.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use tollgate_tests::fault_proxy::FaultProxy;
 use tollgate_tests::provider::{Cut, Options, ScriptedProvider, Step};
 use tollgate_tests::support::{Gateway, GatewayBuilder};
 
-use crate::evidence::Budget;
+use crate::evidence::{Budget, Every};
 use crate::population::{MAX_OUTPUT, Population, TEAMS};
 
 /// The model that works.
@@ -37,6 +37,8 @@ pub(crate) struct Replica {
     pub(crate) url: String,
     up: AtomicBool,
     pub(crate) lines: Lines,
+    /// Its wall clock, where that can be set.
+    pub(crate) clock: Option<WallClock>,
     /// Whoever does something to the process holds this.
     pub(crate) gateway: Mutex<Gateway>,
 }
@@ -66,6 +68,32 @@ pub(crate) struct Lines {
     pub(crate) redis: Option<FaultProxy>,
 }
 
+/// A wall clock of one process alone, which libfaketime reads from a file.
+#[derive(Debug)]
+pub(crate) struct WallClock {
+    file: PathBuf,
+}
+
+impl WallClock {
+    /// Sets it this much ahead of the true time.
+    pub(crate) fn set(&self, ahead: Duration) -> Result<()> {
+        // Replaced, not written: it may be read at any moment.
+        let new = self.file.with_extension("new");
+        std::fs::write(&new, format!("+{}s", ahead.as_secs()))?;
+        Ok(std::fs::rename(new, &self.file)?)
+    }
+
+    fn worn_by(&self, builder: GatewayBuilder) -> Result<GatewayBuilder> {
+        let library = tollgate_services::library("faketime/libfaketimeMT.so.1");
+        Ok(builder
+            .environment("LD_PRELOAD", library)
+            .environment("FAKETIME_TIMESTAMP_FILE", &self.file)
+            .environment("FAKETIME_CACHE_DURATION", "1")
+            .environment("FAKETIME_DISABLE_SHM", "1")
+            .environment("FAKETIME_DONT_FAKE_MONOTONIC", "1"))
+    }
+}
+
 /// What several replicas share.
 pub(crate) struct Stores {
     pub(crate) postgres: Postgres,
@@ -87,7 +115,13 @@ impl World {
     ///
     /// # Errors
     /// When a process does not get ready.
-    pub(crate) async fn start(replicas: usize, seed: u64, population: Population, books: &Path) -> Result<World> {
+    pub(crate) async fn start(
+        replicas: usize,
+        seed: u64,
+        population: Population,
+        books: &Path,
+        clocks: Option<&Path>,
+    ) -> Result<World> {
         let options = Options { log_file: Some(books.to_owned()), ..Options::default() };
         let provider = ScriptedProvider::start_with(options).await.context("starting the provider")?;
         // Attempts of one call get different answers, so that a retry may follow an attempt that was billed.
@@ -120,6 +154,11 @@ impl World {
                 redis: stores.as_ref().map(|stores| line(stores.redis.port())).transpose()?,
             };
             let mut builder = builder(&lines, &population);
+            let clock = clocks.map(|directory| WallClock { file: directory.join(format!("clock-{name}")) });
+            if let Some(clock) = &clock {
+                clock.set(Duration::ZERO)?;
+                builder = clock.worn_by(builder)?;
+            }
             if let (Some(postgres), Some(redis), Some(database)) = (&lines.postgres, &lines.redis, &database) {
                 builder = builder.set(
                     "/store",
@@ -133,7 +172,7 @@ impl World {
             }
             let gateway = builder.try_start().await.with_context(|| format!("starting {name}"))?;
             let (url, up) = (gateway.url(), AtomicBool::new(true));
-            all.push(Replica { name, url, up, lines, gateway: Mutex::new(gateway) });
+            all.push(Replica { name, url, up, lines, clock, gateway: Mutex::new(gateway) });
         }
         let stores = Mutex::new(stores);
         let world = World { provider, replicas: all, population, since: Instant::now(), stores };
@@ -169,21 +208,29 @@ impl World {
             }
         }
         for budget in &self.population.budgets {
-            use v1::ScopeKind::{Organization, Tag, Team};
+            use v1::ScopeKind::{Key, Organization, Tag, Team};
+            if budget.of_key().is_some() {
+                self.soften(&admin, budget).await?;
+                continue;
+            }
             let (kind, id) = match budget.scope.split_once(':') {
-                Some(("key", _)) => {
-                    self.soften(&admin, budget).await?;
-                    continue;
-                }
+                Some(("key", _)) => (Key, budget.keys.first().and_then(|key| ids.get(key)).context("its key")?.clone()),
                 Some(("team", name)) => (Team, teams[name].clone()),
                 Some((_, name)) => (Tag, name.to_owned()),
                 None => (Organization, organization.clone()),
             };
-            let scope = v1::BudgetScope { kind: kind as i32, id, ..Default::default() };
+            let model = budget.model.clone().unwrap_or_default();
+            let scope = v1::BudgetScope { kind: kind as i32, id, model, ..Default::default() };
+            let every = |every: Every| v1::EveryWindow {
+                seconds: every.seconds,
+                anchor: Some(prost_types::Timestamp { seconds: every.anchor, nanos: 0 }),
+            };
+            let window = budget.window.map(every).map(v1::budget_window::Window::Every);
             let made = v1::Budget {
                 scope: Some(scope),
                 limit_nano_usd: budget.limit,
                 display_name: budget.scope.clone(),
+                window: window.map(|window| v1::BudgetWindow { window: Some(window) }),
                 ..Default::default()
             };
             let asked = v1::CreateBudgetRequest { budget: Some(made), ..Default::default() };

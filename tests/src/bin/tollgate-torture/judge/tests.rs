@@ -1,7 +1,7 @@
 //! The judge has teeth: every planted fault is named, and a clean run is not accused.
 
 use super::*;
-use crate::evidence::{Balance, Budget, Upper, Window};
+use crate::evidence::{Balance, Budget, Every, Upper, Window};
 
 const LIMIT: i64 = 10_000;
 
@@ -9,8 +9,8 @@ const LIMIT: i64 = 10_000;
 fn clean() -> Evidence {
     let marker = |at: usize| format!("alice-{at}");
     let mut evidence = Evidence {
-        budgets: vec![Budget { scope: "key:alice".into(), limit: LIMIT, hard: true, keys: ["alice".into()].into() }],
-        balances: vec![Balance { scope: "key:alice".into(), spent: 5_300, held: 0, holders: Vec::new() }],
+        budgets: vec![Budget::over("key:alice", LIMIT, ["alice".into()].into())],
+        balances: vec![balance("key:alice", None, 5_300)],
         ..Evidence::default()
     };
     for at in 0..10 {
@@ -28,9 +28,13 @@ fn clean() -> Evidence {
     evidence
 }
 
+fn balance(scope: &str, window: Option<i64>, spent: i64) -> Balance {
+    Balance { scope: scope.into(), window, spent, held: 0, holders: Vec::new() }
+}
+
 fn attempt(id: &str, marker: &str, nano: i64, ended: Ended) -> Attempt {
-    let (id, key, marker) = (id.into(), "alice".into(), marker.into());
-    Attempt { id, key, marker, low: nano, high: nano, ended, usage_told: true }
+    let (id, key, marker, model) = (id.into(), "alice".into(), marker.into(), "plain".into());
+    Attempt { id, key, marker, model, at_ms: 0, low: nano, high: nano, ended, usage_told: true }
 }
 
 fn row(attempt: &str, certainty: Certainty, cost: i64, low: i64, high: i64) -> Row {
@@ -38,6 +42,8 @@ fn row(attempt: &str, certainty: Certainty, cost: i64, low: i64, high: i64) -> R
         attempt: attempt.into(),
         call: format!("call-{attempt}"),
         key: "alice".into(),
+        model: "plain".into(),
+        windows: BTreeMap::new(),
         certainty,
         answered: true,
         cost,
@@ -48,7 +54,7 @@ fn row(attempt: &str, certainty: Certainty, cost: i64, low: i64, high: i64) -> R
 
 fn seen(marker: &str, call: &str, what: What) -> Seen {
     let (marker, key, call) = (marker.into(), "alice".into(), call.into());
-    Seen { marker, key, call, what, repeatable: false, trouble: false, from_ms: 100, to_ms: 200 }
+    Seen { marker, key, model: "plain".into(), call, what, repeatable: false, trouble: false, from_ms: 100, to_ms: 200 }
 }
 
 /// What is found once `plant` has spoilt a clean run. Knock-on findings are part of it.
@@ -134,8 +140,8 @@ fn a_budget_over_many_keys_is_judged_by_all_of_them() {
         }
         evidence.balances[0].spent = 2_800;
         let keys = ["alice".into(), "bob".into()].into();
-        evidence.budgets.push(Budget { scope: "team:both".into(), limit: 5_249, hard: true, keys });
-        evidence.balances.push(Balance { scope: "team:both".into(), spent: 5_300, held: 0, holders: Vec::new() });
+        evidence.budgets.push(Budget::over("team:both", 5_249, keys));
+        evidence.balances.push(balance("team:both", None, 5_300));
     };
     assert_eq!(found(plant), [Check::Overspend]);
 }
@@ -255,4 +261,70 @@ fn a_revoked_key_that_is_served_is_found() {
     };
     assert_eq!(served_at(2_500), [Check::Revoked]);
     assert_eq!(served_at(1_500), []);
+}
+
+#[test]
+fn a_budget_of_one_model_pays_for_that_model_alone() {
+    let plant = |limit, spent| {
+        move |evidence: &mut Evidence| {
+            evidence.truth[3].model = "other".into();
+            evidence.rows[3].model = "other".into();
+            let model = Some("other".to_owned());
+            evidence.budgets.push(Budget { model, ..Budget::over("on other", limit, ["alice".into()].into()) });
+            evidence.balances.push(balance("on other", None, spent));
+        }
+    };
+    assert_eq!(found(plant(500, 500)), []);
+    assert_eq!(found(plant(499, 500)), [Check::Overspend]);
+    assert_eq!(found(plant(500, 5_300)), [Check::SumDiffers]);
+}
+
+/// A budget by the minute: the first five attempts fall into the minute from 60 on, the others into that from 120 on.
+fn by_the_minute(evidence: &mut Evidence, limit: i64) {
+    let window = Some(Every { seconds: 60, anchor: 0 });
+    evidence.budgets.push(Budget { window, ..Budget::over("minute", limit, ["alice".into()].into()) });
+    evidence.balances.push(balance("minute", Some(120), 2_800));
+    for at in 0..evidence.truth.len() {
+        let start = if at < 5 { 60 } else { 120 };
+        evidence.truth[at].at_ms = start * 1_000 + 30_000;
+        evidence.rows[at].windows = [("minute".to_owned(), start)].into();
+    }
+}
+
+#[test]
+fn a_budget_with_windows_is_judged_window_by_window() {
+    assert_eq!(found(|evidence| by_the_minute(evidence, 2_750)), []);
+    assert_eq!(found(|evidence| by_the_minute(evidence, 2_749)), [Check::Overspend]);
+    let one_too_many = |evidence: &mut Evidence| {
+        by_the_minute(evidence, 2_750);
+        evidence.balances[1].spent = 5_300;
+    };
+    assert_eq!(found(one_too_many), [Check::SumDiffers]);
+}
+
+#[test]
+fn an_entry_in_a_window_that_was_not_its_own_is_named_but_not_near_the_edge() {
+    let moved = |at_ms| {
+        move |evidence: &mut Evidence| {
+            by_the_minute(evidence, LIMIT);
+            evidence.truth[5].at_ms = at_ms;
+            evidence.rows[5].windows = [("minute".to_owned(), 60)].into();
+            evidence.balances[1].spent -= 500;
+        }
+    };
+    assert_eq!(found(moved(150_000)), [Check::WrongWindow]);
+    assert_eq!(found(moved(121_000)), []);
+}
+
+#[test]
+fn windows_of_which_none_ended_were_not_tested() {
+    let plant = |evidence: &mut Evidence| {
+        by_the_minute(evidence, LIMIT);
+        for at in 0..5 {
+            evidence.truth[at].at_ms = 150_000;
+            evidence.rows[at].windows = [("minute".to_owned(), 120)].into();
+        }
+        evidence.balances[1].spent = 5_300;
+    };
+    assert_eq!(found(plant), [Check::Untested]);
 }
