@@ -8,14 +8,15 @@ use axum::{
 };
 use bytes::Bytes;
 use tollgate_proto::v1::{
-    Attempt, CreateCompletionRequest, Dialect, GatewayOptions, Original, Routing, Started, StreamCompletionRequest,
+    Attempt, CreateCompletionRequest, Dialect, GatewayOptions, MidstreamPolicy, Original, Routing, Started,
+    StreamCompletionRequest,
 };
 
 use crate::{
     Gateway,
     error::Refusal,
     forward,
-    openai::{self, response},
+    openai::{self, Invalid, response},
     quota, stream,
 };
 
@@ -24,10 +25,14 @@ pub(crate) async fn create(State(mut gateway): State<Gateway>, request: Request)
     let body = forward::read(&gateway, &parts, body).await?;
     let (mut asked, wishes) = openai::read_chat_with_wishes(&body)?;
     asked.original = Some(Original { dialect: Dialect::OpenaiChat as i32, body: body.clone() });
-    asked.tollgate = Some(GatewayOptions {
-        native_usage: !wishes.stream || wishes.include_usage,
-        ..options(&parts, wishes.tags, Dialect::OpenaiChat)
-    });
+    let mut options = options(&parts, Dialect::OpenaiChat)?;
+    options.native_usage = !wishes.stream || wishes.include_usage;
+    options.tags.extend(wishes.tags);
+    // What a header says counts before the body.
+    if options.fallbacks.is_empty() && !options.no_fallbacks {
+        options.fallbacks = wishes.fallbacks;
+    }
+    asked.tollgate = Some(options);
     if wishes.stream {
         let request = forward::request(&gateway, &parts, StreamCompletionRequest { request: Some(asked) });
         let (metadata, events, _) = gateway.completions.stream_completion(request).await?.into_parts();
@@ -48,23 +53,31 @@ pub(crate) async fn create(State(mut gateway): State<Gateway>, request: Request)
 }
 
 /// What the caller's headers wish of the gateway.
-pub(crate) fn options(parts: &Parts, mut tags: Vec<String>, native: Dialect) -> GatewayOptions {
-    if let Some(listed) = forward::text(parts, "x-tollgate-tags") {
-        tags.extend(listed.split(',').map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned));
-    }
-    let fallbacks = forward::text(parts, "x-tollgate-fallbacks").unwrap_or_default();
-    let listed = fallbacks.split(',').map(str::trim).filter(|name| !name.is_empty() && *name != "none");
-    GatewayOptions {
-        tags,
-        fallbacks: listed.map(str::to_owned).collect(),
-        no_fallbacks: fallbacks.trim() == "none",
+pub(crate) fn options(parts: &Parts, native: Dialect) -> Result<GatewayOptions, Refusal> {
+    const MIDSTREAM: &str = "x-tollgate-on-midstream-failure";
+    let list = |text: &str| -> Vec<String> {
+        text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+    };
+    let fallbacks = forward::text(parts, "x-tollgate-fallbacks").unwrap_or_default().trim();
+    let on_midstream_failure = match forward::text(parts, MIDSTREAM).map(str::trim) {
+        None => MidstreamPolicy::Unspecified,
+        Some("fail") => MidstreamPolicy::Fail,
+        Some("continue") => MidstreamPolicy::Continue,
+        Some("restart") => MidstreamPolicy::Restart,
+        Some(_) => return Err(Invalid::at(MIDSTREAM, "must be fail, continue or restart").into()),
+    };
+    Ok(GatewayOptions {
+        tags: forward::text(parts, "x-tollgate-tags").map(list).unwrap_or_default(),
+        no_fallbacks: fallbacks == "none",
+        fallbacks: if fallbacks == "none" { Vec::new() } else { list(fallbacks) },
+        on_midstream_failure: on_midstream_failure as i32,
         region: forward::text(parts, "x-tollgate-region").unwrap_or_default().to_owned(),
         idempotency_key: forward::text(parts, "idempotency-key").map(str::to_owned),
         want_routing: forward::text(parts, "x-tollgate-want-routing") == Some("true"),
         want_native: native as i32,
         native_usage: true,
         ..GatewayOptions::default()
-    }
+    })
 }
 
 /// A JSON answer.

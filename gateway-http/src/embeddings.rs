@@ -21,7 +21,7 @@ pub(crate) async fn create(State(mut gateway): State<Gateway>, request: Request)
     let body = forward::read(&gateway, &parts, body).await?;
     let (mut asked, is_base64) = openai::read_embedding_with_encoding(&body)?;
     asked.original = Some(Original { dialect: Dialect::OpenaiEmbeddings as i32, body });
-    asked.tollgate = Some(chat::options(&parts, Vec::new(), Dialect::OpenaiEmbeddings));
+    asked.tollgate = Some(chat::options(&parts, Dialect::OpenaiEmbeddings)?);
     let request = forward::request(&gateway, &parts, asked);
     let (metadata, answer, _) = gateway.embeddings.create_embedding(request).await?.into_parts();
     let mut headers = HeaderMap::new();

@@ -68,6 +68,10 @@ impl SseBody {
             return self.chunks.print(event, out);
         }
         match (&event.native, &event.event) {
+            (_, Some(Event::Restarted(_))) => {
+                self.native = false;
+                self.chunks.print(event, out);
+            }
             (Some(native), _) => {
                 data(&native.body, out);
                 if matches!(event.event, Some(Event::Started(_))) {

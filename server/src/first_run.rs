@@ -61,6 +61,7 @@ pub(crate) fn demo_config(config: &mut Config) {
             retry_budget: Default::default(),
             sticky: None,
             mirror: None,
+            on_midstream_failure: Default::default(),
             retries: 2,
             limits: None,
         });

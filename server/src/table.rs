@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sha2::{Digest, Sha256};
 use tollgate_domain::{Price, Rates, Secret};
+use tollgate_proto::v1::MidstreamPolicy;
 use tollgate_providers::{
     Target,
     catalogue::Catalogue,
@@ -108,6 +109,7 @@ pub(crate) fn build_with(
                 .map(|m| mirror(m, &model.name))
                 .transpose()
                 .with_context(|| format!("{at}.mirror"))?,
+            on_midstream_failure: midstream(model.on_midstream_failure),
             budget: Default::default(),
         };
         if groups.insert(model.name.clone(), Arc::new(group)).is_some() {
@@ -141,6 +143,14 @@ fn tags(config: &Config) -> anyhow::Result<Tags> {
     let binding: BTreeSet<_> =
         of_deployments().chain(&config.routing.tags).filter(|t| Some(*t) != default.as_ref()).collect();
     Ok(Tags { binding: binding.into_iter().cloned().collect(), default })
+}
+
+pub(crate) fn midstream(policy: config::OnMidstreamFailure) -> MidstreamPolicy {
+    match policy {
+        config::OnMidstreamFailure::Fail => MidstreamPolicy::Fail,
+        config::OnMidstreamFailure::Continue => MidstreamPolicy::Continue,
+        config::OnMidstreamFailure::Restart => MidstreamPolicy::Restart,
+    }
 }
 
 fn strategy(strategy: config::Strategy) -> Strategy {

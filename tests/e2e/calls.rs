@@ -46,6 +46,7 @@ async fn a_streamed_call_over_grpc_starts_says_finishes_and_tells_its_usage() {
                 assert_eq!(routing.attempts.len(), 1);
                 kinds.push("routing");
             }
+            Event::Restarted(_) => panic!("nothing broke"),
         }
     }
     assert_eq!(text, "Hello to you");

@@ -13,6 +13,7 @@ mod kill_points;
 mod ledger_check;
 mod limits;
 mod lossless;
+mod midstream;
 mod operations;
 mod reconcile;
 mod routing;

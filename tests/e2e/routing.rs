@@ -254,6 +254,12 @@ async fn a_call_names_its_own_fallbacks_or_none() {
         "{}",
         unknown.json()
     );
+    let in_the_body = hello(json!({"fallbacks": ["spare"]}));
+    assert_eq!(world.gateway.caller().post(&url, &in_the_body).await.unwrap().status, 200);
+    let sent = world.provider.log().last().unwrap().body.unwrap();
+    assert!(sent.get("fallbacks").is_none(), "what is meant for the gateway goes no further: {sent}");
+    let words = hello(json!({"fallbacks": "spare"}));
+    assert_eq!(world.gateway.caller().post(&url, &words).await.unwrap().status, 400);
     let nowhere = with("x-tollgate-region", "eu").post(&url, &body).await.unwrap();
     assert_eq!((nowhere.status.as_u16(), &nowhere.json()["error"]["code"]), (400, &json!("no_route")));
 }

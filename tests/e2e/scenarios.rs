@@ -92,7 +92,7 @@ fn a_starter_for_a_configuration_holds() {
 }
 
 /// What is changed in the configuration, and which example must notice.
-const BROKEN: [(&str, &str, &str); 19] = [
+const BROKEN: [(&str, &str, &str); 20] = [
     ("01-claude-is-limited", "fallbacks: [llama]", "fallbacks: [chat]"),
     ("02-both-clouds-down", "fallbacks: [llama]\n    context", "context"),
     ("03-a-long-prompt", "context_window_fallbacks: [long]", "context_window_fallbacks: []"),
@@ -124,6 +124,7 @@ const BROKEN: [(&str, &str, &str); 19] = [
         "retries: 1\n    cooldown: { allowed_fails: 3, time: 5s }",
         "retries: 0\n    cooldown: { time: 0s }",
     ),
+    ("27-an-answer-goes-on-elsewhere", "on_midstream_failure: continue", "on_midstream_failure: fail"),
 ];
 
 #[test]

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use bytes::BytesMut;
 use serde_json::{Value, json};
-use tollgate_proto::v1::{CompletionEvent, Delta, ReasoningPart, Started, completion_event::Event, delta::Piece};
+use tollgate_proto::v1::{
+    CompletionEvent, Delta, MidstreamPolicy, ReasoningPart, Restarted, Started, completion_event::Event, delta::Piece,
+};
 
 use super::response::{detail, finish_word, usage};
 use crate::stream::data;
@@ -14,6 +16,8 @@ pub(crate) struct Chunks {
     include_usage: bool,
     started: Started,
     choices: BTreeMap<u32, Spoken>,
+    /// Another attempt has taken over where one broke.
+    goes_on: bool,
 }
 
 /// What a choice has said so far.
@@ -27,12 +31,14 @@ struct Spoken {
 
 impl Chunks {
     pub(crate) fn new(include_usage: bool) -> Self {
-        Self { include_usage, started: Started::default(), choices: BTreeMap::new() }
+        Self { include_usage, started: Started::default(), choices: BTreeMap::new(), goes_on: false }
     }
 
     pub(crate) fn print(&mut self, event: CompletionEvent, out: &mut BytesMut) {
         match event.event {
-            Some(Event::Started(started)) => self.started = started,
+            // An answer that goes on keeps its id.
+            Some(Event::Started(started)) if !self.goes_on => self.started = started,
+            Some(Event::Restarted(restarted)) => self.restarted(&restarted, out),
             Some(Event::Delta(delta)) => self.delta(delta, out),
             Some(Event::Finished(finished)) => {
                 self.role(finished.choice, out);
@@ -49,6 +55,24 @@ impl Chunks {
             }
             _ => {}
         }
+    }
+
+    /// A chunk without choices, which clients that know nothing of it read past.
+    fn restarted(&mut self, restarted: &Restarted, out: &mut BytesMut) {
+        let starts_over = restarted.policy() == MidstreamPolicy::Restart;
+        let mut told = json!({
+            "attempt": restarted.attempt,
+            "reason": restarted.reason,
+            "policy": if starts_over { "restart" } else { "continue" },
+        });
+        if starts_over {
+            told["discard"] = true.into();
+            self.choices.clear();
+        }
+        self.goes_on = !starts_over;
+        let mut chunk = self.body(json!([]));
+        chunk["tollgate"] = json!({ "restarted": told });
+        data(chunk.to_string().as_bytes(), out);
     }
 
     fn delta(&mut self, delta: Delta, out: &mut BytesMut) {
@@ -97,17 +121,21 @@ impl Chunks {
     }
 
     fn chunk(&self, choices: Value, usage: Option<Value>, out: &mut BytesMut) {
-        let mut chunk = json!({
+        let mut chunk = self.body(choices);
+        if self.include_usage {
+            chunk["usage"] = usage.unwrap_or_default();
+        }
+        data(chunk.to_string().as_bytes(), out);
+    }
+
+    fn body(&self, choices: Value) -> Value {
+        json!({
             "id": self.started.response_id,
             "object": "chat.completion.chunk",
             "created": self.started.created,
             "model": self.started.served_model,
             "choices": choices,
-        });
-        if self.include_usage {
-            chunk["usage"] = usage.unwrap_or_default();
-        }
-        data(chunk.to_string().as_bytes(), out);
+        })
     }
 }
 

@@ -27,6 +27,7 @@ pub(crate) struct Wishes {
     pub(crate) stream: bool,
     pub(crate) include_usage: bool,
     pub(crate) tags: Vec<String>,
+    pub(crate) fallbacks: Vec<String>,
 }
 
 /// Reads a chat request. `original` and `tollgate` are left empty.

@@ -59,7 +59,13 @@ fn wishes(m: &mut Members<'_>) -> Result<Wishes, Invalid> {
         Some(metadata) => Members::read(metadata, "metadata")?.raw("tags").map(tag_list).unwrap_or_default(),
         None => Vec::new(),
     };
-    Ok(Wishes { stream, include_usage, tags })
+    let fallbacks = match m.raw("fallbacks") {
+        Some(list) => {
+            serde_json::from_str(list).map_err(|_| Invalid::at("fallbacks", "must be a list of names of models"))?
+        }
+        None => Vec::new(),
+    };
+    Ok(Wishes { stream, include_usage, tags, fallbacks })
 }
 
 /// A list, or a string with commas.

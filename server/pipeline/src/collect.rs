@@ -25,6 +25,11 @@ impl Collector {
             self.completion.native = event.native;
         }
         match event.event {
+            // What came so far is void; where the answer goes on, it does so in the same parts.
+            Some(Event::Restarted(restarted)) if restarted.discard_from_seq.is_some() => {
+                self.choices.clear();
+                self.completion.native = None;
+            }
             Some(Event::Started(started)) => self.completion.started = Some(started),
             Some(Event::Delta(delta)) => self.delta(delta),
             Some(Event::Finished(finished)) => {
@@ -33,7 +38,7 @@ impl Collector {
             }
             Some(Event::Usage(usage)) => self.completion.usage = Some(usage),
             Some(Event::Routing(routing)) => self.completion.routing = Some(routing),
-            Some(Event::PartDone(_)) | None => {}
+            Some(Event::PartDone(_) | Event::Restarted(_)) | None => {}
         }
     }
 

@@ -11,7 +11,7 @@ use tollgate_domain::{Class, Error, Failure, NanoUsd};
 use tollgate_ledger::{Ask, End, Hold, Opening};
 use tollgate_proto::v1::{
     Attempt, BudgetCharge, CompletionEvent, ErrorReason, FinishReason, Finished, InputUsage, LedgerEntry,
-    LedgerEntryKind, OutputUsage, PartialUsage, Routing, Usage, completion_event::Event, delta::Piece,
+    LedgerEntryKind, MidstreamPolicy, OutputUsage, PartialUsage, Routing, Usage, completion_event::Event, delta::Piece,
 };
 use tollgate_providers::Head;
 use tollgate_router::{Deployment, Plan, Trial};
@@ -25,6 +25,7 @@ use crate::{
     record::Record,
     reserve::{Bound, LAG, Reservation, TRANCHE},
     settle::Unfinished,
+    takeover::Takeover,
 };
 
 /// How an attempt ended, for the money's sake.
@@ -84,6 +85,8 @@ pub(crate) struct FlowState {
     reasons: Vec<FinishReason>,
     total: Usage,
     idempotency: Option<Idempotency>,
+    /// How the next attempt takes over from one whose answer had begun to reach the caller.
+    takes_over: MidstreamPolicy,
 }
 
 /// Owns a [`FlowState`] until the call ends.
@@ -122,6 +125,7 @@ impl Flow {
             reasons: Vec::new(),
             total,
             idempotency,
+            takes_over: MidstreamPolicy::Unspecified,
         };
         Self { state: Some(Box::new(state)), settler }
     }
@@ -219,6 +223,7 @@ impl FlowState {
                 deployment: deployment.name.clone(),
                 provider: deployment.provider.clone(),
                 start_us: self.elapsed_us(),
+                took_over: self.takes_over as i32,
                 ..Attempt::default()
             },
             produced: 0,
@@ -388,6 +393,25 @@ impl FlowState {
         let ending = Self::ending_of(failure, answered);
         let end = self.end_attempt(ending, failure.class.name());
         self.settler.ledger().end(end);
+    }
+
+    /// An answer broke of which the caller has seen a part, and another attempt shall take over.
+    pub(crate) fn replaced(&mut self, failure: &Failure, takeover: &Takeover) {
+        self.tell_router(failure);
+        let end = self.end_attempt(Ending::Cut("replaced", failure.usage.clone()), failure.class.name());
+        self.settler.ledger().end(end);
+        self.takes_over = takeover.policy();
+        self.reasons.clear();
+        self.bound.begin();
+        if let Some(beginning) = takeover.beginning() {
+            let more = self.bound.go_on_from(beginning.len() as u64);
+            self.plan.needs_prefill(bound::estimate(more));
+        }
+    }
+
+    /// Whether the next attempt takes over from one whose answer had begun to reach the caller.
+    pub(crate) fn takes_over(&self) -> bool {
+        self.takes_over != MidstreamPolicy::Unspecified
     }
 
     /// The router learns that the open attempt failed.

@@ -22,6 +22,7 @@ mod route;
 mod secret;
 mod send;
 mod settle;
+mod takeover;
 
 use std::{sync::Arc, time::Duration};
 

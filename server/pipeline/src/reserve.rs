@@ -42,9 +42,24 @@ pub(crate) struct Bound {
     afforded: Option<u64>,
     /// Output covered by the hold in all choices so far, while it is extended step by step.
     pub(crate) tranche: Option<u64>,
+    /// Bytes of the answer that attempts before this one have written, where this one goes on from there.
+    written: u64,
 }
 
 impl Bound {
+    /// The next attempt goes on with an answer of which `bytes` are there. Returns how many more these are.
+    pub(crate) fn go_on_from(&mut self, bytes: u64) -> u64 {
+        let more = bytes.saturating_sub(self.written);
+        self.input = self.input.saturating_add(more);
+        self.written = bytes;
+        more
+    }
+
+    /// Holding in tranches begins anew with an attempt.
+    pub(crate) fn begin(&mut self) {
+        self.tranche = self.tranche.map(|_| TRANCHE);
+    }
+
     /// The output limit that the gateway must set upstream: only where money depends on it and the call names none, or more than its
     /// budgets afford.
     pub(crate) fn cap_for(&self, deployment: &Deployment) -> Option<u64> {
@@ -52,14 +67,16 @@ impl Bound {
             return None;
         }
         let lowered = self.afforded.is_some_and(|afforded| self.asked.is_none_or(|asked| afforded < asked));
-        (lowered || (self.capped && self.asked.is_none())).then(|| self.per_choice(deployment))
+        let shortened = self.written > 0 && self.asked.is_some();
+        (lowered || shortened || (self.capped && self.asked.is_none())).then(|| self.per_choice(deployment))
     }
 
     fn per_choice(&self, deployment: &Deployment) -> u64 {
         let cap = deployment.max_output_tokens.map_or(self.default_cap, |max| max.min(self.default_cap));
         let unnamed = if self.capped { cap } else { deployment.max_output_tokens.unwrap_or(self.default_cap) };
         let wanted = self.asked.unwrap_or(unnamed);
-        self.afforded.map_or(wanted, |afforded| wanted.min(afforded))
+        let wanted = self.afforded.map_or(wanted, |afforded| wanted.min(afforded));
+        if self.written > 0 { wanted.saturating_sub(bound::estimate(self.written)).max(1) } else { wanted }
     }
 
     /// Choices that are asked for.
@@ -121,6 +138,7 @@ impl Pipeline {
                 default_cap: key_cap.unwrap_or(self.settings.default_output_cap),
                 afforded: None,
                 tranche: None,
+                written: 0,
             },
             Request::Embedding(request) => Bound {
                 input: bound::embedding_input(request),
@@ -130,6 +148,7 @@ impl Pipeline {
                 default_cap: 0,
                 afforded: None,
                 tranche: None,
+                written: 0,
             },
         };
         let reachable: Vec<&Arc<Deployment>> = plan.reachable().collect();

@@ -4,7 +4,7 @@ use futures::StreamExt;
 use tokio::time::Instant;
 use tollgate_domain::{Error, Failure, Retry};
 use tollgate_ledger::Before;
-use tollgate_proto::v1::{CompletionEvent, Dialect, ErrorReason, Started, completion_event::Event};
+use tollgate_proto::v1::{CompletionEvent, Dialect, ErrorReason, MidstreamPolicy, Started, completion_event::Event};
 use tollgate_providers::{
     ChatCall, Mode,
     exchange::{self, Answering},
@@ -19,6 +19,7 @@ use crate::{
     record::Record,
     reserve::Reservation,
     route::all_cooling,
+    takeover::{self, Joint, Told},
 };
 
 impl Pipeline {
@@ -29,7 +30,7 @@ impl Pipeline {
     }
 
     /// Attempts until one answers, then its events. A stream that fails before its first content is replaced invisibly; after it,
-    /// the reply ends with the error.
+    /// the reply ends with the error, or another attempt takes over behind a `restarted` event.
     pub(crate) async fn send(
         &self,
         reservation: Reservation,
@@ -37,24 +38,17 @@ impl Pipeline {
         call: Call,
         record: Record,
     ) -> Result<Reply<CompletionEvent>, Error> {
+        let group = reservation.permit.routes.own().map_or(MidstreamPolicy::Unspecified, |g| g.on_midstream_failure);
+        let mut told = Told::nothing(takeover::policy(&call, group));
         let mut flow = self.flow(reservation, passed, call, record);
-        let mut last = None;
-        let (deployment, mut answering, first) = loop {
-            let (deployment, id) = flow.next_attempt(last).await?;
-            match open_chat(flow.state(), &deployment, &id).await {
-                Ok((answering, first)) => break (deployment, answering, first),
-                Err(failure) => {
-                    flow.state().attempt_failed(&failure);
-                    last = Some((deployment, failure));
-                }
-            }
-        };
+        let (mut deployment, mut answering, first) = flow.answer(None, None).await?;
         let ledger = self.ledger.clone();
         let now_seconds = self.clock.now_us() / 1_000_000;
         Ok(async_stream::stream! {
             let mut seq = 0;
             let mut usage: Option<CompletionEvent> = None;
             let mut first = first.into_iter();
+            let mut joint: Option<Joint> = None;
             loop {
                 let event = match first.next() {
                     Some(event) => Some(Ok(event)),
@@ -66,6 +60,10 @@ impl Pipeline {
                         if seq > 1 {
                             tollgate_planted::step("in_the_answer");
                         }
+                        if let Some(joint) = &mut joint {
+                            joint.fit(&mut event);
+                        }
+                        told.observe(&event);
                         let state = flow.state();
                         state.observe(&event);
                         fill(&mut event, state, &deployment, now_seconds);
@@ -86,8 +84,28 @@ impl Pipeline {
                         }
                     }
                     Some(Err(failure)) => {
-                        yield Err(broken(flow, &deployment, failure));
-                        return;
+                        let Some(takeover) = told.takeover(&failure, deployment.signs_reasoning()) else {
+                            yield Err(broken(flow, &deployment, failure));
+                            return;
+                        };
+                        flow.state().replaced(&failure, &takeover);
+                        match flow.answer(Some((deployment, failure.clone())), takeover.beginning()).await {
+                            Ok(next) => {
+                                let begun: Vec<_>;
+                                (deployment, answering, begun) = next;
+                                first = begun.into_iter();
+                            }
+                            Err(error) => {
+                                yield Err(error);
+                                return;
+                            }
+                        }
+                        joint = Joint::new(&takeover);
+                        if joint.is_none() {
+                            told.forget();
+                        }
+                        usage = None;
+                        yield Ok(numbered(takeover.event(flow.state().attempt_number(), &failure), &mut seq));
                     }
                     None => break,
                 }
@@ -115,6 +133,24 @@ impl Pipeline {
 }
 
 impl Flow {
+    /// Attempts until one answers, up to its first content. `beginning`: what they go on from.
+    async fn answer(
+        &mut self,
+        mut last: Option<(Arc<Deployment>, Failure)>,
+        beginning: Option<&str>,
+    ) -> Result<(Arc<Deployment>, Answering, Vec<CompletionEvent>), Error> {
+        loop {
+            let (deployment, id) = self.next_attempt(last).await?;
+            match open_chat(self.state(), &deployment, &id, beginning).await {
+                Ok((answering, first)) => return Ok((deployment, answering, first)),
+                Err(failure) => {
+                    self.state().attempt_failed(&failure);
+                    last = Some((deployment, failure));
+                }
+            }
+        }
+    }
+
     /// The next deployment to try, journalled as open; or the error that is left when nothing is.
     pub(crate) async fn next_attempt(
         &mut self,
@@ -194,6 +230,7 @@ async fn open_chat(
     state: &mut FlowState,
     deployment: &Deployment,
     attempt_id: &str,
+    beginning: Option<&str>,
 ) -> Result<(Answering, Vec<CompletionEvent>), Failure> {
     let Request::Completion(request, mode) = state.call.request.clone() else {
         return Err(Failure::new(tollgate_domain::Class::InvalidRequest, "not a completion"));
@@ -206,9 +243,11 @@ async fn open_chat(
         output_cap: state.cap_for(deployment),
         max_output: deployment.max_output_tokens,
         want_native: match &request.tollgate {
-            Some(options) if !stepwise => options.want_native(),
+            // Whoever takes over may speak another dialect: from there on chunks are the gateway's own.
+            Some(options) if !stepwise && !state.takes_over() => options.want_native(),
             _ => Dialect::Unspecified,
         },
+        prefill: beginning,
         attempt_id,
     };
     let mut answering = exchange::chat(&deployment.endpoint, &chat).await?;

@@ -29,6 +29,11 @@ pub trait Chat: Send + Sync {
 
     /// Reads the answer to `call`: one decoder for whole and streamed answers alike.
     fn decoder(&self, call: &ChatCall<'_>) -> Box<dyn Decoder>;
+
+    /// Whether blocks of reasoning carry a signature, which comes at their end.
+    fn signs_reasoning(&self) -> bool {
+        false
+    }
 }
 
 /// Embeddings.
@@ -75,6 +80,8 @@ pub struct ChatCall<'a> {
     pub max_output: Option<u64>,
     /// Attach native chunks of this dialect to events.
     pub want_native: Dialect,
+    /// The beginning of the answer, without white space at its end: the model goes on from there. Only for models that can.
+    pub prefill: Option<&'a str>,
     /// Our id of the attempt; may be sent as the client's request id.
     pub attempt_id: &'a str,
 }

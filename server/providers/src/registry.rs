@@ -6,7 +6,7 @@ use crate::{
     Provider,
     anthropic::{self, Anthropic},
     demo,
-    openai::{OpenAi, Quirks, ReasoningIn},
+    openai::{OpenAi, Prefill, Quirks, ReasoningIn},
 };
 
 const fn row(name: &'static str, base_url: Option<&'static str>) -> Quirks {
@@ -16,6 +16,7 @@ const fn row(name: &'static str, base_url: Option<&'static str>) -> Quirks {
         output_limit: "max_tokens",
         both_limits: false,
         reasoning_in: None,
+        prefill: Prefill::Bare,
         embeds: true,
         trusts_inner_status: false,
     }
@@ -28,7 +29,7 @@ static COMPATIBLE: [Quirks; 10] = [
         both_limits: true,
         ..row("openai", Some("https://api.openai.com/v1"))
     },
-    Quirks { reasoning_in: Some(ReasoningIn::Content), ..row("vllm", None) },
+    Quirks { reasoning_in: Some(ReasoningIn::Content), prefill: Prefill::FinalMessage, ..row("vllm", None) },
     Quirks {
         output_limit: "max_completion_tokens",
         embeds: false,
@@ -36,6 +37,7 @@ static COMPATIBLE: [Quirks; 10] = [
     },
     Quirks {
         reasoning_in: Some(ReasoningIn::Content),
+        prefill: Prefill::Prefix,
         embeds: false,
         ..row("deepseek", Some("https://api.deepseek.com"))
     },

@@ -70,6 +70,7 @@ async fn chat(kind: &str, fixture: &Fixture, body: Vec<u8>, cut: Cut) -> (Vec<Co
         output_cap: None,
         max_output: Some(4_096),
         want_native: Dialect::Unspecified,
+        prefill: None,
         attempt_id: "a-1",
     };
     let mut events = Vec::new();

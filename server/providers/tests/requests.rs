@@ -24,8 +24,15 @@ fn sent(
         model: "m".into(),
         headers: Default::default(),
     };
-    let call =
-        ChatCall { request, mode, output_cap, max_output: None, want_native: Dialect::Unspecified, attempt_id: "a-1" };
+    let call = ChatCall {
+        request,
+        mode,
+        output_cap,
+        max_output: None,
+        want_native: Dialect::Unspecified,
+        prefill: None,
+        attempt_id: "a-1",
+    };
     let provider = registry(kind).unwrap();
     let outgoing = provider.chat().unwrap().request(&target, &call).unwrap();
     let (parts, body) = outgoing.request.into_parts();
@@ -83,6 +90,7 @@ fn what_a_dialect_cannot_say_is_refused_or_listed() {
             output_cap: None,
             max_output: None,
             want_native: Dialect::Unspecified,
+            prefill: None,
             attempt_id: "a",
         };
         let failure = registry("anthropic").unwrap().chat().unwrap().request(&target, &call).unwrap_err();

@@ -64,6 +64,7 @@ fn benches(c: &mut Criterion) {
             limits: None,
             sticky: None,
             mirror: None,
+            on_midstream_failure: Default::default(),
             budget: Default::default(),
         });
         let mut seed = 0;

@@ -2,6 +2,9 @@
 
 use crate::{Deployment, Wanted};
 
+/// Goes on from the beginning of an answer.
+const PREFILL: &str = "assistant_prefill";
+
 /// What a call needs of whoever serves it.
 #[derive(Clone, Debug)]
 pub struct Needs {
@@ -13,6 +16,8 @@ pub struct Needs {
     pub output_tokens: u64,
     /// What it uses: `vision`, `tools`, `json_schema`, `audio_input`, `pdf`.
     pub capabilities: Vec<&'static str>,
+    /// The beginning of its answer is given: only models that go on from there.
+    pub prefill: bool,
     /// Its labels: those that bind are kept by [`Tags::binding`].
     pub tags: Vec<String>,
     /// Only deployments of this region.
@@ -29,6 +34,7 @@ impl Needs {
             input_tokens: 0,
             output_tokens: 0,
             capabilities: Vec::new(),
+            prefill: false,
             tags: Vec::new(),
             region: None,
             sticky: None,
@@ -48,6 +54,9 @@ impl Needs {
                 Some(other) => format!("is in the region {other}, not in {region}"),
                 None => format!("its region is not known to be {region}"),
             });
+        }
+        if self.prefill && !deployment.capabilities.iter().any(|listed| listed == PREFILL) {
+            return Some(format!("does not list {PREFILL}, so that it cannot go on with an answer"));
         }
         if let Some(window) = deployment.context_window.filter(|window| self.input_tokens > *window) {
             return Some(format!(

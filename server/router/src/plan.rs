@@ -138,6 +138,25 @@ impl Plan {
         self.resorted
     }
 
+    /// From here on only models that go on with an answer of which `input_tokens` and so many more are given.
+    pub fn needs_prefill(&mut self, more_tokens: u64) {
+        self.needs.prefill = true;
+        self.needs.input_tokens = self.needs.input_tokens.saturating_add(more_tokens);
+        let Some(looked) = self.looked.last_mut() else { return };
+        let (needs, tags) = (&self.needs, &self.tags);
+        let mut serves = |place: u16| {
+            let at = usize::from(place);
+            let refusal = needs.refuse(&looked.group.deployments[at], tags);
+            let serves = refusal.is_none();
+            if let (Some(reason), Verdict::NotReached) = (refusal, &looked.verdicts[at]) {
+                looked.verdicts[at] = Verdict::Refused(reason.into());
+            }
+            serves
+        };
+        self.fresh.retain(|place| serves(*place));
+        self.again.retain(|(place, _)| serves(*place));
+    }
+
     /// The last step was not taken: another call tries already whether `deployment` is back.
     pub fn passed_over(&mut self, deployment: &Arc<Deployment>, now_us: u64) {
         let Some(place) = self.place(deployment) else { return };
@@ -164,7 +183,7 @@ impl Plan {
                     self.leave_out();
                     return Step::GiveUp { soonest: None };
                 }
-                _ if failure.retryable() => {
+                _ if failure.retryable() && self.needs.refuse(deployment, &self.tags).is_none() => {
                     if let Some(place) = self.place(deployment) {
                         self.again.push((place, failure.retry_after));
                     }

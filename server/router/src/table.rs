@@ -69,6 +69,11 @@ impl Deployment {
         }
     }
 
+    /// Whether blocks of its reasoning carry a signature.
+    pub fn signs_reasoning(&self) -> bool {
+        self.endpoint.provider.chat().is_some_and(|chat| chat.signs_reasoning())
+    }
+
     /// How it does.
     pub fn state(&self) -> &Arc<DeploymentState> {
         self.state.get_or_init(Arc::default)
@@ -131,6 +136,8 @@ pub struct ModelGroup {
     pub sticky: Option<Sticky>,
     /// Where a share of its calls is made a second time.
     pub mirror: Option<Mirror>,
+    /// What becomes of answers that break in the middle, unless the call says so itself.
+    pub on_midstream_failure: v1::MidstreamPolicy,
     /// What retries are paid from.
     pub budget: OnceLock<Arc<RetryBudget>>,
 }

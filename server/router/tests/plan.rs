@@ -67,6 +67,7 @@ fn group_of(name: &str, deployments: Vec<Deployment>) -> ModelGroup {
         limits: None,
         sticky: None,
         mirror: None,
+        on_midstream_failure: Default::default(),
         budget: Default::default(),
     }
 }

@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 pub use duration::Span;
 pub use load::{ConfigError, json_schema, load};
 pub use reference::SecretRef;
-pub use routing::{Cooldown, Mirror, RetryBudget, RoutingSettings, Sticky, Strategy};
+pub use routing::{Cooldown, Mirror, OnMidstreamFailure, RetryBudget, RoutingSettings, Sticky, Strategy};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -276,6 +276,9 @@ pub struct Model {
     /// How many retries it may make of its calls.
     #[serde(default)]
     pub retry_budget: RetryBudget,
+    /// What becomes of answers that break after their first content was passed on; a call may say otherwise.
+    #[serde(default)]
+    pub on_midstream_failure: OnMidstreamFailure,
     /// Another model that a share of its calls is sent to as well.
     pub mirror: Option<Mirror>,
     /// Callers stay at a deployment by `user`, `key`, `customer` or `metadata.NAME`; absent: they do not.

@@ -68,6 +68,19 @@ fn all() -> f64 {
     100.0
 }
 
+/// What becomes of an answer that breaks after its first content was passed on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnMidstreamFailure {
+    /// The call ends with the error.
+    #[default]
+    Fail,
+    /// Another deployment with the capability `assistant_prefill` goes on from the text, behind a `restarted` event.
+    Continue,
+    /// Another deployment starts over, behind a `restarted` event that says so.
+    Restart,
+}
+
 /// How a model chooses among its deployments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

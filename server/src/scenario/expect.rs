@@ -71,6 +71,10 @@ pub(super) fn checks(expectation: &Expectation, all: &[Outcome]) -> Vec<Check> {
         let found = most.map_or(0, |(_, o)| o.attempts.len());
         check("attempts of a call, most".into(), bound, found as f64, most.map(|(at, _)| *at));
     }
+    if let Some(bound) = &expectation.restarted {
+        let restarted: usize = chosen.iter().map(|(_, o)| o.restarted).sum();
+        check("answers that another attempt took over".into(), bound, restarted as f64, first(&|_| true));
+    }
     let mut times = |title: &str, bounds: &BTreeMap<String, Bound>, of: &dyn Fn(&Outcome) -> Option<u64>| {
         let mut sorted: Vec<(u64, usize)> = answered.iter().filter_map(|(at, o)| Some((of(o)?, *at))).collect();
         sorted.sort_unstable();

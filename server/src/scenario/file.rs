@@ -9,7 +9,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
 
-use crate::config::Span;
+use crate::config::{OnMidstreamFailure, Span};
 
 /// What happens, and what must hold.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -151,6 +151,8 @@ pub struct Load {
     /// Fallbacks of the call, in place of the configured ones.
     #[serde(default)]
     pub fallbacks: Vec<String>,
+    /// What becomes of answers that break in the middle: `fail`, `continue`, `restart`; absent: as the model says.
+    pub on_midstream_failure: Option<OnMidstreamFailure>,
     /// What the request uses besides text: `vision`, `tools`, `json_schema`.
     #[serde(default)]
     pub uses: Vec<String>,
@@ -188,6 +190,8 @@ pub struct Expectation {
     pub attempts: Option<Bound>,
     /// Attempts of a call: most.
     pub most_attempts: Option<Bound>,
+    /// Answers that broke and that another attempt took over.
+    pub restarted: Option<Bound>,
     /// Time to the last frame of the answered ones, milliseconds, by percentile: `p50`, `p90`, `p99`, `max`.
     pub latency_ms: BTreeMap<String, Bound>,
     /// Time to their first content, milliseconds, by percentile.

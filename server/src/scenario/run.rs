@@ -17,7 +17,7 @@ use tollgate_pipeline::{
 };
 use tollgate_proto::v1::{
     AuditRecord, CompletionRequest, FunctionTool, GatewayOptions, ImagePart, JsonSchemaFormat, Key, KeyRole, Message,
-    Part, Priority, ResponseFormat, Role, TextPart, Tool, completion_event::Event, part::Content,
+    MidstreamPolicy, Part, Priority, ResponseFormat, Role, TextPart, Tool, completion_event::Event, part::Content,
     response_format::Format, tool::Kind,
 };
 use tollgate_providers::Mode;
@@ -52,6 +52,8 @@ pub struct Outcome {
     pub answered: bool,
     /// Every attempt, in order.
     pub attempts: Vec<AttemptSeen>,
+    /// How often another attempt took over an answer that had begun.
+    pub restarted: usize,
     /// Until its end.
     pub took_us: u64,
     /// Until its first content.
@@ -274,6 +276,8 @@ fn request(load: &Load) -> anyhow::Result<CompletionRequest> {
             tags: load.tags.clone(),
             region: load.region.clone().unwrap_or_default(),
             fallbacks: load.fallbacks.clone(),
+            on_midstream_failure: load.on_midstream_failure.map_or(MidstreamPolicy::Unspecified, table::midstream)
+                as i32,
             ..GatewayOptions::default()
         }),
         ..CompletionRequest::default()
@@ -321,12 +325,16 @@ impl World {
             billed: Billed::default(),
         };
         let deadline = call.deadline;
-        let mut first_content_us = None;
+        let (mut first_content_us, mut restarted) = (None, 0);
         let reading = async {
             let mut reply = self.pipeline.complete(call).await?;
             while let Some(event) = reply.next().await {
-                if matches!(event?.event, Some(Event::Delta(_))) {
-                    first_content_us.get_or_insert(micros(begun.elapsed()));
+                match event?.event {
+                    Some(Event::Delta(_)) => {
+                        first_content_us.get_or_insert(micros(begun.elapsed()));
+                    }
+                    Some(Event::Restarted(_)) => restarted += 1,
+                    _ => {}
                 }
             }
             Ok::<_, Error>(())
@@ -368,6 +376,7 @@ impl World {
             message,
             answered: ended.is_ok(),
             attempts: attempts.collect(),
+            restarted,
             took_us,
             first_content_us,
             cost_nano_usd: record.usage.as_ref().map_or(0, |usage| usage.cost_nano_usd),

@@ -64,4 +64,8 @@ impl Chat for Anthropic {
     fn decoder(&self, call: &ChatCall<'_>) -> Box<dyn Decoder> {
         Box::new(stream::MessageDecoder::new(call.mode))
     }
+
+    fn signs_reasoning(&self) -> bool {
+        true
+    }
 }

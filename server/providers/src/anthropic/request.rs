@@ -18,7 +18,10 @@ const DEFAULT_MAX_TOKENS: u64 = 4_096;
 pub(super) fn body(target: &Target, call: &ChatCall<'_>) -> Result<(Vec<u8>, Vec<String>), Failure> {
     let request = call.request;
     refuse_what_it_cannot(request)?;
-    let turns = Turns::read(&request.messages)?;
+    let mut turns = Turns::read(&request.messages)?;
+    if let Some(prefill) = call.prefill {
+        turns.begin_answer(prefill);
+    }
     let mut body = Object::default();
     let asked = request.max_output_tokens.and_then(|n| u64::try_from(n).ok());
     let limit = call.output_cap.or(asked).or(call.max_output).unwrap_or(DEFAULT_MAX_TOKENS);
@@ -34,7 +37,7 @@ pub(super) fn body(target: &Target, call: &ChatCall<'_>) -> Result<(Vec<u8>, Vec
         body.raw("tools", &array(&request.tools.iter().map(tool).collect::<Vec<_>>()));
     }
     tool_choice(request, &mut body);
-    output_and_thinking(request, &mut body);
+    output_and_thinking(request, call.prefill.is_none(), &mut body);
     if let Some(user) = &request.user {
         let mut metadata = Object::default();
         metadata.field("user_id", user);
@@ -148,14 +151,15 @@ fn tool_choice(request: &CompletionRequest, body: &mut Object) {
     body.raw("tool_choice", &choice.finish());
 }
 
-fn output_and_thinking(request: &CompletionRequest, body: &mut Object) {
+/// An answer that is gone on with is past its thinking: the provider refuses both together.
+fn output_and_thinking(request: &CompletionRequest, thinks: bool, body: &mut Object) {
     let mut config = Object::default();
     if let Some(Format::JsonSchema(schema)) = request.response_format.as_ref().and_then(|f| f.format.as_ref()) {
         let mut format = Object::default();
         format.field("type", "json_schema").raw("schema", schema.schema_json.as_deref().unwrap_or("{}"));
         config.raw("format", &format.finish());
     }
-    if let Some(reasoning) = &request.reasoning {
+    if let Some(reasoning) = request.reasoning.as_ref().filter(|_| thinks) {
         let effort = reasoning.effort_native.as_deref();
         match (effort, reasoning.budget_tokens) {
             (Some("none"), _) => {

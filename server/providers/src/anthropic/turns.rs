@@ -73,6 +73,13 @@ impl Turns {
         }
     }
 
+    /// The model goes on from here.
+    pub(super) fn begin_answer(&mut self, text: &str) {
+        let mut block = Object::default();
+        block.field("type", "text").field("text", text);
+        self.turn("assistant").push(block.finish());
+    }
+
     fn turn(&mut self, role: &'static str) -> &mut Vec<String> {
         if self.turns.last().is_none_or(|(last, _)| *last != role) {
             self.turns.push((role, Vec::new()));

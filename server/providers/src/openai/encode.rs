@@ -7,7 +7,10 @@ use tollgate_proto::v1::{
     response_format::Format, tool::Kind, tool_choice::Choice,
 };
 
-use super::{Quirks, ReasoningIn, request::limit_field};
+use super::{
+    Quirks, ReasoningIn,
+    request::{beginning, continues, limit_field},
+};
 use crate::{
     ChatCall, Mode, Target,
     json::{Object, array},
@@ -19,7 +22,8 @@ pub(super) fn chat(quirks: &Quirks, target: &Target, call: &ChatCall<'_>) -> Res
     let mut dropped = Vec::new();
     let mut body = Object::default();
     body.field("model", &target.model);
-    let messages: Vec<String> = request.messages.iter().flat_map(|m| message(quirks, m, &mut dropped)).collect();
+    let mut messages: Vec<String> = request.messages.iter().flat_map(|m| message(quirks, m, &mut dropped)).collect();
+    messages.extend(call.prefill.map(|prefill| beginning(quirks, prefill)));
     body.raw("messages", &array(&messages));
     if !request.tools.is_empty() {
         let tools: Vec<String> = request.tools.iter().map(tool).collect();
@@ -45,6 +49,9 @@ pub(super) fn chat(quirks: &Quirks, target: &Target, call: &ChatCall<'_>) -> Res
     body.maybe("service_tier", request.service_tier_native.as_ref());
     body.maybe("user", request.user.as_ref());
     body.merge(&request.extra_json);
+    for (name, json) in continues(quirks).filter(|_| call.prefill.is_some()) {
+        body.raw(name, json);
+    }
     if call.mode == Mode::Stream {
         body.field("stream", &true);
         body.raw("stream_options", r#"{"include_usage":true}"#);

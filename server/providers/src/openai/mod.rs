@@ -27,6 +27,8 @@ pub struct Quirks {
     pub both_limits: bool,
     /// How reasoning goes back to it; `None`: it is left out.
     pub reasoning_in: Option<ReasoningIn>,
+    /// How it is told to go on from a last message of the assistant's.
+    pub prefill: Prefill,
     /// Whether it has embeddings.
     pub embeds: bool,
     /// Whether an in-band error's own status is to be believed (OpenRouter answers 200 with `code: 502`).
@@ -40,6 +42,17 @@ pub enum ReasoningIn {
     Content,
     /// As ordered, signed items, `reasoning_details`.
     Details,
+}
+
+/// How a service is told to go on from a last message of the assistant's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prefill {
+    /// It does so by itself.
+    Bare,
+    /// The message has `prefix: true` (DeepSeek, "Chat prefix completion").
+    Prefix,
+    /// The body has `continue_final_message: true` (vLLM).
+    FinalMessage,
 }
 
 /// The dialect, as one service speaks it.
@@ -73,6 +86,10 @@ impl Chat for OpenAi {
 
     fn decoder(&self, call: &ChatCall<'_>) -> Box<dyn Decoder> {
         Box::new(decode::ChatDecoder::new(self.0, call))
+    }
+
+    fn signs_reasoning(&self) -> bool {
+        self.0.reasoning_in == Some(ReasoningIn::Details)
     }
 }
 

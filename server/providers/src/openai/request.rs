@@ -3,8 +3,11 @@
 use tollgate_domain::{Class, Failure};
 use tollgate_proto::v1::{CompletionRequest, Dialect};
 
-use super::{Quirks, encode};
-use crate::{ChatCall, Mode, Target, json};
+use super::{Prefill, Quirks, encode};
+use crate::{
+    ChatCall, Mode, Target,
+    json::{self, Object},
+};
 
 /// The body, and the fields that had to be dropped.
 pub(super) fn chat(quirks: &Quirks, target: &Target, call: &ChatCall<'_>) -> Result<(Vec<u8>, Vec<String>), Failure> {
@@ -31,6 +34,12 @@ fn splice(quirks: &Quirks, body: &[u8], target: &Target, call: &ChatCall<'_>) ->
             edits.push(("stream_options", None));
         }
     }
+    // A wish to the gateway, which servers refuse.
+    edits.push(("fallbacks", None));
+    if let Some(prefill) = call.prefill {
+        edits.push(("messages", Some(messages_and(quirks, body, prefill)?)));
+        edits.extend(continues(quirks).map(|(name, json)| (name, Some(json.to_owned()))));
+    }
     if let Some(cap) = call.output_cap {
         // One limit, in the spelling that the server heeds.
         let (heeded, other) = match limit_field(quirks, call.request) {
@@ -41,6 +50,35 @@ fn splice(quirks: &Quirks, body: &[u8], target: &Target, call: &ChatCall<'_>) ->
         edits.push((other, None));
     }
     json::edit(body, &edits).map_err(unsendable)
+}
+
+/// The caller's messages, and the beginning of the answer.
+fn messages_and(quirks: &Quirks, body: &[u8], prefill: &str) -> Result<String, Failure> {
+    #[derive(serde::Deserialize)]
+    struct Messages<'a> {
+        #[serde(borrow)]
+        messages: Vec<&'a serde_json::value::RawValue>,
+    }
+    let body: Messages<'_> = serde_json::from_slice(body).map_err(unsendable)?;
+    let beginning = beginning(quirks, prefill);
+    let all: Vec<&str> = body.messages.iter().map(|message| message.get()).chain([beginning.as_str()]).collect();
+    Ok(format!("[{}]", all.join(",")))
+}
+
+/// The beginning of the answer as a message.
+pub(super) fn beginning(quirks: &Quirks, prefill: &str) -> String {
+    let mut message = Object::default();
+    message.field("role", "assistant").field("content", prefill);
+    if quirks.prefill == Prefill::Prefix {
+        message.field("prefix", &true);
+    }
+    message.finish()
+}
+
+/// Members of the body that make the model go on from its last message.
+pub(super) fn continues(quirks: &Quirks) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let members = [("add_generation_prompt", "false"), ("continue_final_message", "true")];
+    members.into_iter().filter(|_| quirks.prefill == Prefill::FinalMessage)
 }
 
 pub(super) fn limit_field(quirks: &Quirks, request: &CompletionRequest) -> &'static str {
