@@ -259,3 +259,23 @@ async fn what_one_replica_leaves_alone_the_other_does_too() {
     assert_eq!(cluster.call(1).await.1, "provider_credential");
     assert_eq!(cluster.provider.log().stats().calls, 1, "the other did not try");
 }
+
+#[tokio::test]
+async fn a_deployments_rate_is_kept_by_all_replicas_together() {
+    let limits = json!({ "requests_per_minute": 40 });
+    let cluster = Cluster::start_with(|builder| builder.set("/models/0/deployments/0/limits", limits.clone())).await;
+    let (mut served, mut refused) = (0, 0);
+    for turn in 0..50 {
+        let caller = Caller::bearer(&cluster.free).with("x-request-timeout", "0.5");
+        let reply = caller.post(&cluster.replicas[turn % 2].v1("chat/completions"), &hello(json!({}))).await.unwrap();
+        match reply.status.as_u16() {
+            200 => served += 1,
+            429 => refused += 1,
+            other => panic!("{other}: {}", reply.json()),
+        }
+    }
+    // Twenty at once for both together, and what came back meanwhile: one in a second and a half.
+    let calls = cluster.provider.log().stats().calls;
+    assert_eq!(calls, served);
+    assert!((18..=30).contains(&calls), "{calls} calls reached the provider, {refused} were refused");
+}

@@ -1,13 +1,13 @@
 //! Rate limits and the queue before a deployment, as callers meet them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tollgate_client::{Client, reason, v1};
 use tollgate_tests::{provider::Step, support::http::Caller};
 use tonic_types::StatusExt;
 
-use crate::support::{World, hello, request};
+use crate::support::{World, eventually, hello, request};
 
 impl World {
     /// A key made by the admin.
@@ -155,4 +155,38 @@ async fn the_chatbot_goes_before_a_flood_of_batch() {
     for call in flood {
         assert_eq!(call.await.unwrap(), 200);
     }
+}
+
+#[tokio::test]
+async fn a_call_waits_for_a_deployment_at_its_rate_and_hears_the_time_to_wait_where_it_cannot() {
+    // Ten at once, then one every three seconds.
+    let limited = json!({"provider": "scripted", "model": "slow", "price": {"input": "0.15", "output": "0.60"},
+                         "limits": {"requests_per_minute": 20}});
+    let world = World::with(|b| b.deployment("slow", limited).set("/models/1/retries", 0)).await;
+    let (caller, url) = (world.gateway.caller(), world.v1("chat/completions"));
+    let body = hello(json!({"model": "slow"}));
+    for _ in 0..10 {
+        assert_eq!(caller.post(&url, &body).await.unwrap().status, 200);
+    }
+    let begun = Instant::now();
+    let hurried = caller.clone().with("x-request-timeout", "1").post(&url, &body).await.unwrap();
+    assert_eq!((hurried.status.as_u16(), &hurried.json()["error"]["code"]), (429, &json!("rate_limit_exceeded")));
+    let wait: u64 = hurried.header("retry-after").parse().unwrap();
+    assert!((1..=3).contains(&wait), "{wait}");
+    assert!(begun.elapsed() < Duration::from_secs(1), "who cannot wait so long hears it at once");
+
+    let patient = caller.clone().with("x-request-timeout", "30");
+    let (first, second) = tokio::join!(patient.post(&url, &body), async {
+        let queue = async || {
+            let models = world.caller().await.models().list_models(v1::ListModelsRequest::default()).await.unwrap();
+            let model = models.into_inner().models.into_iter().find(|m| m.name == "slow").unwrap();
+            model.deployments[0].queue.clone().map_or(0, |q| q.classes.iter().map(|c| c.waiting).sum::<i64>())
+        };
+        eventually("the queue shows who waits", async || queue().await == 1).await;
+        patient.post(&url, &body).await
+    });
+    assert_eq!((first.unwrap().status.as_u16(), second.unwrap().status.as_u16()), (200, 200));
+    let waited = begun.elapsed().as_secs_f64();
+    assert!((4.0..8.0).contains(&waited), "two turns of three seconds: {waited}");
+    assert_eq!(world.provider.log().stats().calls, 12, "nothing was sent that the limit forbids");
 }

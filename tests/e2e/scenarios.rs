@@ -92,7 +92,7 @@ fn a_starter_for_a_configuration_holds() {
 }
 
 /// What is changed in the configuration, and which example must notice.
-const BROKEN: [(&str, &str, &str); 20] = [
+const BROKEN: [(&str, &str, &str); 21] = [
     ("01-claude-is-limited", "fallbacks: [llama]", "fallbacks: [chat]"),
     ("02-both-clouds-down", "fallbacks: [llama]\n    context", "context"),
     ("03-a-long-prompt", "context_window_fallbacks: [long]", "context_window_fallbacks: []"),
@@ -125,6 +125,11 @@ const BROKEN: [(&str, &str, &str); 20] = [
         "retries: 0\n    cooldown: { time: 0s }",
     ),
     ("27-an-answer-goes-on-elsewhere", "on_midstream_failure: continue", "on_midstream_failure: fail"),
+    (
+        "28-all-at-their-limits",
+        "limits: { requests_per_minute: 60 } }\n      - { name: account-b",
+        "limits: { requests_per_minute: 80 } }\n      - { name: account-b",
+    ),
 ];
 
 #[test]

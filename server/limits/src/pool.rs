@@ -46,6 +46,13 @@ pub struct Asking {
     pub tokens: i64,
 }
 
+impl Asking {
+    /// How long a call of its class waits where it names no deadline.
+    pub fn patience(&self) -> Duration {
+        PATIENCE[class_of(self.priority)]
+    }
+}
+
 /// Nobody left in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full {
@@ -280,6 +287,12 @@ impl Pool {
 
     /// Waits for a slot, at most until `deadline` and for no longer than its class waits.
     pub async fn enter(&self, asking: &Asking, deadline: Option<Instant>) -> Result<Slot, Full> {
+        let patience = Instant::now() + asking.patience();
+        self.enter_until(asking, deadline.map_or(patience, |deadline| deadline.min(patience))).await
+    }
+
+    /// Waits for a slot until then.
+    pub async fn enter_until(&self, asking: &Asking, until: Instant) -> Result<Slot, Full> {
         let class = class_of(asking.priority);
         let since = Instant::now();
         let mut queued = {
@@ -295,7 +308,6 @@ impl Pool {
             inner.let_in();
             Queued { pool: self, asking, class, number, coming: Some(coming) }
         };
-        let until = deadline.map_or(since + PATIENCE[class], |deadline| deadline.min(since + PATIENCE[class]));
         let Some(coming) = &mut queued.coming else { return Err(self.full(since)) };
         match tokio::time::timeout_at(until, coming).await {
             Ok(Ok(())) => {
@@ -309,6 +321,12 @@ impl Pool {
     fn full(&self, since: Instant) -> Full {
         let waiting = self.inner.lock().classes.iter().map(Teams::len).sum();
         Full { waited: since.elapsed(), waiting }
+    }
+
+    /// Whether nobody is in or waits.
+    pub fn is_idle(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.in_use == [0; CLASSES] && inner.classes.iter().all(|class| class.order.is_empty())
     }
 
     /// How it stands.

@@ -236,10 +236,20 @@ impl FlowState {
         Ok((id, sequence))
     }
 
-    /// Waits for a place at `deployment`.
+    /// A place at `deployment`; waits for one of its slots.
     pub(crate) async fn place(&self, deployment: &Deployment) -> Result<Place, Error> {
-        let id = self.call.id.attempt(self.attempts.len() as u32 + 1).to_string();
-        self.gated.gates.place(deployment, &self.gated.passed, &id, self.call.deadline).await
+        let (gates, passed) = (&self.gated.gates, &self.gated.passed);
+        gates.place(deployment, passed, &self.next_id(), self.call.deadline, None).await
+    }
+
+    /// The same, waiting until it is below its rate again.
+    pub(crate) async fn place_in_turn(&self, deployment: &Deployment, full: Error) -> Result<Place, Error> {
+        let (gates, passed) = (&self.gated.gates, &self.gated.passed);
+        gates.place_in_turn(deployment, passed, &self.next_id(), self.call.deadline, full).await
+    }
+
+    fn next_id(&self) -> String {
+        self.call.id.attempt(self.attempts.len() as u32 + 1).to_string()
     }
 
     /// What a crash from here on would book.

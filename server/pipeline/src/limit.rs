@@ -7,12 +7,18 @@ use std::{
 
 use dashmap::DashMap;
 use tokio::time::Instant;
-use tollgate_domain::{Class, Error, Failure, Retry};
+use tollgate_domain::{Error, Retry};
 use tollgate_limits::{Asking, Expected, Full, Limited, Limiter, Pool, PoolState, Quota, Slot, Subject, Ticket};
 use tollgate_proto::v1::{ErrorReason, Priority, RateLimits};
 use tollgate_router::Deployment;
 
 use crate::{Call, Pipeline, bound, call::Request, permit::Permit};
+
+/// Limits are not asked more often than this by whoever waits for them.
+const LEAST_WAIT: Duration = Duration::from_millis(2);
+
+/// So long before its deadline a call gives up waiting.
+const MARGIN: Duration = Duration::from_millis(250);
 
 /// How a call's limits stand, for whoever answers it: set when it was admitted.
 pub type QuotaCell = Arc<OnceLock<Quota>>;
@@ -22,6 +28,8 @@ pub struct Gates {
     limiter: Limiter,
     expected: Expected,
     pools: DashMap<String, Pool>,
+    /// Where calls wait for deployments that are at their rate: who is in looks for room, the others queue.
+    turnstiles: DashMap<String, Pool>,
 }
 
 /// What a call passed, and is expected to use.
@@ -41,12 +49,51 @@ pub(crate) struct Place {
 impl Gates {
     /// With nothing used.
     pub fn new(limiter: Limiter) -> Arc<Self> {
-        Arc::new(Self { limiter, expected: Expected::default(), pools: DashMap::new() })
+        Arc::new(Self { limiter, expected: Expected::default(), pools: DashMap::new(), turnstiles: DashMap::new() })
     }
 
-    /// How the queue before a deployment stands; `None`: it has none, or nobody has asked yet.
+    /// How the queue before a deployment stands, those who wait for its rate included; `None`: it has none, or nobody has asked yet.
     pub fn queue(&self, deployment: &str) -> Option<PoolState> {
-        self.pools.get(deployment).map(|pool| pool.state())
+        let slots = self.pools.get(deployment).map(|pool| pool.state());
+        // Who is in the turnstile waits too.
+        let waiting = self.turnstiles.get(deployment).map(|turnstile| turnstile.state());
+        let Some(rate) = waiting else { return slots };
+        let slots = slots.unwrap_or_default();
+        Some(PoolState {
+            waiting: std::array::from_fn(|class| slots.waiting[class] + rate.waiting[class] + rate.in_use[class]),
+            longest_wait: slots.longest_wait.max(rate.longest_wait),
+            ..slots
+        })
+    }
+
+    /// Waits until `deployment` is below its rate again, in turn with others, and takes a place there. Fails with the time to wait
+    /// where that is longer than the call waits.
+    pub(crate) async fn place_in_turn(
+        &self,
+        deployment: &Deployment,
+        passed: &Passed,
+        call: &str,
+        deadline: Option<Instant>,
+        mut full: Error,
+    ) -> Result<Place, Error> {
+        let now = Instant::now();
+        let until = match deadline {
+            // A little before it: the caller shall hear for how long to wait.
+            Some(deadline) => deadline - (deadline.saturating_duration_since(now) / 20).min(MARGIN),
+            None => now + passed.asking.patience(),
+        };
+        let turnstile = self.turnstiles.entry(deployment.name.clone()).or_insert_with(|| Pool::new(1)).clone();
+        let Ok(turn) = turnstile.enter_until(&passed.asking, until).await else { return Err(full) };
+        loop {
+            match self.place(deployment, passed, call, Some(until), Some(&turn)).await {
+                Ok(place) => return Ok(place),
+                Err(error) => full = error,
+            }
+            match full.retry {
+                Retry::After(wait) if Instant::now() + wait < until => tokio::time::sleep(wait.max(LEAST_WAIT)).await,
+                _ => return Err(full),
+            }
+        }
     }
 
     fn pool(&self, deployment: &Deployment) -> Option<Pool> {
@@ -58,14 +105,18 @@ impl Gates {
         Some(pool)
     }
 
-    /// Waits for a place at `deployment`.
+    /// A place at `deployment`: waits for one of its slots, but not for its rate. Whose turn it is there may pass those who wait.
     pub(crate) async fn place(
         &self,
         deployment: &Deployment,
         passed: &Passed,
         call: &str,
         deadline: Option<Instant>,
+        turn: Option<&Slot>,
     ) -> Result<Place, Error> {
+        if turn.is_none() && self.turnstiles.get(&deployment.name).is_some_and(|turnstile| !turnstile.is_idle()) {
+            return Err(others_wait(deployment));
+        }
         let slot = match self.pool(deployment) {
             Some(pool) => Some(pool.enter(&passed.asking, deadline).await.map_err(|full| crowded(deployment, full))?),
             None => None,
@@ -84,6 +135,13 @@ impl Gates {
     }
 }
 
+fn others_wait(deployment: &Deployment) -> Error {
+    let message = format!("the deployment {:?} is at its limits, and other calls wait for room", deployment.name);
+    Error::new(ErrorReason::RateLimited, message)
+        .retry(Retry::After(Duration::from_secs(1)))
+        .with("scope", format!("deployment {:?}", deployment.name))
+}
+
 fn crowded(deployment: &Deployment, full: Full) -> Error {
     let message = format!(
         "the deployment {:?} has no free slot: waited {:.1} s, {} others wait; try again",
@@ -95,17 +153,6 @@ fn crowded(deployment: &Deployment, full: Full) -> Error {
         .retry(Retry::After(Duration::from_secs(1)))
         .with("deployment", &deployment.name)
         .with("waiting", full.waiting.to_string())
-}
-
-/// What a refusal at a deployment means for the plan: it may be tried again later, others now.
-pub(crate) fn as_failure(error: &Error) -> Failure {
-    let mut failure = Failure::new(Class::RateLimit, error.message.as_str());
-    if let Retry::After(after) = error.retry {
-        failure.retry_after = Some(after);
-    }
-    // Who has waited in the queue does not queue again.
-    failure.should_retry = (error.reason == ErrorReason::Overloaded).then_some(false);
-    failure
 }
 
 impl Place {

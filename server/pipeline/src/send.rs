@@ -9,13 +9,13 @@ use tollgate_providers::{
     ChatCall, Mode,
     exchange::{self, Answering},
 };
-use tollgate_router::{Deployment, Step};
+use tollgate_router::{Deployment, Step, Trial};
 
 use crate::{
     Call, Pipeline, Reply,
     call::Request,
     flow::{Ending, Flow, FlowState, Gated},
-    limit::{Passed, as_failure},
+    limit::{Passed, Place},
     record::Record,
     reserve::Reservation,
     route::all_cooling,
@@ -151,25 +151,35 @@ impl Flow {
         }
     }
 
-    /// The next deployment to try, journalled as open; or the error that is left when nothing is.
-    pub(crate) async fn next_attempt(
+    /// The next deployment to try, and a place there; or the error that is left when nothing is. Where all that is left is at its
+    /// rate, the call waits for the first to have room.
+    async fn next_place(
         &mut self,
-        mut last: Option<(Arc<Deployment>, Failure)>,
-    ) -> Result<(Arc<Deployment>, String), Error> {
-        // The gateway's own refusal of a deployment: nothing was sent there.
-        let mut refused: Option<(Arc<Deployment>, Error)> = None;
-        let (deployment, place, trial) = loop {
+        last: &mut Option<(Arc<Deployment>, Failure)>,
+    ) -> Result<(Arc<Deployment>, Place, Trial), Error> {
+        // The gateway's own refusals of deployments: nothing was sent there.
+        let (mut full, mut refused): (Option<(Arc<Deployment>, Error)>, Option<Error>) = (None, None);
+        let mut before = last.as_ref().map(|(deployment, failure)| (deployment, failure));
+        loop {
             let state = self.state();
             let now_us = state.route_now_us();
-            let failure = refused.as_ref().map(|(deployment, error)| (deployment, as_failure(error)));
-            let before = failure.as_ref().map(|(d, f)| (*d, f)).or(last.as_ref().map(|(d, f)| (d, f)));
-            let (pause, deployment) = match state.plan.next(before, now_us) {
+            let (pause, deployment) = match state.plan.next(before.take(), now_us) {
                 Step::Try { pause, deployment } if !outlives(pause, state.call.deadline) => (pause, deployment),
-                step @ (Step::Try { .. } | Step::GiveUp { .. }) => {
-                    let attempts = state.attempt_number();
+                step => {
+                    let is_callers = last.as_ref().is_some_and(|(_, failure)| !failure.class.worth_elsewhere());
+                    if let Some((deployment, error)) = full.filter(|_| !is_callers) {
+                        match state.place_in_turn(&deployment, error).await {
+                            Ok(place) => match deployment.state().begin(state.route_now_us()) {
+                                Some(trial) => return Ok((deployment, place, trial)),
+                                None => refused = Some(all_cooling(&deployment, Duration::from_secs(1))),
+                            },
+                            Err(error) => refused = Some(error),
+                        }
+                    }
+                    let attempts = self.state().attempt_number();
                     let error = match (last.take(), refused, step) {
                         (Some((d, failure)), ..) => failure.into_error(&d.provider, &d.name, attempts),
-                        (None, Some((_, error)), _) => error,
+                        (None, Some(error), _) => error,
                         (None, None, Step::GiveUp { soonest: Some((deployment, until_us)) }) => {
                             all_cooling(&deployment, Duration::from_micros(until_us.saturating_sub(now_us)))
                         }
@@ -185,20 +195,35 @@ impl Flow {
             }
             match state.place(&deployment).await {
                 Ok(place) => {
-                    let state = self.state();
                     let now_us = state.route_now_us();
                     let trial = match state.plan.is_last_resort() {
                         true => Some(deployment.state().begin_anyway(now_us)),
                         false => deployment.state().begin(now_us),
                     };
                     match trial {
-                        Some(trial) => break (deployment, place, trial),
+                        Some(trial) => return Ok((deployment, place, trial)),
                         None => state.plan.passed_over(&deployment, now_us),
                     }
                 }
-                Err(error) => refused = Some((deployment, error)),
+                Err(error) => {
+                    state.plan.is_full(&deployment);
+                    // Who has waited for a slot does not queue again.
+                    if error.reason != ErrorReason::RateLimited {
+                        refused = Some(error);
+                    } else if full.as_ref().is_none_or(|(_, other)| wait_of(&error) < wait_of(other)) {
+                        full = Some((deployment, error));
+                    }
+                }
             }
-        };
+        }
+    }
+
+    /// The next deployment to try, journalled as open; or the error that is left when nothing is.
+    pub(crate) async fn next_attempt(
+        &mut self,
+        mut last: Option<(Arc<Deployment>, Failure)>,
+    ) -> Result<(Arc<Deployment>, String), Error> {
+        let (deployment, place, trial) = self.next_place(&mut last).await?;
         tollgate_planted::step("before_open");
         match self.state().open_attempt(&deployment, place, trial).await {
             Ok((id, sequence)) => {
@@ -218,6 +243,14 @@ impl Flow {
                 Err(self.end_with(error))
             }
         }
+    }
+}
+
+/// For how long a refusal holds.
+fn wait_of(refusal: &Error) -> Duration {
+    match refusal.retry {
+        Retry::After(wait) => wait,
+        _ => Duration::MAX,
     }
 }
 

@@ -37,6 +37,8 @@ enum Verdict {
         until_us: u64,
     },
     Probing,
+    /// At the gateway's own limits for it.
+    Full,
     Unlisted(&'static str),
     WindowTooSmall,
     Same,
@@ -155,6 +157,14 @@ impl Plan {
         };
         self.fresh.retain(|place| serves(*place));
         self.again.retain(|(place, _)| serves(*place));
+    }
+
+    /// The last step was not taken: `deployment` takes no more calls for now.
+    pub fn is_full(&mut self, deployment: &Arc<Deployment>) {
+        let Some(place) = self.place(deployment) else { return };
+        if let Some(looked) = self.looked.last_mut() {
+            looked.verdicts[usize::from(place)] = Verdict::Full;
+        }
     }
 
     /// The last step was not taken: another call tries already whether `deployment` is back.
@@ -393,6 +403,7 @@ impl Verdict {
                 format!("left alone for {left:.1} s more: {why}")
             }
             Self::Probing => "another call tries whether it is back".into(),
+            Self::Full => "at its limits".into(),
             Self::Unlisted(missing) => format!("does not list {missing}, which others do"),
             Self::WindowTooSmall => "its context window is no larger than the one that was too small".into(),
             Self::Same => "not tried: the failure would be the same everywhere".into(),
