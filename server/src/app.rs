@@ -97,7 +97,7 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
         settings,
         audit_key: backend.audit_key.clone(),
         settler: settler.clone(),
-        seeds: Box::new(rand::random),
+        seeds: Box::new(|_| rand::random()),
         claims: backend.claims.clone(),
         cooldowns: backend.cooldowns.take(),
         gates: Gates::new(Limiter::new(clock.clone(), backend.limits.clone(), {

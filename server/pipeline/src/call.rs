@@ -27,6 +27,8 @@ pub struct Call {
     pub deadline: Option<Instant>,
     /// What is asked.
     pub request: Request,
+    /// What it sticks to a deployment by, where that is known already: of a call that is made again.
+    pub sticky: Option<u64>,
     /// How its limits stand, once it is admitted.
     pub quota: QuotaCell,
     /// Whether its answer is complete and booked.

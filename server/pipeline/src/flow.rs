@@ -24,6 +24,7 @@ use crate::{
     permit::Permit,
     record::Record,
     reserve::{Bound, LAG, Reservation, TRANCHE},
+    route,
     settle::Unfinished,
     takeover::Takeover,
 };
@@ -560,6 +561,7 @@ impl FlowState {
             dropped_fields: self.dropped_fields.clone(),
             config_hash: self.permit.table.config_hash.clone(),
             seed: self.seed,
+            needs: Some(route::told(self.plan.needs(), &self.call)),
         }
     }
 

@@ -42,7 +42,7 @@ use tokio::{
     time::Instant,
 };
 use tollgate_audit::Trail;
-use tollgate_domain::{Clock, Error};
+use tollgate_domain::{CallId, Clock, Error};
 use tollgate_ledger::Ledger;
 use tollgate_proto::v1::{CompletionEvent, CreateEmbeddingResponse};
 use tollgate_router::{States, Table, Wanted};
@@ -94,7 +94,7 @@ pub struct Pipeline {
     settings: Settings,
     audit_key: Vec<u8>,
     settler: Settler,
-    seeds: Box<dyn Fn() -> u64 + Send + Sync>,
+    seeds: Box<dyn Fn(CallId) -> u64 + Send + Sync>,
     gates: Arc<Gates>,
     claims: Option<Arc<dyn Claims>>,
     /// How deployments do: kept over reloads.
@@ -128,7 +128,7 @@ pub struct Parts {
     /// Takes what callers left unfinished.
     pub settler: Settler,
     /// A seed per call.
-    pub seeds: Box<dyn Fn() -> u64 + Send + Sync>,
+    pub seeds: Box<dyn Fn(CallId) -> u64 + Send + Sync>,
     /// Rate limits and queues.
     pub gates: Arc<Gates>,
     /// Idempotency keys that replicas share; `None`: there is one.

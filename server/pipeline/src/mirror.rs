@@ -28,7 +28,7 @@ impl Pipeline {
     pub(crate) fn mirror(self: &Arc<Self>, permit: &Permit, call: &Call) {
         let Some(mirror) = permit.routes.own().and_then(|own| own.mirror.as_ref()) else { return };
         let Request::Completion(request, mode) = &call.request else { return };
-        if (self.seeds)() % 10_000 >= u64::from(mirror.basis_points) {
+        if (self.seeds)(call.id) % 10_000 >= u64::from(mirror.basis_points) {
             return;
         }
         let Ok(place) = self.mirrors.clone().try_acquire_owned() else {
@@ -54,6 +54,7 @@ impl Pipeline {
             peer: None,
             deadline: None,
             request: Request::Completion(Arc::new(copied), *mode),
+            sticky: None,
             quota: QuotaCell::default(),
             billed: Billed::default(),
         };

@@ -127,7 +127,7 @@ impl Pipeline {
         let capped = ceiling.is_some() || !policies.is_empty();
         let key_cap = key.default_output_cap.and_then(|cap| u64::try_from(cap).ok());
 
-        let seed = (self.seeds)();
+        let seed = (self.seeds)(call.id);
         let plan = self.plan(&permit, call, wanted, seed);
         let mut bound = match &call.request {
             Request::Completion(request, _) => Bound {

@@ -1,7 +1,9 @@
 //! What the router is told of a call, and what a call is told of the router.
 
 use tollgate_domain::{Class, Error, Retry};
-use tollgate_proto::v1::{Candidate, CompletionRequest, ErrorReason, Part, part::Content, response_format::Format};
+use tollgate_proto::v1::{
+    Candidate, CompletionRequest, ErrorReason, Part, RouteNeeds, part::Content, response_format::Format,
+};
 use tollgate_router::{Deployment, Needs, Plan, Step, Sticky, Wanted, stable_hash};
 
 use crate::{Call, Caller, Pipeline, bound, call::Request, permit::Permit};
@@ -21,7 +23,7 @@ impl Pipeline {
     /// Where a call would go now, in the order of trial, and what would be left out. Nothing is sent and nothing held.
     pub fn explain(&self, caller: &Caller, call: &Call) -> Result<(Vec<Candidate>, Vec<Candidate>, String), Error> {
         let permit = self.route(caller.clone(), call)?;
-        let mut plan = self.plan(&permit, call, Wanted::Chat, (self.seeds)());
+        let mut plan = self.plan(&permit, call, Wanted::Chat, (self.seeds)(call.id));
         if plan.reachable().next().is_none() {
             return Err(no_route(&plan, call));
         }
@@ -38,12 +40,27 @@ impl Pipeline {
     }
 }
 
+/// What the router was told, for the record.
+pub(crate) fn told(needs: &Needs, call: &Call) -> RouteNeeds {
+    let options = call.options();
+    RouteNeeds {
+        input_tokens: needs.input_tokens,
+        output_tokens: needs.output_tokens,
+        capabilities: needs.capabilities.iter().map(|used| (*used).to_owned()).collect(),
+        tags: needs.tags.clone(),
+        region: needs.region.clone().unwrap_or_default(),
+        fallbacks: options.map(|o| o.fallbacks.clone()).unwrap_or_default(),
+        no_fallbacks: options.is_some_and(|o| o.no_fallbacks),
+        sticky: needs.sticky,
+    }
+}
+
 fn needs(permit: &Permit, call: &Call, wanted: Wanted) -> Needs {
     let options = call.options();
     let mut needs = Needs {
         tags: permit.account.tags.clone(),
         region: options.map(|o| o.region.clone()).filter(|region| !region.is_empty()),
-        sticky: permit.routes.own().and_then(|own| stick(own.sticky.as_ref()?, permit, call)),
+        sticky: permit.routes.own().and_then(|own| call.sticky.or(stick(own.sticky.as_ref()?, permit, call))),
         ..Needs::only(wanted)
     };
     match &call.request {

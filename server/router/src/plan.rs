@@ -135,6 +135,11 @@ impl Plan {
         self.looked.iter().flat_map(of).collect()
     }
 
+    /// What the walk was told of the call.
+    pub fn needs(&self) -> &Needs {
+        &self.needs
+    }
+
     /// Whether the last step goes to a deployment that is left alone, because nothing else is there.
     pub fn is_last_resort(&self) -> bool {
         self.resorted

@@ -1,11 +1,13 @@
 //! Routing rules as tests: scenarios in virtual time, through the real pipeline and router.
 
+mod answer;
 mod expect;
 mod file;
 mod init;
 mod provider;
 mod report;
 mod run;
+mod sim;
 mod store;
 
 pub use expect::Check;

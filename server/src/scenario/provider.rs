@@ -13,7 +13,7 @@ use std::{
 use anyhow::Context;
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, future::BoxFuture};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderValue, header};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -24,7 +24,10 @@ use tollgate_providers::{
 };
 use tollgate_router::stable_hash;
 
-use super::file::{Latency, Phase, Scenario};
+use super::{
+    answer::{Answer, Manner, head},
+    file::{Latency, Phase, Scenario},
+};
 
 /// Scheme of its URIs: `sim://<deployment, hex>/v1/...`.
 pub(crate) const SCHEME: &str = "sim";
@@ -141,8 +144,13 @@ impl Deployment {
             return Ok(refusal(status, after, phase.code.as_deref(), body));
         }
         let asked: Value = serde_json::from_slice(request.body()).unwrap_or_default();
-        let answer = Answer::new(&phase, &asked, request.uri().path());
-        Ok(answer.send(&phase, body, in_flight))
+        let answer = Answer::to(&asked, request.uri().path(), phase.tokens.unwrap_or(20));
+        let manner = Manner {
+            between: phase.between.map(|span| span.duration()).unwrap_or_default(),
+            break_after: phase.break_after.map(|after| (after, broken())),
+            body,
+        };
+        Ok(answer.send(manner, in_flight))
     }
 }
 
@@ -185,164 +193,11 @@ fn refusal(status: u16, after: Option<Duration>, code: Option<&str>, body: Optio
     (head, futures::stream::once(async { Ok(body) }).boxed())
 }
 
-fn head(status: u16, content_type: &'static str) -> Head {
-    let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))]);
-    Head { status: StatusCode::from_u16(status).unwrap_or_default(), headers }
-}
-
-/// An answer in the dialect that it was asked in.
-struct Answer {
-    anthropic: bool,
-    stream: bool,
-    model: String,
-    prompt: u64,
-    tokens: u64,
-}
-
-impl Answer {
-    fn new(phase: &Phase, asked: &Value, path: &str) -> Self {
-        let most = ["max_completion_tokens", "max_tokens"].iter().find_map(|field| asked[*field].as_u64());
-        let tokens = phase.tokens.unwrap_or(20);
-        Self {
-            anthropic: path.ends_with("/messages"),
-            stream: asked["stream"].as_bool().unwrap_or(false),
-            model: asked["model"].as_str().unwrap_or_default().to_owned(),
-            // As many as the gateway estimates: four bytes each.
-            prompt: (asked["messages"].to_string().len() as u64).div_ceil(4),
-            tokens: most.map_or(tokens, |most| tokens.min(most)),
-        }
-    }
-
-    fn send(self, phase: &Phase, body: Option<Bytes>, in_flight: InFlight) -> (Head, BodyStream) {
-        let between = phase.between.map(|span| span.duration()).unwrap_or_default();
-        let break_after = phase.break_after;
-        if let Some(body) = body {
-            return (head(200, "application/json"), futures::stream::once(async { Ok(body) }).boxed());
-        }
-        if !self.stream {
-            let body = Bytes::from(self.whole().to_string());
-            let pause = between.saturating_mul(u32::try_from(self.tokens).unwrap_or(u32::MAX));
-            let bytes = async move {
-                let _in_flight = in_flight;
-                tokio::time::sleep(pause).await;
-                match break_after {
-                    Some(_) => Err(broken()),
-                    None => Ok(body),
-                }
-            };
-            return (head(200, "application/json"), futures::stream::once(bytes).boxed());
-        }
-        let stream = async_stream::stream! {
-            let _in_flight = in_flight;
-            for chunk in self.opening() {
-                yield Ok(chunk);
-            }
-            for token in 0..self.tokens {
-                if break_after.is_some_and(|after| token >= after) {
-                    yield Err(broken());
-                    return;
-                }
-                if token > 0 && !between.is_zero() {
-                    tokio::time::sleep(between).await;
-                }
-                yield Ok(self.token());
-            }
-            if break_after.is_some() {
-                yield Err(broken());
-                return;
-            }
-            for chunk in self.closing() {
-                yield Ok(chunk);
-            }
-        };
-        (head(200, "text/event-stream"), stream.boxed())
-    }
-
-    fn event(&self, kind: &str, data: &Value) -> Bytes {
-        match self.anthropic {
-            true => Bytes::from(format!("event: {kind}\ndata: {data}\n\n")),
-            false => Bytes::from(format!("data: {data}\n\n")),
-        }
-    }
-
-    fn chunk(&self, delta: &Value, finish: &Value) -> Value {
-        json!({"id": "chatcmpl-sim", "object": "chat.completion.chunk", "created": 0, "model": self.model,
-               "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
-    }
-
-    fn opening(&self) -> Vec<Bytes> {
-        match self.anthropic {
-            true => {
-                let usage = json!({"input_tokens": self.prompt, "output_tokens": 1});
-                let message = json!({"id": "msg_sim", "type": "message", "role": "assistant", "model": self.model,
-                                     "content": [], "stop_reason": null, "usage": usage});
-                let block =
-                    json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}});
-                vec![
-                    self.event("message_start", &json!({"type": "message_start", "message": message})),
-                    self.event("content_block_start", &block),
-                ]
-            }
-            false => vec![self.event("", &self.chunk(&json!({"role": "assistant", "content": ""}), &Value::Null))],
-        }
-    }
-
-    fn token(&self) -> Bytes {
-        match self.anthropic {
-            true => {
-                let delta = json!({"type": "text_delta", "text": "word "});
-                self.event("content_block_delta", &json!({"type": "content_block_delta", "index": 0, "delta": delta}))
-            }
-            false => self.event("", &self.chunk(&json!({"content": "word "}), &Value::Null)),
-        }
-    }
-
-    fn closing(&self) -> Vec<Bytes> {
-        match self.anthropic {
-            true => vec![
-                self.event("content_block_stop", &json!({"type": "content_block_stop", "index": 0})),
-                self.event(
-                    "message_delta",
-                    &json!({"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": null},
-                            "usage": {"output_tokens": self.tokens}}),
-                ),
-                self.event("message_stop", &json!({"type": "message_stop"})),
-            ],
-            false => {
-                let mut usage = self.chunk(&json!({}), &Value::Null);
-                usage["choices"] = json!([]);
-                usage["usage"] = self.openai_usage();
-                vec![
-                    self.event("", &self.chunk(&json!({}), &json!("stop"))),
-                    self.event("", &usage),
-                    Bytes::from_static(b"data: [DONE]\n\n"),
-                ]
-            }
-        }
-    }
-
-    fn openai_usage(&self) -> Value {
-        json!({"prompt_tokens": self.prompt, "completion_tokens": self.tokens, "total_tokens": self.prompt + self.tokens})
-    }
-
-    fn whole(&self) -> Value {
-        let text = "word ".repeat(usize::try_from(self.tokens).unwrap_or(usize::MAX).min(100_000));
-        match self.anthropic {
-            true => json!({"id": "msg_sim", "type": "message", "role": "assistant", "model": self.model,
-                           "content": [{"type": "text", "text": text}], "stop_reason": "end_turn", "stop_sequence": null,
-                           "usage": {"input_tokens": self.prompt, "output_tokens": self.tokens}}),
-            false => json!({"id": "chatcmpl-sim", "object": "chat.completion", "created": 0, "model": self.model,
-                            "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
-                            "usage": self.openai_usage()}),
-        }
-    }
-}
-
 fn broken() -> Failure {
     Failure::new(Class::UpstreamTruncated, "the connection broke in the middle of the answer: scripted")
 }
 
-fn unhex(host: &str) -> Option<String> {
+pub(super) fn unhex(host: &str) -> Option<String> {
     let bytes = host.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
     String::from_utf8(bytes.collect::<Option<_>>()?).ok()
 }

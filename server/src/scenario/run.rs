@@ -3,22 +3,16 @@
 use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use futures::StreamExt;
 use parking_lot::Mutex;
 use rand::{RngCore, SeedableRng, rngs::SmallRng};
 use tokio::time::Instant;
-use tollgate_audit::Trail;
 use tollgate_control::Control;
-use tollgate_domain::{CallId, Clock, Error, NanoUsd, Secret};
-use tollgate_ledger::{Ledger, Options};
-use tollgate_limits::Limiter;
-use tollgate_pipeline::{
-    Billed, Call, Directory, Gates, KeyRing, KeySecret, Parts, Pipeline, QuotaCell, Request, Settings, Settler,
-};
+use tollgate_domain::{CallId, NanoUsd, Secret};
+use tollgate_pipeline::{KeySecret, Pipeline};
 use tollgate_proto::v1::{
-    AuditRecord, CompletionRequest, FunctionTool, GatewayOptions, ImagePart, JsonSchemaFormat, Key, KeyRole, Message,
-    MidstreamPolicy, Part, Priority, ResponseFormat, Role, TextPart, Tool, completion_event::Event, part::Content,
-    response_format::Format, tool::Kind,
+    CompletionRequest, FunctionTool, GatewayOptions, ImagePart, JsonSchemaFormat, Key, KeyRole, Message,
+    MidstreamPolicy, Part, Priority, ResponseFormat, Role, TextPart, Tool, part::Content, response_format::Format,
+    tool::Kind,
 };
 use tollgate_providers::Mode;
 
@@ -26,7 +20,7 @@ use super::{
     expect::{Check, checks},
     file::{Load, PriorityName, Scenario, ScenarioKey},
     provider::Providers,
-    store::Forgetful,
+    sim::{Sim, call, micros},
 };
 use crate::{config::Config, table};
 
@@ -111,55 +105,18 @@ pub fn run(scenario: &Scenario, config: &Config, dir: &Path) -> anyhow::Result<V
     runtime.block_on(simulate(scenario, config, dir))
 }
 
-/// Records of calls that have ended, by call.
-type Records = Arc<Mutex<HashMap<String, Arc<AuditRecord>>>>;
-
 struct World {
-    pipeline: Arc<Pipeline>,
-    records: Records,
+    sim: Sim,
     keys: HashMap<String, (Secret, ScenarioKey)>,
-    begun: Instant,
 }
 
 async fn simulate(scenario: &Scenario, config: &Config, dir: &Path) -> anyhow::Result<Verdict> {
-    let begun = Instant::now();
     let providers = Providers::new(scenario, &table::deployment_names(config), dir)?;
-    let (table, _) = table::build_with(config, Some(providers))?;
-    let journal = tempfile::Builder::new().prefix("tollgate-scenario-").tempdir().context("a temporary directory")?;
-    let records = Records::default();
-    let sink = records.clone();
-    let clock = Clock::new(move || BEGIN_US + i64::try_from(begun.elapsed().as_micros()).unwrap_or(i64::MAX));
-    let options = Options {
-        on_record: Box::new(move |record| {
-            if !record.call_id.is_empty() {
-                sink.lock().insert(record.call_id.clone(), record.clone());
-            }
-        }),
-        ..Options::alone(journal.path().join("journal"), clock.clone())
-    };
-    let ledger = Ledger::open(options, Arc::new(Forgetful)).await?;
-    let keyring = Arc::new(KeyRing::new(b"a scenario has no secrets"));
     let seeds = Mutex::new(SmallRng::seed_from_u64(scenario.seed));
-    let pipeline = Pipeline::new(Parts {
-        directory: Arc::new(Directory::new(keyring)),
-        table,
-        ledger: ledger.clone(),
-        trail: Trail::default(),
-        clock: clock.clone(),
-        settings: Settings {
-            hold_wait: config.budgets.hold_wait.duration(),
-            default_output_cap: config.budgets.default_output_cap,
-            ..Settings::default()
-        },
-        audit_key: Vec::new(),
-        settler: Settler::start(ledger),
-        seeds: Box::new(move || seeds.lock().next_u64()),
-        gates: Gates::new(Limiter::new(clock, None, Box::new(|| 1))),
-        claims: None,
-        cooldowns: None,
-    });
-    let keys = provision(scenario, &pipeline).await?;
-    let world = Arc::new(World { pipeline, records, keys, begun });
+    let sim = Sim::start(config, providers, Box::new(move |_| seeds.lock().next_u64()), BEGIN_US).await?;
+    let keys = provision(scenario, &sim.pipeline).await?;
+    let begun = sim.begun;
+    let world = Arc::new(World { sim, keys });
 
     let mut arrivals = Vec::new();
     for load in &scenario.load {
@@ -303,7 +260,7 @@ fn request(load: &Load) -> anyhow::Result<CompletionRequest> {
 impl World {
     async fn make(&self, arrival: Arrival, number: usize) -> Outcome {
         let begun = Instant::now();
-        let at_us = micros(begun - self.begun);
+        let at_us = micros(begun - self.sim.begun);
         let (secret, key) = &self.keys[&arrival.key];
         let mut request = arrival.request;
         if let Some(user) = arrival.user {
@@ -313,54 +270,9 @@ impl World {
         }
         let mut tags = key.tags.clone();
         tags.extend(request.tollgate.iter().flat_map(|o| o.tags.clone()));
-        let id = CallId::new();
-        let call = Call {
-            id,
-            action: "completion.create",
-            credential: Some(secret.clone()),
-            peer: None,
-            deadline: arrival.deadline.map(|deadline| begun + deadline),
-            request: Request::Completion(request, arrival.mode),
-            quota: QuotaCell::default(),
-            billed: Billed::default(),
-        };
-        let deadline = call.deadline;
-        let (mut first_content_us, mut restarted) = (None, 0);
-        let reading = async {
-            let mut reply = self.pipeline.complete(call).await?;
-            while let Some(event) = reply.next().await {
-                match event?.event {
-                    Some(Event::Delta(_)) => {
-                        first_content_us.get_or_insert(micros(begun.elapsed()));
-                    }
-                    Some(Event::Restarted(_)) => restarted += 1,
-                    _ => {}
-                }
-            }
-            Ok::<_, Error>(())
-        };
-        let ended = match deadline {
-            None => reading.await.map_err(Some),
-            Some(deadline) => match tokio::time::timeout_at(deadline, reading).await {
-                Ok(ended) => ended.map_err(Some),
-                Err(_) => Err(None),
-            },
-        };
-        let took_us = micros(begun.elapsed());
-        // A caller that went away leaves its record to the settler.
-        let record = loop {
-            if let Some(record) = self.records.lock().remove(&id.to_string()) {
-                break record;
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        };
-        let (status, reason, message) = match &ended {
-            Ok(()) => (200, String::new(), String::new()),
-            Err(Some(error)) => {
-                (tollgate_http::http_status(error.reason), error.reason.wire_name().to_owned(), error.message.clone())
-            }
-            Err(None) => (504, "DEADLINE_EXCEEDED".to_owned(), "the caller's deadline passed".to_owned()),
-        };
+        let deadline = arrival.deadline.map(|deadline| begun + deadline);
+        let made = self.sim.make(call(CallId::new(), secret, request, arrival.mode, deadline, None)).await;
+        let record = &made.record;
         let attempts = record.routing.iter().flat_map(|routing| &routing.attempts).map(|attempt| AttemptSeen {
             deployment: attempt.deployment.clone(),
             class: attempt.class.clone(),
@@ -371,19 +283,15 @@ impl World {
             load: arrival.load,
             at_us,
             tags,
-            status,
-            reason,
-            message,
-            answered: ended.is_ok(),
+            status: made.status,
+            reason: made.reason,
+            message: made.message,
+            answered: made.answered,
             attempts: attempts.collect(),
-            restarted,
-            took_us,
-            first_content_us,
+            restarted: made.restarted,
+            took_us: made.took_us,
+            first_content_us: made.first_content_us,
             cost_nano_usd: record.usage.as_ref().map_or(0, |usage| usage.cost_nano_usd),
         }
     }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
