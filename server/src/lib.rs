@@ -3,6 +3,7 @@
 #![allow(clippy::result_large_err)] // tonic's Status is what its traits return
 
 pub mod app;
+pub mod audit_export;
 mod backend;
 mod claims;
 mod clock;

@@ -1,13 +1,16 @@
 //! The program: flags, signals, exit code.
 
 use std::{
+    fs::File,
+    io::{BufReader, BufWriter},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use tollgate::{app, build_table, config, ledger_check, scenario, telemetry};
+use tollgate::{app, audit_export, build_table, config, ledger_check, scenario, telemetry};
+use tollgate_proto::v1::AuditFilter;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -65,10 +68,58 @@ enum Command {
         #[arg(required_unless_present_any = ["schema", "init"])]
         scenarios: Vec<PathBuf>,
     },
+    /// Makes recorded calls again under another configuration, in virtual time, and compares: who would have answered, errors, cost.
+    Replay {
+        /// The other configuration, YAML.
+        #[arg(long)]
+        config: PathBuf,
+        /// An export of audit records, as `tollgate audit export` writes it; `-`: standard input.
+        #[arg(long)]
+        from: PathBuf,
+        /// Write the comparison to this file as JSON.
+        #[arg(long)]
+        json: Option<PathBuf>,
+        /// Tell of every call in the JSON.
+        #[arg(long, requires = "json")]
+        calls: bool,
+    },
+    /// Looks after audit records.
+    Audit {
+        #[command(subcommand)]
+        command: AuditCommand,
+    },
     /// Looks after the ledger.
     Ledger {
         #[command(subcommand)]
         command: LedgerCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum AuditCommand {
+    /// Writes the audit records of a running gateway as lines of JSON. They hold no prompt, no answer and no secret.
+    Export {
+        /// Base URL of the gateway.
+        #[arg(long)]
+        url: String,
+        /// File with a key of the role platform_admin or auditor.
+        #[arg(long)]
+        key_file: PathBuf,
+        /// Only actions that begin so: `completion.`.
+        #[arg(long, default_value = "")]
+        action_prefix: String,
+        /// Only acts of this key, by its id.
+        #[arg(long, default_value = "")]
+        key_id: String,
+        /// From this moment on, RFC 3339: `2026-11-20T00:00:00Z`.
+        #[arg(long)]
+        since: Option<String>,
+        /// Up to, not including, this moment.
+        #[arg(long)]
+        until: Option<String>,
+        /// Write to this file instead of standard output.
+        #[arg(long)]
+        to: Option<PathBuf>,
     },
 }
 
@@ -101,6 +152,11 @@ fn main() -> ExitCode {
         Command::Test { config, init: Some(file), .. } => init(config.as_deref(), &file).map(|()| true),
         Command::Test { config, seed, json, calls, junit, scenarios, .. } => {
             test(config.as_deref(), seed, json.as_deref().map(|file| (file, calls)), junit.as_deref(), &scenarios)
+        }
+        Command::Replay { config, from, json, calls } => replay(&config, &from, json.as_deref(), calls).map(|()| true),
+        Command::Audit { command: AuditCommand::Export { url, key_file, action_prefix, key_id, since, until, to } } => {
+            let filter = AuditFilter { key_id, action_prefix, ..AuditFilter::default() };
+            export(&url, &key_file, filter, [since, until], to.as_deref()).map(|()| true)
         }
         Command::Ledger { command: LedgerCommand::Check { config, url, key_file } } => {
             check_ledger(config.as_deref(), url.as_deref(), key_file.as_deref())
@@ -167,6 +223,53 @@ fn test(
     }
     say(&format!("{} scenarios, {failed} failed\n", verdicts.len()));
     Ok(failed == 0)
+}
+
+fn replay(config: &Path, from: &Path, json: Option<&Path>, calls: bool) -> anyhow::Result<()> {
+    let config = config::load(Some(config))?;
+    let name = from.display().to_string();
+    let records = match name.as_str() {
+        "-" => audit_export::read(std::io::stdin().lock(), "standard input")?,
+        _ => audit_export::read(BufReader::new(File::open(from).with_context(|| name.clone())?), &name)?,
+    };
+    let mut comparison = scenario::replay(&records, &config).with_context(|| name)?;
+    say(&scenario::compared(&comparison));
+    if let Some(file) = json {
+        if !calls {
+            comparison.outcomes.clear();
+        }
+        std::fs::write(file, serde_json::to_string_pretty(&comparison)?).with_context(|| file.display().to_string())?;
+    }
+    Ok(())
+}
+
+fn export(
+    url: &str,
+    key_file: &Path,
+    mut filter: AuditFilter,
+    [since, until]: [Option<String>; 2],
+    to: Option<&Path>,
+) -> anyhow::Result<()> {
+    let moment = |flag: &str, text: Option<String>| {
+        let read = |text: String| {
+            let time: jiff::Timestamp =
+                text.parse().with_context(|| format!("{flag}: {text:?} is no RFC 3339 time"))?;
+            anyhow::Ok(tollgate_domain::timestamp(time.as_microsecond()))
+        };
+        text.map(read).transpose()
+    };
+    (filter.start_time, filter.end_time) = (moment("--since", since)?, moment("--until", until)?);
+    let key = std::fs::read_to_string(key_file).with_context(|| key_file.display().to_string())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let count = match to {
+        Some(file) => {
+            let made = File::create(file).with_context(|| file.display().to_string())?;
+            runtime.block_on(audit_export::export(url, key.trim(), filter, BufWriter::new(made)))?
+        }
+        None => runtime.block_on(audit_export::export(url, key.trim(), filter, std::io::stdout().lock()))?,
+    };
+    eprintln!("{count} records");
+    Ok(())
 }
 
 /// To standard output, which may have been closed by whoever has read enough.

@@ -16,6 +16,7 @@ mod lossless;
 mod midstream;
 mod operations;
 mod reconcile;
+mod replay;
 mod routing;
 mod scenarios;
 mod scopes;

@@ -27,12 +27,21 @@ pub struct Call {
     pub deadline: Option<Instant>,
     /// What is asked.
     pub request: Request,
-    /// What it sticks to a deployment by, where that is known already: of a call that is made again.
-    pub sticky: Option<u64>,
+    /// Of a call that is made again without its body: what the router was told of it.
+    pub again: Option<Again>,
     /// How its limits stand, once it is admitted.
     pub quota: QuotaCell,
     /// Whether its answer is complete and booked.
     pub billed: Billed,
+}
+
+/// What the router was told of a call that its body would tell.
+#[derive(Clone, Copy, Debug)]
+pub struct Again {
+    /// Tokens of the prompt.
+    pub input_tokens: u64,
+    /// What it stuck to a deployment by.
+    pub sticky: Option<u64>,
 }
 
 /// Whether a call's answer is complete and booked: from then on its idempotency key is taken, whatever happens to its caller.

@@ -28,7 +28,7 @@ use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 pub use authenticate::Caller;
-pub use call::{Billed, Call, Request};
+pub use call::{Again, Billed, Call, Request};
 pub use collect::Collector;
 pub use directory::{Directory, allows};
 use futures::stream::BoxStream;

@@ -54,7 +54,7 @@ impl Pipeline {
             peer: None,
             deadline: None,
             request: Request::Completion(Arc::new(copied), *mode),
-            sticky: None,
+            again: None,
             quota: QuotaCell::default(),
             billed: Billed::default(),
         };

@@ -60,7 +60,7 @@ fn needs(permit: &Permit, call: &Call, wanted: Wanted) -> Needs {
     let mut needs = Needs {
         tags: permit.account.tags.clone(),
         region: options.map(|o| o.region.clone()).filter(|region| !region.is_empty()),
-        sticky: permit.routes.own().and_then(|own| call.sticky.or(stick(own.sticky.as_ref()?, permit, call))),
+        sticky: permit.routes.own().and_then(|own| stick(own.sticky.as_ref()?, permit, call)),
         ..Needs::only(wanted)
     };
     match &call.request {
@@ -70,6 +70,11 @@ fn needs(permit: &Permit, call: &Call, wanted: Wanted) -> Needs {
             needs.capabilities = capabilities(request);
         }
         Request::Embedding(request) => needs.input_tokens = bound::estimate(bound::embedding_input(request)),
+    }
+    if let Some(again) = call.again {
+        needs.input_tokens = again.input_tokens;
+        // Only where its group still sticks.
+        needs.sticky = again.sticky.filter(|_| permit.routes.own().is_some_and(|own| own.sticky.is_some()));
     }
     needs
 }

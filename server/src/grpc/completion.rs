@@ -78,7 +78,7 @@ pub(super) fn call<T>(
         peer: who.peer,
         deadline: extensions.get::<Deadline>().map(|d| d.0),
         request: Asked::Completion(Arc::new(asked), mode),
-        sticky: None,
+        again: None,
         quota: QuotaCell::default(),
         billed: Billed::default(),
     })

@@ -37,7 +37,7 @@ impl EmbeddingService for Door {
             peer: who.peer,
             deadline: extensions.get::<Deadline>().map(|d| d.0),
             request: Asked::Embedding(Arc::new(asked)),
-            sticky: None,
+            again: None,
             quota: QuotaCell::default(),
             billed: Billed::default(),
         };

@@ -153,7 +153,7 @@ pub struct Load {
     pub fallbacks: Vec<String>,
     /// What becomes of answers that break in the middle: `fail`, `continue`, `restart`; absent: as the model says.
     pub on_midstream_failure: Option<OnMidstreamFailure>,
-    /// What the request uses besides text: `vision`, `tools`, `json_schema`.
+    /// What the request uses besides text: `vision`, `audio_input`, `pdf`, `tools`, `json_schema`.
     #[serde(default)]
     pub uses: Vec<String>,
 }

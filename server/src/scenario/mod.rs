@@ -5,7 +5,9 @@ mod expect;
 mod file;
 mod init;
 mod provider;
+mod replay;
 mod report;
+mod request;
 mod run;
 mod sim;
 mod store;
@@ -14,7 +16,8 @@ pub use expect::Check;
 pub use file::{Scenario, read};
 pub use init::starter;
 pub(crate) use provider::{SCHEME, base_url};
-pub use report::{junit, tell};
+pub use replay::{Comparison, replay};
+pub use report::{compared, junit, tell};
 pub use run::{AttemptSeen, Outcome, Verdict, run};
 
 /// JSON Schema of a scenario.

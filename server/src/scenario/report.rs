@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use super::{Check, Outcome, Verdict};
+use tollgate_domain::NanoUsd;
+
+use super::{Check, Comparison, Outcome, Verdict, replay::Move};
 
 /// For people: each check, and of the first that does not hold the attempts of a call.
 pub fn tell(verdict: &Verdict) -> String {
@@ -46,6 +48,41 @@ fn attempts(outcome: &Outcome) -> Vec<String> {
         ),
     });
     lines
+}
+
+/// For people: what a replay came to, and who goes elsewhere.
+pub fn compared(comparison: &Comparison) -> String {
+    let Comparison { calls, elsewhere, errors_before, errors_after, .. } = comparison;
+    let (before, after) = (comparison.cost_before_nano_usd, comparison.cost_after_nano_usd);
+    let mut text = String::new();
+    let share = |part: usize| 100.0 * part as f64 / (*calls).max(1) as f64;
+    let change = if before == 0 { 0.0 } else { 100.0 * (after - before) as f64 / before as f64 };
+    let _ = writeln!(text, "calls      {calls} made again");
+    for (why, count) in &comparison.left_out {
+        let _ = writeln!(text, "left out   {count} {why}");
+    }
+    let _ = writeln!(text, "elsewhere  {elsewhere} ({:.1} %) answered by another deployment", share(*elsewhere));
+    let _ = writeln!(text, "errors     {errors_before} before, {errors_after} after");
+    let _ = writeln!(text, "cost       ${} before, ${} after ({change:+.1} %)", NanoUsd(before), NanoUsd(after));
+    let (was, is) = (comparison.mean_before_us as f64 / 1e3, comparison.mean_after_us as f64 / 1e3);
+    let _ = writeln!(text, "time       {was:.1} ms before, {is:.1} ms after, mean of those answered both times");
+    for deployment in &comparison.assumed {
+        let _ = writeln!(text, "assumed    {deployment} is not in the record: taken to answer after 200 ms");
+    }
+    let width = |of: fn(&Move) -> &str| comparison.moves.iter().map(|m| of(m).chars().count()).max().unwrap_or(0);
+    let (model, from, to) = (width(|m| &m.model).max(5), width(|m| &m.from).max(6), width(|m| &m.to).max(5));
+    let _ = writeln!(
+        text,
+        "\n{:model$}  {:from$}  {:to$}  {:>8}  {:>14}  {:>14}",
+        "model", "before", "after", "calls", "cost before", "cost after"
+    );
+    for m in &comparison.moves {
+        let (was, is) = (NanoUsd(m.cost_before_nano_usd).to_string(), NanoUsd(m.cost_after_nano_usd).to_string());
+        let to_whom = if m.from == m.to { "=" } else { &m.to };
+        let _ =
+            writeln!(text, "{:model$}  {:from$}  {to_whom:to$}  {:>8}  {was:>14}  {is:>14}", m.model, m.from, m.calls);
+    }
+    text
 }
 
 /// JUnit XML: a suite for each scenario, a case for each check.

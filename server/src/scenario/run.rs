@@ -9,17 +9,14 @@ use tokio::time::Instant;
 use tollgate_control::Control;
 use tollgate_domain::{CallId, NanoUsd, Secret};
 use tollgate_pipeline::{KeySecret, Pipeline};
-use tollgate_proto::v1::{
-    CompletionRequest, FunctionTool, GatewayOptions, ImagePart, JsonSchemaFormat, Key, KeyRole, Message,
-    MidstreamPolicy, Part, Priority, ResponseFormat, Role, TextPart, Tool, part::Content, response_format::Format,
-    tool::Kind,
-};
+use tollgate_proto::v1::{CompletionRequest, GatewayOptions, Key, KeyRole, MidstreamPolicy, Priority};
 use tollgate_providers::Mode;
 
 use super::{
     expect::{Check, checks},
     file::{Load, PriorityName, Scenario, ScenarioKey},
     provider::Providers,
+    request,
     sim::{Sim, call, micros},
 };
 use crate::{config::Config, table};
@@ -207,7 +204,7 @@ fn arrive(load: &Load, world: &World) -> anyhow::Result<Vec<Arrival>> {
     };
     let key = load.key.clone().unwrap_or_else(|| "default".into());
     anyhow::ensure!(world.keys.contains_key(&key), "load: there is no key {key:?}");
-    let request = Arc::new(request(load)?);
+    let request = Arc::new(asked(load)?);
     let mode = if load.stream { Mode::Stream } else { Mode::Whole };
     let arrival = |at| Arrival {
         at,
@@ -221,40 +218,21 @@ fn arrive(load: &Load, world: &World) -> anyhow::Result<Vec<Arrival>> {
     Ok(times.into_iter().map(arrival).collect())
 }
 
-fn request(load: &Load) -> anyhow::Result<CompletionRequest> {
-    let bytes = usize::try_from(load.prompt_tokens.unwrap_or(100).saturating_mul(4)).unwrap_or(usize::MAX);
-    let text = TextPart { text: "word ".repeat(bytes.min(64 << 20) / 5 + 1)[..bytes.min(64 << 20)].to_owned() };
-    let part = |content| Part { content: Some(content), ..Part::default() };
-    let mut parts = vec![part(Content::Text(text))];
-    let mut request = CompletionRequest {
+fn asked(load: &Load) -> anyhow::Result<CompletionRequest> {
+    let uses: Vec<&str> = load.uses.iter().map(String::as_str).collect();
+    let policy = load.on_midstream_failure.map_or(MidstreamPolicy::Unspecified, table::midstream);
+    Ok(CompletionRequest {
         model: Some(load.model.clone()),
         max_output_tokens: load.max_output_tokens,
         tollgate: Some(GatewayOptions {
             tags: load.tags.clone(),
             region: load.region.clone().unwrap_or_default(),
             fallbacks: load.fallbacks.clone(),
-            on_midstream_failure: load.on_midstream_failure.map_or(MidstreamPolicy::Unspecified, table::midstream)
-                as i32,
+            on_midstream_failure: policy as i32,
             ..GatewayOptions::default()
         }),
-        ..CompletionRequest::default()
-    };
-    for used in &load.uses {
-        match used.as_str() {
-            "vision" => parts.push(part(Content::Image(ImagePart::default()))),
-            "tools" => {
-                let function = FunctionTool { name: "look_up".into(), ..FunctionTool::default() };
-                request.tools.push(Tool { kind: Some(Kind::Function(function)), ..Tool::default() });
-            }
-            "json_schema" => {
-                let schema = JsonSchemaFormat { name: "answer".into(), ..JsonSchemaFormat::default() };
-                request.response_format = Some(ResponseFormat { format: Some(Format::JsonSchema(schema)) });
-            }
-            other => anyhow::bail!("load.uses: {other:?} is not one of vision, tools, json_schema"),
-        }
-    }
-    request.messages = vec![Message { role: Role::User as i32, parts, ..Message::default() }];
-    Ok(request)
+        ..request::that_uses(load.prompt_tokens.unwrap_or(100), &uses).context("load.uses")?
+    })
 }
 
 impl World {

@@ -11,7 +11,7 @@ use tollgate_domain::{CallId, Clock, Error, Secret};
 use tollgate_ledger::{Ledger, Options};
 use tollgate_limits::Limiter;
 use tollgate_pipeline::{
-    Billed, Call, Directory, Gates, KeyRing, Parts, Pipeline, QuotaCell, Request, Settings, Settler,
+    Again, Billed, Call, Directory, Gates, KeyRing, Parts, Pipeline, QuotaCell, Request, Settings, Settler,
 };
 use tollgate_proto::v1::{AuditRecord, CompletionRequest, completion_event::Event};
 use tollgate_providers::{Mode, transport::InProcess};
@@ -144,7 +144,7 @@ pub(super) fn call(
     request: Arc<CompletionRequest>,
     mode: Mode,
     deadline: Option<Instant>,
-    sticky: Option<u64>,
+    again: Option<Again>,
 ) -> Call {
     Call {
         id,
@@ -153,7 +153,7 @@ pub(super) fn call(
         peer: None,
         deadline,
         request: Request::Completion(request, mode),
-        sticky,
+        again,
         quota: QuotaCell::default(),
         billed: Billed::default(),
     }

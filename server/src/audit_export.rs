@@ -1,0 +1,92 @@
+//! `tollgate audit export`: audit records as lines of JSON, in protobuf's own mapping.
+
+use std::io::{BufRead, Write};
+
+use anyhow::Context;
+use prost::Message;
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
+use tollgate_client::Client;
+use tollgate_proto::{
+    FILE_DESCRIPTOR_SET,
+    v1::{AuditFilter, AuditRecord, QueryRecordsRequest},
+};
+
+/// Writes the records that a running gateway has, with an admin's or auditor's key. Returns how many there were.
+pub async fn export(url: &str, key: &str, filter: AuditFilter, mut to: impl Write) -> anyhow::Result<u64> {
+    let client = Client::connect(url, key).await.with_context(|| format!("connecting to {url}"))?;
+    let asked = QueryRecordsRequest { filter: Some(filter), ..QueryRecordsRequest::default() };
+    let refused = |status: tonic::Status| anyhow::anyhow!("{}", status.message());
+    let mut records = client.audit().query_records(asked).await.map_err(refused)?.into_inner();
+    let descriptor = descriptor()?;
+    let mut count = 0;
+    while let Some(response) = records.message().await.map_err(refused)? {
+        let Some(record) = response.record else { continue };
+        writeln!(to, "{}", line(&descriptor, &record)?)?;
+        count += 1;
+    }
+    to.flush()?;
+    Ok(count)
+}
+
+/// The records of an export, which is named in errors by `name`.
+pub fn read(from: impl BufRead, name: &str) -> anyhow::Result<Vec<AuditRecord>> {
+    let descriptor = descriptor()?;
+    let mut records = Vec::new();
+    for (at, text) in from.lines().enumerate() {
+        let text = text.with_context(|| format!("{name}:{}", at + 1))?;
+        if !text.trim().is_empty() {
+            records.push(record(&descriptor, &text).with_context(|| format!("{name}:{}: no audit record", at + 1))?);
+        }
+    }
+    Ok(records)
+}
+
+fn descriptor() -> anyhow::Result<MessageDescriptor> {
+    let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).context("the contract's descriptors")?;
+    pool.get_message_by_name("tollgate.v1.AuditRecord").context("the contract's AuditRecord")
+}
+
+fn line(descriptor: &MessageDescriptor, record: &AuditRecord) -> anyhow::Result<String> {
+    let message = DynamicMessage::decode(descriptor.clone(), record.encode_to_vec().as_slice())?;
+    Ok(serde_json::to_string(&message)?)
+}
+
+fn record(descriptor: &MessageDescriptor, line: &str) -> anyhow::Result<AuditRecord> {
+    let mut text = serde_json::Deserializer::from_str(line);
+    let message = DynamicMessage::deserialize(descriptor.clone(), &mut text)?;
+    text.end()?;
+    Ok(message.transcode_to()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use tollgate_proto::v1::{Attempt, RouteNeeds, Routing};
+
+    use super::*;
+
+    #[test]
+    fn a_record_comes_back_as_it_was() {
+        let routing = Routing {
+            seed: u64::MAX,
+            needs: Some(RouteNeeds { sticky: Some(u64::MAX - 1), tags: vec!["a".into()], ..RouteNeeds::default() }),
+            attempts: vec![Attempt { head_us: Some(0), class: "ok".into(), ..Attempt::default() }],
+            ..Routing::default()
+        };
+        let record = AuditRecord {
+            sequence: 7,
+            request_hmac: vec![0, 255].into(),
+            routing: Some(routing),
+            error_reason: 3,
+            ..AuditRecord::default()
+        };
+        let text = line(&descriptor().unwrap(), &record).unwrap();
+        assert!(text.contains(r#""sequence":"7""#), "protobuf's mapping writes 64 bits as a string: {text}");
+        assert_eq!(read(text.as_bytes(), "export").unwrap(), [record]);
+    }
+
+    #[test]
+    fn a_line_that_is_no_record_is_named() {
+        let error = read(&b"{}\n\n{\"colour\": \"red\"}\n"[..], "export.jsonl").unwrap_err();
+        assert!(format!("{error:#}").contains("export.jsonl:3"), "{error:#}");
+    }
+}
