@@ -297,3 +297,20 @@ async fn a_mirrored_call_costs_its_caller_nothing_and_is_recorded_apart() {
     let record = world.records().await.into_iter().find(|r| r.action == "completion.mirror").unwrap();
     assert!(own.iter().any(|e| Some(&e.call_id) == record.metadata.get("mirror_of")), "{record:?}");
 }
+
+#[tokio::test]
+async fn a_call_is_pinned_to_one_deployment_and_to_no_other() {
+    let world = with_two(json!({"model": "second-upstream", "name": "second"}), json!({"fallbacks": []})).await;
+    let (caller, url, body) = (world.gateway.caller(), world.v1("chat/completions"), hello(json!({})));
+    for _ in 0..8 {
+        let reply = caller.clone().with("x-tollgate-pin", "second").post(&url, &body).await.unwrap();
+        assert_eq!((reply.status.as_u16(), reply.header("x-tollgate-deployment")), (200, "second"));
+    }
+    world.provider.always("second-upstream", [Step::fails(503)]);
+    assert_eq!(caller.clone().with("x-tollgate-pin", "second").post(&url, &body).await.unwrap().status, 503);
+    assert_eq!(served(&world, "scripted-upstream"), 0);
+    let unknown = caller.clone().with("x-tollgate-pin", "third").post(&url, &body).await.unwrap();
+    assert_eq!((unknown.status.as_u16(), &unknown.json()["error"]["code"]), (400, &json!("no_route")));
+    let told = unknown.json()["error"]["message"].as_str().unwrap().to_owned();
+    assert!(told.contains("not the one that the call is pinned to"), "{told}");
+}

@@ -63,7 +63,7 @@ impl Control {
         call: &Call,
     ) -> Result<(Vec<Candidate>, Vec<Candidate>, String), Error> {
         let authorized = self.allowed::<act::ReadModels>(principal, |caller| Ok(Resource::of_key(caller.key())))?;
-        self.pipeline.explain(authorized.caller(), call)
+        self.pipeline.explain(authorized.caller(), call).await
     }
 
     /// A model with the queues before its deployments as they stand.

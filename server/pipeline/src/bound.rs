@@ -51,7 +51,7 @@ pub(crate) fn completion_input(request: &CompletionRequest) -> u64 {
     PER_REQUEST + messages + tools + (format + request.extra_json.len()) as u64
 }
 
-fn part(part: &Part) -> u64 {
+pub(crate) fn part(part: &Part) -> u64 {
     let body = match &part.content {
         Some(Content::Text(t)) => t.text.len() as u64,
         Some(Content::Image(_)) => PER_IMAGE,

@@ -23,6 +23,7 @@ mod secret;
 mod send;
 mod settle;
 mod takeover;
+mod tokens;
 
 use std::{sync::Arc, time::Duration};
 

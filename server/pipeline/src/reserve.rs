@@ -128,7 +128,7 @@ impl Pipeline {
         let key_cap = key.default_output_cap.and_then(|cap| u64::try_from(cap).ok());
 
         let seed = (self.seeds)(call.id);
-        let plan = self.plan(&permit, call, wanted, seed);
+        let plan = self.plan(&permit, call, wanted, seed).await;
         let mut bound = match &call.request {
             Request::Completion(request, _) => Bound {
                 input: bound::completion_input(request),

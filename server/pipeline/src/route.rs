@@ -6,7 +6,7 @@ use tollgate_proto::v1::{
 };
 use tollgate_router::{Deployment, Needs, Plan, Step, Sticky, Wanted, stable_hash};
 
-use crate::{Call, Caller, Pipeline, bound, call::Request, permit::Permit};
+use crate::{Call, Caller, Pipeline, bound, call::Request, permit::Permit, tokens};
 
 impl Pipeline {
     /// Microseconds on the router's clock, which only moves on.
@@ -15,15 +15,25 @@ impl Pipeline {
     }
 
     /// The walk of a call through the groups that it may use.
-    pub(crate) fn plan(&self, permit: &Permit, call: &Call, wanted: Wanted, seed: u64) -> Plan {
-        let needs = needs(permit, call, wanted);
+    pub(crate) async fn plan(&self, permit: &Permit, call: &Call, wanted: Wanted, seed: u64) -> Plan {
+        let mut needs = needs(permit, call, wanted);
+        if let (Request::Completion(request, _), None) = (&call.request, call.again) {
+            let bytes = bound::completion_input(request);
+            if tokens::are_in_doubt(bytes, &permit.routes) {
+                needs.input_tokens = tokens::count(request, bytes).await;
+            }
+        }
         Plan::new(permit.routes.clone(), needs, permit.table.tags.clone(), seed, self.route_now_us())
     }
 
     /// Where a call would go now, in the order of trial, and what would be left out. Nothing is sent and nothing held.
-    pub fn explain(&self, caller: &Caller, call: &Call) -> Result<(Vec<Candidate>, Vec<Candidate>, String), Error> {
+    pub async fn explain(
+        &self,
+        caller: &Caller,
+        call: &Call,
+    ) -> Result<(Vec<Candidate>, Vec<Candidate>, String), Error> {
         let permit = self.route(caller.clone(), call)?;
-        let mut plan = self.plan(&permit, call, Wanted::Chat, (self.seeds)(call.id));
+        let mut plan = self.plan(&permit, call, Wanted::Chat, (self.seeds)(call.id)).await;
         if plan.reachable().next().is_none() {
             return Err(no_route(&plan, call));
         }
@@ -52,6 +62,7 @@ pub(crate) fn told(needs: &Needs, call: &Call) -> RouteNeeds {
         fallbacks: options.map(|o| o.fallbacks.clone()).unwrap_or_default(),
         no_fallbacks: options.is_some_and(|o| o.no_fallbacks),
         sticky: needs.sticky,
+        deployment: needs.pinned.clone().unwrap_or_default(),
     }
 }
 
@@ -60,6 +71,7 @@ fn needs(permit: &Permit, call: &Call, wanted: Wanted) -> Needs {
     let mut needs = Needs {
         tags: permit.account.tags.clone(),
         region: options.map(|o| o.region.clone()).filter(|region| !region.is_empty()),
+        pinned: options.map(|o| o.deployment.clone()).filter(|name| !name.is_empty()),
         sticky: permit.routes.own().and_then(|own| stick(own.sticky.as_ref()?, permit, call)),
         ..Needs::only(wanted)
     };

@@ -10,7 +10,7 @@ const PREFILL: &str = "assistant_prefill";
 pub struct Needs {
     /// The operation.
     pub wanted: Wanted,
-    /// Tokens of the prompt, as estimated from its bytes: fewer than this they hardly are.
+    /// Tokens of the prompt: counted where that decides, else estimated from its bytes.
     pub input_tokens: u64,
     /// The most tokens of the answer; 0: not named.
     pub output_tokens: u64,
@@ -22,6 +22,8 @@ pub struct Needs {
     pub tags: Vec<String>,
     /// Only deployments of this region.
     pub region: Option<String>,
+    /// Only this deployment.
+    pub pinned: Option<String>,
     /// Who is to be served by the same deployment again: a hash of what the group sticks to.
     pub sticky: Option<u64>,
 }
@@ -37,6 +39,7 @@ impl Needs {
             prefill: false,
             tags: Vec::new(),
             region: None,
+            pinned: None,
             sticky: None,
         }
     }
@@ -45,6 +48,9 @@ impl Needs {
     pub fn refuse(&self, deployment: &Deployment, tags: &Tags) -> Option<String> {
         if !deployment.serves(self.wanted) {
             return Some("does not offer this operation".into());
+        }
+        if self.pinned.as_ref().is_some_and(|pinned| *pinned != deployment.name) {
+            return Some("is not the one that the call is pinned to".into());
         }
         if let Some(reason) = tags.refuse(&self.tags, &deployment.tags) {
             return Some(reason);
@@ -58,13 +64,18 @@ impl Needs {
         if self.prefill && !deployment.capabilities.iter().any(|listed| listed == PREFILL) {
             return Some(format!("does not list {PREFILL}, so that it cannot go on with an answer"));
         }
-        if let Some(window) = deployment.context_window.filter(|window| self.input_tokens > *window) {
+        if let Some(window) = deployment.context_window.filter(|_| self.is_too_long_for(deployment)) {
             return Some(format!(
                 "the prompt of about {} tokens does not fit its window of {window}",
                 self.input_tokens
             ));
         }
         None
+    }
+
+    /// Whether the prompt does not fit its context window.
+    pub fn is_too_long_for(&self, deployment: &Deployment) -> bool {
+        deployment.context_window.is_some_and(|window| self.input_tokens > window)
     }
 
     /// Which of the needed capabilities a deployment does not list.

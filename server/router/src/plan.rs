@@ -314,6 +314,11 @@ impl Plan {
             };
             verdicts.push(verdict);
         }
+        // Known beforehand, a prompt that is too long goes the way of one that was refused for that.
+        let nobody = verdicts.iter().all(|verdict| matches!(verdict, Verdict::Refused(_)));
+        if nobody && group.deployments.iter().any(|deployment| self.needs.is_too_long_for(deployment)) {
+            self.routes.take_context_window();
+        }
         self.looked.push(Looked { group, verdicts });
         true
     }

@@ -503,3 +503,19 @@ fn a_reload_does_not_forget_how_deployments_did() {
     let after = table();
     assert_eq!(after.groups["a"].deployments[0].state().why(), Some(Class::Authentication));
 }
+
+#[test]
+fn a_prompt_that_is_too_long_for_a_whole_group_goes_along_its_context_window_fallbacks() {
+    let small = |name: &str| Deployment { context_window: Some(1_000), ..deployment(name) };
+    let own = Arc::new(group_of("a", vec![small("a1"), small("a2")]));
+    let routes = Routes::new(own.clone(), vec![group("b", &["b1"], 0)], vec![group("long", &["l1"], 0)], Vec::new());
+    let needs = |input_tokens| Needs { input_tokens, ..Needs::only(Wanted::Chat) };
+    assert_eq!(first(&mut plan_with(routes.clone(), needs(2_000), 1, SECOND)), "l1");
+    assert!(["a1", "a2"].contains(&first(&mut plan_with(routes, needs(500), 1, SECOND)).as_str()));
+    // Where one of them has room, that one serves.
+    let mixed = Arc::new(group_of("a", vec![small("a1"), deployment("a2")]));
+    let routes = Routes::new(mixed, Vec::new(), vec![group("long", &["l1"], 0)], Vec::new());
+    assert_eq!(first(&mut plan_with(routes, needs(2_000), 1, SECOND)), "a2");
+    // Without such fallbacks the general ones.
+    assert_eq!(first(&mut plan_with(along(&[own, group("b", &["b1"], 0)]), needs(2_000), 1, SECOND)), "b1");
+}

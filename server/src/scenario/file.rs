@@ -148,6 +148,8 @@ pub struct Load {
     pub user: Option<String>,
     /// The caller's patience.
     pub deadline: Option<Span>,
+    /// Only this deployment.
+    pub deployment: Option<String>,
     /// Fallbacks of the call, in place of the configured ones.
     #[serde(default)]
     pub fallbacks: Vec<String>,

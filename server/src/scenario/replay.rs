@@ -209,6 +209,7 @@ fn body(recorded: &Recorded<'_>) -> anyhow::Result<CompletionRequest> {
         region: needs.region.clone(),
         fallbacks: needs.fallbacks.clone(),
         no_fallbacks: needs.no_fallbacks,
+        deployment: needs.deployment.clone(),
         ..GatewayOptions::default()
     };
     let uses: Vec<&str> = needs.capabilities.iter().map(String::as_str).collect();

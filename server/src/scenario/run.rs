@@ -227,6 +227,7 @@ fn asked(load: &Load) -> anyhow::Result<CompletionRequest> {
         tollgate: Some(GatewayOptions {
             tags: load.tags.clone(),
             region: load.region.clone().unwrap_or_default(),
+            deployment: load.deployment.clone().unwrap_or_default(),
             fallbacks: load.fallbacks.clone(),
             on_midstream_failure: policy as i32,
             ..GatewayOptions::default()
