@@ -24,6 +24,7 @@ use crate::{
     config::{self, Config, ProvisionedKey, Role},
     first_run,
     grpc::{self, Doors},
+    health_checks::keep_checking,
     listen, metrics, secrets, table,
 };
 
@@ -134,6 +135,7 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
     let scheme = if tls.is_some() { "https" } else { "http" };
     first_run::greet(&format!("{scheme}://{address}"), &dir, &fresh, demo);
     tokio::spawn(reload_on_change(path, pipeline.clone()));
+    tokio::spawn(keep_checking(Arc::downgrade(&pipeline)));
     let serving = listen::serve(listener, tls, front, shutdown.clone(), config.drain_timeout.duration());
     tokio::pin!(serving);
     tokio::select! {

@@ -24,6 +24,7 @@ pub(crate) fn demo_config(config: &mut Config) {
         api_key: None,
         headers: Default::default(),
         timeouts: Default::default(),
+        health_check: None,
     };
     config.providers.insert("demo".into(), provider);
     for &name in tollgate_providers::demo::MODELS {

@@ -10,6 +10,7 @@ mod clock;
 pub mod config;
 mod first_run;
 pub mod grpc;
+mod health_checks;
 pub mod ledger_check;
 mod listen;
 mod metrics;

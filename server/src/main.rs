@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
 use tollgate::{app, audit_export, build_table, config, ledger_check, scenario, telemetry};
 use tollgate_proto::v1::AuditFilter;
 
@@ -207,7 +208,15 @@ fn test(
         let dir = path.parent().unwrap_or(Path::new("."));
         let own = wanted.config.as_ref().map(|own| dir.join(own));
         let config = config::load(own.as_deref().or(config)).with_context(|| path.display().to_string())?;
-        let verdict = scenario::run(&wanted, &config, dir).with_context(|| path.display().to_string())?;
+        // To standard error, and only where that is a terminal.
+        let style = ProgressStyle::with_template("{bar:40} {percent:>3} %  {pos}/{len} calls  {elapsed}  {msg}")?;
+        let bar = ProgressBar::new(0).with_style(style).with_message(wanted.name.clone());
+        let progress = |ended: usize, all: usize| {
+            bar.set_length(all as u64);
+            bar.set_position(ended as u64);
+        };
+        let verdict = scenario::run(&wanted, &config, dir, &progress).with_context(|| path.display().to_string())?;
+        bar.finish_and_clear();
         say(&scenario::tell(&verdict));
         verdicts.push(verdict);
     }

@@ -19,7 +19,8 @@ use tollgate_providers::{
     transport::{InProcess, Timeouts, Transport},
 };
 use tollgate_router::{
-    CooldownPolicy, Deployment, Mirror, ModelGroup, RetryPolicy, Sticky, Strategy, Table, Tags, stable_hash,
+    CooldownPolicy, Deployment, HealthCheck, Mirror, ModelGroup, RetryPolicy, Sticky, Strategy, Table, Tags,
+    stable_hash,
 };
 
 use crate::{
@@ -130,7 +131,25 @@ pub(crate) fn build_with(
     }
     let tags = Arc::new(tags(config)?);
     let default_fallbacks = config.routing.default_fallbacks.clone();
-    Ok((Table { groups, default_fallbacks, tags, config_hash: hash(config) }, warnings))
+    let checks = checks(config, &groups);
+    Ok((Table { groups, default_fallbacks, tags, checks, config_hash: hash(config) }, warnings))
+}
+
+/// Who is looked at while nobody calls. A provider without deployments need not be.
+fn checks(config: &Config, groups: &BTreeMap<String, Arc<ModelGroup>>) -> Vec<HealthCheck> {
+    let check = |(name, provider): (&String, &config::Provider)| {
+        let wanted = provider.health_check.as_ref()?;
+        let of_provider = groups.values().flat_map(|g| &g.deployments).filter(|d| d.provider == *name);
+        let deployments: Vec<_> = of_provider.cloned().collect();
+        Some(HealthCheck {
+            provider: name.clone(),
+            endpoint: deployments.first()?.endpoint.clone(),
+            interval: wanted.interval.duration(),
+            allowed_fails: wanted.allowed_fails,
+            deployments,
+        })
+    };
+    config.providers.iter().filter_map(check).collect()
 }
 
 /// Labels that bind: those that the configuration names, and those of any deployment.

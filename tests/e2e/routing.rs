@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tollgate_client::v1;
+use tollgate_tests::fault_proxy::{Fault, FaultProxy};
 use tollgate_tests::provider::{Cut, Malformed, Step};
 
 use crate::support::{World, eventually, hello};
@@ -313,4 +314,93 @@ async fn a_call_is_pinned_to_one_deployment_and_to_no_other() {
     assert_eq!((unknown.status.as_u16(), &unknown.json()["error"]["code"]), (400, &json!("no_route")));
     let told = unknown.json()["error"]["message"].as_str().unwrap().to_owned();
     assert!(told.contains("not the one that the call is pinned to"), "{told}");
+}
+
+#[tokio::test]
+async fn a_provider_that_is_down_is_left_alone_before_anybody_calls_and_is_back_when_a_check_succeeds() {
+    let provider = tollgate_tests::provider::ScriptedProvider::start().await;
+    let line = FaultProxy::before(provider.address(), 3).unwrap();
+    line.set(Fault::Refuse);
+    let price = json!({"input": "0.15", "output": "0.60"});
+    let deployment = |provider: &str| json!({"name": provider, "provider": provider, "model": "m", "price": price});
+    let world = World::with_provider(|b, url| {
+        b.provider("flaky", &format!("http://{}/v1", line.address()))
+            .provider("steady", url)
+            .set("/providers/flaky/health_check", json!({"interval": "200ms", "allowed_fails": 1}))
+            .set("/models/0", json!({"name": "scripted", "deployments": [deployment("flaky")], "fallbacks": ["spare"]}))
+            .deployment("spare", deployment("steady"))
+    })
+    .await;
+    let state = async || {
+        let asked = v1::GetRouteStateRequest { model: "scripted".into() };
+        let answer = world.caller().await.models().get_route_state(asked).await.unwrap().into_inner();
+        answer.states[0].circuit()
+    };
+    eventually("nobody has called, and it is left alone", async || state().await == v1::CircuitState::Open).await;
+    let (caller, url, body) = (world.gateway.caller(), world.v1("chat/completions"), hello(json!({})));
+    let reply = caller.post(&url, &body).await.unwrap();
+    assert_eq!((reply.header("x-tollgate-deployment"), reply.header("x-tollgate-attempts")), ("steady", "1"));
+    line.heal();
+    eventually("it may be tried again", async || state().await == v1::CircuitState::HalfOpen).await;
+    let reply = caller.post(&url, &body).await.unwrap();
+    assert_eq!(reply.header("x-tollgate-deployment"), "flaky");
+    assert_eq!(state().await, v1::CircuitState::Closed);
+}
+
+#[tokio::test]
+async fn a_storm_of_refusals_is_retried_within_its_budget_alone() {
+    let retries = json!({"retries": 3, "retry_budget": {"percent": 10, "per_second": 0}, "cooldown": {"time": "0s"}});
+    let world = with_two(json!({"model": "second-upstream"}), retries).await;
+    for upstream in ["scripted-upstream", "second-upstream"] {
+        world.provider.always(upstream, [Step::fails(429)]);
+    }
+    let (caller, url, body) = (world.gateway.caller(), world.v1("chat/completions"), hello(json!({})));
+    for _ in 0..100 {
+        assert_eq!(caller.post(&url, &body).await.unwrap().status, 429);
+    }
+    // Each deployment once for each call, a tenth of the calls again, and the ten retries that a full budget begins with.
+    let calls = world.provider.log().stats().calls;
+    assert!((200..=220).contains(&calls), "{calls} attempts of 100 calls at two deployments");
+}
+
+#[tokio::test]
+async fn fallbacks_that_name_each_other_end() {
+    let alias = |name: &str, falls_back: &str| {
+        json!({"name": name, "retries": 0, "fallbacks": [falls_back], "deployments": [
+            {"name": format!("{name}-1"), "provider": "scripted", "model": format!("{name}-upstream"),
+             "price": {"input": "0.15", "output": "0.60"}}]})
+    };
+    let world = World::with(|b| b.set("/models", json!([alias("left", "right"), alias("right", "left")]))).await;
+    for upstream in ["left-upstream", "right-upstream"] {
+        world.provider.always(upstream, [Step::fails(500)]);
+    }
+    let reply =
+        world.gateway.caller().post(&world.v1("chat/completions"), &hello(json!({"model": "left"}))).await.unwrap();
+    assert_eq!(reply.status, 502);
+    let asked: Vec<_> = world.provider.log().records().into_iter().map(|r| r.model).collect();
+    assert_eq!(asked, ["left-upstream", "right-upstream"]);
+}
+
+#[tokio::test]
+async fn a_provider_that_does_not_answer_in_time_is_replaced_and_mistakes_of_credentials_are_not_retried_there() {
+    for (step, class) in [
+        (Step::text("late").after_ms(5_000), "timeout"),
+        (Step::fails(401), "authentication"),
+        (Step::fails(403), "permission"),
+    ] {
+        let world = with_two(json!({"model": "second-upstream", "order": 1}), json!({"retries": 2})).await;
+        let config = std::fs::read_to_string(world.gateway.config_file()).unwrap();
+        let mut config: Value = serde_yaml_ng::from_str(&config).unwrap();
+        config["providers"]["scripted"]["timeouts"] = json!({"first_byte": "300ms"});
+        std::fs::write(world.gateway.config_file(), config.to_string()).unwrap();
+        world.gateway.send_signal("HUP").unwrap();
+        eventually("the new timeout is in force", async || world.gateway.logs().contains("are read anew")).await;
+        world.provider.always("scripted-upstream", [step]);
+        let (caller, url) = (world.gateway.caller(), world.v1("chat/completions"));
+        let reply = caller.post(&url, &hello(json!({}))).await.unwrap();
+        assert_eq!(reply.status, 200, "{class}");
+        let record = world.records().await.pop().unwrap();
+        let classes: Vec<_> = record.routing.unwrap().attempts.into_iter().map(|a| a.class).collect();
+        assert_eq!(classes, [class, "ok"]);
+    }
 }

@@ -71,6 +71,17 @@ pub async fn embed(endpoint: &Endpoint, call: &EmbedCall<'_>) -> Result<(Head, C
     Ok((head, response))
 }
 
+/// Asks whether the provider is there and heeds the credential, for at most `limit`. A server that has no list of models is there.
+pub async fn check(endpoint: &Endpoint, limit: Duration) -> Result<(), Failure> {
+    let request = endpoint.provider.check(&endpoint.target)?;
+    match timeout(limit, accepted(endpoint, request)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(failure)) if matches!(failure.class, Class::NotFound | Class::InvalidRequest) => Ok(()),
+        Ok(Err(failure)) => Err(failure),
+        Err(_) => Err(Failure::new(Class::Timeout, "the provider did not answer a check in time")),
+    }
+}
+
 /// Sends, and turns anything but success into the adapter's reading of it.
 async fn accepted(endpoint: &Endpoint, request: http::Request<bytes::Bytes>) -> Result<(Head, BodyStream), Failure> {
     let (head, body) = endpoint.transport.send(request, &endpoint.timeouts).await?;

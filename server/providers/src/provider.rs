@@ -18,6 +18,9 @@ pub trait Provider: Send + Sync {
         None
     }
 
+    /// A request that costs nothing and shows that the provider is there and heeds the credential: its list of models.
+    fn check(&self, target: &Target) -> Result<http::Request<Bytes>, Failure>;
+
     /// Reads a refusal (any status but 2xx), whatever the operation was.
     fn refusal(&self, head: &Head, body: &[u8]) -> Failure;
 }

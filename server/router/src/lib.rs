@@ -20,4 +20,4 @@ pub use retry::{RetryBudget, RetryPolicy};
 pub use routes::Routes;
 pub use state::{Circuit, CooldownPolicy, DeploymentState, Standing, States, Trial};
 pub use strategy::Strategy;
-pub use table::{Deployment, Mirror, ModelGroup, Sticky, Table, Wanted, stable_hash};
+pub use table::{Deployment, HealthCheck, Mirror, ModelGroup, Sticky, Table, Wanted, stable_hash};

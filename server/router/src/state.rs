@@ -169,6 +169,16 @@ impl DeploymentState {
         }
     }
 
+    /// A check found the provider well: what was left alone for failures of its server, or for its credential, may be tried again.
+    pub fn may_be_back(&self, now_us: u64) {
+        let until_us = self.until_us.load(Ordering::Acquire);
+        let waits = matches!(self.why(), Some(Class::RateLimit | Class::Overloaded | Class::QuotaExceeded));
+        if until_us > now_us && !waits {
+            // One call at a time then tries whether it is. Who has opened it anew meanwhile knows better.
+            let _ = self.until_us.compare_exchange(until_us, now_us.max(1), Ordering::AcqRel, Ordering::Relaxed);
+        }
+    }
+
     fn open(&self, now_us: u64, time: Duration, why: Class) {
         let until_us = now_us.saturating_add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
         self.until_us.fetch_max(until_us, Ordering::AcqRel);

@@ -1,6 +1,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use tollgate_domain::Price;
@@ -192,8 +193,24 @@ pub struct Table {
     pub default_fallbacks: Vec<String>,
     /// Which labels bind calls to deployments.
     pub tags: Arc<Tags>,
+    /// Providers that are looked at while nobody calls them.
+    pub checks: Vec<HealthCheck>,
     /// SHA-256 of the configuration, hex.
     pub config_hash: String,
+}
+
+/// A provider that is looked at while nobody calls it.
+pub struct HealthCheck {
+    /// Its name in the configuration.
+    pub provider: String,
+    /// How to reach it.
+    pub endpoint: Endpoint,
+    /// How often.
+    pub interval: Duration,
+    /// So many checks may fail in a row; more, and its deployments are left alone.
+    pub allowed_fails: u32,
+    /// Its deployments.
+    pub deployments: Vec<Arc<Deployment>>,
 }
 
 impl Table {

@@ -224,6 +224,24 @@ pub struct Provider {
     /// Time limits.
     #[serde(default)]
     pub timeouts: Timeouts,
+    /// Looks at it while nobody calls, by its list of models, which costs nothing; absent: no.
+    pub health_check: Option<HealthCheck>,
+}
+
+/// How a provider is looked at while nobody calls.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HealthCheck {
+    /// How often.
+    pub interval: Span,
+    /// So many checks may fail in a row; more, and its deployments are left alone until one succeeds.
+    pub allowed_fails: u32,
+}
+
+impl Default for HealthCheck {
+    fn default() -> Self {
+        Self { interval: Span::seconds(30), allowed_fails: 1 }
+    }
 }
 
 /// Time limits of one attempt.

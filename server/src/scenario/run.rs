@@ -96,10 +96,16 @@ impl Verdict {
     }
 }
 
-/// Runs a scenario against a configuration. `dir`: where the scenario's files are.
-pub fn run(scenario: &Scenario, config: &Config, dir: &Path) -> anyhow::Result<Verdict> {
+/// Runs a scenario against a configuration. `dir`: where the scenario's files are. `progress` is told how many calls have ended, of how
+/// many.
+pub fn run(
+    scenario: &Scenario,
+    config: &Config,
+    dir: &Path,
+    progress: &dyn Fn(usize, usize),
+) -> anyhow::Result<Verdict> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?;
-    runtime.block_on(simulate(scenario, config, dir))
+    runtime.block_on(simulate(scenario, config, dir, progress))
 }
 
 struct World {
@@ -107,7 +113,12 @@ struct World {
     keys: HashMap<String, (Secret, ScenarioKey)>,
 }
 
-async fn simulate(scenario: &Scenario, config: &Config, dir: &Path) -> anyhow::Result<Verdict> {
+async fn simulate(
+    scenario: &Scenario,
+    config: &Config,
+    dir: &Path,
+    progress: &dyn Fn(usize, usize),
+) -> anyhow::Result<Verdict> {
     let providers = Providers::new(scenario, &table::deployment_names(config), dir)?;
     let seeds = Mutex::new(SmallRng::seed_from_u64(scenario.seed));
     let sim = Sim::start(config, providers, Box::new(move |_| seeds.lock().next_u64()), BEGIN_US).await?;
@@ -121,11 +132,15 @@ async fn simulate(scenario: &Scenario, config: &Config, dir: &Path) -> anyhow::R
     }
     // Equal moments keep the order of the file.
     arrivals.sort_by_key(|arrival| arrival.at);
+    let total = arrivals.len();
+    let mut ended = 0;
     let mut under_way = tokio::task::JoinSet::new();
     let mut outcomes: Vec<Option<Outcome>> = vec![None; arrivals.len()];
     let mut keep = |done: Result<(usize, Outcome), tokio::task::JoinError>| {
         let (number, outcome) = done.context("a call of the scenario")?;
         outcomes[number] = Some(outcome);
+        ended += 1;
+        progress(ended, total);
         anyhow::Ok(())
     };
     for (number, arrival) in arrivals.into_iter().enumerate() {

@@ -31,6 +31,11 @@ impl Provider for Anthropic {
         Some(self)
     }
 
+    fn check(&self, target: &Target) -> Result<http::Request<Bytes>, Failure> {
+        let request = http::Request::builder().method(Method::GET).uri(format!("{}/models", target.base_url));
+        dressed(request.body(Bytes::new()).map_err(unsendable)?, target)
+    }
+
     fn refusal(&self, head: &Head, body: &[u8]) -> Failure {
         refusal::classify(head.status.as_u16(), &head.headers, body)
     }
@@ -39,25 +44,13 @@ impl Provider for Anthropic {
 impl Chat for Anthropic {
     fn request(&self, target: &Target, call: &ChatCall<'_>) -> Result<Outgoing, Failure> {
         let (body, dropped) = request::body(target, call)?;
-        let unsendable =
-            |e: http::Error| Failure::new(Class::InvalidRequest, format!("the request cannot be sent: {e}"));
-        let mut request = http::Request::builder()
+        let request = http::Request::builder()
             .method(Method::POST)
             .uri(format!("{}/messages", target.base_url))
             .header(header::CONTENT_TYPE, "application/json")
-            .header("anthropic-version", VERSION)
             .header("x-client-request-id", call.attempt_id)
-            .body(Bytes::from(body))
-            .map_err(unsendable)?;
-        if let Some(credential) = &target.credential {
-            let mut value = HeaderValue::try_from(credential.expose())
-                .map_err(|_| Failure::new(Class::Authentication, "the configured credential is no header value"))?;
-            value.set_sensitive(true);
-            request.headers_mut().insert("x-api-key", value);
-        }
-        for (name, value) in &target.headers {
-            request.headers_mut().insert(name.clone(), value.clone());
-        }
+            .body(Bytes::from(body));
+        let request = dressed(request.map_err(unsendable)?, target)?;
         Ok(Outgoing { request, dropped })
     }
 
@@ -68,4 +61,24 @@ impl Chat for Anthropic {
     fn signs_reasoning(&self) -> bool {
         true
     }
+}
+
+fn unsendable(error: http::Error) -> Failure {
+    Failure::new(Class::InvalidRequest, format!("the request cannot be sent: {error}"))
+}
+
+/// With the version, the credential and the operator's headers.
+fn dressed(mut request: http::Request<Bytes>, target: &Target) -> Result<http::Request<Bytes>, Failure> {
+    let headers = request.headers_mut();
+    headers.insert("anthropic-version", HeaderValue::from_static(VERSION));
+    if let Some(credential) = &target.credential {
+        let mut value = HeaderValue::try_from(credential.expose())
+            .map_err(|_| Failure::new(Class::Authentication, "the configured credential is no header value"))?;
+        value.set_sensitive(true);
+        headers.insert("x-api-key", value);
+    }
+    for (name, value) in &target.headers {
+        headers.insert(name.clone(), value.clone());
+    }
+    Ok(request)
 }

@@ -72,6 +72,11 @@ impl Provider for OpenAi {
         self.0.embeds.then_some(self)
     }
 
+    fn check(&self, target: &Target) -> Result<http::Request<bytes::Bytes>, Failure> {
+        let request = http::Request::builder().method(Method::GET).uri(format!("{}/models", target.base_url));
+        dressed(request.body(bytes::Bytes::new()).map_err(unsendable)?, target)
+    }
+
     fn refusal(&self, head: &Head, body: &[u8]) -> Failure {
         refusal::classify(head.status.as_u16(), &head.headers, body)
     }
@@ -109,14 +114,22 @@ impl Embed for OpenAi {
 }
 
 fn post(target: &Target, path: &str, attempt_id: &str, body: Vec<u8>) -> Result<http::Request<bytes::Bytes>, Failure> {
-    let unsendable = |e: http::Error| Failure::new(Class::InvalidRequest, format!("the request cannot be sent: {e}"));
-    let mut request = http::Request::builder()
+    let request = http::Request::builder()
         .method(Method::POST)
         .uri(format!("{}{path}", target.base_url))
         .header(header::CONTENT_TYPE, "application/json")
         .header("x-client-request-id", attempt_id)
         .body(bytes::Bytes::from(body))
         .map_err(unsendable)?;
+    dressed(request, target)
+}
+
+fn unsendable(error: http::Error) -> Failure {
+    Failure::new(Class::InvalidRequest, format!("the request cannot be sent: {error}"))
+}
+
+/// With the credential and the operator's headers.
+fn dressed(mut request: http::Request<bytes::Bytes>, target: &Target) -> Result<http::Request<bytes::Bytes>, Failure> {
     if let Some(credential) = &target.credential {
         let mut value = HeaderValue::try_from(format!("Bearer {}", credential.expose()))
             .map_err(|_| Failure::new(Class::Authentication, "the configured credential is no header value"))?;
