@@ -18,6 +18,12 @@ impl CallId {
         Self(Uuid::now_v7())
     }
 
+    /// The id of a simulated call: the same for the same numbers (a UUIDv8).
+    pub fn numbered(run: u64, number: u64) -> Self {
+        let bytes = ((u128::from(run) << 64) | u128::from(number)).to_be_bytes();
+        Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+    }
+
     /// The id that `text` spells.
     pub fn parse(text: &str) -> Option<Self> {
         Uuid::parse_str(text).ok().map(Self)

@@ -95,14 +95,21 @@ fn draw(left: &[(u16, &Deployment)], rng: &mut impl Rng) -> usize {
 
 /// Weighted rendezvous hashing: who sticks stays where it is when others come and go, and weights hold.
 fn rendezvous(left: &[(u16, &Deployment)], sticky: u64) -> usize {
-    let score = |deployment: &Deployment| {
+    let (mut best, mut least) = (0, f64::INFINITY);
+    for (at, (_, deployment)) in left.iter().enumerate() {
         let hash = mix(sticky ^ deployment.name_hash);
         // Uniform in (0, 1].
         let uniform = ((hash >> 11) as f64 + 1.0) / (1_u64 << 53) as f64;
-        -f64::from(deployment.weight.max(1)) / uniform.ln().min(-f64::MIN_POSITIVE)
-    };
-    let best = left.iter().enumerate().max_by(|(_, (_, a)), (_, (_, b))| score(a).total_cmp(&score(b)));
-    best.map_or(0, |(at, _)| at)
+        let weight = f64::from(deployment.weight.max(1));
+        // 1 - x is at most -ln x: most candidates are out before their logarithm is taken.
+        if (1.0 - uniform) / weight < least {
+            let distance = -uniform.ln() / weight;
+            if distance < least {
+                (best, least) = (at, distance);
+            }
+        }
+    }
+    best
 }
 
 /// SplitMix64's finalizer: every bit of the input moves every bit of the output.

@@ -10,6 +10,8 @@ mod report;
 mod request;
 mod run;
 mod sim;
+#[cfg(test)]
+mod sockets;
 mod store;
 
 pub use expect::Check;

@@ -3,14 +3,14 @@
 use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use parking_lot::Mutex;
-use rand::{RngCore, SeedableRng, rngs::SmallRng};
+use rand::{SeedableRng, rngs::SmallRng};
 use tokio::time::Instant;
 use tollgate_control::Control;
 use tollgate_domain::{CallId, NanoUsd, Secret};
 use tollgate_pipeline::{KeySecret, Pipeline};
 use tollgate_proto::v1::{CompletionRequest, GatewayOptions, Key, KeyRole, MidstreamPolicy, Priority};
-use tollgate_providers::Mode;
+use tollgate_providers::{Mode, transport::InProcess};
+use tollgate_router::stable_hash;
 
 use super::{
     expect::{Check, checks},
@@ -102,10 +102,10 @@ pub fn run(
     scenario: &Scenario,
     config: &Config,
     dir: &Path,
-    progress: &dyn Fn(usize, usize),
+    progress: &(dyn Fn(usize, usize) + Sync),
 ) -> anyhow::Result<Verdict> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?;
-    runtime.block_on(simulate(scenario, config, dir, progress))
+    runtime.block_on(simulate(scenario, config, dir, |providers| providers, progress))
 }
 
 struct World {
@@ -113,15 +113,19 @@ struct World {
     keys: HashMap<String, (Secret, ScenarioKey)>,
 }
 
-async fn simulate(
+/// `reach`: how the providers are reached.
+pub(super) async fn simulate(
     scenario: &Scenario,
     config: &Config,
     dir: &Path,
-    progress: &dyn Fn(usize, usize),
+    reach: impl FnOnce(Arc<dyn InProcess>) -> Arc<dyn InProcess>,
+    progress: &(dyn Fn(usize, usize) + Sync),
 ) -> anyhow::Result<Verdict> {
     let providers = Providers::new(scenario, &table::deployment_names(config), dir)?;
-    let seeds = Mutex::new(SmallRng::seed_from_u64(scenario.seed));
-    let sim = Sim::start(config, providers, Box::new(move |_| seeds.lock().next_u64()), BEGIN_US).await?;
+    let seed = scenario.seed;
+    // By the call, not by the order in which calls come to ask: that is the machine's.
+    let seeds = Box::new(move |id: CallId| stable_hash(&format!("{seed} {id}")));
+    let sim = Sim::start(config, reach(providers), seeds, BEGIN_US).await?;
     let keys = provision(scenario, &sim.pipeline).await?;
     let begun = sim.begun;
     let world = Arc::new(World { sim, keys });
@@ -265,7 +269,10 @@ impl World {
         let mut tags = key.tags.clone();
         tags.extend(request.tollgate.iter().flat_map(|o| o.tags.clone()));
         let deadline = arrival.deadline.map(|deadline| begun + deadline);
-        let made = self.sim.make(call(CallId::new(), secret, request, arrival.mode, deadline, None)).await;
+        let made = self
+            .sim
+            .make(call(CallId::numbered(0, number as u64), secret, request, arrival.mode, deadline, None))
+            .await;
         let record = &made.record;
         let attempts = record.routing.iter().flat_map(|routing| &routing.attempts).map(|attempt| AttemptSeen {
             deployment: attempt.deployment.clone(),
