@@ -234,6 +234,7 @@ fn endpoint(provider: &config::Provider, simulated: Option<&Transport>) -> anyho
     let timeouts = Timeouts {
         connect: t.connect.duration(),
         first_byte: t.first_byte.duration(),
+        first_token: t.first_token.duration(),
         idle: t.idle.duration(),
         total: t.total.duration(),
     };

@@ -385,19 +385,21 @@ async fn fallbacks_that_name_each_other_end() {
 async fn a_provider_that_does_not_answer_in_time_is_replaced_and_mistakes_of_credentials_are_not_retried_there() {
     for (step, class) in [
         (Step::text("late").after_ms(5_000), "timeout"),
+        // Its head comes at once, its first word does not.
+        (Step { first_token_ms: Some(5_000), ..Step::text("late") }, "timeout"),
         (Step::fails(401), "authentication"),
         (Step::fails(403), "permission"),
     ] {
         let world = with_two(json!({"model": "second-upstream", "order": 1}), json!({"retries": 2})).await;
         let config = std::fs::read_to_string(world.gateway.config_file()).unwrap();
         let mut config: Value = serde_yaml_ng::from_str(&config).unwrap();
-        config["providers"]["scripted"]["timeouts"] = json!({"first_byte": "300ms"});
+        config["providers"]["scripted"]["timeouts"] = json!({"first_byte": "300ms", "first_token": "400ms"});
         std::fs::write(world.gateway.config_file(), config.to_string()).unwrap();
         world.gateway.send_signal("HUP").unwrap();
         eventually("the new timeout is in force", async || world.gateway.logs().contains("are read anew")).await;
         world.provider.always("scripted-upstream", [step]);
         let (caller, url) = (world.gateway.caller(), world.v1("chat/completions"));
-        let reply = caller.post(&url, &hello(json!({}))).await.unwrap();
+        let reply = caller.stream(&url, &hello(json!({"stream": true}))).await.unwrap().whole().await.unwrap();
         assert_eq!(reply.status, 200, "{class}");
         let record = world.records().await.pop().unwrap();
         let classes: Vec<_> = record.routing.unwrap().attempts.into_iter().map(|a| a.class).collect();

@@ -1,8 +1,8 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt;
-use tokio::time::Instant;
-use tollgate_domain::{Error, Failure, Retry};
+use tokio::time::{Instant, timeout_at};
+use tollgate_domain::{Class, Error, Failure, Retry};
 use tollgate_ledger::Before;
 use tollgate_proto::v1::{CompletionEvent, Dialect, ErrorReason, MidstreamPolicy, Started, completion_event::Event};
 use tollgate_providers::{
@@ -266,7 +266,7 @@ async fn open_chat(
     beginning: Option<&str>,
 ) -> Result<(Answering, Vec<CompletionEvent>), Failure> {
     let Request::Completion(request, mode) = state.call.request.clone() else {
-        return Err(Failure::new(tollgate_domain::Class::InvalidRequest, "not a completion"));
+        return Err(Failure::new(Class::InvalidRequest, "not a completion"));
     };
     // An answer that is held in tranches is streamed upstream, whole as it may be asked for: only so can it be extended and cut.
     let stepwise = mode == Mode::Whole && state.is_stepwise();
@@ -283,13 +283,19 @@ async fn open_chat(
         prefill: beginning,
         attempt_id,
     };
+    // An answer in one piece has its first content when it has its last.
+    let patience = match chat.mode {
+        Mode::Stream => Instant::now() + deployment.endpoint.timeouts.first_token,
+        Mode::Whole => Instant::now() + deployment.endpoint.timeouts.total,
+    };
     let mut answering = exchange::chat(&deployment.endpoint, &chat).await?;
     tollgate_planted::step("head");
     state.head(&answering.head, &answering.request_id);
     state.dropped_fields = std::mem::take(&mut answering.dropped);
     let mut first = Vec::new();
-    while let Some(event) = answering.events.next().await {
-        let event = event?;
+    loop {
+        let next = timeout_at(patience, answering.events.next()).await;
+        let Some(event) = next.map_err(|_| wordless())?.transpose()? else { break };
         let is_content = !matches!(event.event, None | Some(Event::Started(_)));
         first.push(event);
         if is_content {
@@ -297,6 +303,11 @@ async fn open_chat(
         }
     }
     Ok((answering, first))
+}
+
+fn wordless() -> Failure {
+    let message = "the provider began to answer and said nothing in the time to the first token";
+    Failure { may_be_billed: true, ..Failure::new(Class::Timeout, message) }
 }
 
 /// What only the gateway knows of the winning attempt.

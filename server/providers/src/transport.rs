@@ -22,6 +22,8 @@ pub struct Timeouts {
     pub connect: Duration,
     /// From sending to the answer's head.
     pub first_byte: Duration,
+    /// From sending to the first content of a stream: pings keep no caller waiting for ever.
+    pub first_token: Duration,
     /// Between two reads of a body; comments and pings count as life.
     pub idle: Duration,
     /// The whole attempt.
@@ -33,6 +35,7 @@ impl Default for Timeouts {
         Self {
             connect: Duration::from_secs(5),
             first_byte: Duration::from_secs(120),
+            first_token: Duration::from_secs(300),
             idle: Duration::from_secs(120),
             total: Duration::from_secs(1_800),
         }

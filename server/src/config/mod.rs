@@ -252,6 +252,8 @@ pub struct Timeouts {
     pub connect: Span,
     /// From sending to the first byte of the answer.
     pub first_byte: Span,
+    /// From sending to the first content of a stream: pings keep no caller waiting for ever.
+    pub first_token: Span,
     /// Between two reads of the answer; comments and pings count as life.
     pub idle: Span,
     /// The whole attempt.
@@ -263,6 +265,7 @@ impl Default for Timeouts {
         Self {
             connect: Span::seconds(5),
             first_byte: Span::seconds(120),
+            first_token: Span::seconds(300),
             idle: Span::seconds(120),
             total: Span::seconds(1_800),
         }
