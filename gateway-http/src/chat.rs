@@ -8,7 +8,7 @@ use axum::{
 };
 use bytes::Bytes;
 use tollgate_proto::v1::{
-    Attempt, CreateCompletionRequest, Dialect, GatewayOptions, MidstreamPolicy, Original, Routing, Started,
+    CreateCompletionRequest, Dialect, GatewayOptions, MidstreamPolicy, Original, Routing, Started,
     StreamCompletionRequest,
 };
 
@@ -103,9 +103,7 @@ pub(crate) fn tell(headers: &mut HeaderMap, started: Option<&Started>, routing: 
     }
     if let Some(routing) = routing {
         set("x-tollgate-attempts", &routing.attempts.len().to_string());
-        let told = |a: &Attempt| format!("{};{};{}ms", a.deployment, a.class, (a.end_us - a.start_us).max(0) / 1_000);
-        let route: Vec<_> = routing.attempts.iter().map(told).collect();
-        set("x-tollgate-route", &route.join(", "));
+        set("x-tollgate-route", &routing.in_words());
     }
 }
 

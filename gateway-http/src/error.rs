@@ -27,6 +27,8 @@ pub(crate) struct Refusal {
     is_final: bool,
     /// The call's id in ledger and audit log.
     request_id: Option<String>,
+    /// Its attempts, where it asked for them.
+    route: Option<String>,
 }
 
 /// HTTP status, type and code of a reason. The same figures stand in `error.proto`.
@@ -113,6 +115,7 @@ impl Refusal {
             limited: None,
             is_final: false,
             request_id: None,
+            route: None,
         }
     }
 
@@ -171,6 +174,7 @@ impl From<Status> for Refusal {
             }),
             is_final,
             request_id: details.request_info().map(|r| r.request_id.clone()),
+            route: info.and_then(|i| i.metadata.get("route").cloned()),
         }
     }
 }
@@ -214,6 +218,9 @@ impl IntoResponse for Refusal {
         if let Some(id) = self.request_id.as_deref().and_then(|id| HeaderValue::from_str(id).ok()) {
             headers.insert("x-request-id", id.clone());
             headers.insert("x-tollgate-request-id", id);
+        }
+        if let Some(route) = self.route.as_deref().and_then(|route| HeaderValue::from_str(route).ok()) {
+            headers.insert("x-tollgate-route", route);
         }
         if self.is_final {
             headers.insert("x-should-retry", HeaderValue::from_static("false"));

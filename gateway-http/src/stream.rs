@@ -72,6 +72,7 @@ impl SseBody {
                 self.native = false;
                 self.chunks.print(event, out);
             }
+            (_, Some(Event::Routing(_))) => self.chunks.print(event, out),
             (Some(native), _) => {
                 data(&native.body, out);
                 if matches!(event.event, Some(Event::Started(_))) {

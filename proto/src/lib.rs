@@ -26,6 +26,15 @@ pub mod v1 {
         }
     }
 
+    impl Routing {
+        /// Its attempts on one line: `deployment;class;milliseconds`, with commas.
+        pub fn in_words(&self) -> String {
+            let told =
+                |a: &Attempt| format!("{};{};{}ms", a.deployment, a.class, (a.end_us - a.start_us).max(0) / 1_000);
+            self.attempts.iter().map(told).collect::<Vec<_>>().join(", ")
+        }
+    }
+
     impl ErrorReason {
         /// The name that travels in `ErrorInfo.reason`: without the enum's prefix.
         pub fn wire_name(self) -> &'static str {

@@ -217,9 +217,12 @@ fn test(
         };
         let verdict = scenario::run(&wanted, &config, dir, &progress).with_context(|| path.display().to_string())?;
         bar.finish_and_clear();
-        say(&scenario::tell(&verdict));
+        if !verdict.passed() {
+            say(&scenario::tell(&verdict));
+        }
         verdicts.push(verdict);
     }
+    say(&scenario::table(&verdicts));
     if let Some(file) = junit {
         std::fs::write(file, scenario::junit(&verdicts)).with_context(|| file.display().to_string())?;
     }

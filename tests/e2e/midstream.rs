@@ -249,3 +249,23 @@ async fn a_policy_that_nobody_knows_is_a_bad_request() {
     let told = reply.json()["error"]["message"].as_str().unwrap().to_owned();
     assert!(told.contains("x-tollgate-on-midstream-failure") && told.contains("fail, continue or restart"), "{told}");
 }
+
+#[tokio::test]
+async fn a_calls_ceiling_binds_all_of_its_attempts_together() {
+    let world = with_two("scripted", "claude", "restart").await;
+    world.provider.script("scripted-upstream", [Step::text(STORY).then_cuts(6, Cut::Rst)]);
+    // The worst case of one attempt fits, and not that of a second on top of what the first has cost.
+    let worst = {
+        let asked = v1::CompletionRequest { max_output_tokens: Some(400), ..request() };
+        let got = streamed(&world, asked).await;
+        assert_eq!(got.restarted.len(), 1);
+        world.entries().await[0].held_nano_usd
+    };
+    world.provider.script("scripted-upstream", [Step::text(STORY).then_cuts(6, Cut::Rst)]);
+    let options = v1::GatewayOptions { max_cost_nano_usd: Some(worst + 10), ..Default::default() };
+    let asked = v1::CompletionRequest { max_output_tokens: Some(400), tollgate: Some(options), ..request() };
+    let got = streamed(&world, asked).await;
+    assert!(got.restarted.is_empty() && got.error.is_some(), "{got:?}");
+    let entries = world.entries().await;
+    assert_eq!(entries.iter().filter(|e| e.call_id == entries.last().unwrap().call_id).count(), 1);
+}

@@ -276,6 +276,10 @@ async fn a_mirrored_call_costs_its_caller_nothing_and_is_recorded_apart() {
             .set("/models/0/mirror", json!({"model": "shadow", "percent": 100}))
     })
     .await;
+    let scope = v1::BudgetScope { kind: v1::ScopeKind::Tag as i32, id: "experiment".into(), ..Default::default() };
+    let budget = v1::Budget { scope: Some(scope), limit_nano_usd: 1_000_000_000, ..Default::default() };
+    let asked = v1::CreateBudgetRequest { budget: Some(budget), ..Default::default() };
+    let of_tag = world.admin().await.budgets().create_budget(asked).await.unwrap().into_inner().budget.unwrap().id;
     world.provider.script("shadow-upstream", [Step::streams(3).every_ms(1_200), Step::fails(500)]);
     let url = world.v1("chat/completions");
     let tagged = world.gateway.caller().with("x-tollgate-tags", "experiment");
@@ -295,6 +299,9 @@ async fn a_mirrored_call_costs_its_caller_nothing_and_is_recorded_apart() {
     let spent: i64 = own.iter().map(|e| e.cost_nano_usd).sum();
     let budget = world.budget().await;
     assert_eq!((budget.spent_nano_usd, budget.held_nano_usd), (spent, 0));
+    let asked = v1::GetBudgetRequest { id: of_tag, ..Default::default() };
+    let of_tag = world.admin().await.budgets().get_budget(asked).await.unwrap().into_inner().budget.unwrap();
+    assert_eq!((of_tag.spent_nano_usd, of_tag.held_nano_usd), (spent, 0), "nor do budgets on its tags");
     let record = world.records().await.into_iter().find(|r| r.action == "completion.mirror").unwrap();
     assert!(own.iter().any(|e| Some(&e.call_id) == record.metadata.get("mirror_of")), "{record:?}");
 }
@@ -404,5 +411,91 @@ async fn a_provider_that_does_not_answer_in_time_is_replaced_and_mistakes_of_cre
         let record = world.records().await.pop().unwrap();
         let classes: Vec<_> = record.routing.unwrap().attempts.into_iter().map(|a| a.class).collect();
         assert_eq!(classes, [class, "ok"]);
+    }
+}
+
+#[tokio::test]
+async fn a_streamed_answer_and_an_error_tell_their_route_too_where_it_is_asked_for() {
+    let world = with_fallback().await;
+    let (caller, url) = (world.gateway.caller().with("x-tollgate-want-routing", "true"), world.v1("chat/completions"));
+    world.provider.script("scripted-upstream", [Step::fails(503)]);
+    let (events, ended) = caller.stream(&url, &hello(json!({"stream": true}))).await.unwrap().rest().await;
+    ended.unwrap();
+    let told = events[events.len() - 2].json();
+    assert_eq!((&told["choices"], events.last().unwrap().data.as_str()), (&json!([]), "[DONE]"));
+    let route = told["tollgate"]["route"].as_str().unwrap().to_owned();
+    assert!(route.contains(";overloaded;") && route.contains(";ok;"), "{route}");
+    for upstream in ["scripted-upstream", "spare-upstream"] {
+        world.provider.always(upstream, [Step::fails(500)]);
+    }
+    let refused = caller.post(&url, &hello(json!({}))).await.unwrap();
+    let route = refused.header("x-tollgate-route");
+    assert!(route.starts_with("scripted:") && route.contains(", spare:"), "{route}");
+}
+
+#[tokio::test]
+async fn a_key_that_may_not_use_a_fallback_is_not_served_by_it() {
+    let narrow = tollgate_tests::support::keys::virtual_key();
+    let fallback = json!({"name": "scripted", "fallbacks": ["spare", "allowed"], "retries": 0, "deployments": [
+        {"provider": "scripted", "model": "scripted-upstream", "price": {"input": "0.15", "output": "0.60"}}]});
+    let world = World::with(|b| {
+        b.set("/models/0", fallback)
+            .model("spare", "scripted", "spare-upstream")
+            .model("allowed", "scripted", "allowed-upstream")
+            .key(json!({"name": "narrow", "secret": narrow, "models": ["scripted", "allowed"]}))
+    })
+    .await;
+    world.provider.always("scripted-upstream", [Step::fails(500)]);
+    let caller = tollgate_tests::support::http::Caller::bearer(&narrow);
+    let reply = caller.post(&world.v1("chat/completions"), &hello(json!({}))).await.unwrap();
+    assert_eq!((reply.status.as_u16(), reply.header("x-tollgate-model")), (200, "allowed-upstream"));
+    assert_eq!(served(&world, "spare-upstream"), 0);
+}
+
+#[tokio::test]
+async fn what_nobody_named_falls_back_by_default_and_calls_without_a_label_stay_with_the_default_one() {
+    let price = json!({"input": "0.15", "output": "0.60"});
+    let model = |name: &str, tag: &str| {
+        json!({"name": name, "retries": 0, "deployments": [
+            {"provider": "scripted", "model": format!("{name}-upstream"), "price": price, "tags": [tag]}]})
+    };
+    let world = World::with(|b| {
+        b.set("/models", json!([model("scripted", "general"), model("secret", "pii"), model("spare", "general")]))
+            .set("/routing", json!({"default_fallbacks": ["secret", "spare"], "default_tag": "general"}))
+    })
+    .await;
+    world.provider.always("scripted-upstream", [Step::fails(500)]);
+    let reply = world.gateway.caller().post(&world.v1("chat/completions"), &hello(json!({}))).await.unwrap();
+    assert_eq!((reply.status.as_u16(), reply.header("x-tollgate-model")), (200, "spare-upstream"));
+    assert_eq!(served(&world, "secret-upstream"), 0);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_refused_and_one_that_falls_silent_before_its_first_word_are_replaced() {
+    let spare = |b: tollgate_tests::support::GatewayBuilder| b.model("spare", "scripted", "spare-upstream");
+    let gone = json!({"name": "scripted", "retries": 0, "fallbacks": ["spare"], "deployments": [
+        {"provider": "gone", "model": "m", "price": {"input": "0.15", "output": "0.60"}}]});
+    let world = World::with(|b| spare(b.provider("gone", "http://127.0.0.1:9/v1").set("/models/0", gone))).await;
+    let url = world.v1("chat/completions");
+    let reply = world.gateway.caller().post(&url, &hello(json!({}))).await.unwrap();
+    assert_eq!(reply.header("x-tollgate-model"), "spare-upstream");
+    let record = world.records().await.pop().unwrap();
+    assert_eq!(record.routing.unwrap().attempts[0].class, "connection");
+
+    let silent = json!({"name": "scripted", "retries": 0, "fallbacks": ["spare"], "deployments": [
+        {"provider": "scripted", "model": "scripted-upstream", "price": {"input": "0.15", "output": "0.60"}}]});
+    for timeouts in [json!({"idle": "300ms"}), json!({"total": "300ms"})] {
+        let world =
+            World::with(|b| spare(b.set("/models/0", silent.clone()).set("/providers/scripted/timeouts", timeouts)))
+                .await;
+        let (caller, url) = (world.gateway.caller(), world.v1("chat/completions"));
+        world.provider.script("scripted-upstream", [Step::streams(5).then_stalls(0)]);
+        let stream = caller.stream(&url, &hello(json!({"stream": true}))).await.unwrap();
+        assert_eq!(stream.headers["x-tollgate-model"], "spare-upstream");
+        stream.rest().await.1.unwrap();
+        // Behind its first word the silence ends the call.
+        world.provider.script("scripted-upstream", [Step::streams(5).then_stalls(2)]);
+        let (events, _) = caller.stream(&url, &hello(json!({"stream": true}))).await.unwrap().rest().await;
+        assert!(events.last().unwrap().json()["error"]["message"].is_string(), "{events:?}");
     }
 }

@@ -71,7 +71,17 @@ fn a_mistake_in_a_scenario_names_file_and_line() {
         ("name: x\nload:\n  - { model: chat, rte: 5 }\nexpect: []\n", "scenario.yaml:3:"),
         ("name: x\nload: []\nexpect:\n  - { answered: many }\n", "is no bound"),
         ("name: x\nload: [{ model: chat, key: nobody }]\nexpect: []\n", "\"nobody\" is not under `keys`"),
-        ("name: x\ndeployments: { gone: [] }\nload: []\nexpect: []\n", "there is no \"gone\" in the configuration"),
+        (
+            "name: x\ndeployments: { gone: [] }\nload: []\nexpect: []\n",
+            "scenario.yaml:2: deployments: there is no deployment \"gone\"",
+        ),
+        (
+            "name: x\nload: [{ model: chat }]\nexpect:\n  - { never: [gpt-opnai] }\n",
+            "scenario.yaml:4: expect[0]: there is no deployment \"gpt-opnai\" in the configuration; is \"gpt-openai\" meant?",
+        ),
+        ("name: x\nload: [{ model: chat }]\nexpect: [{ tag: pi, answered: 100 }]\n", "no key has the label \"pi\""),
+        ("name: x\nload: [{ model: chta }]\nexpect: []\n", "there is no model \"chta\""),
+        ("name: x\nload: [{ model: chat }]\nexpect: [{ from: 9s, most_attempts: 0 }]\n", "calls that this is about"),
     ] {
         std::fs::write(&scenario, text).unwrap();
         let config = examples().join("config/gateway.yaml").display().to_string();
@@ -92,7 +102,7 @@ fn a_starter_for_a_configuration_holds() {
 }
 
 /// What is changed in the configuration, and which example must notice.
-const BROKEN: [(&str, &str, &str); 21] = [
+const BROKEN: [(&str, &str, &str); 23] = [
     ("01-claude-is-limited", "fallbacks: [llama]", "fallbacks: [chat]"),
     ("02-both-clouds-down", "fallbacks: [llama]\n    context", "context"),
     ("03-a-long-prompt", "context_window_fallbacks: [long]", "context_window_fallbacks: []"),
@@ -101,8 +111,8 @@ const BROKEN: [(&str, &str, &str); 21] = [
     ("06-how-fast-do-we-return", "fallbacks: [llama]", "cooldown: { time: 1h }\n    fallbacks: [llama]"),
     (
         "07-a-retry-storm",
-        "- name: llama\n    retries: 1",
-        "- name: llama\n    retries: 2\n    retry_budget: { percent: 1000 }",
+        "retries: 2\n    cooldown: { time: 0s }",
+        "retries: 2\n    retry_budget: { percent: 1000 }\n    cooldown: { time: 0s }",
     ),
     ("08-before-the-price-change", "strategy: cost", "strategy: shuffle"),
     ("10-shares-by-weight", "weight: 3", "weight: 1"),
@@ -125,6 +135,12 @@ const BROKEN: [(&str, &str, &str); 21] = [
         "retries: 0\n    cooldown: { time: 0s }",
     ),
     ("27-an-answer-goes-on-elsewhere", "on_midstream_failure: continue", "on_midstream_failure: fail"),
+    ("17-broken-before-the-first-token", "fallbacks: [llama]\n    retries: 1", "retries: 0"),
+    (
+        "25-cycles-end",
+        "- name: left\n    fallbacks: [right]\n    retries: 0",
+        "- name: left\n    fallbacks: [right]\n    retries: 2",
+    ),
     (
         "28-all-at-their-limits",
         "limits: { requests_per_minute: 60 } }\n      - { name: account-b",

@@ -39,6 +39,7 @@ impl Chunks {
             // An answer that goes on keeps its id.
             Some(Event::Started(started)) if !self.goes_on => self.started = started,
             Some(Event::Restarted(restarted)) => self.restarted(&restarted, out),
+            Some(Event::Routing(routing)) => self.tell("route", routing.in_words().into(), out),
             Some(Event::Delta(delta)) => self.delta(delta, out),
             Some(Event::Finished(finished)) => {
                 self.role(finished.choice, out);
@@ -70,8 +71,13 @@ impl Chunks {
             self.choices.clear();
         }
         self.goes_on = !starts_over;
+        self.tell("restarted", told, out);
+    }
+
+    /// Something of the gateway's own, in a chunk without choices.
+    fn tell(&self, name: &str, what: Value, out: &mut BytesMut) {
         let mut chunk = self.body(json!([]));
-        chunk["tollgate"] = json!({ "restarted": told });
+        chunk["tollgate"] = json!({ name: what });
         data(chunk.to_string().as_bytes(), out);
     }
 

@@ -172,11 +172,18 @@ impl Teams {
         self.each.values().flat_map(|(_, keys)| keys.each.values()).map(|(_, queue)| queue.len()).sum()
     }
 
+    /// Somebody goes. A key or team that nobody waits for any more goes too: it would stand before the others of its turn.
     fn remove(&mut self, asking: &Asking, number: u64) {
-        if let Some((_, keys)) = self.each.get_mut(&asking.team_id)
-            && let Some((_, queue)) = keys.each.get_mut(&asking.key_id)
-        {
-            queue.retain(|w| w.number != number);
+        let Some((_, keys)) = self.each.get_mut(&asking.team_id) else { return };
+        let Some((_, queue)) = keys.each.get_mut(&asking.key_id) else { return };
+        queue.retain(|w| w.number != number);
+        if queue.is_empty() {
+            keys.each.remove(&asking.key_id);
+            keys.order.retain(|key| *key != asking.key_id);
+        }
+        if keys.each.is_empty() {
+            self.each.remove(&asking.team_id);
+            self.order.retain(|team| *team != asking.team_id);
         }
     }
 
@@ -291,16 +298,26 @@ impl Pool {
         self.enter_until(asking, deadline.map_or(patience, |deadline| deadline.min(patience))).await
     }
 
+    /// A slot, if one is free and nobody of its class waits for it.
+    pub fn try_enter(&self, asking: &Asking) -> Option<Slot> {
+        let class = class_of(asking.priority);
+        let mut inner = self.inner.lock();
+        if !inner.has_room(class) || !inner.classes[class].order.is_empty() {
+            return None;
+        }
+        inner.in_use[class] += 1;
+        Some(Slot { pool: self.clone(), class })
+    }
+
     /// Waits for a slot until then.
     pub async fn enter_until(&self, asking: &Asking, until: Instant) -> Result<Slot, Full> {
         let class = class_of(asking.priority);
         let since = Instant::now();
+        if let Some(slot) = self.try_enter(asking) {
+            return Ok(slot);
+        }
         let mut queued = {
             let mut inner = self.inner.lock();
-            if inner.has_room(class) && inner.classes[class].order.is_empty() {
-                inner.in_use[class] += 1;
-                return Ok(Slot { pool: self.clone(), class });
-            }
             let (slot, coming) = oneshot::channel();
             inner.next_number += 1;
             let number = inner.next_number;

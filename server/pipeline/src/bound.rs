@@ -14,6 +14,8 @@ const PER_MESSAGE: u64 = 16;
 const PER_TOOL: u64 = 64;
 /// Above the largest published figure for one image.
 const PER_IMAGE: u64 = 20_000;
+/// What OpenAI's models take for an image of low detail, 85 tokens, as bytes of text.
+const LEAST_PER_IMAGE: u64 = 340;
 /// A second of sound is at most some dozen tokens and at least two thousand bytes.
 const BYTES_PER_AUDIO_TOKEN: u64 = 16;
 /// A document that the provider fetches: a full context window of most models.
@@ -21,6 +23,24 @@ const PER_REMOTE_FILE: u64 = 200_000;
 
 /// The most tokens that the prompt of `request` can be.
 pub(crate) fn completion_input(request: &CompletionRequest) -> u64 {
+    input(request, &part)
+}
+
+/// Bytes of the prompt's text. Media count as little as they can: a refusal must be right.
+pub(crate) fn least_input(request: &CompletionRequest) -> u64 {
+    input(request, &least_part)
+}
+
+fn least_part(part: &Part) -> u64 {
+    match &part.content {
+        Some(Content::Image(_)) => LEAST_PER_IMAGE,
+        Some(Content::Audio(_) | Content::File(_)) => 0,
+        Some(Content::ToolResult(r)) => r.content.iter().map(least_part).sum::<u64>() + PER_MESSAGE,
+        _ => self::part(part),
+    }
+}
+
+fn input(request: &CompletionRequest, part: &dyn Fn(&Part) -> u64) -> u64 {
     let messages: u64 = request
         .messages
         .iter()
@@ -51,7 +71,7 @@ pub(crate) fn completion_input(request: &CompletionRequest) -> u64 {
     PER_REQUEST + messages + tools + (format + request.extra_json.len()) as u64
 }
 
-pub(crate) fn part(part: &Part) -> u64 {
+fn part(part: &Part) -> u64 {
     let body = match &part.content {
         Some(Content::Text(t)) => t.text.len() as u64,
         Some(Content::Image(_)) => PER_IMAGE,

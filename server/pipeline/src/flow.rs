@@ -88,6 +88,8 @@ pub(crate) struct FlowState {
     idempotency: Option<Idempotency>,
     /// How the next attempt takes over from one whose answer had begun to reach the caller.
     takes_over: MidstreamPolicy,
+    /// Deployments that had no room when they were looked at, and why.
+    pub(crate) full: Vec<(Arc<Deployment>, Error)>,
 }
 
 /// Owns a [`FlowState`] until the call ends.
@@ -127,6 +129,7 @@ impl Flow {
             total,
             idempotency,
             takes_over: MidstreamPolicy::Unspecified,
+            full: Vec::new(),
         };
         Self { state: Some(Box::new(state)), settler }
     }
@@ -174,7 +177,11 @@ impl Flow {
         let Some(mut state) = self.state.take() else { return error };
         let end = state.end_attempt(ending, class);
         let call_id = state.call.id.to_string();
-        let (usage, ..) = state.close(end, Some(&error));
+        let wants_routing = state.call.options().is_some_and(|o| o.want_routing);
+        let (usage, routing, _) = state.close(end, Some(&error));
+        if wants_routing && !routing.attempts.is_empty() {
+            error = error.with("route", routing.in_words());
+        }
         if usage.cost_nano_usd > 0 {
             error.partial = Some(Box::new(PartialUsage { call_id, usage: Some(usage) }));
         }
@@ -206,6 +213,7 @@ impl FlowState {
         let id = self.call.id.attempt(number).to_string();
         let bound = self.bound.held(deployment);
         let ledger = self.settler.ledger().clone();
+        self.within_ceiling(bound)?;
         let more = bound.0 - self.hold.amount().0;
         if more > 0 && !tollgate_planted::bug("retry_reuses_hold") {
             ledger.hold_more(&mut self.hold, NanoUsd(more)).await?;
@@ -237,16 +245,42 @@ impl FlowState {
         Ok((id, sequence))
     }
 
-    /// A place at `deployment`; waits for one of its slots.
+    /// A place at `deployment`, if it has one.
     pub(crate) async fn place(&self, deployment: &Deployment) -> Result<Place, Error> {
-        let (gates, passed) = (&self.gated.gates, &self.gated.passed);
-        gates.place(deployment, passed, &self.next_id(), self.call.deadline, None).await
+        self.gated.gates.place_now(deployment, &self.gated.passed, &self.next_id()).await
     }
 
-    /// The same, waiting until it is below its rate again.
-    pub(crate) async fn place_in_turn(&self, deployment: &Deployment, full: Error) -> Result<Place, Error> {
-        let (gates, passed) = (&self.gated.gates, &self.gated.passed);
-        gates.place_in_turn(deployment, passed, &self.next_id(), self.call.deadline, full).await
+    /// A place at the first of these that has one: they were full, for the reasons given.
+    pub(crate) async fn place_in_turn(
+        &self,
+        full: Vec<(Arc<Deployment>, Error)>,
+    ) -> Result<(Arc<Deployment>, Place), Error> {
+        let id = self.next_id();
+        let (gates, passed, deadline) = (&self.gated.gates, &self.gated.passed, self.call.deadline);
+        let waiting = full.into_iter().map(|(deployment, error)| {
+            let id = &id;
+            Box::pin(async move {
+                let place = gates.place_in_turn(&deployment, passed, id, deadline, error).await?;
+                Ok((deployment, place))
+            })
+        });
+        // Where none has room in time: what the last of them said.
+        futures::future::select_ok(waiting).await.map(|(placed, _)| placed)
+    }
+
+    /// A call's own ceiling binds all of its attempts together.
+    fn within_ceiling(&self, bound: NanoUsd) -> Result<(), Error> {
+        let spent = self.total.cost_nano_usd;
+        let Some(ceiling) = self.call.options().and_then(|o| o.max_cost_nano_usd) else { return Ok(()) };
+        if spent == 0 || spent.saturating_add(bound.0) <= ceiling {
+            return Ok(());
+        }
+        let message = format!(
+            "another attempt may cost up to ${bound}: with the ${} of those before that is more than the call's ceiling of ${}",
+            NanoUsd(spent),
+            NanoUsd(ceiling)
+        );
+        Err(Error::new(ErrorReason::CallCostCeiling, message).with("maxCostNanoUsd", ceiling.to_string()))
     }
 
     fn next_id(&self) -> String {

@@ -40,6 +40,15 @@ pub(crate) struct Passed {
     input: i64,
 }
 
+/// How a call waits for a place.
+enum Wait<'a> {
+    No,
+    /// Until then for a slot, not for the rate.
+    ForSlot(Instant),
+    /// It is its turn to wait for the rate.
+    InTurn(Instant, #[allow(dead_code)] &'a Slot),
+}
+
 /// A call's place at a deployment. Dropped, it is free.
 pub(crate) struct Place {
     _slot: Option<Slot>,
@@ -66,8 +75,8 @@ impl Gates {
         })
     }
 
-    /// Waits until `deployment` is below its rate again, in turn with others, and takes a place there. Fails with the time to wait
-    /// where that is longer than the call waits.
+    /// A place at `deployment` for a call that waits: for one of its slots, and until it is below its rate again, in turn with others. Fails
+    /// with the time to wait where that is longer than the call waits.
     pub(crate) async fn place_in_turn(
         &self,
         deployment: &Deployment,
@@ -82,10 +91,16 @@ impl Gates {
             Some(deadline) => deadline - (deadline.saturating_duration_since(now) / 20).min(MARGIN),
             None => now + passed.asking.patience(),
         };
+        if full.reason != ErrorReason::RateLimited {
+            match self.place(deployment, passed, call, Wait::ForSlot(until.min(now + passed.asking.patience()))).await {
+                Err(error) if error.reason == ErrorReason::RateLimited => full = error,
+                done => return done,
+            }
+        }
         let turnstile = self.turnstiles.entry(deployment.name.clone()).or_insert_with(|| Pool::new(1)).clone();
         let Ok(turn) = turnstile.enter_until(&passed.asking, until).await else { return Err(full) };
         loop {
-            match self.place(deployment, passed, call, Some(until), Some(&turn)).await {
+            match self.place(deployment, passed, call, Wait::InTurn(until, &turn)).await {
                 Ok(place) => return Ok(place),
                 Err(error) => full = error,
             }
@@ -105,21 +120,35 @@ impl Gates {
         Some(pool)
     }
 
-    /// A place at `deployment`: waits for one of its slots, but not for its rate. Whose turn it is there may pass those who wait.
-    pub(crate) async fn place(
+    /// A place at `deployment`, if it has one.
+    pub(crate) async fn place_now(&self, deployment: &Deployment, passed: &Passed, call: &str) -> Result<Place, Error> {
+        self.place(deployment, passed, call, Wait::No).await
+    }
+
+    async fn place(
         &self,
         deployment: &Deployment,
         passed: &Passed,
         call: &str,
-        deadline: Option<Instant>,
-        turn: Option<&Slot>,
+        wait: Wait<'_>,
     ) -> Result<Place, Error> {
-        if turn.is_none() && self.turnstiles.get(&deployment.name).is_some_and(|turnstile| !turnstile.is_idle()) {
+        // Whose turn it is may pass those who wait; who comes now may not.
+        let others = || self.turnstiles.get(&deployment.name).is_some_and(|turnstile| !turnstile.is_idle());
+        if !matches!(wait, Wait::InTurn(..)) && others() {
             return Err(others_wait(deployment));
         }
-        let slot = match self.pool(deployment) {
-            Some(pool) => Some(pool.enter(&passed.asking, deadline).await.map_err(|full| crowded(deployment, full))?),
-            None => None,
+        let slot = match (self.pool(deployment), &wait) {
+            (None, _) => None,
+            (Some(pool), Wait::No) => match pool.try_enter(&passed.asking) {
+                Some(slot) => Some(slot),
+                None => {
+                    let waiting = pool.state().waiting.iter().sum();
+                    return Err(crowded(deployment, Full { waited: Duration::ZERO, waiting }));
+                }
+            },
+            (Some(pool), Wait::ForSlot(until) | Wait::InTurn(until, _)) => {
+                Some(pool.enter_until(&passed.asking, *until).await.map_err(|full| crowded(deployment, full))?)
+            }
         };
         let ticket = match deployment.limits.filter(|l| *l != RateLimits::default()) {
             Some(limits) => {

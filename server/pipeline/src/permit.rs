@@ -5,7 +5,7 @@ use tollgate_ledger::Payer;
 use tollgate_proto::v1::{ErrorReason, GatewayOptions, KeyRole};
 use tollgate_router::{Routes, Table};
 
-use crate::{Call, Caller, Pipeline};
+use crate::{Call, Caller, Pipeline, mirror::MIRROR};
 
 /// Proof that a caller may make this call, where it may go and who pays.
 pub(crate) struct Permit {
@@ -33,7 +33,8 @@ impl Permit {
             user_id: &key.user_id,
             organization_id: &key.organization_id,
             customer: &self.account.customer,
-            tags: &self.account.tags,
+            // Copies of calls are bound by their tags and spend nothing of the budgets on them.
+            tags: if self.caller.key_id() == MIRROR { &[] } else { &self.account.tags },
             model,
         }
     }

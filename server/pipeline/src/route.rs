@@ -18,12 +18,15 @@ impl Pipeline {
     pub(crate) async fn plan(&self, permit: &Permit, call: &Call, wanted: Wanted, seed: u64) -> Plan {
         let mut needs = needs(permit, call, wanted);
         if let (Request::Completion(request, _), None) = (&call.request, call.again) {
-            let bytes = bound::completion_input(request);
+            let bytes = bound::least_input(request);
             if tokens::are_in_doubt(bytes, &permit.routes) {
                 needs.input_tokens = tokens::count(request, bytes).await;
             }
         }
-        Plan::new(permit.routes.clone(), needs, permit.table.tags.clone(), seed, self.route_now_us())
+        let now_us = self.route_now_us();
+        let left = call.deadline.map(|deadline| deadline.saturating_duration_since(tokio::time::Instant::now()));
+        let until = left.map(|left| now_us.saturating_add(u64::try_from(left.as_micros()).unwrap_or(u64::MAX)));
+        Plan::new(permit.routes.clone(), needs, permit.table.tags.clone(), seed, now_us).until(until)
     }
 
     /// Where a call would go now, in the order of trial, and what would be left out. Nothing is sent and nothing held.
@@ -77,7 +80,7 @@ fn needs(permit: &Permit, call: &Call, wanted: Wanted) -> Needs {
     };
     match &call.request {
         Request::Completion(request, _) => {
-            needs.input_tokens = bound::estimate(bound::completion_input(request));
+            needs.input_tokens = bound::estimate(bound::least_input(request));
             needs.output_tokens = request.max_output_tokens.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
             needs.capabilities = capabilities(request);
         }
@@ -134,7 +137,7 @@ pub(crate) fn no_route(plan: &Plan, call: &Call) -> Error {
         () if all("does not offer") => {
             return Error::new(ErrorReason::UnsupportedField, message).with("field", "model");
         }
-        () if all("does not fit its window") => ErrorReason::ContextWindowExceeded,
+        () if all("fit its window of") => ErrorReason::ContextWindowExceeded,
         () => ErrorReason::NoRoute,
     };
     Error::new(reason, message).with("model", call.model())

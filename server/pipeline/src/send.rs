@@ -22,6 +22,9 @@ use crate::{
     takeover::{self, Joint, Told},
 };
 
+/// How soon to come back where a deployment was left alone while its queue was waited in.
+const LEFT_ALONE: Duration = Duration::from_secs(1);
+
 impl Pipeline {
     pub(crate) fn flow(&self, reservation: Reservation, passed: Passed, call: Call, record: Record) -> Flow {
         let idempotency = crate::idempotency::of(&reservation.permit, &call);
@@ -39,7 +42,11 @@ impl Pipeline {
         record: Record,
     ) -> Result<Reply<CompletionEvent>, Error> {
         let group = reservation.permit.routes.own().map_or(MidstreamPolicy::Unspecified, |g| g.on_midstream_failure);
-        let mut told = Told::nothing(takeover::policy(&call, group));
+        let mode = match call.request {
+            Request::Completion(_, mode) => mode,
+            Request::Embedding(_) => Mode::Whole,
+        };
+        let mut told = Told::nothing(takeover::policy(&call, group), mode);
         let mut flow = self.flow(reservation, passed, call, record);
         let (mut deployment, mut answering, first) = flow.answer(None, None).await?;
         let ledger = self.ledger.clone();
@@ -157,33 +164,39 @@ impl Flow {
         &mut self,
         last: &mut Option<(Arc<Deployment>, Failure)>,
     ) -> Result<(Arc<Deployment>, Place, Trial), Error> {
-        // The gateway's own refusals of deployments: nothing was sent there.
-        let (mut full, mut refused): (Option<(Arc<Deployment>, Error)>, Option<Error>) = (None, None);
+        let mut refused = None;
         let mut before = last.as_ref().map(|(deployment, failure)| (deployment, failure));
         loop {
             let state = self.state();
             let now_us = state.route_now_us();
             let (pause, deployment) = match state.plan.next(before.take(), now_us) {
-                Step::Try { pause, deployment } if !outlives(pause, state.call.deadline) => (pause, deployment),
-                step => {
+                Step::Try { pause, deployment } => (pause, deployment),
+                Step::GiveUp { soonest } => {
                     let is_callers = last.as_ref().is_some_and(|(_, failure)| !failure.class.worth_elsewhere());
-                    if let Some((deployment, error)) = full.filter(|_| !is_callers) {
-                        match state.place_in_turn(&deployment, error).await {
-                            Ok(place) => match deployment.state().begin(state.route_now_us()) {
-                                Some(trial) => return Ok((deployment, place, trial)),
-                                None => refused = Some(all_cooling(&deployment, Duration::from_secs(1))),
-                            },
-                            Err(error) => refused = Some(error),
+                    // What was full may have room by now, or soon.
+                    while !is_callers && !state.full.is_empty() {
+                        match state.place_in_turn(state.full.clone()).await {
+                            Ok((deployment, place)) => {
+                                state.full.retain(|(full, _)| !Arc::ptr_eq(full, &deployment));
+                                match deployment.state().begin(state.route_now_us()) {
+                                    Some(trial) => return Ok((deployment, place, trial)),
+                                    None => refused = Some(all_cooling(&deployment, LEFT_ALONE)),
+                                }
+                            }
+                            Err(error) => {
+                                state.full.clear();
+                                refused = Some(error);
+                            }
                         }
                     }
                     let attempts = self.state().attempt_number();
-                    let error = match (last.take(), refused, step) {
+                    let error = match (last.take(), refused, soonest) {
                         (Some((d, failure)), ..) => failure.into_error(&d.provider, &d.name, attempts),
                         (None, Some(error), _) => error,
-                        (None, None, Step::GiveUp { soonest: Some((deployment, until_us)) }) => {
+                        (None, None, Some((deployment, until_us))) => {
                             all_cooling(&deployment, Duration::from_micros(until_us.saturating_sub(now_us)))
                         }
-                        (None, None, _) => {
+                        (None, None, None) => {
                             Error::new(ErrorReason::Overloaded, "no deployment can be tried now").retry(Retry::Later)
                         }
                     };
@@ -207,12 +220,7 @@ impl Flow {
                 }
                 Err(error) => {
                     state.plan.is_full(&deployment);
-                    // Who has waited for a slot does not queue again.
-                    if error.reason != ErrorReason::RateLimited {
-                        refused = Some(error);
-                    } else if full.as_ref().is_none_or(|(_, other)| wait_of(&error) < wait_of(other)) {
-                        full = Some((deployment, error));
-                    }
+                    state.full.push((deployment, error));
                 }
             }
         }
@@ -244,18 +252,6 @@ impl Flow {
             }
         }
     }
-}
-
-/// For how long a refusal holds.
-fn wait_of(refusal: &Error) -> Duration {
-    match refusal.retry {
-        Retry::After(wait) => wait,
-        _ => Duration::MAX,
-    }
-}
-
-fn outlives(pause: Duration, deadline: Option<Instant>) -> bool {
-    !pause.is_zero() && deadline.is_some_and(|deadline| Instant::now() + pause >= deadline)
 }
 
 /// Sends the call and reads up to its first content.

@@ -4,11 +4,13 @@ use tollgate_domain::Failure;
 use tollgate_proto::v1::{CompletionEvent, Delta, MidstreamPolicy, Restarted, completion_event::Event, delta::Piece};
 use tollgate_providers::Mode;
 
-use crate::{Call, call::Request};
+use crate::Call;
 
 /// What of an answer has reached the caller, as far as it matters for whoever takes over.
 pub(crate) struct Told {
     policy: MidstreamPolicy,
+    /// The caller has seen something: not so, who waits for the whole answer.
+    is_seen: bool,
     /// The text so far, kept only where it may be gone on with.
     text: String,
     /// The part that is being written, and what it is.
@@ -29,12 +31,7 @@ enum Kind {
 /// What becomes of the call's answer if it breaks. `group`: what its model says.
 pub(crate) fn policy(call: &Call, group: MidstreamPolicy) -> MidstreamPolicy {
     let of_call = call.options().map_or(MidstreamPolicy::Unspecified, |o| o.on_midstream_failure());
-    match (&call.request, of_call) {
-        // A caller who waits for the whole answer sees nothing of it: it is simply made again.
-        (Request::Completion(_, Mode::Whole), _) => MidstreamPolicy::Restart,
-        (_, MidstreamPolicy::Unspecified) => group,
-        (_, of_call) => of_call,
-    }
+    if of_call == MidstreamPolicy::Unspecified { group } else { of_call }
 }
 
 /// How the next attempt takes over.
@@ -58,8 +55,16 @@ pub(crate) struct Beginning {
 
 impl Told {
     /// Nothing yet.
-    pub(crate) fn nothing(policy: MidstreamPolicy) -> Self {
-        Told { policy, text: String::new(), open: None, intricate: false, has_tool_call: false, has_ended: false }
+    pub(crate) fn nothing(policy: MidstreamPolicy, mode: Mode) -> Self {
+        Told {
+            policy: if mode == Mode::Whole { MidstreamPolicy::Restart } else { policy },
+            is_seen: mode == Mode::Stream,
+            text: String::new(),
+            open: None,
+            intricate: false,
+            has_tool_call: false,
+            has_ended: false,
+        }
     }
 
     /// Watches an event pass.
@@ -102,7 +107,10 @@ impl Told {
     /// How another attempt may take over after `failure`; `None`: the call ends with it. `signs`: the provider signs reasoning.
     pub(crate) fn takeover(&self, failure: &Failure, signs: bool) -> Option<Takeover> {
         let in_reasoning = matches!(self.open, Some((_, Kind::Reasoning)));
-        if self.has_ended || self.has_tool_call || (in_reasoning && signs) || !failure.class.worth_elsewhere() {
+        if !failure.class.worth_elsewhere() {
+            return None;
+        }
+        if self.is_seen && (self.has_ended || self.has_tool_call || (in_reasoning && signs)) {
             return None;
         }
         match self.policy {
@@ -119,7 +127,7 @@ impl Told {
 
     /// Another attempt starts over: nothing has been told.
     pub(crate) fn forget(&mut self) {
-        *self = Told::nothing(self.policy);
+        *self = Told::nothing(self.policy, if self.is_seen { Mode::Stream } else { Mode::Whole });
     }
 }
 

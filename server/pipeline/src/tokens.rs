@@ -57,11 +57,10 @@ fn part(part: &Part) -> u64 {
         Some(Content::Reasoning(r)) => text(&r.text),
         Some(Content::ToolCall(c)) => text(&c.name) + text(&c.arguments_json),
         Some(Content::ToolResult(r)) => r.content.iter().map(self::part).sum(),
-        // Images, sound and documents have no text that could be counted.
-        Some(Content::Image(_) | Content::Audio(_) | Content::File(_) | Content::Opaque(_)) => {
-            bound::estimate(bound::part(part))
-        }
-        None => 0,
+        Some(Content::Opaque(o)) => text(&o.json),
+        // What OpenAI's models take for an image of low detail; of other media nothing is known.
+        Some(Content::Image(_)) => 85,
+        Some(Content::Audio(_) | Content::File(_)) | None => 0,
     }
 }
 

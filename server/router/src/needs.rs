@@ -65,17 +65,22 @@ impl Needs {
             return Some(format!("does not list {PREFILL}, so that it cannot go on with an answer"));
         }
         if let Some(window) = deployment.context_window.filter(|_| self.is_too_long_for(deployment)) {
-            return Some(format!(
-                "the prompt of about {} tokens does not fit its window of {window}",
-                self.input_tokens
-            ));
+            let (input, output) = (self.input_tokens, self.output_tokens);
+            return Some(match output {
+                0 => format!("the prompt of about {input} tokens does not fit its window of {window}"),
+                _ => format!(
+                    "the prompt of about {input} tokens and an answer of {output} do not fit its window of {window}"
+                ),
+            });
         }
         None
     }
 
     /// Whether the prompt does not fit its context window.
     pub fn is_too_long_for(&self, deployment: &Deployment) -> bool {
-        deployment.context_window.is_some_and(|window| self.input_tokens > window)
+        // Of both together, as far as the call says how long its answer may be.
+        let most = self.input_tokens.saturating_add(self.output_tokens);
+        deployment.context_window.is_some_and(|window| most > window)
     }
 
     /// Which of the needed capabilities a deployment does not list.

@@ -67,7 +67,14 @@ pub struct Plan {
     retries_left: u32,
     retried: u32,
     tried: u32,
+    /// Whether the last step was the first look at a deployment.
+    looked_first: bool,
+    /// Nothing was there but what is left alone: one attempt, and no retry.
     resorted: bool,
+    /// When the caller gives up, on the router's clock.
+    deadline_us: Option<u64>,
+    /// Whether the current group has earned its share of retries for this call.
+    earned: bool,
     /// The largest window that was too small.
     least_window: Option<u64>,
     /// Left alone for a while: group, place, until when.
@@ -89,12 +96,22 @@ impl Plan {
             retries_left: 0,
             retried: 0,
             tried: 0,
+            looked_first: false,
             resorted: false,
+            deadline_us: None,
+            earned: false,
             least_window: None,
             cooling: Vec::new(),
         };
         plan.next_group(now_us);
         plan
+    }
+
+    /// The caller gives up then: no pause reaches beyond.
+    #[must_use]
+    pub fn until(mut self, deadline_us: Option<u64>) -> Self {
+        self.deadline_us = deadline_us;
+        self
     }
 
     /// Every deployment that this walk may still reach: what the hold must cover.
@@ -172,18 +189,26 @@ impl Plan {
         }
     }
 
-    /// The last step was not taken: another call tries already whether `deployment` is back.
+    /// The last step was not taken: `deployment` is left alone by now, or another call tries already whether it is back.
     pub fn passed_over(&mut self, deployment: &Arc<Deployment>, now_us: u64) {
         let Some(place) = self.place(deployment) else { return };
-        self.tried = self.tried.saturating_sub(1);
-        self.cooling.push((self.looked.len() - 1, place, now_us));
+        if std::mem::take(&mut self.looked_first) {
+            self.tried = self.tried.saturating_sub(1);
+        }
+        let (until_us, verdict) = match deployment.state().circuit(now_us) {
+            Circuit::Open { until_us } => (until_us, Verdict::Cooling { until_us }),
+            _ => (now_us, Verdict::Probing),
+        };
+        self.cooling.push((self.looked.len() - 1, place, until_us));
         if let Some(looked) = self.looked.last_mut() {
-            looked.verdicts[usize::from(place)] = Verdict::Probing;
+            looked.verdicts[usize::from(place)] = verdict;
         }
     }
 
     /// The next step, given what became of the last attempt.
     pub fn next(&mut self, last: Option<(&Arc<Deployment>, &Failure)>, now_us: u64) -> Step {
+        let resorted = std::mem::take(&mut self.resorted);
+        self.looked_first = false;
         if let Some((deployment, failure)) = last {
             match failure.class {
                 Class::ContextLength => {
@@ -198,6 +223,8 @@ impl Plan {
                     self.leave_out();
                     return Step::GiveUp { soonest: None };
                 }
+                // Who was tried although it is left alone is not tried again.
+                _ if resorted => {}
                 _ if failure.retryable() && self.needs.refuse(deployment, &self.tags).is_none() => {
                     if let Some(place) = self.place(deployment) {
                         self.again.push((place, failure.retry_after));
@@ -209,6 +236,8 @@ impl Plan {
         loop {
             if let Some(deployment) = self.first_look(now_us) {
                 self.tried += 1;
+                self.looked_first = true;
+                self.earn();
                 return Step::Try { pause: Duration::ZERO, deployment };
             }
             if let Some(step) = self.retry(now_us) {
@@ -266,6 +295,10 @@ impl Plan {
                 ceiling.mul_f64(self.rng.random::<f64>())
             }
         };
+        let back_us = now_us.saturating_add(u64::try_from(pause.as_micros()).unwrap_or(u64::MAX));
+        if self.deadline_us.is_some_and(|deadline_us| back_us >= deadline_us) {
+            return None;
+        }
         if !looked.group.budget().spend(&policy, now_us) {
             return None;
         }
@@ -276,11 +309,18 @@ impl Plan {
         Some(Step::Try { pause, deployment: looked.group.deployments[usize::from(place)].clone() })
     }
 
+    /// The group's share of retries for this call, once an attempt is made there.
+    fn earn(&mut self) {
+        if let Some(looked) = self.looked.last().filter(|_| !std::mem::replace(&mut self.earned, true)) {
+            looked.group.budget().earn(&looked.group.retry);
+        }
+    }
+
     fn next_group(&mut self, now_us: u64) -> bool {
         let Some(group) = self.routes.next() else { return false };
         self.leave_group();
         self.retries_left = group.retry.retries;
-        group.budget().earn(&group.retry);
+        self.earned = false;
         let mut verdicts = Vec::with_capacity(group.deployments.len());
         // What is not listed may be there all the same: it speaks against a deployment only where another lists it.
         let listed = !self.needs.capabilities.is_empty()

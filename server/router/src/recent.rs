@@ -18,6 +18,10 @@ impl Recent {
         let minute = now_us / MINUTE_US;
         let mut cell = self.now.load(Ordering::Relaxed);
         loop {
+            if cell >> COUNT_BITS > minute {
+                // Somebody looked at the clock before the minute changed: no longer worth counting.
+                return;
+            }
             let same = cell >> COUNT_BITS == minute;
             let count = if same { (cell & COUNT_MASK).saturating_add(n) } else { n }.min(COUNT_MASK);
             match self.now.compare_exchange_weak(

@@ -21,6 +21,9 @@ const DOUBLINGS: u32 = 5;
 /// A provider that asks for more is not believed.
 const LONGEST: Duration = Duration::from_secs(600);
 
+/// A failure counts as a first content after so long, microseconds, or as long as it took.
+const FAILURE_TAKES: u64 = 10_000_000;
+
 /// When a deployment is left alone, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CooldownPolicy {
@@ -71,6 +74,10 @@ pub struct DeploymentState {
     /// Cooldowns in a row.
     opened: AtomicU32,
     probing: AtomicBool,
+    /// Whether the provider itself said until when: then it is back, and nobody needs to try.
+    stated: AtomicBool,
+    /// The cooldown that was ended last, by its end: what is heard of it afterwards is old.
+    ended_us: AtomicU64,
     why: Mutex<Option<Class>>,
 }
 
@@ -99,6 +106,7 @@ impl DeploymentState {
         match self.until_us.load(Ordering::Acquire) {
             0 => Circuit::Closed,
             until_us if now_us < until_us => Circuit::Open { until_us },
+            _ if self.stated.load(Ordering::Acquire) => Circuit::Closed,
             _ => Circuit::HalfOpen { probing: self.probing.load(Ordering::Acquire) },
         }
     }
@@ -136,11 +144,18 @@ impl DeploymentState {
         }
     }
 
-    /// An attempt begins. `None`: its cooldown is over and another call tries already whether it is back.
+    /// An attempt begins. `None`: it is left alone, or its cooldown is over and another call tries already whether it is back.
     pub fn begin(self: &Arc<Self>, now_us: u64) -> Option<Trial> {
-        let probe = match self.until_us.load(Ordering::Acquire) {
-            until_us if until_us > 0 && now_us >= until_us => Some(until_us),
-            _ => None,
+        let until_us = self.until_us.load(Ordering::Acquire);
+        let probe = match self.circuit(now_us) {
+            Circuit::Open { .. } => return None,
+            Circuit::HalfOpen { .. } => Some(until_us),
+            Circuit::Closed => {
+                if until_us > 0 {
+                    self.close(until_us);
+                }
+                None
+            }
         };
         if probe.is_some() && self.probing.swap(true, Ordering::AcqRel) {
             return None;
@@ -163,8 +178,10 @@ impl DeploymentState {
     pub fn cool_until(&self, until_us: u64, why: Option<Class>) {
         // What this replica has found itself, it has told: a few milliseconds of the way are no news.
         const SAME_US: u64 = 250_000;
-        if until_us > self.until_us.load(Ordering::Acquire).saturating_add(SAME_US) {
+        let known_us = self.until_us.load(Ordering::Acquire).max(self.ended_us.load(Ordering::Acquire));
+        if until_us > known_us.saturating_add(SAME_US) {
             self.until_us.fetch_max(until_us, Ordering::AcqRel);
+            self.stated.store(false, Ordering::Release);
             *self.why.lock() = why;
         }
     }
@@ -175,19 +192,26 @@ impl DeploymentState {
         let waits = matches!(self.why(), Some(Class::RateLimit | Class::Overloaded | Class::QuotaExceeded));
         if until_us > now_us && !waits {
             // One call at a time then tries whether it is. Who has opened it anew meanwhile knows better.
-            let _ = self.until_us.compare_exchange(until_us, now_us.max(1), Ordering::AcqRel, Ordering::Relaxed);
+            let back = now_us.max(1);
+            if self.until_us.compare_exchange(until_us, back, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                self.ended_us.fetch_max(until_us, Ordering::AcqRel);
+            }
         }
     }
 
-    fn open(&self, now_us: u64, time: Duration, why: Class) {
+    fn open(&self, now_us: u64, time: Duration, why: Class, stated: bool) {
         let until_us = now_us.saturating_add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
-        self.until_us.fetch_max(until_us, Ordering::AcqRel);
+        if self.until_us.fetch_max(until_us, Ordering::AcqRel) < until_us {
+            self.stated.store(stated, Ordering::Release);
+        }
         *self.why.lock() = Some(why);
     }
 
     fn close(&self, until_us: u64) {
         // Who has opened it anew meanwhile knows better.
         if self.until_us.compare_exchange(until_us, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            self.ended_us.fetch_max(until_us, Ordering::AcqRel);
+            self.stated.store(false, Ordering::Release);
             self.opened.store(0, Ordering::Relaxed);
             self.failures.clear();
         }
@@ -205,9 +229,19 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// Its first content came.
+    /// Its first content came: it is back, however long the rest takes.
     pub fn first_content(&mut self, now_us: u64) {
-        let took = now_us.saturating_sub(self.begun_us).max(1) as f64;
+        self.took(now_us.saturating_sub(self.begun_us));
+        if let Some(until_us) = self.probe.take() {
+            self.state.in_a_row.store(0, Ordering::Relaxed);
+            self.state.close(until_us);
+            self.state.probing.store(false, Ordering::Release);
+        }
+    }
+
+    /// A sample of how long the first content takes.
+    fn took(&self, us: u64) {
+        let took = us.max(1) as f64;
         let mean = &self.state.latency;
         let mut old = mean.load(Ordering::Relaxed);
         loop {
@@ -241,6 +275,8 @@ impl Trial {
         if std::mem::replace(&mut self.told, true) || failure.class.is_callers() {
             return None;
         }
+        // Whoever fails fast is not fast.
+        self.took(now_us.saturating_sub(self.begun_us).max(FAILURE_TAKES));
         let state = &self.state;
         if policy.time.is_zero() {
             state.failures.add(1, now_us);
@@ -254,6 +290,8 @@ impl Trial {
         // Those that were under way when it was left alone say nothing new.
         let known = self.probe.is_none() && state.until_us.load(Ordering::Acquire) > now_us;
         let doubled = policy.time.saturating_mul(1 << state.opened.load(Ordering::Relaxed).min(DOUBLINGS));
+        let stated = matches!(failure.class, Class::RateLimit | Class::Overloaded)
+            && failure.retry_after.is_some_and(|after| !after.is_zero());
         let time = match (failure.class, failure.retry_after) {
             (Class::Authentication | Class::Permission | Class::NotFound | Class::QuotaExceeded, _) if !known => {
                 policy.credential_time.max(doubled)
@@ -269,7 +307,7 @@ impl Trial {
         if !known {
             state.opened.fetch_add(1, Ordering::Relaxed);
         }
-        state.open(now_us, time, failure.class);
+        state.open(now_us, time, failure.class, stated);
         Some(state.until_us.load(Ordering::Acquire))
     }
 }

@@ -519,3 +519,79 @@ fn a_prompt_that_is_too_long_for_a_whole_group_goes_along_its_context_window_fal
     // Without such fallbacks the general ones.
     assert_eq!(first(&mut plan_with(along(&[own, group("b", &["b1"], 0)]), needs(2_000), 1, SECOND)), "b1");
 }
+
+#[test]
+fn a_pause_beyond_the_callers_deadline_is_not_made_and_the_fallback_is_tried() {
+    let routes = along(&[group("a", &["a1"], 2), group("b", &["b1"], 0)]);
+    let plan = plan_with(routes, Needs::only(Wanted::Chat), 1, SECOND).until(Some(6 * SECOND));
+    let late = Failure { retry_after: Some(Duration::from_secs(8)), ..of(Class::RateLimit) };
+    assert_eq!(names(&walk(plan, |_| late.clone())), ["a1", "b1"]);
+}
+
+/// A deployment that was failed so often that it is left alone, and until when.
+fn left_alone(failure: &Failure) -> (Arc<Deployment>, u64) {
+    let deployment = Arc::new(deployment("a1"));
+    let policy = CooldownPolicy { allowed_fails: 0, ..CooldownPolicy::default() };
+    let until_us = deployment.state().begin(SECOND).unwrap().failed(failure, &policy, SECOND).unwrap();
+    (deployment, until_us)
+}
+
+#[test]
+fn a_wait_that_the_provider_stated_ends_by_itself_and_any_other_with_one_call_that_tries() {
+    let stated = Failure { retry_after: Some(Duration::from_secs(2)), ..of(Class::RateLimit) };
+    let (deployment, until_us) = left_alone(&stated);
+    assert!(deployment.state().begin(until_us - 1).is_none(), "left alone");
+    let all: Vec<_> = (0..10).map(|_| deployment.state().begin(until_us)).collect();
+    assert!(all.iter().all(Option::is_some), "the provider said when it is back");
+
+    let (deployment, until_us) = left_alone(&of(Class::ServerError));
+    let mut probe = deployment.state().begin(until_us).unwrap();
+    assert!(deployment.state().begin(until_us).is_none(), "one tries");
+    probe.first_content(until_us + 1);
+    assert!(deployment.state().begin(until_us + 2).is_some(), "back with its first content, before its end");
+    drop(probe);
+    assert_eq!(deployment.state().circuit(until_us + 2), tollgate_router::Circuit::Closed);
+}
+
+#[test]
+fn what_is_heard_of_a_cooldown_that_has_ended_here_is_old() {
+    let (deployment, until_us) = left_alone(&of(Class::Authentication));
+    let state = deployment.state();
+    state.may_be_back(2 * SECOND);
+    state.cool_until(until_us + 1_000, Some(Class::Authentication));
+    assert!(!matches!(state.circuit(2 * SECOND), tollgate_router::Circuit::Open { .. }), "a check knows better");
+    state.cool_until(until_us + 30 * SECOND, Some(Class::Authentication));
+    assert!(matches!(state.circuit(2 * SECOND), tollgate_router::Circuit::Open { .. }), "this is news");
+}
+
+#[test]
+fn who_fails_fast_is_not_preferred_for_it() {
+    let group = by(Strategy::Latency, vec![deployment("a1"), deployment("a2")]);
+    let [bad, good] = [&group.deployments[0], &group.deployments[1]];
+    let mut trial = good.state().begin(SECOND).unwrap();
+    trial.first_content(2 * SECOND);
+    bad.state().begin(SECOND).unwrap().failed(&of(Class::ServerError), &CooldownPolicy::default(), SECOND + 1_000);
+    drop(trial);
+    let chosen = (0..100).filter(|seed| {
+        first(&mut plan_with(along(&[group.clone()]), Needs::only(Wanted::Chat), *seed, 3 * SECOND)) == "a2"
+    });
+    assert!(chosen.count() >= 95);
+}
+
+#[test]
+fn a_last_resort_is_tried_once() {
+    let group = group("a", &["a1"], 2);
+    let policy = CooldownPolicy { allowed_fails: 0, ..CooldownPolicy::default() };
+    group.deployments[0].state().begin(SECOND).unwrap().failed(&of(Class::ServerError), &policy, SECOND);
+    let plan = plan_with(along(&[group]), Needs::only(Wanted::Chat), 1, SECOND);
+    assert_eq!(names(&walk(plan, |_| of(Class::ServerError))), ["a1"]);
+}
+
+#[test]
+fn the_answer_that_is_asked_for_must_fit_the_window_too() {
+    let small = Deployment { context_window: Some(1_000), ..deployment("small") };
+    let needs = |output_tokens| Needs { input_tokens: 900, output_tokens, ..Needs::only(Wanted::Chat) };
+    let refused = |output| needs(output).refuse(&small, &Tags::default());
+    assert_eq!(refused(100), None);
+    assert!(refused(101).unwrap().contains("an answer of 101"));
+}

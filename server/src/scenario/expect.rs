@@ -35,6 +35,9 @@ pub(super) fn checks(expectation: &Expectation, all: &[Outcome]) -> Vec<Check> {
     let answered: Vec<_> = chosen.iter().filter(|(_, o)| o.answered).copied().collect();
     let first = |of: &dyn Fn(&Outcome) -> bool| chosen.iter().find(|(_, o)| of(o)).map(|(at, _)| *at);
     let percent = |part: usize, of: usize| if of == 0 { 0.0 } else { part as f64 * 100.0 / of as f64 };
+    if chosen.is_empty() && expectation.calls.is_none() {
+        check("calls that this is about".into(), &Bound::at_least_one(), 0.0, None);
+    }
     if let Some(bound) = &expectation.calls {
         check("calls".into(), bound, chosen.len() as f64, None);
     }

@@ -32,6 +32,12 @@ pub struct Scenario {
     pub load: Vec<Load>,
     /// What must hold.
     pub expect: Vec<Expectation>,
+    /// Where it was read from.
+    #[serde(skip)]
+    pub file: String,
+    /// As it was read.
+    #[serde(skip)]
+    pub text: String,
 }
 
 fn one() -> u64 {
@@ -225,6 +231,11 @@ impl Bound {
         Self { low: figure, high: figure, open: false }
     }
 
+    /// One or more.
+    pub fn at_least_one() -> Self {
+        Self { low: 1.0, high: f64::INFINITY, open: false }
+    }
+
     /// Whether a figure is within.
     pub fn holds(&self, figure: f64) -> bool {
         match self.open {
@@ -281,7 +292,47 @@ pub fn read(path: &Path) -> anyhow::Result<Scenario> {
         None => anyhow::anyhow!("{}: {error}", path.display()),
     })?;
     check(&scenario).map_err(|message| anyhow::anyhow!("{}: {message}", path.display()))?;
-    Ok(scenario)
+    Ok(Scenario { file: path.display().to_string(), text, ..scenario })
+}
+
+impl Scenario {
+    /// Whether what it names is in the configuration: a deployment that is not there is never called, and proves nothing.
+    pub(super) fn fits(&self, deployments: &[String], models: &[String]) -> anyhow::Result<()> {
+        let wrong = |path: String, what: &str, name: &str, known: &[String]| {
+            let near = known.iter().max_by(|a, b| strsim::jaro(a, name).total_cmp(&strsim::jaro(b, name)));
+            let meant = near.map(|near| format!("; is {near:?} meant?")).unwrap_or_default();
+            anyhow::anyhow!(
+                "{}:{}: {path}: there is no {what} {name:?} in the configuration{meant}",
+                self.file,
+                self.line_of(name)
+            )
+        };
+        let deployed = |path: String, name: &String| match deployments.contains(name) {
+            true => Ok(()),
+            false => Err(wrong(path, "deployment", name, deployments)),
+        };
+        for name in self.deployments.keys() {
+            deployed("deployments".into(), name)?;
+        }
+        for (at, load) in self.load.iter().enumerate() {
+            if let Some(model) = [&load.model].into_iter().chain(&load.fallbacks).find(|m| !models.contains(m)) {
+                return Err(wrong(format!("load[{at}]"), "model", model, models));
+            }
+            load.deployment.iter().try_for_each(|name| deployed(format!("load[{at}].deployment"), name))?;
+        }
+        for (at, expectation) in self.expect.iter().enumerate() {
+            let named = expectation.share.keys().chain(&expectation.never).chain(expectation.attempts_at.keys());
+            named.into_iter().try_for_each(|name| deployed(format!("expect[{at}]"), name))?;
+        }
+        Ok(())
+    }
+
+    /// The first line with this word, from 1.
+    fn line_of(&self, word: &str) -> usize {
+        let is_part = |c: char| c.is_alphanumeric() || "-_./:".contains(c);
+        let has = |line: &str| line.split(|c| !is_part(c)).any(|found| found.trim_end_matches(':') == word);
+        self.text.lines().position(has).map_or(1, |at| at + 1)
+    }
 }
 
 fn check(scenario: &Scenario) -> Result<(), String> {
@@ -298,6 +349,13 @@ fn check(scenario: &Scenario) -> Result<(), String> {
     }
     for (at, expectation) in scenario.expect.iter().enumerate() {
         let known = |name: &String| scenario.load.iter().any(|load| load.name.as_ref() == Some(name));
+        let tagged = |tag: &String| {
+            let of_keys = scenario.keys.values().flat_map(|key| &key.tags);
+            scenario.load.iter().flat_map(|load| &load.tags).chain(of_keys).any(|known| known == tag)
+        };
+        if let Some(tag) = expectation.tag.as_ref().filter(|tag| !tagged(tag)) {
+            return Err(format!("expect[{at}].tag: no load and no key has the label {tag:?}"));
+        }
         if let Some(name) = expectation.load.as_ref().filter(|name| !known(name)) {
             return Err(format!("expect[{at}].load: no load is named {name:?}"));
         }

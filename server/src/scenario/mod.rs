@@ -19,7 +19,7 @@ pub use file::{Scenario, read};
 pub use init::starter;
 pub(crate) use provider::{SCHEME, base_url};
 pub use replay::{Comparison, replay};
-pub use report::{compared, junit, tell};
+pub use report::{compared, junit, table, tell};
 pub use run::{AttemptSeen, Outcome, Verdict, run};
 
 /// JSON Schema of a scenario.

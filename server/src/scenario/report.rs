@@ -31,6 +31,36 @@ pub fn tell(verdict: &Verdict) -> String {
     text
 }
 
+/// For people: a line for each scenario, with what its calls came to.
+pub fn table(verdicts: &[Verdict]) -> String {
+    let mut text = format!(
+        "{:<7} {:>8} {:>9} {:>9} {:>9} {:>9} {:>12}  {}\n",
+        "", "calls", "answered", "attempts", "p50 ms", "p99 ms", "cost", "scenario"
+    );
+    for verdict in verdicts {
+        let calls = verdict.outcomes.len();
+        let mut times: Vec<u64> = verdict.outcomes.iter().filter(|o| o.answered).map(|o| o.took_us).collect();
+        times.sort_unstable();
+        let at = |share: f64| {
+            let rank = (share * times.len() as f64).ceil() as usize;
+            times.get(rank.clamp(1, times.len().max(1)) - 1).map_or("-".into(), |us| format!("{:.1}", *us as f64 / 1e3))
+        };
+        let attempts: usize = verdict.outcomes.iter().map(|o| o.attempts.len()).sum();
+        let cost: i64 = verdict.outcomes.iter().map(|o| o.cost_nano_usd).sum();
+        let _ = writeln!(
+            text,
+            "{:<7} {calls:>8} {:>7.1} % {attempts:>9} {:>9} {:>9} {:>12}  {}",
+            if verdict.passed() { "ok" } else { "FAILED" },
+            100.0 * times.len() as f64 / calls.max(1) as f64,
+            at(0.5),
+            at(0.99),
+            format!("${}", NanoUsd(cost)),
+            verdict.name
+        );
+    }
+    text
+}
+
 fn attempts(outcome: &Outcome) -> Vec<String> {
     let mut lines: Vec<_> = outcome
         .attempts

@@ -121,7 +121,9 @@ pub(super) async fn simulate(
     reach: impl FnOnce(Arc<dyn InProcess>) -> Arc<dyn InProcess>,
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> anyhow::Result<Verdict> {
-    let providers = Providers::new(scenario, &table::deployment_names(config), dir)?;
+    let names = table::deployment_names(config);
+    scenario.fits(&names, &config.models.iter().map(|model| model.name.clone()).collect::<Vec<_>>())?;
+    let providers = Providers::new(scenario, &names, dir)?;
     let seed = scenario.seed;
     // By the call, not by the order in which calls come to ask: that is the machine's.
     let seeds = Box::new(move |id: CallId| stable_hash(&format!("{seed} {id}")));

@@ -1,6 +1,11 @@
 //! The same scenarios over real sockets and in real time: the simulator decides as the pipeline does over TCP.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     body::{Body, to_bytes},
@@ -15,8 +20,8 @@ use tollgate_providers::{
     transport::{BodyStream, InProcess, Timeouts, Transport},
 };
 
-use super::{AttemptSeen, Outcome, Verdict, read, run, run::simulate};
-use crate::config;
+use super::{AttemptSeen, Outcome, Scenario, Verdict, read, run, run::simulate};
+use crate::config::{self, Config};
 
 /// The providers of a scenario behind a TCP port: a path begins with the name of a deployment.
 async fn listen(providers: Arc<dyn InProcess>) -> SocketAddr {
@@ -80,6 +85,14 @@ fn decisions(verdict: &Verdict) -> Vec<String> {
     verdict.outcomes.iter().map(of).collect()
 }
 
+/// The scenario's configuration. Of calls that fail at the same moment it is chance which one is the last before a cooldown.
+fn without_cooldowns(scenario: &Scenario, dir: &Path) -> Config {
+    let mut config = config::load(scenario.config.as_ref().map(|own| dir.join(own)).as_deref()).unwrap();
+    let never = config::Cooldown { time: config::Span::seconds(0), ..config::Cooldown::default() };
+    config.models.iter_mut().for_each(|model| model.cooldown = Some(never.clone()));
+    config
+}
+
 /// The examples that are over within some seconds, and do not turn on who comes first of calls that come at once.
 const EXAMPLES: [&str; 10] = [
     "03-a-long-prompt",
@@ -102,7 +115,7 @@ fn examples_decide_the_same_over_real_sockets_in_real_time() {
         let dir = dir.clone();
         runtime.spawn(async move {
             let scenario = read(&dir.join(format!("{name}.yaml"))).unwrap();
-            let config = config::load(scenario.config.as_ref().map(|own| dir.join(own)).as_deref()).unwrap();
+            let config = without_cooldowns(&scenario, &dir);
             let reach = |providers| {
                 Arc::new(Line { transport: Transport::new(), address: Default::default(), providers })
                     as Arc<dyn InProcess>
@@ -113,7 +126,7 @@ fn examples_decide_the_same_over_real_sockets_in_real_time() {
     for (name, real) in EXAMPLES.into_iter().zip(real) {
         let real = runtime.block_on(real).unwrap();
         let scenario = read(&dir.join(format!("{name}.yaml"))).unwrap();
-        let config = config::load(scenario.config.as_ref().map(|own| dir.join(own)).as_deref()).unwrap();
+        let config = without_cooldowns(&scenario, &dir);
         let simulated = run(&scenario, &config, &dir, &|_, _| {}).unwrap();
         assert!(real.passed(), "{name}: {:?}", real.checks);
         assert_eq!(decisions(&simulated), decisions(&real), "{name}");

@@ -165,3 +165,34 @@ async fn futures_all(pool: &Pool, n: usize) -> Vec<Slot> {
     }
     slots
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_goes_leaves_those_behind_in_the_queue() {
+    for (first, second) in [(("t", "k"), ("t", "other")), (("t", "k"), ("u", "k")), (("", "k"), ("", "other"))] {
+        let pool = Pool::new(1);
+        let busy = pool.enter(&asking(Priority::Standard, "x", "x", 1), None).await.unwrap();
+        let wait = |(team, key): (&'static str, &'static str)| {
+            let pool = pool.clone();
+            tokio::spawn(async move { pool.enter(&asking(Priority::Standard, team, key, 1), None).await.is_ok() })
+        };
+        let gone = wait(first);
+        tokio::task::yield_now().await;
+        let stays = wait(second);
+        tokio::task::yield_now().await;
+        gone.abort();
+        let _ = gone.await;
+        assert_eq!(pool.state().waiting, [0, 1, 0]);
+        drop(busy);
+        assert!(stays.await.unwrap(), "{first:?} went before {second:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_takes_a_free_slot_and_never_one_that_others_wait_for() {
+    let pool = Pool::new(1);
+    let who = asking(Priority::Standard, "t", "k", 1);
+    let slot = pool.try_enter(&who).unwrap();
+    assert!(pool.try_enter(&who).is_none());
+    drop(slot);
+    assert!(pool.try_enter(&who).is_some());
+}

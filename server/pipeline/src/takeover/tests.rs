@@ -26,7 +26,7 @@ fn done(part: u32) -> CompletionEvent {
 
 /// How another attempt may take over after these events, at a provider that signs its reasoning.
 fn after(policy: MidstreamPolicy, events: &[CompletionEvent]) -> Option<Takeover> {
-    let mut told = Told::nothing(policy);
+    let mut told = Told::nothing(policy, Mode::Stream);
     events.iter().for_each(|event| told.observe(event));
     told.takeover(&broke(), true)
 }
@@ -59,7 +59,7 @@ fn nobody_takes_over_inside_reasoning_that_is_signed() {
     assert_eq!(after(MidstreamPolicy::Restart, &[reasoning("Hm")]), None);
     let signed = [reasoning("Hm"), piece(0, Piece::ReasoningSignature("sig".into())), done(0)];
     assert_eq!(after(MidstreamPolicy::Restart, &signed), Some(Takeover::Restart));
-    let mut unsigned = Told::nothing(MidstreamPolicy::Restart);
+    let mut unsigned = Told::nothing(MidstreamPolicy::Restart, Mode::Stream);
     unsigned.observe(&reasoning("Hm"));
     assert_eq!(unsigned.takeover(&broke(), false), Some(Takeover::Restart));
 }
@@ -68,7 +68,7 @@ fn nobody_takes_over_inside_reasoning_that_is_signed() {
 fn an_answer_is_gone_on_with_behind_reasoning_but_not_in_it() {
     let behind = [reasoning("Hm"), done(0), text(1, "So")];
     assert_eq!(after(MidstreamPolicy::Continue, &behind).unwrap().beginning(), Some("So"));
-    let mut inside = Told::nothing(MidstreamPolicy::Continue);
+    let mut inside = Told::nothing(MidstreamPolicy::Continue, Mode::Stream);
     inside.observe(&reasoning("Hm"));
     assert_eq!(inside.takeover(&broke(), false), None);
 }
@@ -91,7 +91,7 @@ fn an_answer_that_has_ended_is_left_as_it_is() {
 
 #[test]
 fn what_would_fail_elsewhere_too_ends_the_call() {
-    let mut told = Told::nothing(MidstreamPolicy::Restart);
+    let mut told = Told::nothing(MidstreamPolicy::Restart, Mode::Stream);
     told.observe(&text(0, "a"));
     assert_eq!(told.takeover(&Failure::new(Class::ContentFilter, "no"), false), None);
 }
@@ -133,4 +133,11 @@ fn white_space_is_not_told_twice() {
     assert_eq!(in_pieces, [(0, "".into()), (0, "".into()), (0, "\nupon".into())]);
     let other = joined(&[text(0, "Once ")], vec![text(0, "upon"), text(0, " a")]);
     assert_eq!(other, [(0, "upon".into()), (0, " a".into())]);
+}
+
+#[test]
+fn who_waits_for_the_whole_answer_has_seen_nothing_of_it() {
+    let mut whole = Told::nothing(MidstreamPolicy::Fail, Mode::Whole);
+    whole.observe(&piece(0, Piece::ToolCallStart(ToolCallStart::default())));
+    assert_eq!(whole.takeover(&broke(), true), Some(Takeover::Restart));
 }
