@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use tollgate_client::v1::{self, MidstreamPolicy, completion_event::Event, delta::Piece};
+use tollgate_tests::fault_proxy::{Fault, FaultProxy};
 use tollgate_tests::provider::{Cut, Step};
 use tollgate_tests::support::http::{Event as Sse, Reply};
 
@@ -28,6 +29,8 @@ struct Got {
     /// Text before and after the answer broke.
     texts: Vec<String>,
     restarted: Vec<v1::Restarted>,
+    /// How many pieces came before.
+    restarted_at: Vec<usize>,
     started: Vec<v1::Started>,
     pieces: Vec<Piece>,
     attempts: Vec<v1::Attempt>,
@@ -57,6 +60,7 @@ async fn streamed(world: &World, request: v1::CompletionRequest) -> Got {
             Event::Started(started) => got.started.push(started),
             Event::Restarted(restarted) => {
                 got.restarted.push(restarted);
+                got.restarted_at.push(got.pieces.len());
                 got.texts.push(String::new());
             }
             Event::Delta(delta) => {
@@ -268,4 +272,40 @@ async fn a_calls_ceiling_binds_all_of_its_attempts_together() {
     assert!(got.restarted.is_empty() && got.error.is_some(), "{got:?}");
     let entries = world.entries().await;
     assert_eq!(entries.iter().filter(|e| e.call_id == entries.last().unwrap().call_id).count(), 1);
+}
+
+#[tokio::test]
+async fn nobody_goes_on_inside_reasoning_that_is_signed_wherever_the_line_is_cut() {
+    let provider = tollgate_tests::provider::ScriptedProvider::start().await;
+    let line = FaultProxy::before(provider.address(), 5).unwrap();
+    let world = World::with_provider(|b, url| {
+        let deployment = |provider: &str, order: u32| {
+            json!({"name": provider, "provider": provider, "model": "m", "order": order, "max_output_tokens": 4096,
+                   "price": {"input": "0.15", "output": "0.60"}})
+        };
+        let deployments = [deployment("claude", 0), deployment("other", 1)];
+        b.provider_of_kind("claude", "anthropic", &format!("http://{}/v1", line.address())).provider("other", url).set(
+            "/models/0",
+            json!({"name": "scripted", "deployments": deployments, "retries": 0,
+                                     "cooldown": {"time": "0s"}, "on_midstream_failure": "restart"}),
+        )
+    })
+    .await;
+    let (mut inside, mut behind, mut before) = (0, 0, 0);
+    for bytes in (200..3_000).step_by(50) {
+        line.set(Fault::CutAfter { bytes });
+        let reasoning = v1::Reasoning { effort_native: Some("low".into()), ..Default::default() };
+        let asked = v1::CompletionRequest { reasoning: Some(reasoning), max_output_tokens: Some(2_000), ..request() };
+        let got = streamed(&world, asked).await;
+        let seen = got.restarted_at.first().map_or(got.pieces.len(), |at| *at);
+        let last = seen.checked_sub(1).map(|at| &got.pieces[at]);
+        match (last, got.restarted.len(), &got.error) {
+            (Some(Piece::Reasoning(_)), 0, Some(_)) => inside += 1,
+            (Some(Piece::Reasoning(_)), ..) => panic!("cut after {bytes} bytes, inside reasoning: {got:?}"),
+            (_, 1, None) => behind += 1,
+            (_, 0, None) => before += 1, // nothing had been seen, or nothing was cut
+            _ => panic!("cut after {bytes} bytes: {got:?}"),
+        }
+    }
+    assert!(inside > 0 && behind > 0 && before > 0, "{inside} inside, {behind} behind, {before} before");
 }

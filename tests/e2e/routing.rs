@@ -499,3 +499,42 @@ async fn a_connection_that_is_refused_and_one_that_falls_silent_before_its_first
         assert!(events.last().unwrap().json()["error"]["message"].is_string(), "{events:?}");
     }
 }
+
+#[tokio::test]
+async fn a_wait_stated_in_milliseconds_is_waited_for() {
+    let world = World::start().await;
+    let headers = [("retry-after-ms".to_owned(), "400".to_owned()), ("retry-after".to_owned(), "9".to_owned())].into();
+    world.provider.script("scripted-upstream", [Step { headers, ..Step::fails(429) }]);
+    let begun = std::time::Instant::now();
+    let reply = world.gateway.caller().post(&world.v1("chat/completions"), &hello(json!({}))).await.unwrap();
+    assert_eq!(reply.status, 200);
+    assert!((400..5_000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn callers_stick_by_customer_or_by_what_their_metadata_says() {
+    for (by, field) in [("customer", "customer"), ("metadata.session", "session")] {
+        let second = json!({"model": "second-upstream", "name": "second"});
+        let world = with_two(second, json!({"sticky": by})).await;
+        let client = world.caller().await;
+        let asked = |who: String| {
+            let customer = (field == "customer").then(|| who.clone());
+            let options =
+                v1::GatewayOptions { customer, metadata: [(field.to_owned(), who)].into(), ..Default::default() };
+            let request = v1::CompletionRequest { tollgate: Some(options), ..crate::support::request() };
+            v1::CreateCompletionRequest { request: Some(request) }
+        };
+        let mut seen = std::collections::HashSet::new();
+        for who in 0..12 {
+            let mut own = std::collections::HashSet::new();
+            for _ in 0..4 {
+                let call = asked(format!("who-{who}"));
+                let answer = client.completions().create_completion(call).await.unwrap().into_inner();
+                own.insert(answer.completion.unwrap().started.unwrap().deployment);
+            }
+            assert_eq!(own.len(), 1, "{by}: {own:?}");
+            seen.extend(own);
+        }
+        assert_eq!(seen.len(), 2, "{by}: both have callers");
+    }
+}

@@ -193,13 +193,17 @@ pub fn request_id(headers: &HeaderMap) -> String {
     found.unwrap_or_default().to_owned()
 }
 
-/// `retry-after-ms`, else `retry-after` in seconds (perhaps fractional).
+/// `retry-after-ms`, else `retry-after` in seconds (perhaps fractional) or as a moment (RFC 9110, 10.2.3), by the server's own `date`.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &str| headers.get(name)?.to_str().ok();
     if let Some(ms) = text("retry-after-ms").and_then(|t| t.trim().parse::<f64>().ok()) {
         return Duration::try_from_secs_f64(ms / 1_000.0).ok();
     }
-    duration(text("retry-after")?)
+    let stated = text("retry-after")?;
+    duration(stated).or_else(|| {
+        let moment = |text: &str| httpdate::parse_http_date(text).ok();
+        moment(stated)?.duration_since(moment(text("date")?)?).ok()
+    })
 }
 
 /// Reads `6ms`, `34.4s`, `1m30.5s`, `1h2m3s` and plain seconds.
@@ -262,6 +266,23 @@ mod tests {
         for bad in ["", "soon", "-5", "5x", "1e400"] {
             assert_eq!(read(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn the_time_to_wait_is_read_from_either_header_and_from_a_date() {
+        let read = |pairs: &[(&'static str, &'static str)]| {
+            let pairs = pairs
+                .iter()
+                .map(|(name, value)| (http::HeaderName::from_static(name), http::HeaderValue::from_static(value)));
+            retry_after(&pairs.collect()).map(|d| d.as_millis())
+        };
+        assert_eq!(read(&[("retry-after-ms", "250"), ("retry-after", "7")]), Some(250));
+        assert_eq!(read(&[("retry-after-ms", "soon"), ("retry-after", "7")]), Some(7_000));
+        let (now, then) = ("Sat, 21 Nov 2026 10:00:00 GMT", "Sat, 21 Nov 2026 10:00:30 GMT");
+        assert_eq!(read(&[("retry-after", then), ("date", now)]), Some(30_000));
+        assert_eq!(read(&[("retry-after", now), ("date", then)]), None, "that is over");
+        assert_eq!(read(&[("retry-after", then)]), None);
+        assert_eq!(read(&[("retry-after", "-3")]), None);
     }
 
     #[test]

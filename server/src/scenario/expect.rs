@@ -49,6 +49,11 @@ pub(super) fn checks(expectation: &Expectation, all: &[Outcome]) -> Vec<Check> {
         let example = first(&|o| o.status == *status).or_else(|| first(&|o| o.status != *status));
         check(format!("status {status}"), bound, with as f64, example);
     }
+    for (reason, bound) in &expectation.reasons {
+        let with = chosen.iter().filter(|(_, o)| o.reason == *reason).count();
+        let example = first(&|o| o.reason == *reason).or_else(|| first(&|o| !o.reason.is_empty()));
+        check(format!("ended with {reason}"), bound, with as f64, example);
+    }
     for (deployment, bound) in &expectation.share {
         let served = answered.iter().filter(|(_, o)| o.served_by() == Some(deployment)).count();
         let example = first(&|o| o.answered && o.served_by() != Some(deployment));

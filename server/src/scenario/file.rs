@@ -8,6 +8,7 @@ use std::{
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
+use tollgate_proto::v1::ErrorReason;
 
 use crate::config::{OnMidstreamFailure, Span};
 
@@ -188,6 +189,8 @@ pub struct Expectation {
     pub answered: Option<Bound>,
     /// How many ended with each HTTP status.
     pub status: BTreeMap<u16, Bound>,
+    /// How many ended with each reason of the contract: `BUDGET_EXHAUSTED`, `RATE_LIMITED`, `NO_ROUTE`, ...
+    pub reasons: BTreeMap<String, Bound>,
     /// Share of the answered that each deployment served, percent.
     pub share: BTreeMap<String, Bound>,
     /// Deployments that got no attempt of theirs at all.
@@ -355,6 +358,9 @@ fn check(scenario: &Scenario) -> Result<(), String> {
         };
         if let Some(tag) = expectation.tag.as_ref().filter(|tag| !tagged(tag)) {
             return Err(format!("expect[{at}].tag: no load and no key has the label {tag:?}"));
+        }
+        if let Some(bad) = expectation.reasons.keys().find(|name| ErrorReason::from_wire_name(name).is_none()) {
+            return Err(format!("expect[{at}].reasons: {bad:?} is no reason of error.proto, such as BUDGET_EXHAUSTED"));
         }
         if let Some(name) = expectation.load.as_ref().filter(|name| !known(name)) {
             return Err(format!("expect[{at}].load: no load is named {name:?}"));
