@@ -5,7 +5,8 @@ use tollgate_proto::v1::{ErrorReason, Usage};
 use crate::{Error, Retry};
 
 /// What kind of failure an attempt met. The names are those of audit records and of `Attempt.class`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::EnumString, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Class {
     /// The provider finds the request wrong.
     InvalidRequest,
@@ -40,48 +41,14 @@ pub enum Class {
 }
 
 impl Class {
-    /// The name in records.
+    /// The name in records: the variant's, in snake case.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::InvalidRequest => "invalid_request",
-            Self::Authentication => "authentication",
-            Self::Permission => "permission",
-            Self::NotFound => "not_found",
-            Self::ContextLength => "context_length",
-            Self::RequestTooLarge => "request_too_large",
-            Self::ContentFilter => "content_filter",
-            Self::RateLimit => "rate_limit",
-            Self::QuotaExceeded => "quota_exceeded",
-            Self::Overloaded => "overloaded",
-            Self::Timeout => "timeout",
-            Self::Connection => "connection",
-            Self::ServerError => "server_error",
-            Self::UpstreamProtocol => "upstream_protocol",
-            Self::UpstreamTruncated => "upstream_truncated",
-        }
+        self.into()
     }
 
     /// The class of a name in records.
     pub fn named(name: &str) -> Option<Self> {
-        use Class::*;
-        let all = [
-            InvalidRequest,
-            Authentication,
-            Permission,
-            NotFound,
-            ContextLength,
-            RequestTooLarge,
-            ContentFilter,
-            RateLimit,
-            QuotaExceeded,
-            Overloaded,
-            Timeout,
-            Connection,
-            ServerError,
-            UpstreamProtocol,
-            UpstreamTruncated,
-        ];
-        all.into_iter().find(|class| class.name() == name)
+        name.parse().ok()
     }
 
     /// Whether the same request at the same deployment may succeed later.

@@ -84,6 +84,11 @@ impl Call {
         }
     }
 
+    /// Whether the reply shall tell its route.
+    pub(crate) fn wants_routing(&self) -> bool {
+        self.options().is_some_and(|o| o.want_routing)
+    }
+
     /// The caller's own end user.
     pub(crate) fn user(&self) -> Option<&str> {
         match &self.request {

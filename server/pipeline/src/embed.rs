@@ -35,7 +35,7 @@ impl Pipeline {
                 }
             }
         };
-        let wants_routing = flow.state().call.options().is_some_and(|o| o.want_routing);
+        let wants_routing = flow.state().call.wants_routing();
         let (usage, routing, sequence) = flow.complete(response.usage.take());
         self.ledger.durable(sequence, Before::LastFrame).await;
         response.usage = Some(usage);

@@ -177,7 +177,7 @@ impl Flow {
         let Some(mut state) = self.state.take() else { return error };
         let end = state.end_attempt(ending, class);
         let call_id = state.call.id.to_string();
-        let wants_routing = state.call.options().is_some_and(|o| o.want_routing);
+        let wants_routing = state.call.wants_routing();
         let (usage, routing, _) = state.close(end, Some(&error));
         if wants_routing && !routing.attempts.is_empty() {
             error = error.with("route", routing.in_words());

@@ -41,12 +41,12 @@ pub(crate) struct Passed {
 }
 
 /// How a call waits for a place.
-enum Wait<'a> {
+enum Wait {
     No,
     /// Until then for a slot, not for the rate.
     ForSlot(Instant),
     /// It is its turn to wait for the rate.
-    InTurn(Instant, #[allow(dead_code)] &'a Slot),
+    InTurn(Instant),
 }
 
 /// A call's place at a deployment. Dropped, it is free.
@@ -98,9 +98,9 @@ impl Gates {
             }
         }
         let turnstile = self.turnstiles.entry(deployment.name.clone()).or_insert_with(|| Pool::new(1)).clone();
-        let Ok(turn) = turnstile.enter_until(&passed.asking, until).await else { return Err(full) };
+        let Ok(_turn) = turnstile.enter_until(&passed.asking, until).await else { return Err(full) };
         loop {
-            match self.place(deployment, passed, call, Wait::InTurn(until, &turn)).await {
+            match self.place(deployment, passed, call, Wait::InTurn(until)).await {
                 Ok(place) => return Ok(place),
                 Err(error) => full = error,
             }
@@ -125,16 +125,10 @@ impl Gates {
         self.place(deployment, passed, call, Wait::No).await
     }
 
-    async fn place(
-        &self,
-        deployment: &Deployment,
-        passed: &Passed,
-        call: &str,
-        wait: Wait<'_>,
-    ) -> Result<Place, Error> {
+    async fn place(&self, deployment: &Deployment, passed: &Passed, call: &str, wait: Wait) -> Result<Place, Error> {
         // Whose turn it is may pass those who wait; who comes now may not.
         let others = || self.turnstiles.get(&deployment.name).is_some_and(|turnstile| !turnstile.is_idle());
-        if !matches!(wait, Wait::InTurn(..)) && others() {
+        if !matches!(wait, Wait::InTurn(_)) && others() {
             return Err(others_wait(deployment));
         }
         let slot = match (self.pool(deployment), &wait) {
@@ -146,7 +140,7 @@ impl Gates {
                     return Err(crowded(deployment, Full { waited: Duration::ZERO, waiting }));
                 }
             },
-            (Some(pool), Wait::ForSlot(until) | Wait::InTurn(until, _)) => {
+            (Some(pool), Wait::ForSlot(until) | Wait::InTurn(until)) => {
                 Some(pool.enter_until(&passed.asking, *until).await.map_err(|full| crowded(deployment, full))?)
             }
         };

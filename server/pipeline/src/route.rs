@@ -16,13 +16,7 @@ impl Pipeline {
 
     /// The walk of a call through the groups that it may use.
     pub(crate) async fn plan(&self, permit: &Permit, call: &Call, wanted: Wanted, seed: u64) -> Plan {
-        let mut needs = needs(permit, call, wanted);
-        if let (Request::Completion(request, _), None) = (&call.request, call.again) {
-            let bytes = bound::least_input(request);
-            if tokens::are_in_doubt(bytes, &permit.routes) {
-                needs.input_tokens = tokens::count(request, bytes).await;
-            }
-        }
+        let needs = needs(permit, call, wanted).await;
         let now_us = self.route_now_us();
         let left = call.deadline.map(|deadline| deadline.saturating_duration_since(tokio::time::Instant::now()));
         let until = left.map(|left| now_us.saturating_add(u64::try_from(left.as_micros()).unwrap_or(u64::MAX)));
@@ -69,7 +63,7 @@ pub(crate) fn told(needs: &Needs, call: &Call) -> RouteNeeds {
     }
 }
 
-fn needs(permit: &Permit, call: &Call, wanted: Wanted) -> Needs {
+async fn needs(permit: &Permit, call: &Call, wanted: Wanted) -> Needs {
     let options = call.options();
     let mut needs = Needs {
         tags: permit.account.tags.clone(),
@@ -80,7 +74,11 @@ fn needs(permit: &Permit, call: &Call, wanted: Wanted) -> Needs {
     };
     match &call.request {
         Request::Completion(request, _) => {
-            needs.input_tokens = bound::estimate(bound::least_input(request));
+            let bytes = bound::least_input(request);
+            needs.input_tokens = match call.again.is_none() && tokens::are_in_doubt(bytes, &permit.routes) {
+                true => tokens::count(request, bytes).await,
+                false => bound::estimate(bytes),
+            };
             needs.output_tokens = request.max_output_tokens.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
             needs.capabilities = capabilities(request);
         }

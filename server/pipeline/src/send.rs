@@ -118,7 +118,7 @@ impl Pipeline {
                 }
             }
             // Settled, and as durable as configured, before the last frame.
-            let wants_routing = flow.state().call.options().is_some_and(|o| o.want_routing);
+            let wants_routing = flow.state().call.wants_routing();
             let mut last = usage.unwrap_or_default();
             let reported = match last.event.take() {
                 Some(Event::Usage(usage)) => Some(usage),

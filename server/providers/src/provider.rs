@@ -1,6 +1,6 @@
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
-use tollgate_domain::{Failure, Secret};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use tollgate_domain::{Class, Failure, Secret};
 use tollgate_proto::v1::{
     CompletionEvent, CompletionRequest, CreateEmbeddingRequest, CreateEmbeddingResponse, Dialect,
 };
@@ -59,6 +59,32 @@ pub struct Target {
     pub model: String,
     /// Headers that the operator adds, sent as they are.
     pub headers: HeaderMap,
+}
+
+impl Target {
+    /// `request` with the credential, behind a prefix in that header, and the operator's own headers.
+    pub(crate) fn dress(
+        &self,
+        mut request: http::Request<Bytes>,
+        name: HeaderName,
+        prefix: &str,
+    ) -> Result<http::Request<Bytes>, Failure> {
+        let headers = request.headers_mut();
+        if let Some(credential) = &self.credential {
+            let mut value = HeaderValue::try_from(format!("{prefix}{}", credential.expose()))
+                .map_err(|_| Failure::new(Class::Authentication, "the configured credential is no header value"))?;
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        }
+        for (name, value) in &self.headers {
+            headers.insert(name.clone(), value.clone());
+        }
+        Ok(request)
+    }
+}
+
+pub(crate) fn unsendable(error: http::Error) -> Failure {
+    Failure::new(Class::InvalidRequest, format!("the request cannot be sent: {error}"))
 }
 
 /// How the provider is asked to answer.

@@ -278,11 +278,10 @@ impl Trial {
         // Whoever fails fast is not fast.
         self.took(now_us.saturating_sub(self.begun_us).max(FAILURE_TAKES));
         let state = &self.state;
+        state.failures.add(1, now_us);
         if policy.time.is_zero() {
-            state.failures.add(1, now_us);
             return None;
         }
-        state.failures.add(1, now_us);
         let in_a_row = state.in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
         let failures = state.failures.last_minute(now_us);
         let too_many = in_a_row > policy.allowed_fails
@@ -290,13 +289,13 @@ impl Trial {
         // Those that were under way when it was left alone say nothing new.
         let known = self.probe.is_none() && state.until_us.load(Ordering::Acquire) > now_us;
         let doubled = policy.time.saturating_mul(1 << state.opened.load(Ordering::Relaxed).min(DOUBLINGS));
-        let stated = matches!(failure.class, Class::RateLimit | Class::Overloaded)
-            && failure.retry_after.is_some_and(|after| !after.is_zero());
-        let time = match (failure.class, failure.retry_after) {
+        let states = matches!(failure.class, Class::RateLimit | Class::Overloaded);
+        let stated = failure.retry_after.filter(|after| states && !after.is_zero());
+        let time = match (failure.class, stated) {
             (Class::Authentication | Class::Permission | Class::NotFound | Class::QuotaExceeded, _) if !known => {
                 policy.credential_time.max(doubled)
             }
-            (Class::RateLimit | Class::Overloaded, Some(after)) if !after.is_zero() => after.min(LONGEST),
+            (_, Some(after)) => after.min(LONGEST),
             _ if known => return None,
             _ if self.probe.is_some() || too_many => doubled,
             _ => return None,
@@ -307,7 +306,7 @@ impl Trial {
         if !known {
             state.opened.fetch_add(1, Ordering::Relaxed);
         }
-        state.open(now_us, time, failure.class, stated);
+        state.open(now_us, time, failure.class, stated.is_some());
         Some(state.until_us.load(Ordering::Acquire))
     }
 }

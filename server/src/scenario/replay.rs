@@ -303,7 +303,6 @@ struct Memory {
     own: HashMap<(CallId, String), Vec<Sample>>,
     /// What calls consumed.
     usage: HashMap<CallId, Usage>,
-    came_us: HashMap<CallId, i64>,
     begun: tokio::time::Instant,
     first_us: i64,
     assumed: parking_lot::Mutex<BTreeSet<String>>,
@@ -349,14 +348,12 @@ impl Memory {
             attempts: HashMap::new(),
             own: HashMap::new(),
             usage: HashMap::new(),
-            came_us: HashMap::new(),
             begun: tokio::time::Instant::now(),
             first_us: calls.first().map_or(0, |call| call.came_us),
             assumed: Default::default(),
             asked: Default::default(),
         };
         for call in calls {
-            memory.came_us.insert(call.id, call.came_us);
             for attempt in call.record.routing.iter().flat_map(|routing| &routing.attempts) {
                 let sample = Sample::of(attempt);
                 if let Some(usage) = &attempt.usage {

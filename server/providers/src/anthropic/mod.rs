@@ -9,10 +9,10 @@ mod turns;
 mod wire;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, header};
-use tollgate_domain::{Class, Failure};
+use http::{HeaderName, HeaderValue, Method, header};
+use tollgate_domain::Failure;
 
-use crate::{Chat, ChatCall, Decoder, Head, Outgoing, Provider, Target, refusal};
+use crate::{Chat, ChatCall, Decoder, Head, Outgoing, Provider, Target, provider::unsendable, refusal};
 
 /// Where it lives.
 pub const BASE_URL: &str = "https://api.anthropic.com/v1";
@@ -63,22 +63,8 @@ impl Chat for Anthropic {
     }
 }
 
-fn unsendable(error: http::Error) -> Failure {
-    Failure::new(Class::InvalidRequest, format!("the request cannot be sent: {error}"))
-}
-
 /// With the version, the credential and the operator's headers.
 fn dressed(mut request: http::Request<Bytes>, target: &Target) -> Result<http::Request<Bytes>, Failure> {
-    let headers = request.headers_mut();
-    headers.insert("anthropic-version", HeaderValue::from_static(VERSION));
-    if let Some(credential) = &target.credential {
-        let mut value = HeaderValue::try_from(credential.expose())
-            .map_err(|_| Failure::new(Class::Authentication, "the configured credential is no header value"))?;
-        value.set_sensitive(true);
-        headers.insert("x-api-key", value);
-    }
-    for (name, value) in &target.headers {
-        headers.insert(name.clone(), value.clone());
-    }
-    Ok(request)
+    request.headers_mut().insert("anthropic-version", HeaderValue::from_static(VERSION));
+    target.dress(request, HeaderName::from_static("x-api-key"), "")
 }

@@ -9,10 +9,12 @@ mod encode;
 mod request;
 mod wire;
 
-use http::{HeaderValue, Method, header};
-use tollgate_domain::{Class, Failure};
+use http::{Method, header};
+use tollgate_domain::Failure;
 
-use crate::{Chat, ChatCall, Decoder, Embed, EmbedCall, Head, Outgoing, Provider, Target, refusal};
+use crate::{
+    Chat, ChatCall, Decoder, Embed, EmbedCall, Head, Outgoing, Provider, Target, provider::unsendable, refusal,
+};
 
 /// What sets one service apart from the others of the dialect.
 #[derive(Clone, Copy, Debug)]
@@ -124,20 +126,7 @@ fn post(target: &Target, path: &str, attempt_id: &str, body: Vec<u8>) -> Result<
     dressed(request, target)
 }
 
-fn unsendable(error: http::Error) -> Failure {
-    Failure::new(Class::InvalidRequest, format!("the request cannot be sent: {error}"))
-}
-
 /// With the credential and the operator's headers.
-fn dressed(mut request: http::Request<bytes::Bytes>, target: &Target) -> Result<http::Request<bytes::Bytes>, Failure> {
-    if let Some(credential) = &target.credential {
-        let mut value = HeaderValue::try_from(format!("Bearer {}", credential.expose()))
-            .map_err(|_| Failure::new(Class::Authentication, "the configured credential is no header value"))?;
-        value.set_sensitive(true);
-        request.headers_mut().insert(header::AUTHORIZATION, value);
-    }
-    for (name, value) in &target.headers {
-        request.headers_mut().insert(name.clone(), value.clone());
-    }
-    Ok(request)
+fn dressed(request: http::Request<bytes::Bytes>, target: &Target) -> Result<http::Request<bytes::Bytes>, Failure> {
+    target.dress(request, header::AUTHORIZATION, "Bearer ")
 }
