@@ -13,6 +13,7 @@ use tollgate_proto::v1::MidstreamPolicy;
 use tollgate_providers::{
     Target,
     catalogue::Catalogue,
+    credential::Credential,
     demo,
     exchange::Endpoint,
     registry,
@@ -211,17 +212,17 @@ fn endpoint(provider: &config::Provider, simulated: Option<&Transport>) -> anyho
     let Some(adapter) = registry::registry(&provider.kind) else {
         bail!("kind: {:?} is not known; known are {:?}", provider.kind, registry::kinds());
     };
-    let base_url = provider.base_url.as_deref().or_else(|| registry::default_base_url(&provider.kind));
+    let base_url = provider.base_url.as_deref().or_else(|| adapter.base_url());
     let Some(base_url) = base_url else { bail!("base_url: is required for the kind {:?}", provider.kind) };
     let uri: http::Uri = base_url.parse().with_context(|| format!("base_url: {base_url:?} is not a URL"))?;
     if uri.scheme().is_none() || uri.authority().is_none() {
         bail!("base_url: {base_url:?} needs a scheme and a host, as in https://host/v1");
     }
     let credential = match simulated {
-        Some(_) => Some(Secret::new("simulated")),
+        Some(_) => Credential::Key(Secret::new("simulated")),
         None => {
-            let credential = provider.api_key.as_ref().map(|k| k.resolve()).transpose();
-            credential.map_err(anyhow::Error::msg).context("api_key")?
+            let key = provider.api_key.as_ref().map(|k| k.resolve()).transpose();
+            key.map_err(anyhow::Error::msg).context("api_key")?.map_or(Credential::None, Credential::Key)
         }
     };
     let mut headers = HeaderMap::new();
@@ -238,8 +239,13 @@ fn endpoint(provider: &config::Provider, simulated: Option<&Transport>) -> anyho
         idle: t.idle.duration(),
         total: t.total.duration(),
     };
-    let target =
-        Target { base_url: base_url.trim_end_matches('/').to_owned(), credential, model: String::new(), headers };
+    let target = Target {
+        base_url: base_url.trim_end_matches('/').to_owned(),
+        api_version: None,
+        credential,
+        model: String::new(),
+        headers,
+    };
     let transport = simulated.cloned().unwrap_or_else(|| {
         Transport::with_connect_timeout(timeouts.connect).with_in_process(demo::SCHEME, demo::responder())
     });

@@ -276,6 +276,7 @@ async fn open_chat(
             Some(options) if !stepwise && !state.takes_over() => options.want_native(),
             _ => Dialect::Unspecified,
         },
+        drop_params: false,
         prefill: beginning,
         attempt_id,
     };

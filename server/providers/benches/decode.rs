@@ -21,6 +21,7 @@ fn benches(c: &mut Criterion) {
             output_cap: None,
             max_output: None,
             want_native: Dialect::OpenaiChat,
+            drop_params: false,
             prefill: None,
             attempt_id: "a",
         };

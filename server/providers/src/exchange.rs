@@ -9,7 +9,9 @@ use tollgate_domain::{Class, Failure, Secret};
 use tollgate_proto::v1::{CompletionEvent, CreateEmbeddingResponse};
 
 use crate::{
-    ChatCall, Decoder, EmbedCall, Head, Outgoing, Provider, Target, refusal,
+    ChatCall, Decoder, EmbedCall, Head, Outgoing, Provider, Target,
+    credential::Credential,
+    refusal,
     transport::{BodyStream, Timeouts, Transport},
 };
 
@@ -50,12 +52,12 @@ pub async fn chat(endpoint: &Endpoint, call: &ChatCall<'_>) -> Result<Answering,
     let Some(adapter) = endpoint.provider.chat() else {
         return Err(Failure::new(Class::InvalidRequest, "the provider offers no completions"));
     };
-    let Outgoing { request, dropped } = adapter.request(&endpoint.target, call)?;
+    let outgoing = adapter.request(&endpoint.target, call)?;
+    let (request, dropped) = allowed(endpoint, outgoing, call.drop_params)?;
     let decoder = adapter.decoder(call);
-    let (head, body) = accepted(endpoint, request).await?;
+    let Accepted { head, body, shown } = accepted(endpoint, request).await?;
     let request_id = refusal::request_id(&head.headers);
-    let credential = endpoint.target.credential.clone();
-    let events = events(decoder, body, head.status.as_u16(), request_id.clone(), credential);
+    let events = events(decoder, body, head.status.as_u16(), request_id.clone(), shown);
     Ok(Answering { head, request_id, dropped, events })
 }
 
@@ -64,8 +66,9 @@ pub async fn embed(endpoint: &Endpoint, call: &EmbedCall<'_>) -> Result<(Head, C
     let Some(adapter) = endpoint.provider.embed() else {
         return Err(Failure::new(Class::InvalidRequest, "the provider offers no embeddings"));
     };
-    let Outgoing { request, .. } = adapter.request(&endpoint.target, call)?;
-    let (head, body) = accepted(endpoint, request).await?;
+    let outgoing = adapter.request(&endpoint.target, call)?;
+    let (request, _) = allowed(endpoint, outgoing, call.drop_params)?;
+    let Accepted { head, body, .. } = accepted(endpoint, request).await?;
     let bytes = read_whole(body, MAX_WHOLE).await?;
     let response = adapter.answer(call, bytes.freeze())?;
     Ok((head, response))
@@ -82,27 +85,80 @@ pub async fn check(endpoint: &Endpoint, limit: Duration) -> Result<(), Failure> 
     }
 }
 
-/// Sends, and turns anything but success into the adapter's reading of it.
-async fn accepted(endpoint: &Endpoint, request: http::Request<bytes::Bytes>) -> Result<(Head, BodyStream), Failure> {
+/// The request, and what it goes without; or the refusal of the first thing that it would have to go without.
+fn allowed(
+    endpoint: &Endpoint,
+    outgoing: Outgoing,
+    drop_params: bool,
+) -> Result<(http::Request<bytes::Bytes>, Vec<String>), Failure> {
+    let Outgoing { request, unsupported, mut dropped } = outgoing;
+    match unsupported.first() {
+        Some(first) if !drop_params => Err(first.refused_by(endpoint.provider.name())),
+        _ => {
+            dropped.extend(unsupported.into_iter().map(|parameter| parameter.field));
+            Ok((request, dropped))
+        }
+    }
+}
+
+/// The provider takes the call.
+struct Accepted {
+    head: Head,
+    body: BodyStream,
+    /// What was shown to it and must be seen by nobody else.
+    shown: Option<Secret>,
+}
+
+/// Sends, with a new signature where the first was refused, and turns anything but success into the adapter's reading of it.
+async fn accepted(endpoint: &Endpoint, mut request: http::Request<bytes::Bytes>) -> Result<Accepted, Failure> {
+    let Credential::Signer(signer) = &endpoint.target.credential else {
+        let shown = endpoint.target.credential.key().cloned();
+        return sent(endpoint, request, shown).await;
+    };
+    let unsigned = request.clone();
+    signer.sign(&mut request).await?;
+    let signed = request.clone();
+    match sent(endpoint, request, shown(&signed)).await {
+        Err(failure) if failure.class == Class::Authentication && signer.refused(&signed) => {
+            let mut again = unsigned;
+            signer.sign(&mut again).await?;
+            let shown = shown(&again);
+            sent(endpoint, again, shown).await
+        }
+        told => told,
+    }
+}
+
+/// The token that a request carries.
+fn shown(request: &http::Request<bytes::Bytes>) -> Option<Secret> {
+    let value = request.headers().get(http::header::AUTHORIZATION)?.to_str().ok()?;
+    value.strip_prefix("Bearer ").map(Secret::new)
+}
+
+async fn sent(
+    endpoint: &Endpoint,
+    request: http::Request<bytes::Bytes>,
+    shown: Option<Secret>,
+) -> Result<Accepted, Failure> {
     let (head, body) = endpoint.transport.send(request, &endpoint.timeouts).await?;
     if head.status.is_success() {
-        return Ok((head, body));
+        return Ok(Accepted { head, body, shown });
     }
     // What cannot be read of a refusal does not change that it is one.
     let read = timeout(Duration::from_secs(10), read_up_to(body, MAX_REFUSAL)).await.unwrap_or_default();
     let mut failure = endpoint.provider.refusal(&head, &read);
-    hide(&mut failure, endpoint.target.credential.as_ref());
+    hide(&mut failure, shown.as_ref());
     Err(failure)
 }
 
 /// Providers like to repeat what they were sent.
-fn hide(failure: &mut Failure, credential: Option<&Secret>) {
-    if let Some(credential) = credential {
-        failure.message = failure.message.replace(credential.expose(), "<hidden>");
+fn hide(failure: &mut Failure, shown: Option<&Secret>) {
+    if let Some(secret) = shown.filter(|secret| !secret.expose().is_empty()) {
+        failure.message = failure.message.replace(secret.expose(), "<hidden>");
     }
 }
 
-async fn read_up_to(mut body: BodyStream, limit: usize) -> BytesMut {
+pub(crate) async fn read_up_to(mut body: BodyStream, limit: usize) -> BytesMut {
     let mut read = BytesMut::new();
     while let Some(Ok(bytes)) = body.next().await {
         let room = limit - read.len();
@@ -132,7 +188,7 @@ struct Reading {
     failure: Option<Failure>,
     status: u16,
     request_id: String,
-    credential: Option<Secret>,
+    shown: Option<Secret>,
 }
 
 impl Reading {
@@ -167,7 +223,7 @@ impl Reading {
                 if failure.request_id.is_empty() {
                     failure.request_id.clone_from(&self.request_id);
                 }
-                hide(&mut failure, self.credential.as_ref());
+                hide(&mut failure, self.shown.as_ref());
                 self.failure = Some(failure);
                 break;
             }
@@ -181,10 +237,10 @@ fn events(
     body: BodyStream,
     status: u16,
     request_id: String,
-    credential: Option<Secret>,
+    shown: Option<Secret>,
 ) -> BoxStream<'static, Result<CompletionEvent, Failure>> {
     let reading =
-        Reading { decoder, body: Some(body), ready: VecDeque::new(), failure: None, status, request_id, credential };
+        Reading { decoder, body: Some(body), ready: VecDeque::new(), failure: None, status, request_id, shown };
     futures::stream::unfold(reading, |mut reading| async move {
         if reading.ready.is_empty() && reading.failure.is_none() {
             reading.fill().await;

@@ -2,19 +2,22 @@
 //!
 //! An adapter (a folder) only translates: it sends nothing, reads no clock, and knows no virtual key and no budget. Sending is in
 //! [`transport`], the only place that calls a provider; [`exchange`] joins the two. Providers that speak OpenAI's dialect are rows of
-//! data in `compatible`.
+//! data in [`registry`].
 
+mod answer;
 pub mod anthropic;
 pub mod catalogue;
+mod conversation;
+pub mod credential;
 pub mod demo;
 pub mod exchange;
-mod framing;
+pub mod framing;
 pub mod json;
 pub mod openai;
 mod provider;
 pub mod refusal;
 pub mod registry;
-pub mod sse;
 pub mod transport;
 
-pub use provider::{Chat, ChatCall, Decoder, Embed, EmbedCall, Head, Mode, Outgoing, Provider, Target};
+pub(crate) use provider::Written;
+pub use provider::{Chat, ChatCall, Decoder, Embed, EmbedCall, Head, Mode, Outgoing, Provider, Target, Unsupported};

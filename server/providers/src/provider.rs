@@ -1,14 +1,19 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use tollgate_domain::{Class, Failure, Secret};
+use tollgate_domain::{Class, Failure};
 use tollgate_proto::v1::{
     CompletionEvent, CompletionRequest, CreateEmbeddingRequest, CreateEmbeddingResponse, Dialect,
 };
+
+use crate::credential::Credential;
 
 /// Speaks one provider's dialect. Sends nothing, reads no clock, knows no caller.
 pub trait Provider: Send + Sync {
     /// Its name in the registry (`openai`, `anthropic`, `groq`, ...).
     fn name(&self) -> &'static str;
+
+    /// Where it lives; `None`: the operator says.
+    fn base_url(&self) -> Option<&'static str>;
 
     /// `None`: not offered, and the router will not ask.
     fn chat(&self) -> Option<&dyn Chat>;
@@ -37,6 +42,12 @@ pub trait Chat: Send + Sync {
     fn signs_reasoning(&self) -> bool {
         false
     }
+
+    /// Whether the provider fetches images and files from such a URL itself. Where it does not, it needs the bytes.
+    fn fetches(&self, url: &str) -> bool {
+        let _ = url;
+        true
+    }
 }
 
 /// Embeddings.
@@ -53,8 +64,10 @@ pub trait Embed: Send + Sync {
 pub struct Target {
     /// Base URL without a trailing slash.
     pub base_url: String,
-    /// The operator's credential; `None` for servers that ask for none.
-    pub credential: Option<Secret>,
+    /// The version of the API that is asked for in the query, where the provider has such a thing.
+    pub api_version: Option<String>,
+    /// What the operator has to show.
+    pub credential: Credential,
     /// The model in the provider's words.
     pub model: String,
     /// Headers that the operator adds, sent as they are.
@@ -62,7 +75,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// `request` with the credential, behind a prefix in that header, and the operator's own headers.
+    /// `request` with the key, behind a prefix in that header, and the operator's own headers.
     pub(crate) fn dress(
         &self,
         mut request: http::Request<Bytes>,
@@ -70,8 +83,8 @@ impl Target {
         prefix: &str,
     ) -> Result<http::Request<Bytes>, Failure> {
         let headers = request.headers_mut();
-        if let Some(credential) = &self.credential {
-            let mut value = HeaderValue::try_from(format!("{prefix}{}", credential.expose()))
+        if let Some(key) = self.credential.key() {
+            let mut value = HeaderValue::try_from(format!("{prefix}{}", key.expose()))
                 .map_err(|_| Failure::new(Class::Authentication, "the configured credential is no header value"))?;
             value.set_sensitive(true);
             headers.insert(name, value);
@@ -109,6 +122,8 @@ pub struct ChatCall<'a> {
     pub max_output: Option<u64>,
     /// Attach native chunks of this dialect to events.
     pub want_native: Dialect,
+    /// Leave out what the provider cannot heed, instead of refusing the call.
+    pub drop_params: bool,
     /// The beginning of the answer, without white space at its end: the model goes on from there. Only for models that can.
     pub prefill: Option<&'a str>,
     /// Our id of the attempt; may be sent as the client's request id.
@@ -122,6 +137,8 @@ pub struct EmbedCall<'a> {
     pub request: &'a CreateEmbeddingRequest,
     /// Attach the native answer of this dialect.
     pub want_native: Dialect,
+    /// Leave out what the provider cannot heed, instead of refusing the call.
+    pub drop_params: bool,
     /// Our id of the attempt.
     pub attempt_id: &'a str,
 }
@@ -131,8 +148,64 @@ pub struct EmbedCall<'a> {
 pub struct Outgoing {
     /// Method, URI, headers and body.
     pub request: http::Request<Bytes>,
-    /// Fields of the call that this dialect has no counterpart for and that were dropped.
+    /// Parameters of the call that the provider cannot heed, left out of the request: the call is refused unless it may go without.
+    pub unsupported: Vec<Unsupported>,
+    /// What was left out without harm to the answer: caching hints, another provider's reasoning.
     pub dropped: Vec<String>,
+}
+
+/// A body in the provider's dialect, and what it goes without: see [`Outgoing`].
+pub(crate) struct Written {
+    pub(crate) body: Vec<u8>,
+    pub(crate) unsupported: Vec<Unsupported>,
+    pub(crate) dropped: Vec<String>,
+}
+
+impl Written {
+    /// A body that says everything.
+    pub(crate) fn whole(body: Vec<u8>) -> Self {
+        Self { body, unsupported: Vec::new(), dropped: Vec::new() }
+    }
+
+    /// With its head.
+    pub(crate) fn sent(
+        self,
+        head: impl FnOnce(Vec<u8>) -> Result<http::Request<Bytes>, Failure>,
+    ) -> Result<Outgoing, Failure> {
+        Ok(Outgoing { request: head(self.body)?, unsupported: self.unsupported, dropped: self.dropped })
+    }
+}
+
+/// A parameter that a provider cannot heed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsupported {
+    /// The parameter, as the caller's dialect spells its path: `seed`, `messages[2].content[0]`.
+    pub field: String,
+    /// Why, or what to do instead; empty: it has no such thing.
+    pub why: &'static str,
+}
+
+impl Unsupported {
+    /// A parameter that the provider does not have.
+    pub fn new(field: impl Into<String>) -> Self {
+        Self { field: field.into(), why: "" }
+    }
+
+    /// With the reason.
+    pub fn because(field: impl Into<String>, why: &'static str) -> Self {
+        Self { field: field.into(), why }
+    }
+
+    /// The refusal.
+    pub fn refused_by(&self, provider: &str) -> Failure {
+        let why = if self.why.is_empty() { format!("is not known to {provider}") } else { self.why.to_owned() };
+        invalid(&self.field, &format!("{why}; leave it out, or allow drop_params"))
+    }
+}
+
+/// The call cannot be said in this dialect, and nothing can be left out.
+pub(crate) fn invalid(field: &str, why: &str) -> Failure {
+    Failure::new(Class::InvalidRequest, format!("{field}: {why}"))
 }
 
 /// Head of a provider's answer.

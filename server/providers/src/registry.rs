@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     Provider,
-    anthropic::{self, Anthropic},
+    anthropic::Anthropic,
     demo,
     openai::{OpenAi, Prefill, Quirks, ReasoningIn},
 };
@@ -63,14 +63,6 @@ pub fn registry(kind: &str) -> Option<Arc<dyn Provider>> {
     }
     let compatible = COMPATIBLE.iter().find(|q| q.name == kind)?;
     Some(Arc::new(OpenAi(compatible)))
-}
-
-/// Where a kind lives, unless the operator says otherwise.
-pub fn default_base_url(kind: &str) -> Option<&'static str> {
-    if kind == "anthropic" {
-        return Some(anthropic::BASE_URL);
-    }
-    COMPATIBLE.iter().find(|q| q.name == kind)?.base_url
 }
 
 /// Every kind.

@@ -20,19 +20,21 @@ use tollgate_proto::v1::{
 };
 use tollgate_providers::{
     ChatCall, EmbedCall, Mode, Target,
+    credential::Credential,
     exchange::{self, Endpoint},
     registry::registry,
     transport::{Timeouts, Transport},
 };
 
 /// Fixtures of operations that no adapter offers yet. They are played as chats all the same: one that passes is news.
-const NOT_SERVED: [(&str, &str); 7] = [
+const NOT_SERVED: [(&str, &str); 8] = [
     ("openai/completions_stream", "legacy completions are not part of the contract"),
     ("openai/moderation", "moderations are not part of the contract"),
     ("openai/transcription_json", "transcriptions are not part of the contract"),
     ("openai/transcription_verbose_json", "transcriptions are not part of the contract"),
     ("openai/transcription_stream", "transcriptions are not part of the contract"),
     ("openai/image_generation", "image generation is not part of the contract"),
+    ("openai/image_response_format_error", "image generation is not part of the contract"),
     ("openai/models_list", "models are listed from the configuration"),
 ];
 
@@ -41,17 +43,55 @@ const EXCEPTIONS: [(&str, &str); 0] = [];
 
 const CUTS: [Cut; 4] = [Cut::Whole, Cut::Bytes, Cut::Random(1), Cut::Random(2)];
 
-fn endpoint(kind: &str, address: std::net::SocketAddr) -> Endpoint {
-    Endpoint {
-        provider: registry(kind).unwrap_or_else(|| panic!("{kind} is in the registry")),
-        target: Target {
-            base_url: format!("http://{address}/v1"),
-            credential: Some(Secret::new("sk-upstream-test")),
-            model: "m".into(),
-            headers: Default::default(),
-        },
-        timeouts: Timeouts { idle: Duration::from_secs(5), ..Timeouts::default() },
-        transport: Transport::new(),
+/// How a deployment of a kind is set up for its fixtures.
+struct Setup {
+    kind: &'static str,
+    /// Path of the base URL.
+    base: &'static str,
+    api_version: Option<&'static str>,
+    /// Where the model's name stands in the path of a fixture's request: behind this, up to the next of `:/?`; empty: in the body alone.
+    model_after: &'static str,
+}
+
+const fn setup(kind: &'static str, base: &'static str) -> Setup {
+    Setup { kind, base, api_version: None, model_after: "" }
+}
+
+const SETUPS: [Setup; 9] = [
+    setup("openai", "/v1"),
+    setup("anthropic", "/v1"),
+    setup("vllm", "/v1"),
+    setup("groq", "/openai/v1"),
+    setup("deepseek", ""),
+    setup("xai", "/v1"),
+    setup("together", "/v1"),
+    setup("fireworks", "/inference/v1"),
+    setup("openrouter", "/api/v1"),
+];
+
+impl Setup {
+    fn of(kind: &str) -> &'static Self {
+        SETUPS.iter().find(|s| s.kind == kind).unwrap_or_else(|| panic!("{kind} is set up"))
+    }
+
+    fn model(&self, path: &str) -> String {
+        let named = path.split_once(self.model_after).filter(|_| !self.model_after.is_empty());
+        named.map_or("m", |(_, rest)| rest.split([':', '/', '?']).next().unwrap_or(rest)).to_owned()
+    }
+
+    fn endpoint(&self, fixture: &Fixture, address: std::net::SocketAddr) -> Endpoint {
+        Endpoint {
+            provider: registry(self.kind).unwrap_or_else(|| panic!("{} is in the registry", self.kind)),
+            target: Target {
+                base_url: format!("http://{address}{}", self.base),
+                api_version: self.api_version.map(str::to_owned),
+                credential: Credential::Key(Secret::new("sk-upstream-test")),
+                model: self.model(fixture.path()),
+                headers: Default::default(),
+            },
+            timeouts: Timeouts { idle: Duration::from_secs(5), ..Timeouts::default() },
+            transport: Transport::new(),
+        }
     }
 }
 
@@ -62,7 +102,7 @@ fn request() -> CompletionRequest {
 }
 
 async fn chat(kind: &str, fixture: &Fixture, body: Vec<u8>, cut: Cut) -> (Vec<CompletionEvent>, Option<Failure>) {
-    let endpoint = endpoint(kind, serve(&fixture.envelope, body, cut).await);
+    let endpoint = Setup::of(kind).endpoint(fixture, serve(&fixture.envelope, body, cut).await);
     let request = request();
     let call = ChatCall {
         request: &request,
@@ -70,6 +110,7 @@ async fn chat(kind: &str, fixture: &Fixture, body: Vec<u8>, cut: Cut) -> (Vec<Co
         output_cap: None,
         max_output: Some(4_096),
         want_native: Dialect::Unspecified,
+        drop_params: false,
         prefill: None,
         attempt_id: "a-1",
     };
@@ -88,10 +129,11 @@ async fn chat(kind: &str, fixture: &Fixture, body: Vec<u8>, cut: Cut) -> (Vec<Co
 }
 
 async fn embed(kind: &str, fixture: &Fixture, cut: Cut) -> Vec<String> {
-    let endpoint = endpoint(kind, serve(&fixture.envelope, fixture.body.clone(), cut).await);
+    let endpoint = Setup::of(kind).endpoint(fixture, serve(&fixture.envelope, fixture.body.clone(), cut).await);
     let inputs = vec![EmbeddingInput { input: Some(Input::Text("x".into())) }];
     let request = CreateEmbeddingRequest { inputs, ..CreateEmbeddingRequest::default() };
-    let call = EmbedCall { request: &request, want_native: Dialect::Unspecified, attempt_id: "a-1" };
+    let call =
+        EmbedCall { request: &request, want_native: Dialect::Unspecified, drop_params: false, attempt_id: "a-1" };
     let (_, response) = exchange::embed(&endpoint, &call).await.unwrap();
     let expect = fixture.expect();
     let wanted: Vec<f32> = serde_json::from_value(expect["embedding"].clone()).unwrap();

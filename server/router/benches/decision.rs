@@ -17,8 +17,13 @@ use tollgate_router::{
 
 fn deployment(at: usize, transport: &Transport) -> Arc<Deployment> {
     let name = format!("deployment-{at}");
-    let target =
-        Target { base_url: "http://x".into(), credential: None, model: name.clone(), headers: Default::default() };
+    let target = Target {
+        base_url: "http://x".into(),
+        api_version: None,
+        credential: Default::default(),
+        model: name.clone(),
+        headers: Default::default(),
+    };
     let deployment = Deployment {
         name_hash: stable_hash(&name),
         name,

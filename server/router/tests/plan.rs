@@ -28,8 +28,13 @@ const SECOND: u64 = 1_000_000;
 static TRANSPORT: LazyLock<Transport> = LazyLock::new(Transport::new);
 
 fn deployment(name: &str) -> Deployment {
-    let target =
-        Target { base_url: "http://x".into(), credential: None, model: name.into(), headers: Default::default() };
+    let target = Target {
+        base_url: "http://x".into(),
+        api_version: None,
+        credential: Default::default(),
+        model: name.into(),
+        headers: Default::default(),
+    };
     let endpoint = Endpoint {
         provider: registry(if name.starts_with("claude") { "anthropic" } else { "openai" }).unwrap(),
         target,

@@ -15,7 +15,7 @@ use tollgate_domain::Failure;
 use crate::{Chat, ChatCall, Decoder, Head, Outgoing, Provider, Target, provider::unsendable, refusal};
 
 /// Where it lives.
-pub const BASE_URL: &str = "https://api.anthropic.com/v1";
+const BASE_URL: &str = "https://api.anthropic.com/v1";
 /// The version of the API that the adapter speaks.
 const VERSION: &str = "2023-06-01";
 
@@ -25,6 +25,10 @@ pub struct Anthropic;
 impl Provider for Anthropic {
     fn name(&self) -> &'static str {
         "anthropic"
+    }
+
+    fn base_url(&self) -> Option<&'static str> {
+        Some(BASE_URL)
     }
 
     fn chat(&self) -> Option<&dyn Chat> {
@@ -43,15 +47,16 @@ impl Provider for Anthropic {
 
 impl Chat for Anthropic {
     fn request(&self, target: &Target, call: &ChatCall<'_>) -> Result<Outgoing, Failure> {
-        let (body, dropped) = request::body(target, call)?;
-        let request = http::Request::builder()
-            .method(Method::POST)
-            .uri(format!("{}/messages", target.base_url))
-            .header(header::CONTENT_TYPE, "application/json")
-            .header("x-client-request-id", call.attempt_id)
-            .body(Bytes::from(body));
-        let request = dressed(request.map_err(unsendable)?, target)?;
-        Ok(Outgoing { request, dropped })
+        let written = request::body(target, call)?;
+        written.sent(|body| {
+            let request = http::Request::builder()
+                .method(Method::POST)
+                .uri(format!("{}/messages", target.base_url))
+                .header(header::CONTENT_TYPE, "application/json")
+                .header("x-client-request-id", call.attempt_id)
+                .body(Bytes::from(body));
+            dressed(request.map_err(unsendable)?, target)
+        })
     }
 
     fn decoder(&self, call: &ChatCall<'_>) -> Box<dyn Decoder> {

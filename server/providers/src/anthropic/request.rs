@@ -5,19 +5,20 @@ use tollgate_proto::v1::{
     CompletionRequest, Tool, ToolChoiceMode, response_format::Format, tool::Kind, tool_choice::Choice,
 };
 
-use super::turns::{Turns, invalid};
+use super::turns::Turns;
 use crate::{
-    ChatCall, Mode, Target,
+    ChatCall, Mode, Target, Unsupported, Written,
+    conversation::members,
     json::{Object, array},
 };
 
 /// A limit is required; where nobody names one, this is it.
 const DEFAULT_MAX_TOKENS: u64 = 4_096;
 
-/// The body, and the fields that this dialect has no counterpart for.
-pub(super) fn body(target: &Target, call: &ChatCall<'_>) -> Result<(Vec<u8>, Vec<String>), Failure> {
+/// The body, and what it goes without.
+pub(super) fn body(target: &Target, call: &ChatCall<'_>) -> Result<Written, Failure> {
     let request = call.request;
-    refuse_what_it_cannot(request)?;
+    let mut unsupported = without_counterpart(request);
     let mut turns = Turns::read(&request.messages)?;
     if let Some(prefill) = call.prefill {
         turns.begin_answer(prefill);
@@ -28,7 +29,7 @@ pub(super) fn body(target: &Target, call: &ChatCall<'_>) -> Result<(Vec<u8>, Vec
     body.field("model", &target.model).field("max_tokens", &limit);
     system(&turns, &mut body);
     body.raw("messages", &turns.messages());
-    body.maybe("temperature", request.temperature.as_ref());
+    body.maybe("temperature", request.temperature.as_ref().filter(|t| **t <= 1.0));
     body.maybe("top_p", request.top_p.as_ref()).maybe("top_k", request.top_k.as_ref());
     if let Some(stop) = request.stop.as_ref().filter(|s| !s.sequences.is_empty()) {
         body.field("stop_sequences", &stop.sequences);
@@ -43,36 +44,19 @@ pub(super) fn body(target: &Target, call: &ChatCall<'_>) -> Result<(Vec<u8>, Vec
         metadata.field("user_id", user);
         body.raw("metadata", &metadata.finish());
     }
-    let mut dropped = turns.dropped;
     match request.service_tier_native.as_deref() {
         Some(tier @ ("auto" | "standard_only")) => {
             body.field("service_tier", tier);
         }
-        Some(_) => dropped.push("service_tier".into()),
+        Some(_) => {
+            unsupported.push(Unsupported::because("service_tier", "must be auto or standard_only for anthropic"))
+        }
         None => {}
     }
-    dropped.extend(without_counterpart(request));
     if call.mode == Mode::Stream {
         body.field("stream", &true);
     }
-    Ok((body.finish().into_bytes(), dropped))
-}
-
-/// What would change the meaning of the answer is refused, not dropped.
-fn refuse_what_it_cannot(request: &CompletionRequest) -> Result<(), Failure> {
-    if request.n.is_some_and(|n| n > 1) {
-        return Err(invalid("n", "this provider gives one choice; ask for n = 1"));
-    }
-    if request.temperature.is_some_and(|t| t > 1.0) {
-        return Err(invalid("temperature", "must be 0 to 1 for this provider"));
-    }
-    match request.response_format.as_ref().and_then(|f| f.format.as_ref()) {
-        Some(Format::JsonObject(_)) => {
-            Err(invalid("response_format", "json_object is not offered by this provider; use json_schema"))
-        }
-        Some(Format::NativeJson(_)) => Err(invalid("response_format", "is not known to this provider")),
-        _ => Ok(()),
-    }
+    Ok(Written { body: body.finish().into_bytes(), unsupported, dropped: turns.dropped })
 }
 
 fn system(turns: &Turns, body: &mut Object) {
@@ -181,20 +165,30 @@ fn output_and_thinking(request: &CompletionRequest, thinks: bool, body: &mut Obj
     }
 }
 
-fn without_counterpart(request: &CompletionRequest) -> Vec<String> {
-    let mut dropped: Vec<String> = [
+fn without_counterpart(request: &CompletionRequest) -> Vec<Unsupported> {
+    let absent = [
         ("seed", request.seed.is_some()),
         ("frequency_penalty", request.frequency_penalty.is_some()),
         ("presence_penalty", request.presence_penalty.is_some()),
         ("logit_bias", !request.logit_bias.is_empty()),
         ("logprobs", request.logprobs == Some(true)),
         ("top_logprobs", request.top_logprobs.is_some()),
-    ]
-    .into_iter()
-    .filter(|(_, is_set)| *is_set)
-    .map(|(name, _)| name.to_owned())
-    .collect();
-    let extra: Result<serde_json::Map<String, serde_json::Value>, _> = serde_json::from_str(&request.extra_json);
-    dropped.extend(extra.into_iter().flatten().map(|(name, _)| name));
-    dropped
+    ];
+    let absent = absent.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name.to_owned());
+    let mut unsupported: Vec<_> = absent.chain(members(&request.extra_json)).map(Unsupported::new).collect();
+    if request.n.is_some_and(|n| n > 1) {
+        unsupported.push(Unsupported::because("n", "must be 1 for anthropic, which gives one choice"));
+    }
+    if request.temperature.is_some_and(|t| t > 1.0) {
+        unsupported.push(Unsupported::because("temperature", "must be 0 to 1 for anthropic"));
+    }
+    match request.response_format.as_ref().and_then(|f| f.format.as_ref()) {
+        Some(Format::JsonObject(_)) => {
+            let why = "json_object is not offered by anthropic; json_schema is";
+            unsupported.push(Unsupported::because("response_format", why));
+        }
+        Some(Format::NativeJson(_)) => unsupported.push(Unsupported::new("response_format")),
+        _ => {}
+    }
+    unsupported
 }

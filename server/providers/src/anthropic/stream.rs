@@ -3,17 +3,17 @@
 use bytes::Bytes;
 use tollgate_domain::{Class, Failure};
 use tollgate_proto::v1::{
-    CompletionEvent, Delta, FinishReason, Finished, InputUsage, OutputUsage, PartDone, Started, ToolCallStart, Usage,
+    CompletionEvent, FinishReason, Finished, InputUsage, OutputUsage, PartDone, Started, ToolCallStart, Usage,
     completion_event::Event, delta::Piece,
 };
 
 use super::wire;
 use crate::{
     Decoder, Mode,
-    framing::{Ended, Framing, cut_short},
+    answer::{push, push_piece},
+    framing::{Ended, Framing, cut_short, sse::SseEvent},
     json::Object,
     refusal,
-    sse::SseEvent,
 };
 
 /// A block of content that is being told.
@@ -113,7 +113,7 @@ impl MessageDecoder {
         let part = self.parts;
         self.parts += 1;
         let mut open = Block { index, part, tool: None };
-        let mut say = |piece| piece_of(part, piece, out);
+        let mut say = |piece| push_piece(0, part, piece, out);
         match block.kind.as_str() {
             "text" => {
                 if let Some(text) = block.text.filter(|t| !t.is_empty()) {
@@ -172,14 +172,14 @@ impl MessageDecoder {
             _ => None,
         };
         if let Some(piece) = piece {
-            piece_of(part, piece, out);
+            push_piece(0, part, piece, out);
         }
     }
 
     fn close_block(&mut self, out: &mut Vec<CompletionEvent>) {
         let Some(open) = self.open.take() else { return };
         if let Some((input, false)) = open.tool {
-            piece_of(open.part, Piece::ToolArguments(input), out);
+            push_piece(0, open.part, Piece::ToolArguments(input), out);
         }
         push(out, Event::PartDone(PartDone { choice: 0, part: open.part }));
     }
@@ -309,12 +309,4 @@ fn cited(citation: &str) -> String {
     let mut object = Object::default();
     object.raw("citation", citation);
     object.finish()
-}
-
-fn push(out: &mut Vec<CompletionEvent>, event: Event) {
-    out.push(CompletionEvent { event: Some(event), ..CompletionEvent::default() });
-}
-
-fn piece_of(part: u32, piece: Piece, out: &mut Vec<CompletionEvent>) {
-    push(out, Event::Delta(Delta { choice: 0, part, piece: Some(piece), logprobs_json: String::new() }));
 }

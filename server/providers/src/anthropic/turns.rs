@@ -1,12 +1,16 @@
 //! Our messages as their turns: system apart, equal neighbours merged, tool results first.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use tollgate_domain::{Class, Failure};
+use tollgate_domain::Failure;
 use tollgate_proto::v1::{
     FilePart, ImagePart, Message, Part, ReasoningPart, Role, ToolCallPart, ToolResultPart, part::Content,
 };
 
-use crate::json::{Object, array};
+use crate::{
+    conversation::arguments_object,
+    json::{Object, array},
+    provider::invalid,
+};
 
 /// What the conversation becomes.
 #[derive(Default)]
@@ -16,10 +20,6 @@ pub(super) struct Turns {
     /// Role and blocks.
     turns: Vec<(&'static str, Vec<String>)>,
     pub(super) dropped: Vec<String>,
-}
-
-pub(super) fn invalid(field: &str, why: &str) -> Failure {
-    Failure::new(Class::InvalidRequest, format!("{field}: {why}"))
 }
 
 impl Turns {
@@ -207,12 +207,7 @@ fn document(file: &FilePart, path: &str, block: &mut Object) -> Result<(), Failu
 }
 
 fn tool_use(call: &ToolCallPart, path: &str, block: &mut Object) -> Result<(), Failure> {
-    let arguments = call.arguments_json.trim();
-    let input = match arguments {
-        "" | "null" => "{}",
-        object if object.starts_with('{') && serde_json::from_str::<serde::de::IgnoredAny>(object).is_ok() => object,
-        _ => return Err(invalid(&format!("{path}.arguments"), "must be a JSON object for this provider")),
-    };
+    let input = arguments_object(call, path)?;
     block.field("type", "tool_use").field("id", &call.id).field("name", &call.name).raw("input", input);
     Ok(())
 }

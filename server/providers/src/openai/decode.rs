@@ -3,16 +3,16 @@
 use bytes::Bytes;
 use tollgate_domain::{Class, Failure};
 use tollgate_proto::v1::{
-    CompletionEvent, Delta, Dialect, FinishReason, Finished, InputUsage, Original, OutputUsage, PartDone, Started,
-    ToolCallStart, Usage, completion_event::Event, delta::Piece,
+    CompletionEvent, Delta, Dialect, FinishReason, InputUsage, Original, OutputUsage, Started, Usage,
+    completion_event::Event,
 };
 
 use super::{Quirks, wire};
 use crate::{
     ChatCall, Decoder,
-    framing::{Ended, Framing, cut_short},
+    answer::{Choice, ToolPiece, push},
+    framing::{Ended, Framing, cut_short, sse::SseEvent},
     json, refusal,
-    sse::SseEvent,
 };
 
 /// Decodes one answer.
@@ -23,36 +23,9 @@ pub(super) struct ChatDecoder {
     /// The caller did not ask for usage in the stream, so what only we asked for is taken out of native chunks.
     hide_usage: bool,
     started: bool,
-    choices: Vec<ChoiceState>,
+    choices: Vec<Choice>,
     usage: Option<Usage>,
     done: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Text,
-    Reasoning,
-    Refusal,
-    Other,
-}
-
-#[derive(Default)]
-struct ChoiceState {
-    next_part: u32,
-    /// The part that grows now, unless it is a tool call.
-    open: Option<(Kind, u32)>,
-    tools: Vec<ToolState>,
-    finished: bool,
-}
-
-struct ToolState {
-    index: u32,
-    part: u32,
-    id: String,
-    type_native: String,
-    /// Whether the start was told: it waits for the name.
-    is_told: bool,
-    has_arguments: bool,
 }
 
 impl ChatDecoder {
@@ -178,7 +151,7 @@ impl ChatDecoder {
         let word = choice.finish_reason.or_else(|| is_whole.then(|| "stop".to_owned()));
         let Some(word) = word.filter(|w| !w.is_empty()) else { return Ok(()) };
         let state = self.state(index);
-        if state.finished {
+        if state.is_finished() {
             return Ok(()); // the first reason wins
         }
         let reason = match word.as_str() {
@@ -192,20 +165,10 @@ impl ChatDecoder {
                 let message = format!("the provider ended the answer with {word:?}");
                 return Err(self.failed(Failure::new(Class::ServerError, message)));
             }
-            _ if !state.tools.is_empty() => FinishReason::ToolCalls,
             _ => FinishReason::Stop,
         };
-        state.finished = true;
-        state.close(index, out);
-        push(
-            out,
-            Event::Finished(Finished {
-                choice: index,
-                reason: reason as i32,
-                native_reason: choice.native_finish_reason.unwrap_or(word),
-                stop_sequence: choice.stop_reason.and_then(|r| serde_json::from_str::<String>(r.get()).ok()),
-            }),
-        );
+        let stop_sequence = choice.stop_reason.and_then(|r| serde_json::from_str::<String>(r.get()).ok());
+        state.finish(reason, choice.native_finish_reason.unwrap_or(word), stop_sequence, out);
         Ok(())
     }
 
@@ -219,39 +182,35 @@ impl ChatDecoder {
             said = Some(texts.collect::<String>()).filter(|t| !t.is_empty());
         }
         if let Some(text) = said {
-            state.grow(index, Kind::Reasoning, Piece::Reasoning(text), out);
+            state.reasoning(text, out);
         }
         for detail in details {
-            if let Some(signature) = detail.signature.filter(|s| !s.is_empty()) {
-                state.grow(index, Kind::Reasoning, Piece::ReasoningSignature(signature), out);
+            if let Some(signature) = detail.signature {
+                state.signature(signature, out);
             }
             if let Some(data) = detail.data.filter(|d| !d.is_empty()) {
-                state.alone(index, Piece::ReasoningRedacted(data), out);
+                state.redacted(data, out);
             }
         }
-        if let Some(text) = delta.content.map(|t| t.0).filter(|t| !t.is_empty()) {
-            state.grow(index, Kind::Text, Piece::Text(text), out);
+        if let Some(text) = delta.content {
+            state.text(text.0, out);
         }
-        if let Some(text) = delta.refusal.filter(|t| !t.is_empty()) {
-            state.grow(index, Kind::Refusal, Piece::Refusal(text), out);
+        if let Some(text) = delta.refusal {
+            state.refusal(text, out);
         }
         for (name, raw) in [("audio", delta.audio), ("annotations", delta.annotations)] {
             if let Some(raw) = raw.filter(|r| !matches!(r.get(), "null" | "[]")) {
                 let mut object = json::Object::default();
                 object.raw(name, raw.get());
-                state.alone(index, Piece::OpaqueJson(object.finish()), out);
+                state.opaque(object.finish(), out);
             }
         }
         for call in delta.tool_calls.unwrap_or_default() {
-            state.tool(index, call, out);
+            state.tool(piece(call), out);
         }
         if let Some(function) = delta.function_call {
-            let kind = Some("function_call".to_owned());
-            state.tool(
-                index,
-                wire::ToolCall { index: Some(0), id: None, kind, function: Some(function), custom: None },
-                out,
-            );
+            let type_native = Some("function_call".to_owned());
+            state.tool(ToolPiece { key: Some(0), type_native, ..named(function) }, out);
         }
         if !logprobs.is_empty() {
             match out[from..].iter_mut().find_map(|e| match &mut e.event {
@@ -267,15 +226,14 @@ impl ChatDecoder {
     }
 
     fn is_complete(&self) -> bool {
-        !self.choices.is_empty() && self.choices.iter().all(|c| c.finished)
+        !self.choices.is_empty() && self.choices.iter().all(Choice::is_finished)
     }
 
-    fn state(&mut self, index: u32) -> &mut ChoiceState {
-        let index = index as usize;
-        if self.choices.len() <= index {
-            self.choices.resize_with(index + 1, ChoiceState::default);
+    fn state(&mut self, index: u32) -> &mut Choice {
+        while self.choices.len() <= index as usize {
+            self.choices.push(Choice::new(self.choices.len() as u32));
         }
-        &mut self.choices[index]
+        &mut self.choices[index as usize]
     }
 
     /// The failure, with the usage that was known before it.
@@ -331,102 +289,20 @@ impl Decoder for ChatDecoder {
     }
 }
 
-impl ChoiceState {
-    fn grow(&mut self, choice: u32, kind: Kind, piece: Piece, out: &mut Vec<CompletionEvent>) {
-        let part = match self.open {
-            Some((open, part)) if open == kind => part,
-            _ => {
-                self.close_open(choice, out);
-                let part = self.take_part();
-                self.open = Some((kind, part));
-                part
-            }
-        };
-        push_piece(choice, part, piece, out);
-    }
-
-    /// A part that comes in one piece.
-    fn alone(&mut self, choice: u32, piece: Piece, out: &mut Vec<CompletionEvent>) {
-        self.close_open(choice, out);
-        let part = self.take_part();
-        self.open = Some((Kind::Other, part));
-        push_piece(choice, part, piece, out);
-    }
-
-    fn tool(&mut self, choice: u32, call: wire::ToolCall<'_>, out: &mut Vec<CompletionEvent>) {
-        self.close_open(choice, out);
-        let (name, text) = match (call.function, call.custom) {
-            (Some(function), _) => (function.name, function.arguments.map(wire::text_of)),
-            (None, Some(custom)) => (custom.name, custom.input.map(wire::text_of)),
-            (None, None) => (None, None),
-        };
-        let id = call.id.filter(|id| !id.is_empty());
-        // Whole answers number nothing: each call is the next one.
-        let index = call.index.unwrap_or(match &id {
-            Some(_) => self.tools.len() as u32,
-            None => self.tools.len().saturating_sub(1) as u32,
-        });
-        let known = self.tools.iter().rposition(|t| t.index == index && id.as_ref().is_none_or(|id| *id == t.id));
-        let at = known.unwrap_or_else(|| {
-            let id = id.unwrap_or_else(|| format!("call_{}", uuid::Uuid::new_v4().simple()));
-            let type_native = call.kind.filter(|k| k != "function").unwrap_or_default();
-            let part = self.take_part();
-            self.tools.push(ToolState { index, part, id, type_native, is_told: false, has_arguments: false });
-            self.tools.len() - 1
-        });
-        let tool = &mut self.tools[at];
-        if !tool.is_told
-            && let Some(name) = name.filter(|n| !n.is_empty())
-        {
-            tool.tell(choice, name, out);
+fn piece(call: wire::ToolCall<'_>) -> ToolPiece {
+    let piece = match (call.function, call.custom) {
+        (Some(function), _) => named(function),
+        (None, Some(custom)) => {
+            ToolPiece { name: custom.name, arguments: custom.input.map(wire::text_of), ..ToolPiece::default() }
         }
-        if let Some(text) = text.filter(|t| !t.is_empty()) {
-            // Arguments before a name: the name is not coming.
-            tool.tell(choice, String::new(), out);
-            let text = if text == "null" && !tool.has_arguments { "{}".to_owned() } else { text };
-            tool.has_arguments = true;
-            push_piece(choice, tool.part, Piece::ToolArguments(text), out);
-        }
-    }
-
-    fn close_open(&mut self, choice: u32, out: &mut Vec<CompletionEvent>) {
-        if let Some((_, part)) = self.open.take() {
-            push(out, Event::PartDone(PartDone { choice, part }));
-        }
-    }
-
-    fn close(&mut self, choice: u32, out: &mut Vec<CompletionEvent>) {
-        self.close_open(choice, out);
-        for tool in &mut self.tools {
-            tool.tell(choice, String::new(), out);
-            if !tool.has_arguments {
-                push_piece(choice, tool.part, Piece::ToolArguments("{}".into()), out);
-            }
-            push(out, Event::PartDone(PartDone { choice, part: tool.part }));
-        }
-    }
-
-    fn take_part(&mut self) -> u32 {
-        self.next_part += 1;
-        self.next_part - 1
-    }
+        (None, None) => ToolPiece::default(),
+    };
+    ToolPiece { key: call.index, id: call.id, type_native: call.kind, ..piece }
 }
 
-impl ToolState {
-    fn tell(&mut self, choice: u32, name: String, out: &mut Vec<CompletionEvent>) {
-        if !std::mem::replace(&mut self.is_told, true) {
-            let start = ToolCallStart { id: self.id.clone(), name, type_native: self.type_native.clone() };
-            push_piece(choice, self.part, Piece::ToolCallStart(start), out);
-        }
-    }
-}
-
-fn push(out: &mut Vec<CompletionEvent>, event: Event) {
-    out.push(CompletionEvent { event: Some(event), ..CompletionEvent::default() });
-}
-
-fn push_piece(choice: u32, part: u32, piece: Piece, out: &mut Vec<CompletionEvent>) {
-    push(out, Event::Delta(Delta { choice, part, piece: Some(piece), logprobs_json: String::new() }));
+fn named(function: wire::Function<'_>) -> ToolPiece {
+    let arguments = function.arguments.map(wire::text_of);
+    ToolPiece { name: function.name, arguments, ..ToolPiece::default() }
 }
 
 /// Their usage in the contract's normal form.

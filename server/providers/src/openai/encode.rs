@@ -12,14 +12,15 @@ use super::{
     request::{beginning, continues, limit_field},
 };
 use crate::{
-    ChatCall, Mode, Target,
+    ChatCall, Mode, Target, Unsupported, Written,
+    conversation::data_url,
     json::{Object, array},
 };
 
-/// The body, and the fields that this dialect has no counterpart for.
-pub(super) fn chat(quirks: &Quirks, target: &Target, call: &ChatCall<'_>) -> Result<(Vec<u8>, Vec<String>), Failure> {
+/// The body, and what it goes without.
+pub(super) fn chat(quirks: &Quirks, target: &Target, call: &ChatCall<'_>) -> Result<Written, Failure> {
     let request = call.request;
-    let mut dropped = Vec::new();
+    let (mut unsupported, mut dropped) = (Vec::new(), Vec::new());
     let mut body = Object::default();
     body.field("model", &target.model);
     let mut messages: Vec<String> = request.messages.iter().flat_map(|m| message(quirks, m, &mut dropped)).collect();
@@ -43,7 +44,7 @@ pub(super) fn chat(quirks: &Quirks, target: &Target, call: &ChatCall<'_>) -> Res
     if let Some(reasoning) = &request.reasoning {
         body.maybe("reasoning_effort", reasoning.effort_native.as_ref());
         if reasoning.budget_tokens.is_some() {
-            dropped.push("reasoning.budget_tokens".into());
+            unsupported.push(Unsupported::new("reasoning.budget_tokens"));
         }
     }
     body.maybe("service_tier", request.service_tier_native.as_ref());
@@ -56,7 +57,7 @@ pub(super) fn chat(quirks: &Quirks, target: &Target, call: &ChatCall<'_>) -> Res
         body.field("stream", &true);
         body.raw("stream_options", r#"{"include_usage":true}"#);
     }
-    Ok((body.finish().into_bytes(), dropped))
+    Ok(Written { body: body.finish().into_bytes(), unsupported, dropped })
 }
 
 fn sampling(body: &mut Object, request: &CompletionRequest) {
@@ -215,10 +216,6 @@ fn tool_call(part: &Part) -> Option<String> {
     }
     object.merge(&part.extra_json);
     Some(object.finish())
-}
-
-fn data_url(media_type: &str, data: &[u8]) -> String {
-    format!("data:{media_type};base64,{}", STANDARD.encode(data))
 }
 
 fn part(part: &Part) -> String {

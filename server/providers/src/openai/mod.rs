@@ -13,7 +13,7 @@ use http::{Method, header};
 use tollgate_domain::Failure;
 
 use crate::{
-    Chat, ChatCall, Decoder, Embed, EmbedCall, Head, Outgoing, Provider, Target, provider::unsendable, refusal,
+    Chat, ChatCall, Decoder, Embed, EmbedCall, Head, Outgoing, Provider, Target, Written, provider::unsendable, refusal,
 };
 
 /// What sets one service apart from the others of the dialect.
@@ -66,6 +66,10 @@ impl Provider for OpenAi {
         self.0.name
     }
 
+    fn base_url(&self) -> Option<&'static str> {
+        self.0.base_url
+    }
+
     fn chat(&self) -> Option<&dyn Chat> {
         Some(self)
     }
@@ -86,9 +90,8 @@ impl Provider for OpenAi {
 
 impl Chat for OpenAi {
     fn request(&self, target: &Target, call: &ChatCall<'_>) -> Result<Outgoing, Failure> {
-        let (body, dropped) = request::chat(self.0, target, call)?;
-        let request = post(target, "/chat/completions", call.attempt_id, body)?;
-        Ok(Outgoing { request, dropped })
+        let written = request::chat(self.0, target, call)?;
+        written.sent(|body| post(target, "/chat/completions", call.attempt_id, body))
     }
 
     fn decoder(&self, call: &ChatCall<'_>) -> Box<dyn Decoder> {
@@ -103,7 +106,7 @@ impl Chat for OpenAi {
 impl Embed for OpenAi {
     fn request(&self, target: &Target, call: &EmbedCall<'_>) -> Result<Outgoing, Failure> {
         let body = embed::request(target, call)?;
-        Ok(Outgoing { request: post(target, "/embeddings", call.attempt_id, body)?, dropped: Vec::new() })
+        Written::whole(body).sent(|body| post(target, "/embeddings", call.attempt_id, body))
     }
 
     fn answer(

@@ -5,15 +5,14 @@ use tollgate_proto::v1::{CompletionRequest, Dialect};
 
 use super::{Prefill, Quirks, encode};
 use crate::{
-    ChatCall, Mode, Target,
+    ChatCall, Mode, Target, Written,
     json::{self, Object},
 };
 
-/// The body, and the fields that had to be dropped.
-pub(super) fn chat(quirks: &Quirks, target: &Target, call: &ChatCall<'_>) -> Result<(Vec<u8>, Vec<String>), Failure> {
+pub(super) fn chat(quirks: &Quirks, target: &Target, call: &ChatCall<'_>) -> Result<Written, Failure> {
     match &call.request.original {
         Some(original) if original.dialect() == Dialect::OpenaiChat => {
-            Ok((splice(quirks, &original.body, target, call)?, Vec::new()))
+            Ok(Written::whole(splice(quirks, &original.body, target, call)?))
         }
         _ => encode::chat(quirks, target, call),
     }

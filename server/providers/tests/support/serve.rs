@@ -30,20 +30,31 @@ pub(crate) async fn serve(envelope: &Value, body: Vec<u8>, cut: Cut) -> SocketAd
             head.push_str(&format!("{name}: {value}\r\n"));
         }
     }
+    // One that is asked for anything else is no such provider.
+    let wanted = format!(
+        "{} {} HTTP/1.1",
+        envelope["request"]["method"].as_str().unwrap(),
+        envelope["request"]["path"].as_str().unwrap()
+    );
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let (head, body) = (head.clone(), body.clone());
+            let (head, body, wanted) = (head.clone(), body.clone(), wanted.clone());
             tokio::spawn(async move {
-                let _ = answer(stream, head, &body, cut).await; // the client may have gone
+                let _ = answer(stream, &wanted, head, &body, cut).await; // the client may have gone
             });
         }
     });
     address
 }
 
-async fn answer(mut stream: TcpStream, mut head: String, body: &[u8], cut: Cut) -> std::io::Result<()> {
+async fn answer(mut stream: TcpStream, wanted: &str, mut head: String, body: &[u8], cut: Cut) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
-    read_request(&mut stream).await?;
+    let line = read_request(&mut stream).await?;
+    if line != wanted {
+        let wrong = format!("asked for {line:?}, wanted is {wanted:?}");
+        let head = format!("HTTP/1.1 421 X\r\ncontent-length: {}\r\n\r\n{wrong}", wrong.len());
+        return stream.write_all(head.as_bytes()).await;
+    }
     if cut == Cut::Whole {
         head.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
         stream.write_all(head.as_bytes()).await?;
@@ -66,17 +77,22 @@ async fn answer(mut stream: TcpStream, mut head: String, body: &[u8], cut: Cut) 
     stream.write_all(b"0\r\n\r\n").await
 }
 
-async fn read_request(stream: &mut TcpStream) -> std::io::Result<()> {
+/// Reads a request and returns its first line.
+async fn read_request(stream: &mut TcpStream) -> std::io::Result<String> {
     let mut read = Vec::new();
     let mut buffer = [0; 4096];
     loop {
         let n = stream.read(&mut buffer).await?;
         read.extend_from_slice(&buffer[..n]);
         let Some(end) = read.windows(4).position(|w| w == b"\r\n\r\n") else { continue };
-        let head = String::from_utf8_lossy(&read[..end]).to_lowercase();
-        let length = head.split("content-length: ").nth(1).and_then(|l| l.lines().next()?.trim().parse::<usize>().ok());
+        let head = String::from_utf8_lossy(&read[..end]).into_owned();
+        let length = head
+            .to_lowercase()
+            .split("content-length: ")
+            .nth(1)
+            .and_then(|l| l.lines().next()?.trim().parse::<usize>().ok());
         if n == 0 || read.len() >= end + 4 + length.unwrap_or(0) {
-            return Ok(());
+            return Ok(head.lines().next().unwrap_or_default().to_owned());
         }
     }
 }

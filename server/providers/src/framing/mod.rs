@@ -1,13 +1,12 @@
 //! What the body of an answer turned out to be: a stream of events, or one JSON text where a stream was asked for as well.
 
+pub mod sse;
+
 use bytes::{Bytes, BytesMut};
 use tollgate_domain::{Class, Failure};
 
-use crate::{
-    Mode,
-    exchange::MAX_WHOLE,
-    sse::{SseEvent, SseParser},
-};
+use self::sse::{SseEvent, SseParser};
+use crate::{Mode, exchange::MAX_WHOLE};
 
 /// Frames an answer's bytes for a decoder.
 pub(crate) enum Framing {

@@ -1,0 +1,202 @@
+//! Access tokens (RFC 6749, section 5.1): fetched once for all who wait, renewed before they expire, forgotten when refused.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use futures::{FutureExt, future::BoxFuture};
+use http::{HeaderValue, Method, header};
+use serde::Deserialize;
+use tokio::{sync::Mutex, time::Instant};
+use tollgate_domain::{Class, Failure, Secret};
+
+use super::Signer;
+use crate::{
+    Head, exchange,
+    refusal::{self, scrub},
+    transport::{Timeouts, Transport},
+};
+
+/// How long a token's maker may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where tokens come from.
+pub trait TokenSource: Send + Sync + fmt::Debug {
+    /// A new token.
+    fn fetch(&self) -> BoxFuture<'_, Result<Token, Failure>>;
+}
+
+/// An access token.
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// What is sent behind `Bearer`.
+    pub secret: Secret,
+    /// For how long it is good.
+    pub lifetime: Duration,
+}
+
+#[derive(Debug)]
+struct Held {
+    value: HeaderValue,
+    renew_at: Instant,
+    expires_at: Instant,
+}
+
+/// Signs with the token of a source.
+#[derive(Debug)]
+pub struct Bearer<S> {
+    source: S,
+    held: ArcSwapOption<Held>,
+    /// Held by whoever fetches.
+    fetching: Mutex<()>,
+}
+
+impl<S: TokenSource> Bearer<S> {
+    /// With nothing fetched yet.
+    pub fn new(source: S) -> Self {
+        Self { source, held: ArcSwapOption::empty(), fetching: Mutex::new(()) }
+    }
+
+    fn fresh(&self) -> Option<Arc<Held>> {
+        self.held.load_full().filter(|held| Instant::now() < held.renew_at)
+    }
+
+    fn good(&self) -> Option<Arc<Held>> {
+        self.held.load_full().filter(|held| Instant::now() < held.expires_at)
+    }
+
+    async fn token(&self) -> Result<Arc<Held>, Failure> {
+        if let Some(held) = self.fresh() {
+            return Ok(held);
+        }
+        let _fetching = match self.fetching.try_lock() {
+            Ok(fetching) => fetching,
+            Err(_) => match self.good() {
+                Some(held) => return Ok(held),
+                None => self.fetching.lock().await,
+            },
+        };
+        if let Some(held) = self.fresh() {
+            return Ok(held);
+        }
+        match self.source.fetch().await {
+            Ok(token) => {
+                let mut value = HeaderValue::try_from(format!("Bearer {}", token.secret.expose()))
+                    .map_err(|_| Failure::new(Class::Authentication, "the access token is no header value"))?;
+                value.set_sensitive(true);
+                let now = Instant::now();
+                let held = Arc::new(Held {
+                    value,
+                    renew_at: now + token.lifetime.mul_f64(0.9),
+                    expires_at: now + token.lifetime,
+                });
+                self.held.store(Some(held.clone()));
+                Ok(held)
+            }
+            // A maker of tokens that is away for a moment harms nobody while the old token is good.
+            Err(failure) => match self.good() {
+                Some(held) => {
+                    tracing::warn!(reason = %failure.message, "an access token could not be renewed yet");
+                    Ok(held)
+                }
+                None => Err(failure),
+            },
+        }
+    }
+}
+
+impl<S: TokenSource> Signer for Bearer<S> {
+    fn sign<'a>(&'a self, request: &'a mut http::Request<Bytes>) -> BoxFuture<'a, Result<(), Failure>> {
+        async move {
+            let held = self.token().await?;
+            request.headers_mut().insert(header::AUTHORIZATION, held.value.clone());
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn refused(&self, request: &http::Request<Bytes>) -> bool {
+        let sent = request.headers().get(header::AUTHORIZATION);
+        // Another call may have renewed it since.
+        if let Some(held) = self.held.load_full().filter(|held| Some(&held.value) == sent) {
+            self.held.compare_and_swap(&held, None);
+        }
+        true
+    }
+}
+
+/// Asks a maker of tokens: `POST` of a form, or `GET` where there is none.
+pub async fn ask(
+    transport: &Transport,
+    uri: &str,
+    headers: &[(&'static str, &str)],
+    form: Option<String>,
+) -> Result<Token, Failure> {
+    let mut request = http::Request::builder().uri(uri);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = match form {
+        Some(form) => request
+            .method(Method::POST)
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(Bytes::from(form)),
+        None => request.method(Method::GET).body(Bytes::new()),
+    };
+    let request = request.map_err(|e| failed(format!("{uri:?} cannot be asked: {e}")))?;
+    let timeouts = Timeouts { first_byte: PATIENCE, idle: PATIENCE, total: PATIENCE, ..Timeouts::default() };
+    let (head, body) = transport.send(request, &timeouts).await.map_err(|failure| {
+        let message = format!("no access token was given: {}", failure.message);
+        // Nothing of the call itself was sent.
+        Failure { message, may_be_billed: false, ..failure }
+    })?;
+    let body = exchange::read_up_to(body, 1 << 20).await;
+    read(&head, &body)
+}
+
+fn failed(message: String) -> Failure {
+    Failure::new(Class::Authentication, message)
+}
+
+fn read(head: &Head, body: &[u8]) -> Result<Token, Failure> {
+    #[derive(Deserialize)]
+    struct Answer {
+        access_token: Option<String>,
+        expires_in: Option<Seconds>,
+        error: Option<String>,
+        error_description: Option<String>,
+    }
+    /// Azure's metadata service writes it as a string.
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Seconds {
+        Number(f64),
+        Text(String),
+    }
+    let status = head.status.as_u16();
+    let answer: Option<Answer> = serde_json::from_slice(body).ok();
+    if let Some(Answer { access_token: Some(token), expires_in, .. }) = &answer
+        && head.status.is_success()
+    {
+        let seconds = match expires_in {
+            Some(Seconds::Number(seconds)) => *seconds,
+            Some(Seconds::Text(text)) => text.parse().unwrap_or(0.0),
+            None => 3_600.0,
+        };
+        let lifetime = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        return Ok(Token { secret: Secret::new(token.clone()), lifetime });
+    }
+    // RFC 6749, section 5.2.
+    let said = match answer {
+        Some(Answer { error: Some(error), error_description, .. }) => {
+            format!("{error}: {}", error_description.unwrap_or_default())
+        }
+        _ => refusal::classify(status, &head.headers, body).message,
+    };
+    let class = match status {
+        500.. | 429 => refusal::classify(status, &head.headers, body).class,
+        _ => Class::Authentication,
+    };
+    let message = format!("no access token was given: {}", scrub(&said));
+    Err(Failure { status, request_id: refusal::request_id(&head.headers), ..Failure::new(class, message) })
+}
