@@ -53,7 +53,8 @@ async fn embed(
         return Err(Failure::new(Class::InvalidRequest, "not an embedding"));
     };
     let want_native = request.tollgate.as_ref().map_or(Dialect::Unspecified, |o| o.want_native());
-    let call = EmbedCall { request: &request, want_native, drop_params: false, attempt_id };
+    let call =
+        EmbedCall { request: &request, want_native, drop_params: state.call.drops_params(deployment), attempt_id };
     let (head, response) = exchange::embed(&deployment.endpoint, &call).await?;
     state.head(&head, "");
     Ok(response)

@@ -16,6 +16,7 @@ mod keyring;
 mod limit;
 mod mirror;
 mod permit;
+mod reasoning;
 mod record;
 mod reserve;
 mod route;
@@ -108,6 +109,8 @@ pub struct Pipeline {
     begun: Instant,
     completions: Flights<CompletionEvent>,
     embeddings: Flights<CreateEmbeddingResponse>,
+    /// What providers thought before they called tools.
+    memory: reasoning::Memory,
 }
 
 /// What a pipeline is made of.
@@ -162,6 +165,7 @@ impl Pipeline {
             gates: parts.gates,
             completions: Flights::new(retention, bytes, parts.claims.clone()),
             embeddings: Flights::new(retention, bytes, parts.claims.clone()),
+            memory: reasoning::Memory::new(),
             claims: parts.claims,
         });
         if let Some(cooldowns) = parts.cooldowns {

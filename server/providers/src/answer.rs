@@ -213,5 +213,5 @@ pub(crate) fn push(out: &mut Vec<CompletionEvent>, event: Event) {
 }
 
 pub(crate) fn push_piece(choice: u32, part: u32, piece: Piece, out: &mut Vec<CompletionEvent>) {
-    push(out, Event::Delta(Delta { choice, part, piece: Some(piece), logprobs_json: String::new() }));
+    push(out, Event::Delta(Delta { choice, part, piece: Some(piece), ..Delta::default() }));
 }

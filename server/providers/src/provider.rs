@@ -43,6 +43,12 @@ pub trait Chat: Send + Sync {
         false
     }
 
+    /// Whose reasoning `model` takes back, as in `ReasoningPart.format`; empty: nobody's.
+    fn reasoning_format(&self, model: &str) -> &'static str {
+        let _ = model;
+        ""
+    }
+
     /// Whether the provider fetches images and files from such a URL itself. Where it does not, it needs the bytes.
     fn fetches(&self, url: &str) -> bool {
         let _ = url;
@@ -199,7 +205,8 @@ impl Unsupported {
     /// The refusal.
     pub fn refused_by(&self, provider: &str) -> Failure {
         let why = if self.why.is_empty() { format!("is not known to {provider}") } else { self.why.to_owned() };
-        invalid(&self.field, &format!("{why}; leave it out, or allow drop_params"))
+        let message = format!("{}: {why}; leave it out, or allow drop_params", self.field);
+        Failure::new(Class::Unsupported, message)
     }
 }
 

@@ -16,6 +16,8 @@ use crate::{Chat, ChatCall, Decoder, Head, Outgoing, Provider, Target, provider:
 
 /// Where it lives.
 const BASE_URL: &str = "https://api.anthropic.com/v1";
+/// Whose reasoning it is. Claude recognises its own wherever it runs.
+pub(crate) const REASONING_FORMAT: &str = "anthropic-claude-v1";
 /// The version of the API that the adapter speaks.
 const VERSION: &str = "2023-06-01";
 
@@ -61,6 +63,10 @@ impl Chat for Anthropic {
 
     fn decoder(&self, call: &ChatCall<'_>) -> Box<dyn Decoder> {
         Box::new(stream::MessageDecoder::new(call.mode))
+    }
+
+    fn reasoning_format(&self, _model: &str) -> &'static str {
+        REASONING_FORMAT
     }
 
     fn signs_reasoning(&self) -> bool {

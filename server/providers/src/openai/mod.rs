@@ -98,6 +98,14 @@ impl Chat for OpenAi {
         Box::new(decode::ChatDecoder::new(self.0, call))
     }
 
+    fn reasoning_format(&self, _model: &str) -> &'static str {
+        match self.0.reasoning_in {
+            None => "",
+            Some(ReasoningIn::Content) => "unsigned",
+            Some(ReasoningIn::Details) => self.0.name,
+        }
+    }
+
     fn signs_reasoning(&self) -> bool {
         self.0.reasoning_in == Some(ReasoningIn::Details)
     }

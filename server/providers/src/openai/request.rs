@@ -33,8 +33,8 @@ fn splice(quirks: &Quirks, body: &[u8], target: &Target, call: &ChatCall<'_>) ->
             edits.push(("stream_options", None));
         }
     }
-    // A wish to the gateway, which servers refuse.
-    edits.push(("fallbacks", None));
+    // Wishes to the gateway, which servers refuse.
+    edits.extend([("fallbacks", None), ("drop_params", None)]);
     if let Some(prefill) = call.prefill {
         edits.push(("messages", Some(messages_and(quirks, body, prefill)?)));
         edits.extend(continues(quirks).map(|(name, json)| (name, Some(json.to_owned()))));
