@@ -8,6 +8,7 @@ mod budgets;
 mod calls;
 mod cluster;
 mod crash;
+mod dialects;
 mod idempotency;
 mod kill_points;
 mod ledger_check;

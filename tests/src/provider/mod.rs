@@ -1,7 +1,7 @@
 //! A provider that does what a script tells it and keeps its own books.
 //!
-//! It speaks the real wire of OpenAI (`.../chat/completions`, `.../embeddings`, `.../models`) and Anthropic
-//! (`.../messages`) under any path prefix, so a gateway cannot tell it from the original. It shares no code with the
+//! It speaks the real wire of OpenAI (`.../chat/completions`, `.../embeddings`, `.../models`), Anthropic (`.../messages`) and
+//! Gemini (`.../models/MODEL:generateContent`) under any path prefix, so a gateway cannot tell it from the original. It shares no code with the
 //! gateway: it is the witness against which the gateway's ledger is checked. [`script`] tells how an answer is
 //! scripted, [`log`] what is written down, `answer` how tokens are counted, `control` how another process steers it.
 //!
@@ -21,6 +21,7 @@ mod anthropic;
 mod connection;
 mod control;
 mod embeddings;
+mod gemini;
 mod history;
 mod invoice;
 mod log;

@@ -38,11 +38,15 @@ pub(super) fn body(target: &Target, call: &ChatCall<'_>) -> Result<Written, Fail
         body.raw("tools", &array(&request.tools.iter().map(tool).collect::<Vec<_>>()));
     }
     tool_choice(request, &mut body);
-    output_and_thinking(request, call.prefill.is_none(), &mut body);
+    let has_lost_thoughts = request.reasoning.is_some() && turns.have_lost_thoughts();
+    output_and_thinking(request, call.prefill.is_none() && !has_lost_thoughts, &mut body);
     if let Some(user) = &request.user {
         let mut metadata = Object::default();
         metadata.field("user_id", user);
         body.raw("metadata", &metadata.finish());
+    }
+    if has_lost_thoughts {
+        turns.dropped.push("reasoning_effort".into());
     }
     match request.service_tier_native.as_deref() {
         Some(tier @ ("auto" | "standard_only")) => {
@@ -135,7 +139,7 @@ fn tool_choice(request: &CompletionRequest, body: &mut Object) {
     body.raw("tool_choice", &choice.finish());
 }
 
-/// An answer that is gone on with is past its thinking: the provider refuses both together.
+/// Without thinking where the provider would refuse it: in an answer that is gone on with, and in a tool loop that lost its thoughts.
 fn output_and_thinking(request: &CompletionRequest, thinks: bool, body: &mut Object) {
     let mut config = Object::default();
     if let Some(Format::JsonSchema(schema)) = request.response_format.as_ref().and_then(|f| f.format.as_ref()) {
