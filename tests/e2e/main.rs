@@ -9,6 +9,7 @@ mod calls;
 mod cluster;
 mod crash;
 mod dialects;
+mod fixtures;
 mod idempotency;
 mod kill_points;
 mod ledger_check;

@@ -2,18 +2,16 @@
 
 #![allow(clippy::unwrap_used)] // a test says by panicking
 
-mod support;
-
 use std::time::Duration;
 
 use futures::StreamExt;
 use serde_json::Value;
-use support::{
+use tollgate_domain::{Failure, Secret};
+use tollgate_fixtures::{
     Fixture, fixtures,
     fold::{counts, differences, fold},
     serve::{Cut, serve},
 };
-use tollgate_domain::{Failure, Secret};
 use tollgate_proto::v1::{
     CompletionEvent, CompletionRequest, CreateEmbeddingRequest, Dialect, EmbeddingInput, Message, Part, Role, TextPart,
     completion_event::Event, embedding_input::Input, part::Content,
@@ -224,7 +222,7 @@ macro_rules! providers {
         /// Every folder of fixtures is somebody's.
         #[test]
         fn no_fixture_is_forgotten() {
-            let mut folders: Vec<String> = std::fs::read_dir(support::root())
+            let mut folders: Vec<String> = std::fs::read_dir(tollgate_fixtures::root())
                 .unwrap()
                 .map(|e| e.unwrap())
                 .filter(|e| e.file_type().unwrap().is_dir())
