@@ -53,7 +53,11 @@ fn one_request_becomes_what_each_dialect_expects() {
         }
         let (parts, body, _) = sent(kind, &request, Mode::Stream, None);
         assert_eq!(body, expected["body"], "{kind}");
-        assert!(parts.headers.contains_key(if kind == "anthropic" { "x-api-key" } else { "authorization" }));
+        let key = match kind.as_str() {
+            "anthropic" => "x-api-key",
+            _ => "authorization",
+        };
+        assert!(parts.headers.contains_key(key), "{kind}");
     }
 }
 
