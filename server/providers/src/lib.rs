@@ -14,6 +14,7 @@ pub mod exchange;
 pub mod framing;
 pub mod json;
 pub mod openai;
+pub mod openai_responses;
 mod provider;
 pub mod refusal;
 pub mod registry;

@@ -6,11 +6,13 @@ use crate::{
     Provider,
     anthropic::Anthropic,
     openai::{OpenAi, services::SERVICES},
+    openai_responses::OpenAiResponses,
 };
 
 /// Adapters that have a dialect of their own.
-const ADAPTERS: [(&str, fn() -> Arc<dyn Provider>); 1] = [
+const ADAPTERS: [(&str, fn() -> Arc<dyn Provider>); 2] = [
     ("anthropic", || Arc::new(Anthropic)),
+    ("openai_responses", || Arc::new(OpenAiResponses)),
 ];
 
 /// The adapter of a kind.

@@ -57,7 +57,7 @@ const fn setup(kind: &'static str, base: &'static str) -> Setup {
     Setup { kind, base, api_version: None, model_after: "" }
 }
 
-const SETUPS: [Setup; 26] = [
+const SETUPS: [Setup; 27] = [
     setup("openai", "/v1"),
     setup("anthropic", "/v1"),
     setup("vllm", "/v1"),
@@ -67,6 +67,7 @@ const SETUPS: [Setup; 26] = [
     setup("together", "/v1"),
     setup("fireworks", "/inference/v1"),
     setup("openrouter", "/api/v1"),
+    setup("openai_responses", "/v1"),
     setup("perplexity", ""),
     setup("cerebras", "/v1"),
     setup("sambanova", "/v1"),
@@ -269,6 +270,7 @@ providers!(
     openrouter,
     xai,
     fireworks,
+    openai_responses,
     perplexity,
     cerebras,
     sambanova,
