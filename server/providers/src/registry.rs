@@ -5,13 +5,15 @@ use std::sync::Arc;
 use crate::{
     Provider,
     anthropic::Anthropic,
+    azure::Azure,
     openai::{OpenAi, services::SERVICES},
     openai_responses::OpenAiResponses,
 };
 
 /// Adapters that have a dialect of their own.
-const ADAPTERS: [(&str, fn() -> Arc<dyn Provider>); 2] = [
+const ADAPTERS: [(&str, fn() -> Arc<dyn Provider>); 3] = [
     ("anthropic", || Arc::new(Anthropic)),
+    ("azure", || Arc::new(Azure)),
     ("openai_responses", || Arc::new(OpenAiResponses)),
 ];
 

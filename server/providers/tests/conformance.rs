@@ -57,7 +57,7 @@ const fn setup(kind: &'static str, base: &'static str) -> Setup {
     Setup { kind, base, api_version: None, model_after: "" }
 }
 
-const SETUPS: [Setup; 27] = [
+const SETUPS: [Setup; 28] = [
     setup("openai", "/v1"),
     setup("anthropic", "/v1"),
     setup("vllm", "/v1"),
@@ -68,6 +68,7 @@ const SETUPS: [Setup; 27] = [
     setup("fireworks", "/inference/v1"),
     setup("openrouter", "/api/v1"),
     setup("openai_responses", "/v1"),
+    Setup { api_version: Some("2024-10-21"), model_after: "/deployments/", ..setup("azure", "") },
     setup("perplexity", ""),
     setup("cerebras", "/v1"),
     setup("sambanova", "/v1"),
@@ -271,6 +272,7 @@ providers!(
     xai,
     fireworks,
     openai_responses,
+    azure,
     perplexity,
     cerebras,
     sambanova,

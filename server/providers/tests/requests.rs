@@ -55,6 +55,7 @@ fn one_request_becomes_what_each_dialect_expects() {
         assert_eq!(body, expected["body"], "{kind}");
         let key = match kind.as_str() {
             "anthropic" => "x-api-key",
+            "azure" => "api-key",
             _ => "authorization",
         };
         assert!(parts.headers.contains_key(key), "{kind}");
