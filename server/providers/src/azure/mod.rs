@@ -6,12 +6,12 @@
 
 use bytes::Bytes;
 use http::{HeaderName, Method, header};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tollgate_domain::Failure;
 use tollgate_proto::v1::CreateEmbeddingResponse;
 
 use crate::{
     Chat, ChatCall, Decoder, Embed, EmbedCall, Head, Outgoing, Provider, Target, Written,
+    credential::token::encoded,
     openai::{OPENAI_MODELS, Quirks, decode::ChatDecoder, embed, request, services::row},
     provider::unsendable,
     refusal,
@@ -91,7 +91,7 @@ fn post(target: &Target, operation: &str, attempt_id: &str, body: Vec<u8>) -> Re
     let resource = resource(target);
     let uri = match &target.api_version {
         Some(version) => {
-            let deployment = segment(&target.model);
+            let deployment = encoded(&target.model);
             format!("{resource}/openai/deployments/{deployment}/{operation}?api-version={version}")
         }
         None => format!("{resource}/openai/v1/{operation}"),
@@ -103,12 +103,6 @@ fn post(target: &Target, operation: &str, attempt_id: &str, body: Vec<u8>) -> Re
         .header("x-ms-client-request-id", attempt_id)
         .body(Bytes::from(body));
     dressed(request.map_err(unsendable)?, target)
-}
-
-/// A name as one segment of a path (RFC 3986, 2.3).
-fn segment(name: &str) -> impl std::fmt::Display {
-    const ESCAPED: &percent_encoding::AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-    utf8_percent_encode(name, ESCAPED)
 }
 
 /// With the key and the operator's headers.
