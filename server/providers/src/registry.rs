@@ -11,22 +11,19 @@ use crate::{
 };
 
 /// Adapters that have a dialect of their own.
-const ADAPTERS: [(&str, fn() -> Arc<dyn Provider>); 3] = [
-    ("anthropic", || Arc::new(Anthropic)),
-    ("azure", || Arc::new(Azure)),
-    ("openai_responses", || Arc::new(OpenAiResponses)),
-];
+const ADAPTERS: [&str; 3] = ["anthropic", "azure", "openai_responses"];
 
 /// The adapter of a kind.
 pub fn registry(kind: &str) -> Option<Arc<dyn Provider>> {
-    if let Some((_, adapter)) = ADAPTERS.iter().find(|(name, _)| *name == kind) {
-        return Some(adapter());
-    }
-    let service = SERVICES.iter().find(|service| service.name == kind)?;
-    Some(Arc::new(OpenAi(service)))
+    Some(match kind {
+        "anthropic" => Arc::new(Anthropic),
+        "azure" => Arc::new(Azure),
+        "openai_responses" => Arc::new(OpenAiResponses),
+        _ => Arc::new(OpenAi(SERVICES.iter().find(|service| service.name == kind)?)),
+    })
 }
 
 /// Every kind.
 pub fn kinds() -> Vec<&'static str> {
-    ADAPTERS.iter().map(|(name, _)| *name).chain(SERVICES.iter().map(|service| service.name)).collect()
+    ADAPTERS.into_iter().chain(SERVICES.iter().map(|service| service.name)).collect()
 }

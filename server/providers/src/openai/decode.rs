@@ -225,7 +225,7 @@ impl ChatDecoder {
             let type_native = Some("function_call".to_owned());
             state.tool(ToolPiece { key: Some(0), type_native, ..named(function) }, out);
         }
-        attach_logprobs(index, from, logprobs, out);
+        attach_logprobs(index, logprobs, from, out);
     }
 
     fn is_complete(&self) -> bool {

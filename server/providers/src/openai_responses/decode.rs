@@ -96,7 +96,7 @@ impl ResponseDecoder {
         match (event.kind.as_str(), text) {
             ("response.output_text.delta", Some(text)) => {
                 self.choice.text(text, out);
-                attach_logprobs(0, from, &in_chat_form(event.logprobs), out);
+                attach_logprobs(0, &in_chat_form(event.logprobs), from, out);
             }
             ("response.refusal.delta", Some(text)) => self.choice.refusal(text, out),
             ("response.reasoning_summary_text.delta" | "response.reasoning_text.delta", Some(text)) => {
@@ -200,7 +200,7 @@ impl ResponseDecoder {
         for part in content {
             let from = out.len();
             self.choice.text(part.text.unwrap_or_default(), out);
-            attach_logprobs(0, from, &in_chat_form(part.logprobs), out);
+            attach_logprobs(0, &in_chat_form(part.logprobs), from, out);
             self.choice.refusal(part.refusal.unwrap_or_default(), out);
             if let Some(cited) = part.annotations.filter(|cited| !cited.is_empty()) {
                 self.choice.opaque(annotations(&cited), out);
