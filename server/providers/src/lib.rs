@@ -6,6 +6,7 @@
 
 mod answer;
 pub mod anthropic;
+pub mod azure;
 pub mod catalogue;
 mod conversation;
 pub mod credential;
@@ -14,6 +15,7 @@ pub mod exchange;
 pub mod framing;
 pub mod json;
 pub mod openai;
+pub mod openai_responses;
 mod provider;
 pub mod refusal;
 pub mod registry;

@@ -101,10 +101,11 @@ const MONEY: [&str; 8] = [
     "api calls / month",
     "billing_error",
 ];
-const CONTENT: [&str; 7] = [
+const CONTENT: [&str; 8] = [
     "content_filter",
     "responsibleaipolicyviolation",
     "violates usage guidelines",
+    "violating our usage policy",
     "content_policy_violation",
     "safety_model_violation",
     "failed safety check",
@@ -138,7 +139,11 @@ fn judge(status: u16, parsed: &Parsed) -> Failure {
     let everything = format!("{} {} {}", parsed.code, parsed.kind, parsed.message).to_lowercase();
     let says = |markers: &[&str]| markers.iter().any(|m| everything.contains(m));
     let bad_request = matches!(status, 400 | 422);
-    let kind = parsed.kind.as_str();
+    // OpenAI's Responses name what went wrong in the code alone.
+    let kind = match parsed.kind.as_str() {
+        "" | "error" => parsed.code.as_str(),
+        kind => kind,
+    };
     let class = if says(&CONTENT) || (status == 403 && (parsed.is_flagged || everything.contains("flagged"))) {
         Class::ContentFilter
     } else if status == 402 || says(&MONEY) {
@@ -160,7 +165,7 @@ fn judge(status: u16, parsed: &Parsed) -> Failure {
             (403, _) | (200, "permission_error") => Class::Permission,
             (404, _) | (200, "not_found_error") => Class::NotFound,
             (200, "request_too_large") => Class::RequestTooLarge,
-            (200, "invalid_request_error") => Class::InvalidRequest,
+            (200, said) if said.starts_with("invalid_") => Class::InvalidRequest,
             (200, _) if says(&OVERLOADED) => Class::Overloaded,
             (200, _) | (424 | 500.., _) => Class::ServerError,
             // A redirect: the destination comes from the configuration alone, so nobody follows it.

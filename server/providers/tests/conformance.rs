@@ -55,7 +55,7 @@ const fn setup(kind: &'static str, base: &'static str) -> Setup {
     Setup { kind, base, api_version: None, model_after: "" }
 }
 
-const SETUPS: [Setup; 9] = [
+const SETUPS: [Setup; 28] = [
     setup("openai", "/v1"),
     setup("anthropic", "/v1"),
     setup("vllm", "/v1"),
@@ -65,6 +65,25 @@ const SETUPS: [Setup; 9] = [
     setup("together", "/v1"),
     setup("fireworks", "/inference/v1"),
     setup("openrouter", "/api/v1"),
+    setup("openai_responses", "/v1"),
+    Setup { api_version: Some("2024-10-21"), model_after: "/deployments/", ..setup("azure", "") },
+    setup("perplexity", ""),
+    setup("cerebras", "/v1"),
+    setup("sambanova", "/v1"),
+    setup("nebius", "/v1"),
+    setup("nvidia_nim", "/v1"),
+    setup("huggingface", "/v1"),
+    setup("deepinfra", "/v1/openai"),
+    setup("moonshot", "/v1"),
+    setup("zhipu", "/api/paas/v4"),
+    setup("qwen", "/compatible-mode/v1"),
+    setup("minimax", "/v1"),
+    setup("github_models", "/inference"),
+    setup("databricks", "/serving-endpoints"),
+    setup("lm_studio", "/v1"),
+    setup("llama_cpp", "/v1"),
+    setup("sglang", "/v1"),
+    setup("tgi", "/v1"),
 ];
 
 impl Setup {
@@ -240,7 +259,36 @@ macro_rules! providers {
     };
 }
 
-providers!(openai, anthropic, vllm, groq, deepseek, together, openrouter, xai, fireworks);
+providers!(
+    openai,
+    anthropic,
+    vllm,
+    groq,
+    deepseek,
+    together,
+    openrouter,
+    xai,
+    fireworks,
+    openai_responses,
+    azure,
+    perplexity,
+    cerebras,
+    sambanova,
+    nebius,
+    nvidia_nim,
+    huggingface,
+    deepinfra,
+    moonshot,
+    zhipu,
+    qwen,
+    minimax,
+    github_models,
+    databricks,
+    lm_studio,
+    llama_cpp,
+    sglang,
+    tgi,
+);
 
 #[test]
 fn the_normal_form_tells_differences() {

@@ -6,6 +6,7 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use http::{HeaderValue, Method, header};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use tokio::{sync::Mutex, time::Instant};
 use tollgate_domain::{Class, Failure, Secret};
@@ -152,6 +153,27 @@ pub async fn ask(
     })?;
     let body = exchange::read_up_to(body, 1 << 20).await;
     read(&head, &body)
+}
+
+/// A form, as `application/x-www-form-urlencoded` writes it.
+pub(super) fn form(fields: &[(&str, &str)]) -> String {
+    let field = |(name, value): &(&str, &str)| format!("{name}={}", encoded(value));
+    fields.iter().map(field).collect::<Vec<_>>().join("&")
+}
+
+/// A value of a form, or a segment of a path (RFC 3986, 2.3).
+pub(crate) fn encoded(value: &str) -> String {
+    const PLAIN: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    utf8_percent_encode(value, &PLAIN).to_string()
+}
+
+/// Makers of tokens like to repeat what they were shown.
+pub(super) fn without(failure: Failure, shown: &[&str]) -> Failure {
+    let hide = |message: String, secret: &&str| match secret.is_empty() {
+        true => message,
+        false => message.replace(*secret, "<hidden>").replace(&encoded(secret), "<hidden>"),
+    };
+    Failure { message: shown.iter().fold(failure.message, hide), ..failure }
 }
 
 fn failed(message: String) -> Failure {

@@ -3,15 +3,23 @@
 //! Provider pages: OpenAI "Chat completions" and "Embeddings" API reference; vLLM "OpenAI-Compatible Server"; the API references of
 //! Groq, DeepSeek, xAI, Together, Fireworks and OpenRouter. What sets the compatible ones apart is data: [`Quirks`].
 
-mod decode;
-mod embed;
+pub(crate) mod decode;
+pub(crate) mod embed;
 mod encode;
-mod request;
+mod models;
+mod param;
+pub(crate) mod request;
+pub mod services;
 mod wire;
 
 use http::{Method, header};
 use tollgate_domain::Failure;
 
+pub(crate) use self::param::leave_out;
+pub use self::{
+    models::{Family, OPENAI as OPENAI_MODELS},
+    param::Param,
+};
 use crate::{
     Chat, ChatCall, Decoder, Embed, EmbedCall, Head, Outgoing, Provider, Target, Written, provider::unsendable, refusal,
 };
@@ -21,20 +29,41 @@ use crate::{
 pub struct Quirks {
     /// Name in the registry.
     pub name: &'static str,
+    /// Whose service it is and where it is documented: one line.
+    pub about: &'static str,
     /// Where it lives; `None`: the operator says.
     pub base_url: Option<&'static str>,
     /// How it spells the output limit.
     pub output_limit: &'static str,
     /// Whether it heeds the caller's other spelling as well. A server that does not would have no limit at all.
     pub both_limits: bool,
+    /// How it is told how much to reason.
+    pub effort: Effort,
     /// How reasoning goes back to it; `None`: it is left out.
     pub reasoning_in: Option<ReasoningIn>,
     /// How it is told to go on from a last message of the assistant's.
     pub prefill: Prefill,
+    /// What it does not heed, with any of its models.
+    pub lacks: &'static [Param],
+    /// Families of its models that heed less than the others. The first that fits a name counts.
+    pub families: &'static [Family],
+    /// Members of the body, as JSON, that it gets unless the caller wrote them.
+    pub adds: &'static [(&'static str, &'static str)],
     /// Whether it has embeddings.
     pub embeds: bool,
     /// Whether an in-band error's own status is to be believed (OpenRouter answers 200 with `code: 502`).
     pub trusts_inner_status: bool,
+}
+
+/// How a service is told how much to reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// By a word, `reasoning_effort`.
+    Word,
+    /// By an object, `reasoning {effort, max_tokens}`, which knows a budget as well (OpenRouter, "Reasoning tokens").
+    Object,
+    /// By a switch, `thinking {type}`, and the word where it is on (DeepSeek, "Thinking mode").
+    Switch,
 }
 
 /// How reasoning of earlier turns goes back.
@@ -51,8 +80,8 @@ pub enum ReasoningIn {
 pub enum Prefill {
     /// It does so by itself.
     Bare,
-    /// The message has `prefix: true` (DeepSeek, "Chat prefix completion").
-    Prefix,
+    /// This member of the message is true: `prefix` (DeepSeek, "Chat prefix completion"), `partial` (Moonshot, "Partial mode").
+    Flag(&'static str),
     /// The body has `continue_final_message: true` (vLLM).
     FinalMessage,
 }
@@ -79,8 +108,7 @@ impl Provider for OpenAi {
     }
 
     fn check(&self, target: &Target) -> Result<http::Request<bytes::Bytes>, Failure> {
-        let request = http::Request::builder().method(Method::GET).uri(format!("{}/models", target.base_url));
-        dressed(request.body(bytes::Bytes::new()).map_err(unsendable)?, target)
+        models_of(target)
     }
 
     fn refusal(&self, head: &Head, body: &[u8]) -> Failure {
@@ -126,7 +154,19 @@ impl Embed for OpenAi {
     }
 }
 
-fn post(target: &Target, path: &str, attempt_id: &str, body: Vec<u8>) -> Result<http::Request<bytes::Bytes>, Failure> {
+/// Asks for the list of models.
+pub(crate) fn models_of(target: &Target) -> Result<http::Request<bytes::Bytes>, Failure> {
+    let request = http::Request::builder().method(Method::GET).uri(format!("{}/models", target.base_url));
+    dressed(request.body(bytes::Bytes::new()).map_err(unsendable)?, target)
+}
+
+/// A call of an operation below the base URL.
+pub(crate) fn post(
+    target: &Target,
+    path: &str,
+    attempt_id: &str,
+    body: Vec<u8>,
+) -> Result<http::Request<bytes::Bytes>, Failure> {
     let request = http::Request::builder()
         .method(Method::POST)
         .uri(format!("{}{path}", target.base_url))

@@ -27,6 +27,12 @@ pub(crate) struct Chunk<'a> {
     pub(crate) service_tier: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(crate) x_groq: Option<XGroq<'a>>,
+    /// Perplexity.
+    #[serde(borrow)]
+    pub(crate) citations: Option<&'a RawValue>,
+    /// Perplexity.
+    #[serde(borrow)]
+    pub(crate) search_results: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -51,6 +57,9 @@ pub(crate) struct Choice<'a> {
     pub(crate) logprobs: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(crate) error: Option<&'a RawValue>,
+    /// Moonshot.
+    #[serde(borrow)]
+    pub(crate) usage: Option<&'a RawValue>,
 }
 
 /// A message, or the next piece of one.
