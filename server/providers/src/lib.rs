@@ -13,6 +13,7 @@ pub mod demo;
 pub mod exchange;
 pub mod framing;
 pub mod json;
+mod left_out;
 pub mod openai;
 mod provider;
 pub mod refusal;

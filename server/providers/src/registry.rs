@@ -9,7 +9,7 @@ use crate::{
     openai::{OpenAi, Prefill, Quirks, ReasoningIn},
 };
 
-const fn row(name: &'static str, base_url: Option<&'static str>) -> Quirks {
+pub(crate) const fn row(name: &'static str, base_url: Option<&'static str>) -> Quirks {
     Quirks {
         name,
         base_url,
@@ -58,14 +58,13 @@ static COMPATIBLE: [Quirks; 10] = [
 
 /// The adapter of a kind.
 pub fn registry(kind: &str) -> Option<Arc<dyn Provider>> {
-    if kind == "anthropic" {
-        return Some(Arc::new(Anthropic));
-    }
-    let compatible = COMPATIBLE.iter().find(|q| q.name == kind)?;
-    Some(Arc::new(OpenAi(compatible)))
+    Some(match kind {
+        "anthropic" => Arc::new(Anthropic),
+        _ => Arc::new(OpenAi(COMPATIBLE.iter().find(|q| q.name == kind)?)),
+    })
 }
 
 /// Every kind.
 pub fn kinds() -> Vec<&'static str> {
-    std::iter::once("anthropic").chain(COMPATIBLE.iter().map(|q| q.name)).collect()
+    ["anthropic"].into_iter().chain(COMPATIBLE.iter().map(|q| q.name)).collect()
 }

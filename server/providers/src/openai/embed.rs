@@ -54,7 +54,7 @@ struct Row<'a> {
 }
 
 /// Floats, or base64 of little-endian ones.
-pub(super) fn answer(call: &EmbedCall<'_>, body: Bytes) -> Result<CreateEmbeddingResponse, Failure> {
+pub(crate) fn answer(call: &EmbedCall<'_>, body: Bytes) -> Result<CreateEmbeddingResponse, Failure> {
     let broken = |what: String| Failure::new(Class::UpstreamProtocol, format!("the embeddings cannot be read: {what}"));
     let answer: Answer<'_> = serde_json::from_slice(&body).map_err(|e| broken(e.to_string()))?;
     let Some(data) = answer.data else { return Err(refusal::in_band(200, &body, true)) };

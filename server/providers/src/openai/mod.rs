@@ -3,11 +3,11 @@
 //! Provider pages: OpenAI "Chat completions" and "Embeddings" API reference; vLLM "OpenAI-Compatible Server"; the API references of
 //! Groq, DeepSeek, xAI, Together, Fireworks and OpenRouter. What sets the compatible ones apart is data: [`Quirks`].
 
-mod decode;
-mod embed;
-mod encode;
+pub(crate) mod decode;
+pub(crate) mod embed;
+pub(crate) mod encode;
 mod request;
-mod wire;
+pub(crate) mod wire;
 
 use http::{Method, header};
 use tollgate_domain::Failure;
@@ -79,8 +79,7 @@ impl Provider for OpenAi {
     }
 
     fn check(&self, target: &Target) -> Result<http::Request<bytes::Bytes>, Failure> {
-        let request = http::Request::builder().method(Method::GET).uri(format!("{}/models", target.base_url));
-        dressed(request.body(bytes::Bytes::new()).map_err(unsendable)?, target)
+        models_of(target)
     }
 
     fn refusal(&self, head: &Head, body: &[u8]) -> Failure {
@@ -118,7 +117,19 @@ impl Embed for OpenAi {
     }
 }
 
-fn post(target: &Target, path: &str, attempt_id: &str, body: Vec<u8>) -> Result<http::Request<bytes::Bytes>, Failure> {
+/// Asks for the list of models.
+pub(crate) fn models_of(target: &Target) -> Result<http::Request<bytes::Bytes>, Failure> {
+    let request = http::Request::builder().method(Method::GET).uri(format!("{}/models", target.base_url));
+    dressed(request.body(bytes::Bytes::new()).map_err(unsendable)?, target)
+}
+
+/// A call of an operation below the base URL.
+pub(crate) fn post(
+    target: &Target,
+    path: &str,
+    attempt_id: &str,
+    body: Vec<u8>,
+) -> Result<http::Request<bytes::Bytes>, Failure> {
     let request = http::Request::builder()
         .method(Method::POST)
         .uri(format!("{}{path}", target.base_url))
