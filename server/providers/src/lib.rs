@@ -14,6 +14,7 @@ pub mod exchange;
 pub mod framing;
 pub mod json;
 mod left_out;
+pub mod mistral;
 pub mod openai;
 mod provider;
 pub mod refusal;

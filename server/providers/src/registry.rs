@@ -6,6 +6,7 @@ use crate::{
     Provider,
     anthropic::Anthropic,
     demo,
+    mistral::Mistral,
     openai::{OpenAi, Prefill, Quirks, ReasoningIn},
 };
 
@@ -60,11 +61,12 @@ static COMPATIBLE: [Quirks; 10] = [
 pub fn registry(kind: &str) -> Option<Arc<dyn Provider>> {
     Some(match kind {
         "anthropic" => Arc::new(Anthropic),
+        "mistral" => Arc::new(Mistral),
         _ => Arc::new(OpenAi(COMPATIBLE.iter().find(|q| q.name == kind)?)),
     })
 }
 
 /// Every kind.
 pub fn kinds() -> Vec<&'static str> {
-    ["anthropic"].into_iter().chain(COMPATIBLE.iter().map(|q| q.name)).collect()
+    ["anthropic", "mistral"].into_iter().chain(COMPATIBLE.iter().map(|q| q.name)).collect()
 }
