@@ -7,6 +7,7 @@
 mod answer;
 pub mod anthropic;
 pub mod catalogue;
+pub mod cohere;
 mod conversation;
 pub mod credential;
 pub mod demo;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::{
     Provider,
     anthropic::Anthropic,
+    cohere::Cohere,
     demo,
     mistral::Mistral,
     openai::{OpenAi, Prefill, Quirks, ReasoningIn},
@@ -61,6 +62,7 @@ static COMPATIBLE: [Quirks; 10] = [
 pub fn registry(kind: &str) -> Option<Arc<dyn Provider>> {
     Some(match kind {
         "anthropic" => Arc::new(Anthropic),
+        "cohere" => Arc::new(Cohere),
         "mistral" => Arc::new(Mistral),
         _ => Arc::new(OpenAi(COMPATIBLE.iter().find(|q| q.name == kind)?)),
     })
@@ -68,5 +70,5 @@ pub fn registry(kind: &str) -> Option<Arc<dyn Provider>> {
 
 /// Every kind.
 pub fn kinds() -> Vec<&'static str> {
-    ["anthropic", "mistral"].into_iter().chain(COMPATIBLE.iter().map(|q| q.name)).collect()
+    ["anthropic", "cohere", "mistral"].into_iter().chain(COMPATIBLE.iter().map(|q| q.name)).collect()
 }
