@@ -16,6 +16,7 @@ pub mod framing;
 pub mod json;
 mod left_out;
 pub mod mistral;
+pub mod ollama;
 pub mod openai;
 mod provider;
 pub mod refusal;

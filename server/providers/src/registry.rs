@@ -8,6 +8,7 @@ use crate::{
     cohere::Cohere,
     demo,
     mistral::Mistral,
+    ollama::Ollama,
     openai::{OpenAi, Prefill, Quirks, ReasoningIn},
 };
 
@@ -64,11 +65,12 @@ pub fn registry(kind: &str) -> Option<Arc<dyn Provider>> {
         "anthropic" => Arc::new(Anthropic),
         "cohere" => Arc::new(Cohere),
         "mistral" => Arc::new(Mistral),
+        "ollama" => Arc::new(Ollama),
         _ => Arc::new(OpenAi(COMPATIBLE.iter().find(|q| q.name == kind)?)),
     })
 }
 
 /// Every kind.
 pub fn kinds() -> Vec<&'static str> {
-    ["anthropic", "cohere", "mistral"].into_iter().chain(COMPATIBLE.iter().map(|q| q.name)).collect()
+    ["anthropic", "cohere", "mistral", "ollama"].into_iter().chain(COMPATIBLE.iter().map(|q| q.name)).collect()
 }
