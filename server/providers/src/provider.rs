@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tollgate_domain::{Class, Failure};
 use tollgate_proto::v1::{
     CompletionEvent, CompletionRequest, CreateEmbeddingRequest, CreateEmbeddingResponse, Dialect,
@@ -81,6 +81,12 @@ pub struct Target {
 }
 
 impl Target {
+    /// A request that shows the key as a bearer's.
+    pub(crate) fn get(&self, path: &str) -> Result<http::Request<Bytes>, Failure> {
+        let request = http::Request::builder().method(Method::GET).uri(format!("{}{path}", self.base_url));
+        self.dress(request.body(Bytes::new()).map_err(unsendable)?, header::AUTHORIZATION, "Bearer ")
+    }
+
     /// `request` with the key, behind a prefix in that header, and the operator's own headers.
     pub(crate) fn dress(
         &self,
@@ -134,6 +140,13 @@ pub struct ChatCall<'a> {
     pub prefill: Option<&'a str>,
     /// Our id of the attempt; may be sent as the client's request id.
     pub attempt_id: &'a str,
+}
+
+impl ChatCall<'_> {
+    /// The output limit to send: the pipeline's, else the caller's.
+    pub(crate) fn output_limit(&self) -> Option<u64> {
+        self.output_cap.or_else(|| self.request.max_output_tokens.and_then(|n| u64::try_from(n).ok()))
+    }
 }
 
 /// One attempt at one deployment.

@@ -59,6 +59,10 @@ pub(crate) fn parse(body: &[u8]) -> Parsed {
         Some(Value::String(s)) => s.clone(),
         Some(Value::Number(n)) => n.to_string(),
         Some(Value::Null) | None => String::new(),
+        Some(Value::Array(items)) if items.iter().any(|item| item["msg"].is_string()) => violations(items),
+        Some(Value::Object(object)) if object.get("detail").is_some_and(Value::is_array) => {
+            violations(object["detail"].as_array().into_iter().flatten())
+        }
         Some(other) => other.to_string(),
     };
     let object = match &value["error"] {
@@ -73,7 +77,8 @@ pub(crate) fn parse(body: &[u8]) -> Parsed {
     };
     let code = text(object.get("code"));
     let number = |v: &Value| v.as_u64().and_then(|n| u16::try_from(n).ok());
-    let status = number(&object["status_code"]).or_else(|| number(&object["code"]));
+    let names = ["status_code", "raw_status_code", "code"];
+    let status = names.iter().find_map(|name| number(&object[*name]));
     let delay = object["details"].as_array().into_iter().flatten().find_map(|d| d["retryDelay"].as_str());
     Parsed {
         message: scrub(&message),
@@ -83,6 +88,16 @@ pub(crate) fn parse(body: &[u8]) -> Parsed {
         is_flagged: object["metadata"].get("flagged_input").is_some() || object["metadata"].get("reasons").is_some(),
         code,
     }
+}
+
+/// Findings of a validator, without the input that they repeat: the caller's words would be judged as the provider's.
+fn violations<'a>(items: impl IntoIterator<Item = &'a Value>) -> String {
+    let violation = |item: &Value| {
+        let at = item["loc"].as_array().into_iter().flatten();
+        let at: Vec<String> = at.map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).collect();
+        format!("{}: {}", at.join("."), item["msg"].as_str().unwrap_or_default())
+    };
+    items.into_iter().map(violation).collect::<Vec<_>>().join("; ")
 }
 
 fn plain_text(body: &[u8]) -> String {
@@ -158,7 +173,9 @@ fn judge(status: u16, parsed: &Parsed) -> Failure {
         Class::NotFound
     } else {
         match (status, kind) {
-            (429, _) | (200, "rate_limit_error" | "rate_limit_exceeded" | "tokens" | "requests") => Class::RateLimit,
+            (429, _) | (200, "rate_limit_error" | "rate_limit_exceeded" | "rate_limited" | "tokens" | "requests") => {
+                Class::RateLimit
+            }
             (408 | 504 | 524, _) | (200, "timeout_error") => Class::Timeout,
             (503 | 529 | 498, _) | (200, "overloaded_error") => Class::Overloaded,
             (401, _) | (200, "authentication_error") => Class::Authentication,
@@ -297,6 +314,16 @@ mod tests {
         let clean = scrub(text);
         assert!(!clean.contains("tollg") && !clean.contains("abcdef") && !clean.contains("0123456"), "{clean}");
         assert!(clean.contains("sk-a is short"));
+    }
+
+    #[test]
+    fn findings_of_a_validator_are_told_without_the_words_that_they_repeat() {
+        let finding = r#"{"type":"missing","loc":["body","messages",0],"msg":"Field required","input":"violates usage guidelines"}"#;
+        for body in [format!(r#"{{"detail":[{finding}]}}"#), format!(r#"{{"message":{{"detail":[{finding}]}}}}"#)] {
+            let failure = classify(422, &HeaderMap::new(), body.as_bytes());
+            assert_eq!(failure.message, "body.messages.0: Field required");
+            assert_eq!(failure.class, Class::InvalidRequest);
+        }
     }
 
     #[test]

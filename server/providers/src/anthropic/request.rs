@@ -24,8 +24,7 @@ pub(super) fn body(target: &Target, call: &ChatCall<'_>) -> Result<Written, Fail
         turns.begin_answer(prefill);
     }
     let mut body = Object::default();
-    let asked = request.max_output_tokens.and_then(|n| u64::try_from(n).ok());
-    let limit = call.output_cap.or(asked).or(call.max_output).unwrap_or(DEFAULT_MAX_TOKENS);
+    let limit = call.output_limit().or(call.max_output).unwrap_or(DEFAULT_MAX_TOKENS);
     body.field("model", &target.model).field("max_tokens", &limit);
     system(&turns, &mut body);
     body.raw("messages", &turns.messages());

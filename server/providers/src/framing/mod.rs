@@ -1,11 +1,15 @@
 //! What the body of an answer turned out to be: a stream of events, or one JSON text where a stream was asked for as well.
 
+pub mod ndjson;
 pub mod sse;
 
 use bytes::{Bytes, BytesMut};
 use tollgate_domain::{Class, Failure};
 
-use self::sse::{SseEvent, SseParser};
+use self::{
+    ndjson::NdjsonParser,
+    sse::{SseEvent, SseParser},
+};
 use crate::{Mode, exchange::MAX_WHOLE};
 
 /// Frames an answer's bytes for a decoder.
@@ -14,6 +18,8 @@ pub(crate) enum Framing {
     Unknown,
     /// Server-sent events.
     Sse(SseParser),
+    /// JSON texts, a line each.
+    Lines(NdjsonParser),
     /// One JSON text, gathered.
     Whole(BytesMut),
 }
@@ -31,6 +37,14 @@ impl Framing {
         match mode {
             Mode::Whole => Self::Whole(BytesMut::new()),
             Mode::Stream => Self::Unknown,
+        }
+    }
+
+    /// For a provider that streams lines of JSON.
+    pub(crate) fn lines(mode: Mode) -> Self {
+        match mode {
+            Mode::Whole => Self::new(mode),
+            Mode::Stream => Self::Lines(NdjsonParser::default()),
         }
     }
 
@@ -58,6 +72,7 @@ impl Framing {
                 Ok(())
             }
             Self::Sse(parser) => parser.feed(bytes, &mut events),
+            Self::Lines(parser) => parser.feed(bytes, &mut events),
             Self::Unknown => Ok(()),
         };
         (events, framed)
@@ -68,6 +83,11 @@ impl Framing {
         match std::mem::replace(self, Self::Unknown) {
             Self::Whole(body) => (Ended::Whole(body.freeze()), Ok(())),
             Self::Sse(mut parser) => {
+                let mut events = Vec::new();
+                let framed = parser.end(&mut events);
+                (Ended::Events(events), framed)
+            }
+            Self::Lines(mut parser) => {
                 let mut events = Vec::new();
                 let framed = parser.end(&mut events);
                 (Ended::Events(events), framed)

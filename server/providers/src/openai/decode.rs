@@ -168,7 +168,7 @@ impl ChatDecoder {
             return Ok(()); // the first reason wins
         }
         let reason = match word.as_str() {
-            "length" | "model_context_window_exceeded" => FinishReason::Length,
+            "length" | "model_length" | "model_context_window_exceeded" => FinishReason::Length,
             "tool_calls" | "function_call" => FinishReason::ToolCalls,
             "content_filter" | "sensitive" => FinishReason::ContentFilter,
             "insufficient_system_resource" => {
@@ -205,8 +205,10 @@ impl ChatDecoder {
                 state.redacted(data, out);
             }
         }
-        if let Some(text) = delta.content {
-            state.text(text.0, out);
+        match delta.content {
+            Some(wire::Content::Text(text)) => state.text(text, out),
+            Some(wire::Content::Parts(parts)) => parts.iter().for_each(|json| part(json.get(), state, out)),
+            None => {}
         }
         if let Some(text) = delta.refusal {
             state.refusal(text, out);
@@ -292,6 +294,18 @@ impl Decoder for ChatDecoder {
     }
 }
 
+/// A part of a list of content. What says nothing here is passed over.
+fn part(json: &str, state: &mut Choice, out: &mut Vec<CompletionEvent>) {
+    let Ok(part) = serde_json::from_str::<wire::Part>(json) else { return };
+    if part.kind.as_deref() == Some("reference") {
+        let mut reference = json::Object::default();
+        reference.raw("reference", json);
+        return state.opaque(reference.finish(), out);
+    }
+    state.reasoning(part.thinking.unwrap_or_default().0, out);
+    state.text(part.text.unwrap_or_default(), out);
+}
+
 fn piece(call: wire::ToolCall<'_>) -> ToolPiece {
     let piece = match (call.function, call.custom) {
         (Some(function), _) => named(function),
@@ -312,7 +326,7 @@ fn named(function: wire::Function<'_>) -> ToolPiece {
 pub(super) fn normal(text: &str) -> Option<Usage> {
     let usage: wire::Usage = serde_json::from_str(text).ok()?;
     let count = |n: Option<f64>| n.filter(|n| *n >= 0.0).map_or(0, |n| n as u64);
-    let prompt = usage.prompt_tokens_details.unwrap_or_default();
+    let prompt = usage.prompt_tokens_details.or(usage.prompt_token_details).unwrap_or_default();
     let completion = usage.completion_tokens_details.unwrap_or_default();
     let total_in = count(usage.prompt_tokens);
     let reasoning = count(completion.reasoning_tokens);
@@ -325,7 +339,13 @@ pub(super) fn normal(text: &str) -> Option<Usage> {
     Some(Usage {
         input: Some(InputUsage {
             total: total_in,
-            cached_read: count(prompt.cached_tokens.or(usage.cached_tokens).or(usage.prompt_cache_hit_tokens)),
+            cached_read: count(
+                prompt
+                    .cached_tokens
+                    .or(usage.cached_tokens)
+                    .or(usage.prompt_cache_hit_tokens)
+                    .or(usage.num_cached_tokens),
+            ),
             cache_write_5m: count(prompt.cache_write_tokens),
             cache_write_1h: 0,
             audio: count(prompt.audio_tokens),

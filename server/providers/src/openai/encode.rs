@@ -37,7 +37,7 @@ pub(super) fn chat(quirks: &Quirks, family: Option<&Family>, target: &Target, ca
         body.raw("response_format", &response_format(format));
     }
     sampling(&mut body, request);
-    if let Some(limit) = call.output_cap.or_else(|| request.max_output_tokens.and_then(|n| u64::try_from(n).ok())) {
+    if let Some(limit) = call.output_limit() {
         body.field(limit_field(quirks, family, request), &limit);
     }
     for (name, json) in effort(quirks, request) {
@@ -258,7 +258,7 @@ fn part(part: &Part) -> String {
     object.finish()
 }
 
-fn tool(tool: &tollgate_proto::v1::Tool) -> String {
+pub(crate) fn tool(tool: &tollgate_proto::v1::Tool) -> String {
     let function = match &tool.kind {
         Some(Kind::Function(function)) => function,
         Some(Kind::NativeJson(json)) => return json.clone(),
@@ -279,7 +279,7 @@ fn tool(tool: &tollgate_proto::v1::Tool) -> String {
     object.finish()
 }
 
-fn tool_choice(choice: &ToolChoice) -> String {
+pub(crate) fn tool_choice(choice: &ToolChoice) -> String {
     match &choice.choice {
         Some(Choice::FunctionName(name)) => {
             let mut inner = Object::default();
@@ -298,7 +298,7 @@ fn tool_choice(choice: &ToolChoice) -> String {
     }
 }
 
-fn response_format(format: &Format) -> String {
+pub(crate) fn response_format(format: &Format) -> String {
     let mut object = Object::default();
     match format {
         Format::Text(_) => {

@@ -5,12 +5,12 @@
 
 pub(crate) mod decode;
 pub(crate) mod embed;
-mod encode;
+pub(crate) mod encode;
 mod models;
 mod param;
 pub(crate) mod request;
 pub mod services;
-mod wire;
+pub(crate) mod wire;
 
 use http::{Method, header};
 use tollgate_domain::Failure;
