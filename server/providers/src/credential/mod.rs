@@ -1,5 +1,6 @@
 //! How a provider knows who calls: a key that stays, or something that expires.
 
+pub mod google;
 pub mod token;
 
 use std::{fmt, sync::Arc};

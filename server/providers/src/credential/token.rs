@@ -6,6 +6,7 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use http::{HeaderValue, Method, header};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use tokio::{sync::Mutex, time::Instant};
 use tollgate_domain::{Class, Failure, Secret};
@@ -144,6 +145,11 @@ pub async fn ask(
         None => request.method(Method::GET).body(Bytes::new()),
     };
     let request = request.map_err(|e| failed(format!("{uri:?} cannot be asked: {e}")))?;
+    given(transport, request).await
+}
+
+/// What a maker of tokens gives for `request`.
+pub(super) async fn given(transport: &Transport, request: http::Request<Bytes>) -> Result<Token, Failure> {
     let timeouts = Timeouts { first_byte: PATIENCE, idle: PATIENCE, total: PATIENCE, ..Timeouts::default() };
     let (head, body) = transport.send(request, &timeouts).await.map_err(|failure| {
         let message = format!("no access token was given: {}", failure.message);
@@ -154,6 +160,18 @@ pub async fn ask(
     read(&head, &body)
 }
 
+/// A form, as `application/x-www-form-urlencoded` writes it.
+pub(super) fn form(fields: &[(&str, &str)]) -> String {
+    let field = |(name, value): &(&str, &str)| format!("{name}={}", encoded(value));
+    fields.iter().map(field).collect::<Vec<_>>().join("&")
+}
+
+/// A value of a form.
+pub(super) fn encoded(value: &str) -> String {
+    const PLAIN: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    utf8_percent_encode(value, &PLAIN).to_string()
+}
+
 fn failed(message: String) -> Failure {
     Failure::new(Class::Authentication, message)
 }
@@ -161,6 +179,7 @@ fn failed(message: String) -> Failure {
 fn read(head: &Head, body: &[u8]) -> Result<Token, Failure> {
     #[derive(Deserialize)]
     struct Answer {
+        #[serde(alias = "accessToken")] // Google's IAM
         access_token: Option<String>,
         expires_in: Option<Seconds>,
         error: Option<String>,
