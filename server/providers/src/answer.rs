@@ -208,6 +208,18 @@ impl Tool {
     }
 }
 
+/// Log probabilities, in OpenAI's form, of what the events behind `from` say; of nothing where they hold no piece.
+pub(crate) fn with_logprobs(choice: u32, logprobs_json: String, from: usize, out: &mut Vec<CompletionEvent>) {
+    let piece = out[from..].iter_mut().find_map(|e| match &mut e.event {
+        Some(Event::Delta(delta)) => Some(delta),
+        _ => None,
+    });
+    match piece {
+        Some(delta) => delta.logprobs_json = logprobs_json,
+        None => push(out, Event::Delta(Delta { choice, logprobs_json, ..Delta::default() })),
+    }
+}
+
 pub(crate) fn push(out: &mut Vec<CompletionEvent>, event: Event) {
     out.push(CompletionEvent { event: Some(event), ..CompletionEvent::default() });
 }

@@ -12,12 +12,14 @@ pub mod credential;
 pub mod demo;
 pub mod exchange;
 pub mod framing;
+pub mod gemini;
 pub mod json;
 pub mod openai;
 mod provider;
 pub mod refusal;
 pub mod registry;
 pub mod transport;
+pub mod vertex;
 
 pub(crate) use provider::Written;
 pub use provider::{Chat, ChatCall, Decoder, Embed, EmbedCall, Head, Mode, Outgoing, Provider, Target, Unsupported};

@@ -6,7 +6,9 @@ use crate::{
     Provider,
     anthropic::Anthropic,
     demo,
+    gemini::Gemini,
     openai::{OpenAi, Prefill, Quirks, ReasoningIn},
+    vertex::Vertex,
 };
 
 const fn row(name: &'static str, base_url: Option<&'static str>) -> Quirks {
@@ -58,14 +60,18 @@ static COMPATIBLE: [Quirks; 10] = [
 
 /// The adapter of a kind.
 pub fn registry(kind: &str) -> Option<Arc<dyn Provider>> {
-    if kind == "anthropic" {
-        return Some(Arc::new(Anthropic));
+    match kind {
+        "anthropic" => Some(Arc::new(Anthropic)),
+        "gemini" => Some(Arc::new(Gemini)),
+        "vertex" => Some(Arc::new(Vertex)),
+        _ => {
+            let compatible = COMPATIBLE.iter().find(|q| q.name == kind)?;
+            Some(Arc::new(OpenAi(compatible)))
+        }
     }
-    let compatible = COMPATIBLE.iter().find(|q| q.name == kind)?;
-    Some(Arc::new(OpenAi(compatible)))
 }
 
 /// Every kind.
 pub fn kinds() -> Vec<&'static str> {
-    std::iter::once("anthropic").chain(COMPATIBLE.iter().map(|q| q.name)).collect()
+    ["anthropic", "gemini", "vertex"].into_iter().chain(COMPATIBLE.iter().map(|q| q.name)).collect()
 }

@@ -53,7 +53,12 @@ fn one_request_becomes_what_each_dialect_expects() {
         }
         let (parts, body, _) = sent(kind, &request, Mode::Stream, None);
         assert_eq!(body, expected["body"], "{kind}");
-        assert!(parts.headers.contains_key(if kind == "anthropic" { "x-api-key" } else { "authorization" }));
+        let credential = match kind.as_str() {
+            "anthropic" => "x-api-key",
+            "gemini" => "x-goog-api-key",
+            _ => "authorization",
+        };
+        assert!(parts.headers.contains_key(credential), "{kind}");
     }
 }
 

@@ -3,14 +3,13 @@
 use bytes::Bytes;
 use tollgate_domain::{Class, Failure};
 use tollgate_proto::v1::{
-    CompletionEvent, Delta, Dialect, FinishReason, InputUsage, Original, OutputUsage, Started, Usage,
-    completion_event::Event,
+    CompletionEvent, Dialect, FinishReason, InputUsage, Original, OutputUsage, Started, Usage, completion_event::Event,
 };
 
 use super::{Quirks, wire};
 use crate::{
     ChatCall, Decoder,
-    answer::{Choice, ToolPiece, push},
+    answer::{Choice, ToolPiece, push, with_logprobs},
     framing::{Ended, Framing, cut_short, sse::SseEvent},
     json, refusal,
 };
@@ -213,15 +212,7 @@ impl ChatDecoder {
             state.tool(ToolPiece { key: Some(0), type_native, ..named(function) }, out);
         }
         if !logprobs.is_empty() {
-            match out[from..].iter_mut().find_map(|e| match &mut e.event {
-                Some(Event::Delta(delta)) => Some(delta),
-                _ => None,
-            }) {
-                Some(first) => first.logprobs_json = logprobs.to_owned(),
-                None => {
-                    push(out, Event::Delta(Delta { choice: index, logprobs_json: logprobs.into(), ..Delta::default() }))
-                }
-            }
+            with_logprobs(index, logprobs.to_owned(), from, out);
         }
     }
 

@@ -169,7 +169,8 @@ fn calls_fit(wanted: &Value, got: &Value) -> bool {
 /// Signatures and encrypted reasoning, in order; their type and place are the dialect's.
 fn opaque_fits(wanted: &Value, got: &Value) -> bool {
     let bare = |items: &Value| -> Vec<Value> {
-        let keep = |i: &Value| json!({"signature": i.get("signature"), "data": i.get("data")});
+        let signature = |i: &Value| i.get("signature").or(i.get("thoughtSignature")).cloned();
+        let keep = |i: &Value| json!({"signature": signature(i), "data": i.get("data")});
         items.as_array().into_iter().flatten().map(keep).collect()
     };
     bare(wanted) == bare(got)

@@ -1,6 +1,7 @@
 //! Serves fixtures over real sockets, cut as one likes, and folds what an adapter makes of them to the fixtures' normal form.
 
 pub(crate) mod fold;
+pub(crate) mod keys;
 pub(crate) mod serve;
 
 use std::{fs, path::PathBuf};
@@ -17,6 +18,20 @@ pub(crate) struct Fixture {
 impl Fixture {
     pub(crate) fn is_stream(&self) -> bool {
         self.envelope["request"]["stream"].as_bool().unwrap_or(false)
+    }
+
+    /// Whether it is asked for by a method that streams: a refusal of such a call is none itself.
+    pub(crate) fn asks_for_stream(&self) -> bool {
+        self.is_stream() || self.path().contains(":stream")
+    }
+
+    pub(crate) fn is_embedding(&self) -> bool {
+        self.path().ends_with("/embeddings") || self.path().ends_with(":batchEmbedContents")
+    }
+
+    /// Whether the normal form calls the answer unusable.
+    pub(crate) fn is_unusable(&self) -> bool {
+        self.expect()["finish_reason"] == "error"
     }
 
     pub(crate) fn expect(&self) -> &Value {

@@ -30,9 +30,10 @@ pub(crate) async fn serve(envelope: &Value, body: Vec<u8>, cut: Cut) -> SocketAd
             head.push_str(&format!("{name}: {value}\r\n"));
         }
     }
-    // One that is asked for anything else is no such provider.
+    // One that is asked for anything else is no such provider. Some answer with an array whatever form of stream was asked for.
+    let query = if response["framing"] == "json-array" { "?alt=sse" } else { "" };
     let wanted = format!(
-        "{} {} HTTP/1.1",
+        "{} {}{query} HTTP/1.1",
         envelope["request"]["method"].as_str().unwrap(),
         envelope["request"]["path"].as_str().unwrap()
     );
