@@ -317,6 +317,26 @@ mod tests {
     }
 
     #[test]
+    fn googles_refusals_are_told_apart_by_their_words() {
+        let quota = |id: &str| {
+            format!(
+                r#"{{"error":{{"code":429,"message":"You exceeded your current quota","status":"RESOURCE_EXHAUSTED",
+                "details":[{{"violations":[{{"quotaId":"{id}"}}]}},{{"retryDelay":"34s"}}]}}}}"#
+            )
+        };
+        let located =
+            r#"{"error":{"code":400,"message":"User location is not supported","status":"FAILED_PRECONDITION"}}"#;
+        for (status, body, class, code) in [
+            (429, quota("RequestsPerMinutePerModel"), Class::RateLimit, "RESOURCE_EXHAUSTED"),
+            (429, quota("RequestsPerDayPerModel"), Class::QuotaExceeded, "RESOURCE_EXHAUSTED"),
+            (400, located.to_owned(), Class::Permission, "FAILED_PRECONDITION"),
+        ] {
+            let failure = classify(status, &HeaderMap::new(), body.as_bytes());
+            assert_eq!((failure.class, failure.native_code.as_str()), (class, code), "{body}");
+        }
+    }
+
+    #[test]
     fn a_validation_error_that_quotes_rate_limit_stays_what_it_is() {
         let body = br#"{"error":{"message":"messages[0]: 'hit the rate limit 429' is invalid","type":"invalid_request_error"}}"#;
         assert_eq!(classify(400, &HeaderMap::new(), body).class, Class::InvalidRequest);

@@ -179,7 +179,7 @@ impl Candidate {
     fn part(&mut self, part: wire::Part<'_>, raw: &str, out: &mut Vec<CompletionEvent>) {
         let is_opaque = part.is_opaque();
         let signature = part.thought_signature.filter(|s| !s.is_empty());
-        if part.thought == Some(true) {
+        if part.thought == Some(true) && part.function_call.is_none() {
             self.choice.reasoning(part.text.unwrap_or_default(), out);
             if let Some(signature) = signature {
                 self.choice.signature(signature, out);
