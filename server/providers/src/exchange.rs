@@ -54,7 +54,7 @@ pub async fn chat(endpoint: &Endpoint, call: &ChatCall<'_>) -> Result<Answering,
     };
     let outgoing = adapter.request(&endpoint.target, call)?;
     let (request, dropped) = allowed(endpoint, outgoing, call.drop_params)?;
-    let decoder = adapter.decoder(call);
+    let decoder = adapter.decoder(&endpoint.target, call);
     let Accepted { head, body, shown } = accepted(endpoint, request).await?;
     let request_id = refusal::request_id(&head.headers);
     let events = events(decoder, body, head.status.as_u16(), request_id.clone(), shown);

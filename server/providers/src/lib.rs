@@ -14,6 +14,7 @@ pub mod credential;
 pub mod demo;
 pub mod exchange;
 pub mod framing;
+pub mod gemini;
 pub mod json;
 mod left_out;
 pub mod mistral;
@@ -24,6 +25,7 @@ mod provider;
 pub mod refusal;
 pub mod registry;
 pub mod transport;
+pub mod vertex;
 
 pub(crate) use provider::Written;
 pub use provider::{Chat, ChatCall, Decoder, Embed, EmbedCall, Head, Mode, Outgoing, Provider, Target, Unsupported};

@@ -35,8 +35,8 @@ pub trait Chat: Send + Sync {
     /// Writes the request. Fails with `InvalidRequest` naming the field when the dialect cannot say what was asked.
     fn request(&self, target: &Target, call: &ChatCall<'_>) -> Result<Outgoing, Failure>;
 
-    /// Reads the answer to `call`: one decoder for whole and streamed answers alike.
-    fn decoder(&self, call: &ChatCall<'_>) -> Box<dyn Decoder>;
+    /// Reads the answer to `call` of `target`'s model: one decoder for whole and streamed answers alike.
+    fn decoder(&self, target: &Target, call: &ChatCall<'_>) -> Box<dyn Decoder>;
 
     /// Whether blocks of reasoning carry a signature, which comes at their end.
     fn signs_reasoning(&self) -> bool {

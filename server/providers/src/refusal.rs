@@ -19,6 +19,10 @@ pub(crate) struct Parsed {
     pub(crate) status: Option<u16>,
     retry_delay: Option<Duration>,
     is_flagged: bool,
+    /// Why, in a word of the details (Google's `ErrorInfo`).
+    reason: String,
+    /// A quota of the day is used up: it does not heal in a minute (Google's `QuotaFailure`).
+    is_daily: bool,
 }
 
 /// Reads a refusal with its head.
@@ -26,7 +30,7 @@ pub fn classify(status: u16, headers: &HeaderMap, body: &[u8]) -> Failure {
     let parsed = parse(body);
     let mut failure = judge(status, &parsed);
     failure.request_id = request_id(headers);
-    failure.retry_after = retry_after(headers).or(parsed.retry_delay);
+    failure.retry_after = retry_after(headers).or(failure.retry_after);
     failure.should_retry = match headers.get("x-should-retry").and_then(|v| v.to_str().ok()) {
         Some("true") => Some(true),
         Some("false") => Some(false),
@@ -79,12 +83,17 @@ pub(crate) fn parse(body: &[u8]) -> Parsed {
     let number = |v: &Value| v.as_u64().and_then(|n| u16::try_from(n).ok());
     let names = ["status_code", "raw_status_code", "code"];
     let status = names.iter().find_map(|name| number(&object[*name]));
-    let delay = object["details"].as_array().into_iter().flatten().find_map(|d| d["retryDelay"].as_str());
+    let details = || object["details"].as_array().into_iter().flatten();
+    let delay = details().find_map(|d| d["retryDelay"].as_str());
+    let quotas = details().filter_map(|d| d["violations"].as_array()).flatten();
     Parsed {
         message: scrub(&message),
-        kind: text(object.get("type")),
+        // Google's word stands in `status`.
+        kind: text(object.get("type").or(object.get("status").filter(|status| status.is_string()))),
         status,
         retry_delay: delay.and_then(duration),
+        reason: details().find_map(|d| d["reason"].as_str()).unwrap_or_default().to_owned(),
+        is_daily: quotas.filter_map(|v| v["quotaId"].as_str()).any(|id| id.contains("PerDay")),
         is_flagged: object["metadata"].get("flagged_input").is_some() || object["metadata"].get("reasons").is_some(),
         code,
     }
@@ -151,7 +160,7 @@ const NO_MODEL: [&str; 3] = ["not a valid model id", "model identifier is invali
 const OVERLOADED: [&str; 4] = ["overloaded", "over capacity", "at capacity", "capacity exceeded"];
 
 fn judge(status: u16, parsed: &Parsed) -> Failure {
-    let everything = format!("{} {} {}", parsed.code, parsed.kind, parsed.message).to_lowercase();
+    let everything = format!("{} {} {} {}", parsed.code, parsed.kind, parsed.reason, parsed.message).to_lowercase();
     let says = |markers: &[&str]| markers.iter().any(|m| everything.contains(m));
     let bad_request = matches!(status, 400 | 422);
     // OpenAI's Responses name what went wrong in the code alone.
@@ -159,9 +168,14 @@ fn judge(status: u16, parsed: &Parsed) -> Failure {
         "" | "error" => parsed.code.as_str(),
         kind => kind,
     };
+    // Google says of every rate limit that the quota is exceeded, and sends the caller to a page on billing.
+    let is_out_of_money = match kind {
+        "RESOURCE_EXHAUSTED" => parsed.is_daily,
+        _ => status == 402 || says(&MONEY),
+    };
     let class = if says(&CONTENT) || (status == 403 && (parsed.is_flagged || everything.contains("flagged"))) {
         Class::ContentFilter
-    } else if status == 402 || says(&MONEY) {
+    } else if is_out_of_money {
         Class::QuotaExceeded
     } else if status == 413 {
         Class::RequestTooLarge
@@ -179,7 +193,8 @@ fn judge(status: u16, parsed: &Parsed) -> Failure {
             (408 | 504 | 524, _) | (200, "timeout_error") => Class::Timeout,
             (503 | 529 | 498, _) | (200, "overloaded_error") => Class::Overloaded,
             (401, _) | (200, "authentication_error") => Class::Authentication,
-            (403, _) | (200, "permission_error") => Class::Permission,
+            // Google: not offered where the account is.
+            (403, _) | (200, "permission_error") | (400, "FAILED_PRECONDITION") => Class::Permission,
             (404, _) | (200, "not_found_error") => Class::NotFound,
             (200, "request_too_large") => Class::RequestTooLarge,
             (200, said) if said.starts_with("invalid_") => Class::InvalidRequest,
@@ -190,14 +205,21 @@ fn judge(status: u16, parsed: &Parsed) -> Failure {
             _ => Class::InvalidRequest,
         }
     };
-    let native_code = if parsed.code.is_empty() { &parsed.kind } else { &parsed.code };
+    let repeats_status = parsed.code.is_empty() || parsed.code.parse::<u16>().is_ok_and(|code| code == status);
+    let native_code = if repeats_status && !parsed.kind.is_empty() { &parsed.kind } else { &parsed.code };
     // The model's own slip: a second try may pass.
     let should_retry = (parsed.code == "tool_use_failed").then_some(true);
     let message = match parsed.message.is_empty() {
         true => format!("the provider answered {status} without saying why"),
         false => parsed.message.clone(),
     };
-    Failure { status, native_code: native_code.clone(), should_retry, ..Failure::new(class, message) }
+    Failure {
+        status,
+        native_code: native_code.clone(),
+        should_retry,
+        retry_after: parsed.retry_delay,
+        ..Failure::new(class, message)
+    }
 }
 
 /// The provider's request id, by whichever name it sends it.
@@ -323,6 +345,26 @@ mod tests {
             let failure = classify(422, &HeaderMap::new(), body.as_bytes());
             assert_eq!(failure.message, "body.messages.0: Field required");
             assert_eq!(failure.class, Class::InvalidRequest);
+        }
+    }
+
+    #[test]
+    fn googles_refusals_are_told_apart_by_their_words() {
+        let quota = |id: &str| {
+            format!(
+                r#"{{"error":{{"code":429,"message":"You exceeded your current quota","status":"RESOURCE_EXHAUSTED",
+                "details":[{{"violations":[{{"quotaId":"{id}"}}]}},{{"retryDelay":"34s"}}]}}}}"#
+            )
+        };
+        let located =
+            r#"{"error":{"code":400,"message":"User location is not supported","status":"FAILED_PRECONDITION"}}"#;
+        for (status, body, class, code) in [
+            (429, quota("RequestsPerMinutePerModel"), Class::RateLimit, "RESOURCE_EXHAUSTED"),
+            (429, quota("RequestsPerDayPerModel"), Class::QuotaExceeded, "RESOURCE_EXHAUSTED"),
+            (400, located.to_owned(), Class::Permission, "FAILED_PRECONDITION"),
+        ] {
+            let failure = classify(status, &HeaderMap::new(), body.as_bytes());
+            assert_eq!((failure.class, failure.native_code.as_str()), (class, code), "{body}");
         }
     }
 

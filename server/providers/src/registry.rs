@@ -7,14 +7,17 @@ use crate::{
     anthropic::Anthropic,
     azure::Azure,
     cohere::Cohere,
+    gemini::Gemini,
     mistral::Mistral,
     ollama::Ollama,
     openai::{OpenAi, services::SERVICES},
     openai_responses::OpenAiResponses,
+    vertex::Vertex,
 };
 
 /// Adapters that have a dialect of their own.
-const ADAPTERS: [&str; 6] = ["anthropic", "azure", "cohere", "mistral", "ollama", "openai_responses"];
+const ADAPTERS: &[&str] =
+    &["anthropic", "azure", "cohere", "gemini", "mistral", "ollama", "openai_responses", "vertex"];
 
 /// The adapter of a kind.
 pub fn registry(kind: &str) -> Option<Arc<dyn Provider>> {
@@ -22,14 +25,16 @@ pub fn registry(kind: &str) -> Option<Arc<dyn Provider>> {
         "anthropic" => Arc::new(Anthropic),
         "azure" => Arc::new(Azure),
         "cohere" => Arc::new(Cohere),
+        "gemini" => Arc::new(Gemini),
         "mistral" => Arc::new(Mistral),
         "ollama" => Arc::new(Ollama),
         "openai_responses" => Arc::new(OpenAiResponses),
+        "vertex" => Arc::new(Vertex),
         _ => Arc::new(OpenAi(SERVICES.iter().find(|service| service.name == kind)?)),
     })
 }
 
 /// Every kind.
 pub fn kinds() -> Vec<&'static str> {
-    ADAPTERS.into_iter().chain(SERVICES.iter().map(|service| service.name)).collect()
+    ADAPTERS.iter().copied().chain(SERVICES.iter().map(|service| service.name)).collect()
 }

@@ -10,6 +10,7 @@ use tollgate_domain::{Failure, Secret};
 use tollgate_fixtures::{
     Fixture, fixtures,
     fold::{counts, differences, fold},
+    keys::service_account,
     serve::{Cut, serve},
 };
 use tollgate_proto::v1::{
@@ -18,7 +19,7 @@ use tollgate_proto::v1::{
 };
 use tollgate_providers::{
     ChatCall, EmbedCall, Mode, Target,
-    credential::Credential,
+    credential::{Credential, google::Google, token::TokenSource},
     exchange::{self, Endpoint},
     registry::registry,
     transport::{Timeouts, Transport},
@@ -47,13 +48,15 @@ struct Setup {
     kind: &'static str,
     /// Path of the base URL.
     base: &'static str,
+    /// Where the path of the base URL differs from fixture to fixture: it is everything before this. Empty: it does not.
+    base_before: &'static str,
     api_version: Option<&'static str>,
     /// Where the model's name stands in the path of a fixture's request: behind this, up to the next of `:/?`; empty: in the body alone.
     model_after: &'static str,
 }
 
 const fn setup(kind: &'static str, base: &'static str) -> Setup {
-    Setup { kind, base, api_version: None, model_after: "" }
+    Setup { kind, base, base_before: "", api_version: None, model_after: "" }
 }
 
 const SETUPS: &[Setup] = &[
@@ -88,11 +91,21 @@ const SETUPS: &[Setup] = &[
     setup("mistral", "/v1"),
     setup("cohere", ""),
     setup("ollama", ""),
+    Setup { model_after: "/models/", ..setup("gemini", "/v1beta") },
+    Setup { base_before: "/publishers/", model_after: "/models/", ..setup("vertex", "") },
 ];
 
 impl Setup {
     fn of(kind: &str) -> &'static Self {
         SETUPS.iter().find(|s| s.kind == kind).unwrap_or_else(|| panic!("{kind} is set up"))
+    }
+
+    fn base<'a>(&self, path: &'a str) -> &'a str
+    where
+        Self: 'a,
+    {
+        let varies = path.split_once(self.base_before).filter(|_| !self.base_before.is_empty());
+        varies.map_or(self.base, |(base, _)| base)
     }
 
     fn model(&self, path: &str) -> String {
@@ -104,7 +117,7 @@ impl Setup {
         Endpoint {
             provider: registry(self.kind).unwrap_or_else(|| panic!("{} is in the registry", self.kind)),
             target: Target {
-                base_url: format!("http://{address}{}", self.base),
+                base_url: format!("http://{address}{}", self.base(fixture.path())),
                 api_version: self.api_version.map(str::to_owned),
                 credential: Credential::Key(Secret::new("sk-upstream-test")),
                 model: self.model(fixture.path()),
@@ -127,7 +140,7 @@ async fn chat(kind: &str, fixture: &Fixture, body: Vec<u8>, cut: Cut) -> (Vec<Co
     let request = request();
     let call = ChatCall {
         request: &request,
-        mode: if fixture.is_stream() { Mode::Stream } else { Mode::Whole },
+        mode: if fixture.asks_for_stream() { Mode::Stream } else { Mode::Whole },
         output_cap: None,
         max_output: Some(4_096),
         want_native: Dialect::Unspecified,
@@ -151,31 +164,51 @@ async fn chat(kind: &str, fixture: &Fixture, body: Vec<u8>, cut: Cut) -> (Vec<Co
 
 async fn embed(kind: &str, fixture: &Fixture, cut: Cut) -> Vec<String> {
     let endpoint = Setup::of(kind).endpoint(fixture, serve(&fixture.envelope, fixture.body.clone(), cut).await);
-    let inputs = vec![EmbeddingInput { input: Some(Input::Text("x".into())) }];
+    let expect = fixture.expect();
+    let wanted = match &expect["embeddings"] {
+        Value::Array(many) => many.clone(),
+        _ => vec![expect["embedding"].clone()],
+    };
+    let wanted: Vec<Vec<f32>> = wanted.into_iter().map(|v| serde_json::from_value(v).unwrap()).collect();
+    let inputs = vec![EmbeddingInput { input: Some(Input::Text("x".into())) }; wanted.len()];
     let request = CreateEmbeddingRequest { inputs, ..CreateEmbeddingRequest::default() };
     let call =
         EmbedCall { request: &request, want_native: Dialect::Unspecified, drop_params: false, attempt_id: "a-1" };
     let (_, response) = exchange::embed(&endpoint, &call).await.unwrap();
-    let expect = fixture.expect();
-    let wanted = match &expect["embeddings"] {
-        Value::Null => serde_json::json!([expect["embedding"]]),
-        several => several.clone(),
-    };
-    let wanted: Vec<Vec<f32>> = serde_json::from_value(wanted).unwrap();
     let mut wrong = Vec::new();
-    for (index, wanted) in wanted.iter().enumerate() {
-        let seen = response.embeddings.iter().find(|e| e.index as usize == index).map(|e| &e.values);
-        if seen != Some(wanted) {
-            wrong.push(format!("embedding {index}: expected {wanted:?}, got {seen:?}"));
-        }
+    let vectors: Vec<_> = response.embeddings.iter().map(|e| e.values.clone()).collect();
+    if vectors != wanted {
+        wrong.push(format!("embeddings: expected {wanted:?}, got {vectors:?}"));
     }
-    let seen = counts(&response.usage.unwrap());
+    let seen = response.usage.as_ref().map_or(Value::Null, counts);
+    if expect["usage"].is_null() && !seen.is_null() {
+        wrong.push(format!("usage: expected none, got {seen}"));
+    }
     for name in ["prompt_tokens", "total_tokens"] {
         if seen[name] != expect["usage"][name] {
             wrong.push(format!("usage.{name}: expected {}, got {}", expect["usage"][name], seen[name]));
         }
     }
     wrong
+}
+
+/// A fixture of a maker of tokens, asked with a service account's key.
+async fn token(fixture: &Fixture, cut: Cut) -> Vec<String> {
+    let address = serve(&fixture.envelope, fixture.body.clone(), cut).await;
+    let file = service_account(&format!("http://{address}{}", fixture.path()));
+    let fetched = Google::from_json(&file, Transport::new()).unwrap().fetch().await;
+    let expect = fixture.expect();
+    let mut seen = fold(&[], fetched.as_ref().err());
+    let body: Value = serde_json::from_slice(&fixture.body).unwrap();
+    if let Ok(token) = &fetched {
+        seen["expires_in"] = token.lifetime.as_secs().into();
+        // What is written into `authorization` is of this type alone.
+        seen["token_type"] = "Bearer".into();
+        if body["access_token"] != token.secret.expose() {
+            return vec!["the token is another one".into()];
+        }
+    }
+    differences(expect, &seen)
 }
 
 fn check_order(events: &[CompletionEvent]) {
@@ -200,12 +233,18 @@ async fn conforms(kind: &str) {
         }
         served += 1;
         for cut in CUTS {
-            let differences = if ["/embeddings", "/embed"].iter().any(|end| fixture.path().ends_with(end)) {
+            let differences = if fixture.is_embedding() {
                 embed(kind, &fixture, cut).await
+            } else if fixture.path() == "/token" {
+                token(&fixture, cut).await
             } else {
                 let (events, failure) = chat(kind, &fixture, fixture.body.clone(), cut).await;
                 check_order(&events);
-                differences(fixture.expect(), &fold(&events, failure.as_ref()))
+                if fixture.is_unusable() {
+                    unusable(fixture.expect(), &failure)
+                } else {
+                    differences(fixture.expect(), &fold(&events, failure.as_ref()))
+                }
             };
             let excepted = EXCEPTIONS.iter().any(|(name, _): &(&str, &str)| *name == fixture.name);
             match (excepted, differences.is_empty()) {
@@ -217,6 +256,22 @@ async fn conforms(kind: &str) {
     }
     assert!(served > 0, "{kind} has fixtures");
     assert!(wrong.is_empty(), "{} of {kind}'s checks fail:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// An answer that the normal form calls unusable (`finish_reason` "error") is no answer but a failure, worth a second try, with its usage.
+fn unusable(expect: &Value, failure: &Option<Failure>) -> Vec<String> {
+    let Some(failure) = failure else { return vec!["an answer that cannot be used was passed on".into()] };
+    let seen = serde_json::json!({
+        "retryable": failure.retryable(),
+        "native_finish_reason": failure.native_code,
+        "usage": failure.usage.as_ref().map_or(Value::Null, counts),
+    });
+    let wanted = serde_json::json!({
+        "retryable": true,
+        "native_finish_reason": expect["native_finish_reason"],
+        "usage": expect["usage"],
+    });
+    differences(&wanted, &seen)
 }
 
 /// A stream that is cut short ends with its end, or with a failure: never silently.
@@ -302,6 +357,8 @@ providers!(
     mistral,
     cohere,
     ollama,
+    gemini,
+    vertex,
 );
 
 #[test]

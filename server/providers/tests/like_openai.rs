@@ -36,7 +36,7 @@ fn embedding(kind: &str, request: Value) -> (Value, Vec<String>) {
 
 fn decoded(kind: &str, mode: Mode, answer: &str) -> Result<Vec<CompletionEvent>, Failure> {
     let request = read(json!({}));
-    let mut decoder = provider(kind).chat().unwrap().decoder(&call(&request, mode));
+    let mut decoder = provider(kind).chat().unwrap().decoder(&target(key()), &call(&request, mode));
     let mut events = Vec::new();
     decoder.feed(&Bytes::copy_from_slice(answer.as_bytes()), &mut events)?;
     decoder.end(&mut events)?;

@@ -17,8 +17,10 @@ fn mapping() -> Value {
 }
 
 /// What the mapping leaves out.
-const LEFT_OUT: [(&str, &[&str]); 3] = [
+const LEFT_OUT: [(&str, &[&str]); 5] = [
     ("mistral", &["user"]),
+    ("gemini", &["parallel_tool_calls", "user"]),
+    ("vertex", &["parallel_tool_calls", "user"]),
     ("cohere", &["parallel_tool_calls", "user"]),
     ("ollama", &["tool_choice", "parallel_tool_calls", "user"]),
 ];
@@ -61,6 +63,7 @@ fn one_request_becomes_what_each_dialect_expects() {
         let key = match kind.as_str() {
             "anthropic" => "x-api-key",
             "azure" => "api-key",
+            "gemini" => "x-goog-api-key",
             _ => "authorization",
         };
         assert!(sent.parts.headers.contains_key(key), "{kind}");

@@ -12,7 +12,10 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, header};
 use tollgate_domain::Failure;
 
-use crate::{Chat, ChatCall, Decoder, Head, Outgoing, Provider, Target, provider::unsendable, refusal};
+use crate::{
+    Chat, ChatCall, Decoder, Head, Mode, Outgoing, Provider, Target, Written, json::Object, provider::unsendable,
+    refusal,
+};
 
 /// Where it lives.
 const BASE_URL: &str = "https://api.anthropic.com/v1";
@@ -49,7 +52,9 @@ impl Provider for Anthropic {
 
 impl Chat for Anthropic {
     fn request(&self, target: &Target, call: &ChatCall<'_>) -> Result<Outgoing, Failure> {
-        let written = request::body(target, call)?;
+        let mut model = Object::default();
+        model.field("model", &target.model);
+        let written = body(model, call)?;
         written.sent(|body| {
             let request = http::Request::builder()
                 .method(Method::POST)
@@ -61,8 +66,8 @@ impl Chat for Anthropic {
         })
     }
 
-    fn decoder(&self, call: &ChatCall<'_>) -> Box<dyn Decoder> {
-        Box::new(stream::MessageDecoder::new(call.mode))
+    fn decoder(&self, _target: &Target, call: &ChatCall<'_>) -> Box<dyn Decoder> {
+        decoder(call.mode)
     }
 
     fn reasoning_format(&self, _model: &str) -> &'static str {
@@ -72,6 +77,16 @@ impl Chat for Anthropic {
     fn signs_reasoning(&self) -> bool {
         true
     }
+}
+
+/// The body of a message behind the members that a host begins it with, and what it goes without.
+pub(crate) fn body(beginning: Object, call: &ChatCall<'_>) -> Result<Written, Failure> {
+    request::body(beginning, call)
+}
+
+/// Reads a message.
+pub(crate) fn decoder(mode: Mode) -> Box<dyn Decoder> {
+    Box::new(stream::MessageDecoder::new(mode))
 }
 
 /// With the version, the credential and the operator's headers.

@@ -7,7 +7,7 @@ use tollgate_proto::v1::{
 
 use super::turns::Turns;
 use crate::{
-    ChatCall, Mode, Target, Unsupported, Written,
+    ChatCall, Mode, Unsupported, Written,
     conversation::members,
     json::{Object, array},
 };
@@ -15,17 +15,16 @@ use crate::{
 /// A limit is required; where nobody names one, this is it.
 const DEFAULT_MAX_TOKENS: u64 = 4_096;
 
-/// The body, and what it goes without.
-pub(super) fn body(target: &Target, call: &ChatCall<'_>) -> Result<Written, Failure> {
+/// The body behind the members that a host begins it with, and what it goes without.
+pub(super) fn body(mut body: Object, call: &ChatCall<'_>) -> Result<Written, Failure> {
     let request = call.request;
     let mut unsupported = without_counterpart(request);
     let mut turns = Turns::read(&request.messages)?;
     if let Some(prefill) = call.prefill {
         turns.begin_answer(prefill);
     }
-    let mut body = Object::default();
     let limit = call.output_limit().or(call.max_output).unwrap_or(DEFAULT_MAX_TOKENS);
-    body.field("model", &target.model).field("max_tokens", &limit);
+    body.field("max_tokens", &limit);
     system(&turns, &mut body);
     body.raw("messages", &turns.messages());
     body.maybe("temperature", request.temperature.as_ref().filter(|t| **t <= 1.0));

@@ -65,7 +65,7 @@ impl Chat for Azure {
         written.sent(|body| post(target, "chat/completions", call.attempt_id, body))
     }
 
-    fn decoder(&self, call: &ChatCall<'_>) -> Box<dyn Decoder> {
+    fn decoder(&self, _target: &Target, call: &ChatCall<'_>) -> Box<dyn Decoder> {
         Box::new(ChatDecoder::new(&QUIRKS, call))
     }
 }

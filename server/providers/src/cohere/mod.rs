@@ -56,7 +56,7 @@ impl Chat for Cohere {
         request::body(target, call)?.sent(|body| post(target, "/v2/chat", call.attempt_id, body))
     }
 
-    fn decoder(&self, call: &ChatCall<'_>) -> Box<dyn Decoder> {
+    fn decoder(&self, _target: &Target, call: &ChatCall<'_>) -> Box<dyn Decoder> {
         Box::new(stream::ChatDecoder::new(call.mode))
     }
 

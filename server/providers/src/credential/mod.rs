@@ -1,6 +1,7 @@
 //! How a provider knows who calls: a key that stays, or something that expires.
 
 pub mod entra;
+pub mod google;
 pub mod token;
 
 use std::{fmt, sync::Arc};

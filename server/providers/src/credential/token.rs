@@ -145,6 +145,11 @@ pub async fn ask(
         None => request.method(Method::GET).body(Bytes::new()),
     };
     let request = request.map_err(|e| failed(format!("{uri:?} cannot be asked: {e}")))?;
+    given(transport, request).await
+}
+
+/// What a maker of tokens gives for `request`.
+pub(super) async fn given(transport: &Transport, request: http::Request<Bytes>) -> Result<Token, Failure> {
     let timeouts = Timeouts { first_byte: PATIENCE, idle: PATIENCE, total: PATIENCE, ..Timeouts::default() };
     let (head, body) = transport.send(request, &timeouts).await.map_err(|failure| {
         let message = format!("no access token was given: {}", failure.message);
@@ -183,6 +188,7 @@ fn failed(message: String) -> Failure {
 fn read(head: &Head, body: &[u8]) -> Result<Token, Failure> {
     #[derive(Deserialize)]
     struct Answer {
+        #[serde(alias = "accessToken")] // Google's IAM
         access_token: Option<String>,
         expires_in: Option<Seconds>,
         error: Option<String>,

@@ -1,5 +1,7 @@
-//! What the body of an answer turned out to be: a stream of events, or one JSON text where a stream was asked for as well.
+//! What the body of an answer turned out to be: a stream of events, an array of them, or one JSON text where a stream was asked for as
+//! well.
 
+mod json_array;
 pub mod ndjson;
 pub mod sse;
 
@@ -7,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use tollgate_domain::{Class, Failure};
 
 use self::{
+    json_array::JsonArray,
     ndjson::NdjsonParser,
     sse::{SseEvent, SseParser},
 };
@@ -20,6 +23,8 @@ pub(crate) enum Framing {
     Sse(SseParser),
     /// JSON texts, a line each.
     Lines(NdjsonParser),
+    /// The elements of one JSON array.
+    Array(JsonArray),
     /// One JSON text, gathered.
     Whole(BytesMut),
 }
@@ -55,6 +60,7 @@ impl Framing {
             *self = match bytes.iter().find(|b| !b.is_ascii_whitespace()) {
                 None => return (Vec::new(), Ok(())),
                 Some(b'{') => Self::Whole(BytesMut::new()),
+                Some(b'[') => Self::Array(JsonArray::default()),
                 Some(b'<') => {
                     let what = "the provider answered with a page instead of its own JSON";
                     return (Vec::new(), Err(Failure::new(Class::UpstreamProtocol, what)));
@@ -73,6 +79,7 @@ impl Framing {
             }
             Self::Sse(parser) => parser.feed(bytes, &mut events),
             Self::Lines(parser) => parser.feed(bytes, &mut events),
+            Self::Array(array) => array.feed(bytes, &mut events),
             Self::Unknown => Ok(()),
         };
         (events, framed)
@@ -92,6 +99,7 @@ impl Framing {
                 let framed = parser.end(&mut events);
                 (Ended::Events(events), framed)
             }
+            Self::Array(array) => (Ended::Events(Vec::new()), array.end()),
             Self::Unknown => (Ended::Events(Vec::new()), Ok(())),
         }
     }

@@ -64,7 +64,7 @@ impl Chat for Mistral {
         request::body(target, call)?.sent(|body| post(target, "/chat/completions", call.attempt_id, body))
     }
 
-    fn decoder(&self, call: &ChatCall<'_>) -> Box<dyn Decoder> {
+    fn decoder(&self, _target: &Target, call: &ChatCall<'_>) -> Box<dyn Decoder> {
         // Its chunks are not OpenAI's: content may be a list.
         let call = ChatCall { want_native: Dialect::Unspecified, ..*call };
         Box::new(ChatDecoder::new(&QUIRKS, &call))

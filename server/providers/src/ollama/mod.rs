@@ -52,7 +52,7 @@ impl Chat for Ollama {
         request::body(target, call)?.sent(|body| post(target, "/api/chat", call.attempt_id, body))
     }
 
-    fn decoder(&self, call: &ChatCall<'_>) -> Box<dyn Decoder> {
+    fn decoder(&self, _target: &Target, call: &ChatCall<'_>) -> Box<dyn Decoder> {
         Box::new(stream::LineDecoder::new(call.mode))
     }
 

@@ -122,7 +122,7 @@ impl Chat for OpenAi {
         written.sent(|body| post(target, "/chat/completions", call.attempt_id, body))
     }
 
-    fn decoder(&self, call: &ChatCall<'_>) -> Box<dyn Decoder> {
+    fn decoder(&self, _target: &Target, call: &ChatCall<'_>) -> Box<dyn Decoder> {
         Box::new(decode::ChatDecoder::new(self.0, call))
     }
 

@@ -56,7 +56,7 @@ impl Chat for OpenAiResponses {
         written.sent(|body| post(target, "/responses", call.attempt_id, body))
     }
 
-    fn decoder(&self, call: &ChatCall<'_>) -> Box<dyn Decoder> {
+    fn decoder(&self, _target: &Target, call: &ChatCall<'_>) -> Box<dyn Decoder> {
         Box::new(decode::ResponseDecoder::new(call.mode))
     }
 
