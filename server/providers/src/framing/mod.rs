@@ -1,5 +1,6 @@
 //! What the body of an answer turned out to be: a stream of events, or one JSON text where a stream was asked for as well.
 
+pub mod event_stream;
 pub mod sse;
 
 use bytes::{Bytes, BytesMut};
