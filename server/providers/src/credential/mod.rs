@@ -1,5 +1,7 @@
 //! How a provider knows who calls: a key that stays, or something that expires.
 
+pub mod aws;
+mod renewed;
 pub mod token;
 
 use std::{fmt, sync::Arc};
