@@ -6,6 +6,7 @@
 
 mod answer;
 pub mod anthropic;
+pub mod bedrock;
 pub mod catalogue;
 mod conversation;
 pub mod credential;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::{
     Provider,
     anthropic::Anthropic,
+    bedrock::Bedrock,
     demo,
     openai::{OpenAi, Prefill, Quirks, ReasoningIn},
 };
@@ -58,8 +59,10 @@ static COMPATIBLE: [Quirks; 10] = [
 
 /// The adapter of a kind.
 pub fn registry(kind: &str) -> Option<Arc<dyn Provider>> {
-    if kind == "anthropic" {
-        return Some(Arc::new(Anthropic));
+    match kind {
+        "anthropic" => return Some(Arc::new(Anthropic)),
+        "bedrock" => return Some(Arc::new(Bedrock)),
+        _ => {}
     }
     let compatible = COMPATIBLE.iter().find(|q| q.name == kind)?;
     Some(Arc::new(OpenAi(compatible)))
@@ -67,5 +70,5 @@ pub fn registry(kind: &str) -> Option<Arc<dyn Provider>> {
 
 /// Every kind.
 pub fn kinds() -> Vec<&'static str> {
-    std::iter::once("anthropic").chain(COMPATIBLE.iter().map(|q| q.name)).collect()
+    ["anthropic", "bedrock"].into_iter().chain(COMPATIBLE.iter().map(|q| q.name)).collect()
 }

@@ -41,6 +41,9 @@ const NOT_SERVED: [(&str, &str); 8] = [
 /// Chat and embedding fixtures that an adapter cannot pass, with the reason. One that starts passing is news: take it out.
 const EXCEPTIONS: [(&str, &str); 0] = [];
 
+/// How the paths of embeddings end.
+const EMBEDDINGS: [&str; 2] = ["/embeddings", "/invoke"];
+
 const CUTS: [Cut; 4] = [Cut::Whole, Cut::Bytes, Cut::Random(1), Cut::Random(2)];
 
 /// How a deployment of a kind is set up for its fixtures.
@@ -57,7 +60,7 @@ const fn setup(kind: &'static str, base: &'static str) -> Setup {
     Setup { kind, base, api_version: None, model_after: "" }
 }
 
-const SETUPS: [Setup; 9] = [
+const SETUPS: [Setup; 10] = [
     setup("openai", "/v1"),
     setup("anthropic", "/v1"),
     setup("vllm", "/v1"),
@@ -67,6 +70,7 @@ const SETUPS: [Setup; 9] = [
     setup("together", "/v1"),
     setup("fireworks", "/inference/v1"),
     setup("openrouter", "/api/v1"),
+    Setup { model_after: "/model/", ..setup("bedrock", "") },
 ];
 
 impl Setup {
@@ -76,7 +80,10 @@ impl Setup {
 
     fn model(&self, path: &str) -> String {
         let named = path.split_once(self.model_after).filter(|_| !self.model_after.is_empty());
-        named.map_or("m", |(_, rest)| rest.split([':', '/', '?']).next().unwrap_or(rest)).to_owned()
+        let segment = named.map_or("m", |(_, rest)| rest.split([':', '/', '?']).next().unwrap_or(rest));
+        let model = percent_encoding::percent_decode_str(segment).decode_utf8().unwrap();
+        // How a deployment asks for Bedrock's other operation.
+        if path.ends_with("/invoke-with-response-stream") { format!("invoke/{model}") } else { model.into_owned() }
     }
 
     fn endpoint(&self, fixture: &Fixture, address: std::net::SocketAddr) -> Endpoint {
@@ -172,7 +179,7 @@ async fn conforms(kind: &str) {
         }
         served += 1;
         for cut in CUTS {
-            let differences = if fixture.path().ends_with("/embeddings") {
+            let differences = if EMBEDDINGS.iter().any(|end| fixture.path().ends_with(end)) {
                 embed(kind, &fixture, cut).await
             } else {
                 let (events, failure) = chat(kind, &fixture, fixture.body.clone(), cut).await;
@@ -242,7 +249,7 @@ macro_rules! providers {
     };
 }
 
-providers!(openai, anthropic, vllm, groq, deepseek, together, openrouter, xai, fireworks);
+providers!(openai, anthropic, vllm, groq, deepseek, together, openrouter, xai, fireworks, bedrock);
 
 #[test]
 fn the_normal_form_tells_differences() {

@@ -51,8 +51,11 @@ fn one_request_becomes_what_each_dialect_expects() {
         if registry(kind).is_none() {
             continue;
         }
-        let (parts, body, _) = sent(kind, &request, Mode::Stream, None);
+        let (parts, body, left_out) = sent(kind, &request, Mode::Stream, None);
         assert_eq!(body, expected["body"], "{kind}");
+        if kind == "bedrock" {
+            assert_eq!(left_out, ["parallel_tool_calls", "user"]);
+        }
         assert!(parts.headers.contains_key(if kind == "anthropic" { "x-api-key" } else { "authorization" }));
     }
 }
