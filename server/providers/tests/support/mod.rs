@@ -2,6 +2,7 @@
 
 pub(crate) mod fold;
 pub(crate) mod serve;
+mod wire;
 
 use std::{fs, path::PathBuf};
 

@@ -3,9 +3,11 @@ use std::net::SocketAddr;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use serde_json::Value;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
 };
+
+use super::wire::read_request;
 
 /// How a body is cut on its way.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -49,7 +51,8 @@ pub(crate) async fn serve(envelope: &Value, body: Vec<u8>, cut: Cut) -> SocketAd
 
 async fn answer(mut stream: TcpStream, wanted: &str, mut head: String, body: &[u8], cut: Cut) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
-    let line = read_request(&mut stream).await?;
+    let request = read_request(&mut stream).await?;
+    let line = request.lines().next().unwrap_or_default();
     if line != wanted {
         let wrong = format!("asked for {line:?}, wanted is {wanted:?}");
         let head = format!("HTTP/1.1 421 X\r\ncontent-length: {}\r\n\r\n{wrong}", wrong.len());
@@ -75,24 +78,4 @@ async fn answer(mut stream: TcpStream, wanted: &str, mut head: String, body: &[u
         rest = after;
     }
     stream.write_all(b"0\r\n\r\n").await
-}
-
-/// Reads a request and returns its first line.
-async fn read_request(stream: &mut TcpStream) -> std::io::Result<String> {
-    let mut read = Vec::new();
-    let mut buffer = [0; 4096];
-    loop {
-        let n = stream.read(&mut buffer).await?;
-        read.extend_from_slice(&buffer[..n]);
-        let Some(end) = read.windows(4).position(|w| w == b"\r\n\r\n") else { continue };
-        let head = String::from_utf8_lossy(&read[..end]).into_owned();
-        let length = head
-            .to_lowercase()
-            .split("content-length: ")
-            .nth(1)
-            .and_then(|l| l.lines().next()?.trim().parse::<usize>().ok());
-        if n == 0 || read.len() >= end + 4 + length.unwrap_or(0) {
-            return Ok(head.lines().next().unwrap_or_default().to_owned());
-        }
-    }
 }
