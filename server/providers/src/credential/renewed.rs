@@ -6,6 +6,9 @@ use arc_swap::ArcSwapOption;
 use tokio::{sync::Mutex, time::Instant};
 use tollgate_domain::Failure;
 
+/// For how long something is held at most, whatever its maker says.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// What is held, and for how long.
 #[derive(Debug)]
 struct Held<T> {
@@ -49,6 +52,7 @@ impl<T> Renewed<T> {
         }
         match fetch.await {
             Ok((value, lifetime)) => {
+                let lifetime = lifetime.min(LONGEST);
                 let (value, now) = (Arc::new(value), Instant::now());
                 let held =
                     Held { value: value.clone(), renew_at: now + lifetime.mul_f64(0.9), expires_at: now + lifetime };
@@ -90,5 +94,42 @@ impl<T> Renewed<T> {
 impl<T> fmt::Debug for Renewed<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Renewed")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn brings(renewed: &Renewed<u8>, value: u8, seconds: u64) -> Result<u8, Failure> {
+        renewed.get(async { Ok((value, Duration::from_secs(seconds))) }).await.map(|held| *held)
+    }
+
+    async fn fails(renewed: &Renewed<u8>) -> Result<u8, Failure> {
+        let away = Failure::new(tollgate_domain::Class::Connection, "away");
+        renewed.get(async { Err(away) }).await.map(|held| *held)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_good_is_kept_renewed_early_and_outlives_a_maker_that_is_away() {
+        let renewed = Renewed::default();
+        assert_eq!(brings(&renewed, 1, 100).await.unwrap(), 1);
+        tokio::time::advance(Duration::from_secs(89)).await;
+        assert_eq!(brings(&renewed, 2, 100).await.unwrap(), 1, "fresh");
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(fails(&renewed).await.unwrap(), 1, "good");
+        assert_eq!(brings(&renewed, 3, 100).await.unwrap(), 3, "renewed before it expired");
+        tokio::time::advance(Duration::from_secs(101)).await;
+        assert!(fails(&renewed).await.is_err(), "over");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_what_was_refused_is_forgotten_and_no_lifetime_is_too_long_to_count() {
+        let renewed = Renewed::default();
+        assert_eq!(brings(&renewed, 1, u64::MAX).await.unwrap(), 1);
+        renewed.forget(|value| *value == 9);
+        assert_eq!(brings(&renewed, 2, 100).await.unwrap(), 1);
+        renewed.forget(|value| *value == 1);
+        assert_eq!(brings(&renewed, 2, 100).await.unwrap(), 2);
     }
 }

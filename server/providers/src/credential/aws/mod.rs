@@ -43,7 +43,8 @@ impl AwsSigner {
     }
 
     async fn fetched(&self) -> Result<(Identity, Duration), Failure> {
-        let keys = self.source.fetch().await?;
+        // Large, and seldom needed.
+        let keys = self.source.fetch().boxed().await?;
         // Both become headers.
         if [Some(keys.access_key_id()), keys.session_token()]
             .iter()
