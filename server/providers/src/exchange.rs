@@ -70,16 +70,17 @@ pub async fn embed(endpoint: &Endpoint, call: &EmbedCall<'_>) -> Result<(Head, C
     let (request, _) = allowed(endpoint, outgoing, call.drop_params)?;
     let Accepted { head, body, .. } = accepted(endpoint, request).await?;
     let bytes = read_whole(body, MAX_WHOLE).await?;
-    let response = adapter.answer(call, bytes.freeze())?;
+    let mut response = adapter.answer(call, bytes.freeze())?;
+    response.usage = response.usage.or_else(|| adapter.usage(&head));
     Ok((head, response))
 }
 
-/// Asks whether the provider is there and heeds the credential, for at most `limit`. A server that has no list of models is there.
+/// Asks whether the provider is there and heeds the credential, for at most `limit`; see [`Provider::is_answered_by`].
 pub async fn check(endpoint: &Endpoint, limit: Duration) -> Result<(), Failure> {
     let request = endpoint.provider.check(&endpoint.target)?;
     match timeout(limit, accepted(endpoint, request)).await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(failure)) if matches!(failure.class, Class::NotFound | Class::InvalidRequest) => Ok(()),
+        Ok(Err(failure)) if endpoint.provider.is_answered_by(&failure) => Ok(()),
         Ok(Err(failure)) => Err(failure),
         Err(_) => Err(Failure::new(Class::Timeout, "the provider did not answer a check in time")),
     }
@@ -129,10 +130,11 @@ async fn accepted(endpoint: &Endpoint, mut request: http::Request<bytes::Bytes>)
     }
 }
 
-/// The token that a request carries.
+/// The token that a request carries: of its own, or beside an AWS signature.
 fn shown(request: &http::Request<bytes::Bytes>) -> Option<Secret> {
-    let value = request.headers().get(http::header::AUTHORIZATION)?.to_str().ok()?;
-    value.strip_prefix("Bearer ").map(Secret::new)
+    let text = |name: &str| request.headers().get(name)?.to_str().ok();
+    let bearer = text("authorization").and_then(|value| value.strip_prefix("Bearer "));
+    bearer.or_else(|| text("x-amz-security-token")).map(Secret::new)
 }
 
 async fn sent(

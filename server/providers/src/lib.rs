@@ -7,6 +7,7 @@
 mod answer;
 pub mod anthropic;
 pub mod azure;
+pub mod bedrock;
 pub mod catalogue;
 pub mod cohere;
 mod conversation;

@@ -2,7 +2,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tollgate_domain::{Class, Failure};
 use tollgate_proto::v1::{
-    CompletionEvent, CompletionRequest, CreateEmbeddingRequest, CreateEmbeddingResponse, Dialect,
+    CompletionEvent, CompletionRequest, CreateEmbeddingRequest, CreateEmbeddingResponse, Dialect, Usage,
 };
 
 use crate::credential::Credential;
@@ -25,6 +25,12 @@ pub trait Provider: Send + Sync {
 
     /// A request that costs nothing and shows that the provider is there and heeds the credential: its list of models.
     fn check(&self, target: &Target) -> Result<http::Request<Bytes>, Failure>;
+
+    /// Whether a refusal of [`Provider::check`] shows just as well that the provider is there and heeds the credential: by default, that
+    /// it does not know what was asked for, as servers without a list of models do not.
+    fn is_answered_by(&self, refusal: &Failure) -> bool {
+        matches!(refusal.class, Class::NotFound | Class::InvalidRequest)
+    }
 
     /// Reads a refusal (any status but 2xx), whatever the operation was.
     fn refusal(&self, head: &Head, body: &[u8]) -> Failure;
@@ -63,6 +69,12 @@ pub trait Embed: Send + Sync {
 
     /// Reads the whole answer. `started.call_id` and its fellows stay empty: the pipeline knows them.
     fn answer(&self, call: &EmbedCall<'_>, body: Bytes) -> Result<CreateEmbeddingResponse, Failure>;
+
+    /// Usage that stands in the answer's head and not in its body.
+    fn usage(&self, head: &Head) -> Option<Usage> {
+        let _ = head;
+        None
+    }
 }
 
 /// Where to send: one deployment's place at its provider.

@@ -6,6 +6,7 @@ use crate::{
     Provider,
     anthropic::Anthropic,
     azure::Azure,
+    bedrock::Bedrock,
     cohere::Cohere,
     gemini::Gemini,
     mistral::Mistral,
@@ -17,13 +18,14 @@ use crate::{
 
 /// Adapters that have a dialect of their own.
 const ADAPTERS: &[&str] =
-    &["anthropic", "azure", "cohere", "gemini", "mistral", "ollama", "openai_responses", "vertex"];
+    &["anthropic", "azure", "bedrock", "cohere", "gemini", "mistral", "ollama", "openai_responses", "vertex"];
 
 /// The adapter of a kind.
 pub fn registry(kind: &str) -> Option<Arc<dyn Provider>> {
     Some(match kind {
         "anthropic" => Arc::new(Anthropic),
         "azure" => Arc::new(Azure),
+        "bedrock" => Arc::new(Bedrock),
         "cohere" => Arc::new(Cohere),
         "gemini" => Arc::new(Gemini),
         "mistral" => Arc::new(Mistral),

@@ -93,6 +93,7 @@ const SETUPS: &[Setup] = &[
     setup("ollama", ""),
     Setup { model_after: "/models/", ..setup("gemini", "/v1beta") },
     Setup { base_before: "/publishers/", model_after: "/models/", ..setup("vertex", "") },
+    Setup { model_after: "/model/", ..setup("bedrock", "") },
 ];
 
 impl Setup {
@@ -110,7 +111,10 @@ impl Setup {
 
     fn model(&self, path: &str) -> String {
         let named = path.split_once(self.model_after).filter(|_| !self.model_after.is_empty());
-        named.map_or("m", |(_, rest)| rest.split([':', '/', '?']).next().unwrap_or(rest)).to_owned()
+        let segment = named.map_or("m", |(_, rest)| rest.split([':', '/', '?']).next().unwrap_or(rest));
+        let model = percent_encoding::percent_decode_str(segment).decode_utf8().unwrap();
+        // How a deployment asks for Bedrock's other operation.
+        if path.ends_with("/invoke-with-response-stream") { format!("invoke/{model}") } else { model.into_owned() }
     }
 
     fn endpoint(&self, fixture: &Fixture, address: std::net::SocketAddr) -> Endpoint {
@@ -359,6 +363,7 @@ providers!(
     ollama,
     gemini,
     vertex,
+    bedrock,
 );
 
 #[test]

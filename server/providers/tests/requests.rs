@@ -17,7 +17,8 @@ fn mapping() -> Value {
 }
 
 /// What the mapping leaves out.
-const LEFT_OUT: [(&str, &[&str]); 5] = [
+const LEFT_OUT: [(&str, &[&str]); 6] = [
+    ("bedrock", &["parallel_tool_calls", "user"]),
     ("mistral", &["user"]),
     ("gemini", &["parallel_tool_calls", "user"]),
     ("vertex", &["parallel_tool_calls", "user"]),

@@ -183,7 +183,7 @@ fn decoded(body: String) -> (Vec<CompletionEvent>, Result<(), Failure>) {
         prefill: None,
         attempt_id: "a-1",
     };
-    let mut decoder = registry("openai_responses").unwrap().chat().unwrap().decoder(&call);
+    let mut decoder = registry("openai_responses").unwrap().chat().unwrap().decoder(&sent::target("m"), &call);
     let mut events = Vec::new();
     let told = decoder.feed(&Bytes::from(body), &mut events).and_then(|()| decoder.end(&mut events));
     (events, told)

@@ -184,7 +184,8 @@ fn an_answer_begins_where_its_id_and_model_are_known() {
     ] {
         let path = format!("{}/fixtures/{kind}/{file}.body.sse", env!("CARGO_MANIFEST_DIR"));
         let request = CompletionRequest::default();
-        let mut decoder = registry::registry(kind).unwrap().chat().unwrap().decoder(&call(&request, None));
+        let mut decoder =
+            registry::registry(kind).unwrap().chat().unwrap().decoder(&sent::target("m"), &call(&request, None));
         let mut events = Vec::new();
         decoder.feed(&std::fs::read(path).unwrap().into(), &mut events).unwrap();
         let Some(Event::Started(started)) = &events[0].event else { panic!("{kind} starts") };

@@ -5,7 +5,7 @@
 #[path = "support/ask.rs"]
 mod ask;
 
-use ask::{body, call, provider, read, written};
+use ask::{body, call, key, provider, read, target, written};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use tollgate_proto::v1::{
@@ -17,7 +17,7 @@ use tollgate_providers::Mode;
 /// An answer as a message of the next turn.
 fn answered(kind: &str, mode: Mode, bytes: &str) -> Vec<Part> {
     let request = read(json!({}));
-    let mut decoder = provider(kind).chat().unwrap().decoder(&call(&request, mode));
+    let mut decoder = provider(kind).chat().unwrap().decoder(&target(key()), &call(&request, mode));
     let mut events: Vec<CompletionEvent> = Vec::new();
     decoder.feed(&Bytes::copy_from_slice(bytes.as_bytes()), &mut events).unwrap();
     decoder.end(&mut events).unwrap();

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, header};
 use tollgate_domain::Failure;
 
+pub(crate) use self::request::thinking;
 use crate::{
     Chat, ChatCall, Decoder, Head, Mode, Outgoing, Provider, Target, Written, json::Object, provider::unsendable,
     refusal,

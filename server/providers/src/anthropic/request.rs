@@ -2,7 +2,7 @@
 
 use tollgate_domain::Failure;
 use tollgate_proto::v1::{
-    CompletionRequest, Tool, ToolChoiceMode, response_format::Format, tool::Kind, tool_choice::Choice,
+    CompletionRequest, Reasoning, Tool, ToolChoiceMode, response_format::Format, tool::Kind, tool_choice::Choice,
 };
 
 use super::turns::Turns;
@@ -146,24 +146,25 @@ fn output_and_thinking(request: &CompletionRequest, thinks: bool, body: &mut Obj
         config.raw("format", &format.finish());
     }
     if let Some(reasoning) = request.reasoning.as_ref().filter(|_| thinks) {
-        let effort = reasoning.effort_native.as_deref();
-        match (effort, reasoning.budget_tokens) {
-            (Some("none"), _) => {
-                body.raw("thinking", r#"{"type":"disabled"}"#);
-            }
-            (_, Some(budget)) => {
-                body.raw("thinking", &format!(r#"{{"type":"enabled","budget_tokens":{budget}}}"#));
-            }
-            (Some(_), None) => {
-                body.raw("thinking", r#"{"type":"adaptive"}"#);
-            }
-            (None, None) => {}
+        if let Some(thinking) = thinking(reasoning) {
+            body.raw("thinking", &thinking);
         }
+        let effort = reasoning.effort_native.as_deref();
         config.maybe("effort", effort.filter(|e| *e != "none"));
     }
     let config = config.finish();
     if config != "{}" {
         body.raw("output_config", &config);
+    }
+}
+
+/// How much to think, as the model takes it; `None`: nothing is said of it.
+pub(crate) fn thinking(reasoning: &Reasoning) -> Option<String> {
+    match (reasoning.effort_native.as_deref(), reasoning.budget_tokens) {
+        (Some("none"), _) => Some(r#"{"type":"disabled"}"#.to_owned()),
+        (_, Some(budget)) => Some(format!(r#"{{"type":"enabled","budget_tokens":{budget}}}"#)),
+        (Some(_), None) => Some(r#"{"type":"adaptive"}"#.to_owned()),
+        (None, None) => None,
     }
 }
 

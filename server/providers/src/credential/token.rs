@@ -1,17 +1,15 @@
-//! Access tokens (RFC 6749, section 5.1): fetched once for all who wait, renewed before they expire, forgotten when refused.
+//! Access tokens (RFC 6749, section 5.1), and what makes them.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
-use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use http::{HeaderValue, Method, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
-use tokio::{sync::Mutex, time::Instant};
 use tollgate_domain::{Class, Failure, Secret};
 
-use super::Signer;
+use super::{Signer, renewed::Renewed};
 use crate::{
     Head, exchange,
     refusal::{self, scrub},
@@ -36,81 +34,33 @@ pub struct Token {
     pub lifetime: Duration,
 }
 
-#[derive(Debug)]
-struct Held {
-    value: HeaderValue,
-    renew_at: Instant,
-    expires_at: Instant,
-}
-
 /// Signs with the token of a source.
 #[derive(Debug)]
 pub struct Bearer<S> {
     source: S,
-    held: ArcSwapOption<Held>,
-    /// Held by whoever fetches.
-    fetching: Mutex<()>,
+    held: Renewed<HeaderValue>,
 }
 
 impl<S: TokenSource> Bearer<S> {
     /// With nothing fetched yet.
     pub fn new(source: S) -> Self {
-        Self { source, held: ArcSwapOption::empty(), fetching: Mutex::new(()) }
+        Self { source, held: Renewed::default() }
     }
 
-    fn fresh(&self) -> Option<Arc<Held>> {
-        self.held.load_full().filter(|held| Instant::now() < held.renew_at)
-    }
-
-    fn good(&self) -> Option<Arc<Held>> {
-        self.held.load_full().filter(|held| Instant::now() < held.expires_at)
-    }
-
-    async fn token(&self) -> Result<Arc<Held>, Failure> {
-        if let Some(held) = self.fresh() {
-            return Ok(held);
-        }
-        let _fetching = match self.fetching.try_lock() {
-            Ok(fetching) => fetching,
-            Err(_) => match self.good() {
-                Some(held) => return Ok(held),
-                None => self.fetching.lock().await,
-            },
-        };
-        if let Some(held) = self.fresh() {
-            return Ok(held);
-        }
-        match self.source.fetch().await {
-            Ok(token) => {
-                let mut value = HeaderValue::try_from(format!("Bearer {}", token.secret.expose()))
-                    .map_err(|_| Failure::new(Class::Authentication, "the access token is no header value"))?;
-                value.set_sensitive(true);
-                let now = Instant::now();
-                let held = Arc::new(Held {
-                    value,
-                    renew_at: now + token.lifetime.mul_f64(0.9),
-                    expires_at: now + token.lifetime,
-                });
-                self.held.store(Some(held.clone()));
-                Ok(held)
-            }
-            // A maker of tokens that is away for a moment harms nobody while the old token is good.
-            Err(failure) => match self.good() {
-                Some(held) => {
-                    tracing::warn!(reason = %failure.message, "an access token could not be renewed yet");
-                    Ok(held)
-                }
-                None => Err(failure),
-            },
-        }
+    async fn fetched(&self) -> Result<(HeaderValue, Duration), Failure> {
+        let token = self.source.fetch().await?;
+        let mut value = HeaderValue::try_from(format!("Bearer {}", token.secret.expose()))
+            .map_err(|_| Failure::new(Class::Authentication, "the access token is no header value"))?;
+        value.set_sensitive(true);
+        Ok((value, token.lifetime))
     }
 }
 
 impl<S: TokenSource> Signer for Bearer<S> {
     fn sign<'a>(&'a self, request: &'a mut http::Request<Bytes>) -> BoxFuture<'a, Result<(), Failure>> {
         async move {
-            let held = self.token().await?;
-            request.headers_mut().insert(header::AUTHORIZATION, held.value.clone());
+            let value = self.held.get(self.fetched()).await?;
+            request.headers_mut().insert(header::AUTHORIZATION, (*value).clone());
             Ok(())
         }
         .boxed()
@@ -118,10 +68,7 @@ impl<S: TokenSource> Signer for Bearer<S> {
 
     fn refused(&self, request: &http::Request<Bytes>) -> bool {
         let sent = request.headers().get(header::AUTHORIZATION);
-        // Another call may have renewed it since.
-        if let Some(held) = self.held.load_full().filter(|held| Some(&held.value) == sent) {
-            self.held.compare_and_swap(&held, None);
-        }
+        self.held.forget(|value| Some(value) == sent);
         true
     }
 }

@@ -1,6 +1,7 @@
 //! What the body of an answer turned out to be: a stream of events, an array of them, or one JSON text where a stream was asked for as
 //! well.
 
+pub mod event_stream;
 mod json_array;
 pub mod ndjson;
 pub mod sse;

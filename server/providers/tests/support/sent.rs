@@ -31,14 +31,18 @@ pub(crate) fn original(text: &str) -> CompletionRequest {
     CompletionRequest { original: Some(original), ..written(text) }
 }
 
-pub(crate) fn sent(kind: &str, model: &str, request: &CompletionRequest, mode: Mode, output_cap: Option<u64>) -> Sent {
-    let target = Target {
+pub(crate) fn target(model: &str) -> Target {
+    Target {
         base_url: "https://provider.example/v1".into(),
         api_version: None,
         credential: Credential::Key(Secret::new("sk-upstream-test")),
         model: model.into(),
         headers: Default::default(),
-    };
+    }
+}
+
+pub(crate) fn sent(kind: &str, model: &str, request: &CompletionRequest, mode: Mode, output_cap: Option<u64>) -> Sent {
+    let target = target(model);
     let call = ChatCall {
         request,
         mode,
