@@ -11,6 +11,7 @@ use tollgate_proto::v1::{CompletionEvent, CreateEmbeddingResponse};
 use crate::{
     ChatCall, Decoder, EmbedCall, Head, Outgoing, Provider, Target,
     credential::Credential,
+    fetch::{Fetcher, with_bytes},
     refusal,
     transport::{BodyStream, Timeouts, Transport},
 };
@@ -26,6 +27,8 @@ pub struct Endpoint {
     pub timeouts: Timeouts,
     /// What sends.
     pub transport: Transport,
+    /// Fetches images and files that calls name by URL, where the provider does not; `None`: such calls are refused.
+    pub fetcher: Option<Fetcher>,
 }
 
 /// The provider has accepted the call and is answering.
@@ -52,6 +55,8 @@ pub async fn chat(endpoint: &Endpoint, call: &ChatCall<'_>) -> Result<Answering,
     let Some(adapter) = endpoint.provider.chat() else {
         return Err(Failure::new(Class::InvalidRequest, "the provider offers no completions"));
     };
+    let fetched = with_bytes(call.request, endpoint.provider.name(), adapter, endpoint.fetcher.as_ref()).await?;
+    let call = &ChatCall { request: fetched.as_ref().unwrap_or(call.request), ..*call };
     let outgoing = adapter.request(&endpoint.target, call)?;
     let (request, dropped) = allowed(endpoint, outgoing, call.drop_params)?;
     let decoder = adapter.decoder(call);

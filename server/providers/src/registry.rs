@@ -19,6 +19,7 @@ const fn row(name: &'static str, base_url: Option<&'static str>) -> Quirks {
         prefill: Prefill::Bare,
         embeds: true,
         trusts_inner_status: false,
+        fetches_urls: true,
     }
 }
 
@@ -52,7 +53,7 @@ static COMPATIBLE: [Quirks; 10] = [
         trusts_inner_status: true,
         ..row("openrouter", Some("https://openrouter.ai/api/v1"))
     },
-    row("openai_compatible", None),
+    Quirks { fetches_urls: false, ..row("openai_compatible", None) },
     Quirks { both_limits: true, reasoning_in: Some(ReasoningIn::Content), ..row("demo", Some(demo::BASE_URL)) },
 ];
 

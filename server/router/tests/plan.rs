@@ -40,6 +40,7 @@ fn deployment(name: &str) -> Deployment {
         target,
         timeouts: Timeouts::default(),
         transport: TRANSPORT.clone(),
+        fetcher: None,
     };
     Deployment {
         name: name.into(),
