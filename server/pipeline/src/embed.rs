@@ -55,6 +55,7 @@ async fn embed(
     let want_native = request.tollgate.as_ref().map_or(Dialect::Unspecified, |o| o.want_native());
     let call = EmbedCall { request: &request, want_native, drop_params: false, attempt_id };
     let (head, response) = exchange::embed(&deployment.endpoint, &call).await?;
-    state.head(&head, "");
+    state.head(&head);
+    state.answers_as(response.started.as_ref().map_or("", |started| &started.response_id));
     Ok(response)
 }

@@ -12,7 +12,7 @@ use crate::{
     ChatCall, Decoder, EmbedCall, Head, Outgoing, Provider, Target,
     credential::Credential,
     fetch::{Fetcher, with_bytes},
-    refusal,
+    headroom, refusal,
     transport::{BodyStream, Timeouts, Transport},
 };
 
@@ -153,6 +153,7 @@ async fn sent(
     let read = timeout(Duration::from_secs(10), read_up_to(body, MAX_REFUSAL)).await.unwrap_or_default();
     let mut failure = endpoint.provider.refusal(&head, &read);
     hide(&mut failure, shown.as_ref());
+    failure.headroom = Some(headroom::told(&head.headers)).filter(|told| !told.is_untold()).map(Box::new);
     Err(failure)
 }
 

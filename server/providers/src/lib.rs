@@ -14,6 +14,7 @@ pub mod demo;
 pub mod exchange;
 pub mod fetch;
 pub mod framing;
+pub mod headroom;
 pub mod json;
 pub mod openai;
 mod provider;
