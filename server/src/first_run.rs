@@ -25,6 +25,7 @@ pub(crate) fn demo_config(config: &mut Config) {
         headers: Default::default(),
         timeouts: Default::default(),
         health_check: None,
+        fetch_urls: None,
     };
     config.providers.insert("demo".into(), provider);
     for &name in tollgate_providers::demo::MODELS {

@@ -16,6 +16,7 @@ use tollgate_providers::{
     credential::Credential,
     demo,
     exchange::Endpoint,
+    fetch::Fetcher,
     registry,
     transport::{InProcess, Timeouts, Transport},
 };
@@ -54,6 +55,15 @@ pub(crate) fn build_with(
     let mut endpoints = BTreeMap::new();
     for (name, provider) in &config.providers {
         let endpoint = endpoint(provider, transport.as_ref()).with_context(|| format!("providers.{name}"))?;
+        let url = "https://images.example.com/a.png";
+        let fetches = |model: &str| endpoint.provider.chat().is_none_or(|chat| chat.fetches(model, url));
+        let mut deployments = config.models.iter().flat_map(|model| &model.deployments).filter(|d| d.provider == *name);
+        if provider.fetch_urls.is_some() && deployments.all(|d| fetches(&d.model)) {
+            warnings.push(format!(
+                "providers.{name}.fetch_urls: is not used, for a provider of the kind {:?} fetches URLs itself",
+                provider.kind
+            ));
+        }
         endpoints.insert(name.as_str(), (provider.kind.as_str(), endpoint));
     }
     let mut groups = BTreeMap::new();
@@ -249,7 +259,10 @@ fn endpoint(provider: &config::Provider, simulated: Option<&Transport>) -> anyho
     let transport = simulated.cloned().unwrap_or_else(|| {
         Transport::with_connect_timeout(timeouts.connect).with_in_process(demo::SCHEME, demo::responder())
     });
-    Ok(Endpoint { provider: adapter, target, timeouts, transport })
+    let rules = provider.fetch_urls.as_ref().map(config::FetchUrls::rules).transpose().context("fetch_urls")?;
+    // A simulation asks nobody.
+    let fetcher = rules.filter(|_| simulated.is_none()).map(Fetcher::new);
+    Ok(Endpoint { provider: adapter, target, timeouts, transport, fetcher })
 }
 
 fn build_deployment(

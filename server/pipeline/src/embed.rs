@@ -56,6 +56,7 @@ async fn embed(
     let call =
         EmbedCall { request: &request, want_native, drop_params: state.call.drops_params(deployment), attempt_id };
     let (head, response) = exchange::embed(&deployment.endpoint, &call).await?;
-    state.head(&head, "");
+    state.head(&head);
+    state.answers_as(response.started.as_ref().map_or("", |started| &started.response_id));
     Ok(response)
 }

@@ -13,7 +13,7 @@ use tollgate_proto::v1::{
     Attempt, BudgetCharge, CompletionEvent, ErrorReason, FinishReason, Finished, InputUsage, LedgerEntry,
     LedgerEntryKind, MidstreamPolicy, OutputUsage, PartialUsage, Routing, Usage, completion_event::Event, delta::Piece,
 };
-use tollgate_providers::Head;
+use tollgate_providers::{Head, headroom, refusal};
 use tollgate_router::{Deployment, Plan, Trial};
 use tollgate_store::{Cooling, Idempotency, LedgerRow};
 
@@ -371,19 +371,28 @@ impl FlowState {
     }
 
     /// Notes the head of the answer.
-    pub(crate) fn head(&mut self, head: &Head, request_id: &str) {
-        let elapsed = self.elapsed_us();
+    pub(crate) fn head(&mut self, head: &Head) {
+        let (elapsed, now_us) = (self.elapsed_us(), self.route_now_us());
         if let Some(open) = &mut self.open {
+            open.deployment.state().told(&headroom::told(&head.headers), now_us);
             open.answered = true;
             open.record.head_us = Some(elapsed);
             open.record.upstream_status = u32::from(head.status.as_u16());
-            open.record.upstream_request_id = request_id.to_owned();
+            open.record.upstream_request_id = refusal::request_id(&head.headers);
+        }
+    }
+
+    /// The id of the answer stands for that of the request, where its head names none.
+    pub(crate) fn answers_as(&mut self, response_id: &str) {
+        if let Some(open) = self.open.as_mut().filter(|open| open.record.upstream_request_id.is_empty()) {
+            open.record.upstream_request_id = response_id.to_owned();
         }
     }
 
     /// Watches an event pass: what was produced, and how choices end.
     pub(crate) fn observe(&mut self, event: &CompletionEvent) {
         match &event.event {
+            Some(Event::Started(started)) => self.answers_as(&started.response_id),
             Some(Event::Delta(delta)) => {
                 let text: &str = match &delta.piece {
                     Some(Piece::Text(t) | Piece::Reasoning(t) | Piece::Refusal(t) | Piece::ToolArguments(t)) => t,
@@ -466,6 +475,9 @@ impl FlowState {
     pub(crate) fn tell_router(&mut self, failure: &Failure) {
         let now_us = self.route_now_us();
         let Some(open) = &mut self.open else { return };
+        if let Some(headroom) = &failure.headroom {
+            open.deployment.state().told(headroom, now_us);
+        }
         if let Some(until_us) = open.trial.failed(failure, &open.deployment.cooldown, now_us) {
             let (deployment, class) = (&open.deployment.name, failure.class.name());
             let seconds = until_us.saturating_sub(now_us) as f64 / 1e6;

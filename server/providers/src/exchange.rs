@@ -11,7 +11,8 @@ use tollgate_proto::v1::{CompletionEvent, CreateEmbeddingResponse};
 use crate::{
     ChatCall, Decoder, EmbedCall, Head, Outgoing, Provider, Target,
     credential::Credential,
-    refusal,
+    fetch::{Fetcher, with_bytes},
+    headroom, refusal,
     transport::{BodyStream, Timeouts, Transport},
 };
 
@@ -26,6 +27,8 @@ pub struct Endpoint {
     pub timeouts: Timeouts,
     /// What sends.
     pub transport: Transport,
+    /// Fetches images and files that calls name by URL, where the provider does not; `None`: such calls are refused.
+    pub fetcher: Option<Fetcher>,
 }
 
 /// The provider has accepted the call and is answering.
@@ -52,6 +55,10 @@ pub async fn chat(endpoint: &Endpoint, call: &ChatCall<'_>) -> Result<Answering,
     let Some(adapter) = endpoint.provider.chat() else {
         return Err(Failure::new(Class::InvalidRequest, "the provider offers no completions"));
     };
+    let fetched =
+        with_bytes(call.request, endpoint.provider.name(), &endpoint.target, adapter, endpoint.fetcher.as_ref())
+            .await?;
+    let call = &ChatCall { request: fetched.as_ref().unwrap_or(call.request), ..*call };
     let outgoing = adapter.request(&endpoint.target, call)?;
     let (request, dropped) = allowed(endpoint, outgoing, call.drop_params)?;
     let decoder = adapter.decoder(&endpoint.target, call);
@@ -150,6 +157,7 @@ async fn sent(
     let read = timeout(Duration::from_secs(10), read_up_to(body, MAX_REFUSAL)).await.unwrap_or_default();
     let mut failure = endpoint.provider.refusal(&head, &read);
     hide(&mut failure, shown.as_ref());
+    failure.headroom = Some(headroom::told(&head.headers)).filter(|told| !told.is_untold()).map(Box::new);
     Err(failure)
 }
 

@@ -129,6 +129,7 @@ impl Setup {
             },
             timeouts: Timeouts { idle: Duration::from_secs(5), ..Timeouts::default() },
             transport: Transport::new(),
+            fetcher: None,
         }
     }
 }

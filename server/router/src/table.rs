@@ -87,6 +87,11 @@ impl Deployment {
         self.state.get_or_init(Arc::default)
     }
 
+    /// Until when its provider said that it has nothing left; `None`: it has, or what it says does not count there.
+    pub(crate) fn spent_until(&self, now_us: u64) -> Option<u64> {
+        if self.cooldown.time.is_zero() { None } else { self.state().spent_until(now_us) }
+    }
+
     /// The larger of the shares of its limits that are used in this minute; without limits, how much it is used at all.
     pub(crate) fn used_share(&self, now_us: u64) -> f64 {
         let (requests, tokens) = self.state().used(now_us);

@@ -3,6 +3,7 @@
 //! Every setting can be given as `TOLLGATE__PATH__TO__SETTING`; the environment wins over the file.
 
 mod duration;
+mod fetch;
 mod load;
 mod reference;
 mod routing;
@@ -10,6 +11,7 @@ mod routing;
 use std::{collections::BTreeMap, path::PathBuf};
 
 pub use duration::Span;
+pub use fetch::{FetchUrls, Scheme, Size};
 pub use load::{ConfigError, json_schema, load};
 pub use reference::SecretRef;
 pub use routing::{Cooldown, Mirror, OnMidstreamFailure, RetryBudget, RoutingSettings, Sticky, Strategy};
@@ -229,6 +231,8 @@ pub struct Provider {
     pub timeouts: Timeouts,
     /// Looks at it while nobody calls, by its list of models, which costs nothing; absent: no.
     pub health_check: Option<HealthCheck>,
+    /// Fetches images and files that callers name by URL, where the provider does not do it itself; absent: such calls are refused.
+    pub fetch_urls: Option<FetchUrls>,
 }
 
 /// How a provider is looked at while nobody calls.

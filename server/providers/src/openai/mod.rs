@@ -53,6 +53,8 @@ pub struct Quirks {
     pub embeds: bool,
     /// Whether an in-band error's own status is to be believed (OpenRouter answers 200 with `code: 502`).
     pub trusts_inner_status: bool,
+    /// Whether it fetches images and files by URL. Where nobody knows, it is given the bytes.
+    pub fetches_urls: bool,
 }
 
 /// How a service is told how much to reason.
@@ -136,6 +138,10 @@ impl Chat for OpenAi {
 
     fn signs_reasoning(&self) -> bool {
         self.0.reasoning_in == Some(ReasoningIn::Details)
+    }
+
+    fn fetches(&self, _model: &str, _url: &str) -> bool {
+        self.0.fetches_urls
     }
 }
 
