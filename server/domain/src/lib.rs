@@ -15,5 +15,5 @@ pub use error::{Error, Retry, Violation};
 pub use failure::{Class, Failure};
 pub use id::{AttemptId, CallId, new_id};
 pub use money::{MoneyError, NanoUsd};
-pub use price::{Price, PriceTier, Rates};
+pub use price::{Price, PriceTier, Rates, ServiceTier, Tariff};
 pub use secret::Secret;

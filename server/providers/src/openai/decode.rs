@@ -25,6 +25,7 @@ pub(super) struct ChatDecoder {
     started: bool,
     choices: Vec<Choice>,
     usage: Option<Usage>,
+    service_tier: Option<String>,
     done: bool,
 }
 
@@ -39,6 +40,7 @@ impl ChatDecoder {
             started: false,
             choices: Vec::new(),
             usage: None,
+            service_tier: None,
             done: false,
         }
     }
@@ -95,6 +97,9 @@ impl ChatDecoder {
             self.usage = normal(raw.get()).or(self.usage.take());
         }
         let choices = chunk.choices.unwrap_or_default();
+        if let Some(word) = chunk.service_tier.and_then(|raw| serde_json::from_str(raw.get()).ok()) {
+            self.service_tier = word;
+        }
         let is_flat_error = chunk.object.as_deref() == Some("error");
         if is_flat_error || chunk.error.is_some_and(|e| e.get() != "null") {
             self.text_before_error(choices, out);
@@ -236,10 +241,15 @@ impl ChatDecoder {
         &mut self.choices[index as usize]
     }
 
+    /// The usage, with the service tier that any chunk named.
+    fn served(&self) -> Option<Usage> {
+        self.usage.clone().map(|usage| Usage { service_tier_native: self.service_tier.clone(), ..usage })
+    }
+
     /// The failure, with the usage that was known before it.
     fn failed(&self, failure: Failure) -> Failure {
         // A running count of an answer that broke is no final one.
-        let known = self.usage.clone().map(|usage| Usage { estimated: !self.is_complete(), ..usage });
+        let known = self.served().map(|usage| Usage { estimated: !self.is_complete(), ..usage });
         Failure { usage: failure.usage.or(known), ..failure }
     }
 
@@ -278,7 +288,7 @@ impl Decoder for ChatDecoder {
             let message = "the provider's answer ended before its end";
             return Err(self.failed(Failure::new(Class::UpstreamTruncated, message)));
         }
-        if let Some(usage) = self.usage.take() {
+        if let Some(usage) = self.served() {
             push(out, Event::Usage(usage));
         }
         Ok(())
@@ -324,10 +334,15 @@ pub(super) fn normal(text: &str) -> Option<Usage> {
             total: total_in,
             cached_read: count(prompt.cached_tokens.or(usage.cached_tokens).or(usage.prompt_cache_hit_tokens)),
             cache_write_5m: count(prompt.cache_write_tokens),
-            cache_write_1h: 0,
             audio: count(prompt.audio_tokens),
+            ..InputUsage::default()
         }),
-        output: Some(OutputUsage { total: total_out, reasoning, audio: count(completion.audio_tokens) }),
+        output: Some(OutputUsage {
+            total: total_out,
+            reasoning,
+            audio: count(completion.audio_tokens),
+            ..OutputUsage::default()
+        }),
         native_json: Some(text.to_owned()),
         ..Usage::default()
     })
