@@ -16,6 +16,7 @@ mod keyring;
 mod limit;
 mod mirror;
 mod permit;
+mod prompt;
 mod record;
 mod reserve;
 mod route;
@@ -23,6 +24,7 @@ mod secret;
 mod send;
 mod settle;
 mod takeover;
+mod tokenizer;
 mod tokens;
 
 use std::{sync::Arc, time::Duration};
