@@ -149,7 +149,7 @@ mod tests {
         let text = show("openai/gpt-5.5", false).unwrap();
         for said in [
             "$/million standard input 5, output 30, cached read 0.5",
-            "above 272000    input 10, output 45, cached read 1",
+            "above 272000     input 10, output 45, cached read 1",
             "$/million priority input 12.5, output 75, cached read 0.5",
             "litellm-prices of 2026-11-20",
         ] {

@@ -117,8 +117,8 @@ impl Rates {
         decimal(dollars, 6)
     }
 
-    /// Reads a figure in dollars per unit (a query, a second of sound) as pico-dollars: the integer with twelve digits.
-    pub fn per_unit(dollars: &str) -> Result<i64, MoneyError> {
+    /// Reads a figure in dollars as pico-dollars: the integer with twelve digits.
+    pub fn each(dollars: &str) -> Result<i64, MoneyError> {
         decimal(dollars, 12)
     }
 

@@ -85,6 +85,9 @@ pub struct Source {
     pub date: String,
 }
 
+/// Kinds whose models are listed under another's: a second dialect of the same service.
+const LISTED_AS: [(&str, &str); 1] = [("openai_responses", "openai")];
+
 /// All known models.
 pub struct Catalogue {
     /// By provider, id and mode.
@@ -126,6 +129,8 @@ impl Catalogue {
     /// The row of a model, by id or alias. A model of Bedrock's is found behind the prefix of an inference profile (`us.`, `global.`)
     /// too; what a region adds to the price is not listed.
     pub fn find(&self, provider_kind: &str, model: &str) -> Option<&Entry> {
+        let provider_kind =
+            LISTED_AS.iter().find(|(kind, _)| *kind == provider_kind).map_or(provider_kind, |(_, as_)| as_);
         let of =
             |model: &str| self.by_id.get(&(provider_kind.to_owned(), model.to_owned())).map(|at| &self.entries[*at]);
         of(model).or_else(|| of(without_region(provider_kind, model)?))
@@ -158,8 +163,8 @@ impl Entry {
     pub fn unit_price(&self) -> Result<UnitPrice, MoneyError> {
         let figure = |unit: &str| self.other_price.get(unit).map(String::as_str);
         Ok(UnitPrice {
-            query_pico_usd: figure("per_query_usd").map(Rates::per_unit).transpose()?,
-            audio_second_pico_usd: figure("per_audio_second_usd").map(Rates::per_unit).transpose()?,
+            query_pico_usd: figure("per_query_usd").map(Rates::each).transpose()?,
+            audio_second_pico_usd: figure("per_audio_second_usd").map(Rates::each).transpose()?,
             character_pico_usd: figure("per_million_characters_usd").map(Rates::per_million).transpose()?,
         })
     }

@@ -34,7 +34,8 @@ pub(super) fn of(entry: &Entry) -> Option<Price> {
     let base = &entry.pico_usd;
     // A model whose output is sold in other units (queries, seconds) has no price per token that would hold.
     let writes = base.contains_key("output") || base.contains_key("image_output") || entry.mode == "embedding";
-    (base.contains_key("input") && writes).then(|| price(base, &entry.tiers))
+    let sold_otherwise = !entry.other_price.is_empty() && base.values().all(|figure| *figure == 0);
+    (base.contains_key("input") && writes && !sold_otherwise).then(|| price(base, &entry.tiers))
 }
 
 /// The price that listed figures make: pico-dollars per token by class, and those that change for long prompts.

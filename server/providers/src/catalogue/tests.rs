@@ -116,7 +116,11 @@ fn units_that_are_not_tokens_are_pico_dollars_too() {
     assert_eq!(listed("cohere", "rerank-v3.5").unit_price().unwrap().query_pico_usd, Some(2_000_000_000));
     assert_eq!(listed("groq", "whisper-large-v3-turbo").unit_price().unwrap().audio_second_pico_usd, Some(11_110_000));
     assert_eq!(listed("openai", "tts-1").unit_price().unwrap().character_pico_usd, Some(15_000_000));
-    assert!(listed("cohere", "rerank-v3.5").price.is_none(), "not sold by tokens");
+    for model in ["rerank-v3.5", "rerank-v4.0-fast"] {
+        assert!(listed("cohere", model).price.is_none(), "{model} is not sold by tokens");
+    }
+    // Free, and listed as such.
+    assert!(listed("openai", "omni-moderation-latest").price.is_some());
 }
 
 #[test]
@@ -125,6 +129,11 @@ fn a_regional_profile_of_bedrock_is_the_model_behind_it() {
     let profile = Catalogue::embedded().find("bedrock", &format!("us.{model}")).unwrap();
     assert_eq!(profile.key(), listed("bedrock", model).key());
     assert!(Catalogue::embedded().find("openai", "us.gpt-4o").is_none());
+}
+
+#[test]
+fn another_dialect_of_a_service_has_its_prices() {
+    assert_eq!(listed("openai_responses", "gpt-5.4").key(), "openai/gpt-5.4");
 }
 
 fn cost(entry: &Entry, tier: &str, input: u64, cached_read: u64, output: u64, reasoning: u64) -> NanoUsd {
