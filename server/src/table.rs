@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, bail};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sha2::{Digest, Sha256};
-use tollgate_domain::{Price, Rates, Secret};
+use tollgate_domain::Secret;
 use tollgate_proto::v1::MidstreamPolicy;
 use tollgate_providers::{
     Target,
@@ -27,12 +27,14 @@ use tollgate_router::{
 
 use crate::{
     config::{self, Config},
-    scenario,
+    price, scenario,
 };
 
-/// The table, and what the operator should know about it.
-pub fn build(config: &Config) -> anyhow::Result<(Table, Vec<String>)> {
-    build_with(config, None)
+/// The table, and what the operator should know about it at a time of day, in microseconds since the epoch.
+pub fn build(config: &Config, now_us: i64) -> anyhow::Result<(Table, Vec<String>)> {
+    let (table, mut warnings) = build_with(config, None)?;
+    warnings.extend(price::retirements(config, now_us));
+    Ok((table, warnings))
 }
 
 /// Names of all deployments, in the order of the configuration.
@@ -275,7 +277,7 @@ fn build_deployment(
 ) -> anyhow::Result<Deployment> {
     let listed = Catalogue::embedded().find(kind, &deployment.model);
     let price = match &deployment.price {
-        Some(price) => Some(build_price(price).context("price")?),
+        Some(price) => Some(price::build(price).context("price")?),
         None => listed.and_then(|entry| entry.price.clone()),
     };
     let mut endpoint = endpoint.clone();
@@ -306,21 +308,4 @@ fn build_deployment(
         },
         state: Default::default(),
     })
-}
-
-fn build_price(price: &config::Price) -> anyhow::Result<Price> {
-    let optional = |text: &Option<String>| text.as_deref().map(Rates::per_million).transpose();
-    let rates = Rates {
-        input: Rates::per_million(&price.input).context("input")?,
-        output: Rates::per_million(&price.output).context("output")?,
-        cached_read: optional(&price.cached_read).context("cached_read")?,
-        cache_write_5m: optional(&price.cache_write_5m).context("cache_write_5m")?,
-        cache_write_1h: optional(&price.cache_write_1h).context("cache_write_1h")?,
-        reasoning: optional(&price.reasoning).context("reasoning")?,
-        audio_input: optional(&price.audio_input).context("audio_input")?,
-        audio_output: optional(&price.audio_output).context("audio_output")?,
-    };
-    let digest = Sha256::digest(format!("{rates:?}").as_bytes());
-    let version = digest[..6].iter().map(|b| format!("{b:02x}")).collect();
-    Ok(Price { rates, tiers: Vec::new(), version })
 }

@@ -6,6 +6,7 @@ mod authorization;
 mod bad_input;
 mod budgets;
 mod calls;
+mod catalogue;
 mod cluster;
 mod crash;
 mod dialects;

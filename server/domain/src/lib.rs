@@ -17,5 +17,5 @@ pub use failure::{Class, Failure};
 pub use headroom::{Headroom, Left};
 pub use id::{AttemptId, CallId, new_id};
 pub use money::{MoneyError, NanoUsd};
-pub use price::{Price, PriceTier, Rates};
+pub use price::{Price, PriceTier, Rates, ServiceTier, Tariff};
 pub use secret::Secret;

@@ -4,10 +4,9 @@
 //! per message, tool and part. Images and sound have no such law: providers publish at most some thousand tokens each, and the
 //! figures here lie above those.
 
-use tollgate_proto::v1::{
-    CompletionRequest, CreateEmbeddingRequest, Part, embedding_input::Input, part::Content, response_format::Format,
-    tool::Kind,
-};
+use tollgate_proto::v1::{AudioPart, CompletionRequest, CreateEmbeddingRequest, FilePart, embedding_input::Input};
+
+use crate::prompt::{Weights, weigh};
 
 const PER_REQUEST: u64 = 64;
 const PER_MESSAGE: u64 = 16;
@@ -21,74 +20,63 @@ const BYTES_PER_AUDIO_TOKEN: u64 = 16;
 /// A document that the provider fetches: a full context window of most models.
 const PER_REMOTE_FILE: u64 = 200_000;
 
+/// Bytes, and of media the most or the least that they can be.
+struct Bytes {
+    most: bool,
+}
+
+impl Weights for Bytes {
+    fn request(&self) -> u64 {
+        PER_REQUEST
+    }
+
+    fn message(&self) -> u64 {
+        PER_MESSAGE
+    }
+
+    fn name(&self) -> u64 {
+        0
+    }
+
+    fn tool(&self) -> u64 {
+        PER_TOOL
+    }
+
+    fn call(&self) -> u64 {
+        PER_MESSAGE
+    }
+
+    fn text(&self, text: &str) -> u64 {
+        text.len() as u64
+    }
+
+    fn aside(&self, text: &str) -> u64 {
+        text.len() as u64
+    }
+
+    fn image(&self) -> u64 {
+        if self.most { PER_IMAGE } else { LEAST_PER_IMAGE }
+    }
+
+    fn audio(&self, audio: &AudioPart) -> u64 {
+        let most = || audio.data.as_ref().map_or(PER_REMOTE_FILE, |d| d.len() as u64 / BYTES_PER_AUDIO_TOKEN + 64);
+        if self.most { most() } else { 0 }
+    }
+
+    fn file(&self, file: &FilePart) -> u64 {
+        let most = || file.data.as_ref().map_or(PER_REMOTE_FILE, |d| d.len() as u64);
+        if self.most { most() } else { 0 }
+    }
+}
+
 /// The most tokens that the prompt of `request` can be.
 pub(crate) fn completion_input(request: &CompletionRequest) -> u64 {
-    input(request, &part)
+    weigh(request, &Bytes { most: true })
 }
 
 /// Bytes of the prompt's text. Media count as little as they can: a refusal must be right.
 pub(crate) fn least_input(request: &CompletionRequest) -> u64 {
-    input(request, &least_part)
-}
-
-fn least_part(part: &Part) -> u64 {
-    match &part.content {
-        Some(Content::Image(_)) => LEAST_PER_IMAGE,
-        Some(Content::Audio(_) | Content::File(_)) => 0,
-        Some(Content::ToolResult(r)) => r.content.iter().map(least_part).sum::<u64>() + PER_MESSAGE,
-        _ => self::part(part),
-    }
-}
-
-fn input(request: &CompletionRequest, part: &dyn Fn(&Part) -> u64) -> u64 {
-    let messages: u64 = request
-        .messages
-        .iter()
-        .map(|m| {
-            let name = m.name.as_ref().map_or(0, |n| n.len() as u64);
-            PER_MESSAGE + name + m.extra_json.len() as u64 + m.parts.iter().map(part).sum::<u64>()
-        })
-        .sum();
-    let tools: u64 = request
-        .tools
-        .iter()
-        .map(|tool| {
-            let body = match &tool.kind {
-                Some(Kind::Function(f)) => {
-                    f.name.len() + f.description().len() + f.parameters_json().len() + f.extra_json.len()
-                }
-                Some(Kind::NativeJson(json)) => json.len(),
-                None => 0,
-            };
-            PER_TOOL + (body + tool.extra_json.len()) as u64
-        })
-        .sum();
-    let format = match request.response_format.as_ref().and_then(|f| f.format.as_ref()) {
-        Some(Format::JsonSchema(s)) => s.name.len() + s.description().len() + s.schema_json().len(),
-        Some(Format::NativeJson(json)) => json.len(),
-        _ => 0,
-    };
-    PER_REQUEST + messages + tools + (format + request.extra_json.len()) as u64
-}
-
-fn part(part: &Part) -> u64 {
-    let body = match &part.content {
-        Some(Content::Text(t)) => t.text.len() as u64,
-        Some(Content::Image(_)) => PER_IMAGE,
-        Some(Content::Audio(a)) => {
-            a.data.as_ref().map_or(PER_REMOTE_FILE, |d| d.len() as u64 / BYTES_PER_AUDIO_TOKEN + 64)
-        }
-        Some(Content::File(f)) => f.data.as_ref().map_or(PER_REMOTE_FILE, |d| d.len() as u64),
-        Some(Content::ToolCall(c)) => (c.id.len() + c.name.len() + c.arguments_json.len()) as u64 + PER_MESSAGE,
-        Some(Content::ToolResult(r)) => {
-            r.tool_call_id.len() as u64 + PER_MESSAGE + r.content.iter().map(self::part).sum::<u64>()
-        }
-        Some(Content::Reasoning(r)) => (r.text.len() + r.signature().len() + r.redacted().len()) as u64,
-        Some(Content::Refusal(r)) => r.text.len() as u64,
-        Some(Content::Opaque(o)) => o.json.len() as u64,
-        None => 0,
-    };
-    body + part.extra_json.len() as u64
+    weigh(request, &Bytes { most: false })
 }
 
 /// The most tokens that the inputs of `request` can be.
@@ -105,3 +93,6 @@ pub(crate) fn embedding_input(request: &CreateEmbeddingRequest) -> u64 {
 pub(crate) fn estimate(bytes: u64) -> u64 {
     bytes.div_ceil(4)
 }
+
+#[cfg(test)]
+mod tests;

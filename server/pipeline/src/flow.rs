@@ -301,7 +301,7 @@ impl FlowState {
             estimated: true,
             cost_nano_usd: bound.0,
             held_nano_usd: bound.0,
-            native_json: None,
+            ..Usage::default()
         };
         let (charges, lease_windows) = charges(&self.hold, at_provider);
         let entry = LedgerEntry {
@@ -657,9 +657,9 @@ impl Classify for (&'static str, Option<Usage>) {
         let possible = window.max(bound.input.saturating_add(bound.output(&open.deployment))).max(1_000_000);
         let plausible = |u: &Usage| {
             let (i, o) = (u.input.unwrap_or_default(), u.output.unwrap_or_default());
-            let parts_fit =
-                [i.cached_read, i.cache_write_5m, i.cache_write_1h, i.audio].iter().all(|part| *part <= i.total)
-                    && [o.reasoning, o.audio].iter().all(|part| *part <= o.total);
+            let read = [i.cached_read, i.cache_write_5m, i.cache_write_1h, i.audio, i.audio_cached, i.image];
+            let written = [o.reasoning, o.audio, o.image];
+            let parts_fit = read.iter().all(|part| *part <= i.total) && written.iter().all(|part| *part <= o.total);
             parts_fit && i.total.saturating_add(o.total) <= possible.saturating_mul(IMPLAUSIBLE)
         };
         match usage {
@@ -680,6 +680,7 @@ impl Classify for (&'static str, Option<Usage>) {
                     ),
                     output: Some(OutputUsage { total: output.total.max(bound::estimate(open.produced)), ..output }),
                     estimated: true,
+                    service_tier_native: reported.as_ref().and_then(|u| u.service_tier_native.clone()),
                     native_json: reported.and_then(|u| u.native_json),
                     ..Usage::default()
                 };
@@ -706,14 +707,20 @@ fn add(total: &mut Usage, usage: &Usage) {
     input.cache_write_5m = input.cache_write_5m.saturating_add(i.cache_write_5m);
     input.cache_write_1h = input.cache_write_1h.saturating_add(i.cache_write_1h);
     input.audio = input.audio.saturating_add(i.audio);
+    input.audio_cached = input.audio_cached.saturating_add(i.audio_cached);
+    input.image = input.image.saturating_add(i.image);
     let output = total.output.get_or_insert_default();
     output.total = output.total.saturating_add(o.total);
     output.reasoning = output.reasoning.saturating_add(o.reasoning);
     output.audio = output.audio.saturating_add(o.audio);
+    output.image = output.image.saturating_add(o.image);
     total.estimated |= usage.estimated;
     total.cost_nano_usd = total.cost_nano_usd.saturating_add(usage.cost_nano_usd);
     total.held_nano_usd = total.held_nano_usd.max(usage.held_nano_usd);
     if usage.native_json.is_some() {
         total.native_json.clone_from(&usage.native_json);
+    }
+    if usage.service_tier_native.is_some() {
+        total.service_tier_native.clone_from(&usage.service_tier_native);
     }
 }

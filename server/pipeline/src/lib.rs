@@ -16,6 +16,7 @@ mod keyring;
 mod limit;
 mod mirror;
 mod permit;
+mod prompt;
 mod reasoning;
 mod record;
 mod reserve;
@@ -24,6 +25,7 @@ mod secret;
 mod send;
 mod settle;
 mod takeover;
+mod tokenizer;
 mod tokens;
 
 use std::{sync::Arc, time::Duration};

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use tollgate_domain::{Error, NanoUsd};
+use tollgate_domain::{Error, NanoUsd, ServiceTier};
 use tollgate_ledger::{Ask, Hold, Scopes};
 use tollgate_proto::v1::{ErrorReason, HoldMode, WhenTight};
 use tollgate_router::{Deployment, Plan, Wanted};
@@ -44,6 +44,8 @@ pub(crate) struct Bound {
     pub(crate) tranche: Option<u64>,
     /// Bytes of the answer that attempts before this one have written, where this one goes on from there.
     written: u64,
+    /// Service tiers that may serve what the call asks for.
+    served_at: &'static [ServiceTier],
 }
 
 impl Bound {
@@ -95,7 +97,7 @@ impl Bound {
     }
 
     fn cost_of(&self, deployment: &Deployment, output: u64) -> NanoUsd {
-        deployment.price.as_ref().map_or(NanoUsd(0), |p| p.worst_case(self.input, output))
+        deployment.price.as_ref().map_or(NanoUsd(0), |p| p.worst_case(self.input, output, self.served_at))
     }
 
     /// What must be held for an attempt at `deployment` now.
@@ -112,7 +114,8 @@ impl Bound {
 
     /// Lowers the output to what `amount` affords at every deployment that may serve.
     fn afford(&mut self, amount: NanoUsd, reachable: &[&Arc<Deployment>]) {
-        let tokens = reachable.iter().filter_map(|d| d.price.as_ref()).map(|p| p.affordable_output(self.input, amount));
+        let prices = reachable.iter().filter_map(|d| d.price.as_ref());
+        let tokens = prices.map(|p| p.affordable_output(self.input, amount, self.served_at));
         self.afforded = tokens.min().map(|tokens| tokens / self.choices.max(1));
     }
 }
@@ -139,6 +142,7 @@ impl Pipeline {
                 afforded: None,
                 tranche: None,
                 written: 0,
+                served_at: ServiceTier::reachable(request.service_tier_native.as_deref()),
             },
             Request::Embedding(request) => Bound {
                 input: bound::embedding_input(request),
@@ -149,6 +153,7 @@ impl Pipeline {
                 afforded: None,
                 tranche: None,
                 written: 0,
+                served_at: ServiceTier::reachable(None),
             },
         };
         let reachable: Vec<&Arc<Deployment>> = plan.reachable().collect();

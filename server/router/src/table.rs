@@ -4,7 +4,7 @@ use std::{
     time::Duration,
 };
 
-use tollgate_domain::Price;
+use tollgate_domain::{Price, ServiceTier};
 use tollgate_proto::v1;
 use tollgate_providers::exchange::Endpoint;
 
@@ -106,7 +106,8 @@ impl Deployment {
     pub(crate) fn price_of(&self, input: u64, output: u64) -> f64 {
         // An answer of unknown length is taken to be as long as most are.
         let output = if output == 0 { 512 } else { output };
-        self.price.as_ref().map_or(f64::MAX, |price| price.worst_case(input, output).0 as f64)
+        let served_at = &[ServiceTier::Standard];
+        self.price.as_ref().map_or(f64::MAX, |price| price.worst_case(input, output, served_at).0 as f64)
     }
 
     /// Whether it serves this kind of call.

@@ -358,17 +358,10 @@ fn cost_prefers_what_is_cheapest_for_this_call() {
     let rates = |input: &str, output: &str| Rates {
         input: Rates::per_million(input).unwrap(),
         output: Rates::per_million(output).unwrap(),
-        cached_read: None,
-        cache_write_5m: None,
-        cache_write_1h: None,
-        reasoning: None,
-        audio_input: None,
-        audio_output: None,
+        ..Rates::default()
     };
-    let priced = |name: &str, input, output| Deployment {
-        price: Some(Price { rates: rates(input, output), tiers: Vec::new(), version: String::new() }),
-        ..deployment(name)
-    };
+    let priced =
+        |name: &str, input, output| Deployment { price: Some(Price::flat(rates(input, output))), ..deployment(name) };
     let group = by(
         Strategy::Cost,
         vec![deployment("unpriced"), priced("cheap input", "1", "20"), priced("cheap output", "3", "5")],

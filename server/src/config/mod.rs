@@ -5,6 +5,7 @@
 mod duration;
 mod fetch;
 mod load;
+mod price;
 mod reference;
 mod routing;
 
@@ -13,6 +14,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 pub use duration::Span;
 pub use fetch::{FetchUrls, Scheme, Size};
 pub use load::{ConfigError, json_schema, load};
+pub use price::{Price, PriceTier};
 pub use reference::SecretRef;
 pub use routing::{Cooldown, Mirror, OnMidstreamFailure, RetryBudget, RoutingSettings, Sticky, Strategy};
 use schemars::JsonSchema;
@@ -380,7 +382,7 @@ pub struct Deployment {
     pub tags: Vec<String>,
     /// Where it runs, for calls that name a region.
     pub region: Option<String>,
-    /// Price; absent: the catalogue's.
+    /// Price, in place of the catalogue's; absent: the catalogue's.
     pub price: Option<Price>,
     /// Most tokens of prompt and answer together; absent: the catalogue's.
     pub context_window: Option<u64>,
@@ -396,28 +398,6 @@ pub struct Deployment {
 
 fn one() -> u32 {
     1
-}
-
-/// Price in dollars per million tokens, as decimal strings. A class without a figure costs as the class it belongs to.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Price {
-    /// Fresh input.
-    pub input: String,
-    /// Output.
-    pub output: String,
-    /// Input read from the provider's cache.
-    pub cached_read: Option<String>,
-    /// Input written to a five-minute cache.
-    pub cache_write_5m: Option<String>,
-    /// Input written to a one-hour cache.
-    pub cache_write_1h: Option<String>,
-    /// Reasoning.
-    pub reasoning: Option<String>,
-    /// Audio input.
-    pub audio_input: Option<String>,
-    /// Audio output.
-    pub audio_output: Option<String>,
 }
 
 /// A virtual key that exists from the start. It is made once; later changes are made by `KeyAdminService`.
