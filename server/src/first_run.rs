@@ -26,6 +26,13 @@ pub(crate) fn demo_config(config: &mut Config) {
         timeouts: Default::default(),
         health_check: None,
         fetch_urls: None,
+        api_version: None,
+        entra: None,
+        region: None,
+        aws: None,
+        project: None,
+        location: None,
+        google: None,
     };
     config.providers.insert("demo".into(), provider);
     for &name in tollgate_providers::demo::MODELS {

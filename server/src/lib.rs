@@ -8,6 +8,7 @@ mod backend;
 mod claims;
 mod clock;
 pub mod config;
+mod endpoint;
 mod first_run;
 pub mod grpc;
 mod health_checks;

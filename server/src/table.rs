@@ -6,19 +6,13 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use http::{HeaderMap, HeaderName, HeaderValue};
 use sha2::{Digest, Sha256};
-use tollgate_domain::Secret;
 use tollgate_proto::v1::MidstreamPolicy;
 use tollgate_providers::{
-    Target,
     catalogue::Catalogue,
-    credential::Credential,
-    demo,
     exchange::Endpoint,
-    fetch::Fetcher,
     registry,
-    transport::{InProcess, Timeouts, Transport},
+    transport::{InProcess, Transport},
 };
 use tollgate_router::{
     CooldownPolicy, Deployment, HealthCheck, Mirror, ModelGroup, RetryPolicy, Sticky, Strategy, Table, Tags,
@@ -27,7 +21,7 @@ use tollgate_router::{
 
 use crate::{
     config::{self, Config},
-    price, scenario,
+    endpoint, price, scenario,
 };
 
 /// The table, and what the operator should know about it at a time of day, in microseconds since the epoch.
@@ -56,7 +50,7 @@ pub(crate) fn build_with(
     let mut warnings = Vec::new();
     let mut endpoints = BTreeMap::new();
     for (name, provider) in &config.providers {
-        let endpoint = endpoint(provider, transport.as_ref()).with_context(|| format!("providers.{name}"))?;
+        let endpoint = endpoint::build(provider, transport.as_ref()).with_context(|| format!("providers.{name}"))?;
         let url = "https://images.example.com/a.png";
         let fetches = |model: &str| endpoint.provider.chat().is_none_or(|chat| chat.fetches(model, url));
         let mut deployments = config.models.iter().flat_map(|model| &model.deployments).filter(|d| d.provider == *name);
@@ -220,53 +214,6 @@ fn hash(config: &Config) -> String {
     Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
 }
 
-fn endpoint(provider: &config::Provider, simulated: Option<&Transport>) -> anyhow::Result<Endpoint> {
-    let Some(adapter) = registry::registry(&provider.kind) else {
-        bail!("kind: {:?} is not known; known are {:?}", provider.kind, registry::kinds());
-    };
-    let base_url = provider.base_url.as_deref().or_else(|| adapter.base_url());
-    let Some(base_url) = base_url else { bail!("base_url: is required for the kind {:?}", provider.kind) };
-    let uri: http::Uri = base_url.parse().with_context(|| format!("base_url: {base_url:?} is not a URL"))?;
-    if uri.scheme().is_none() || uri.authority().is_none() {
-        bail!("base_url: {base_url:?} needs a scheme and a host, as in https://host/v1");
-    }
-    let credential = match simulated {
-        Some(_) => Credential::Key(Secret::new("simulated")),
-        None => {
-            let key = provider.api_key.as_ref().map(|k| k.resolve()).transpose();
-            key.map_err(anyhow::Error::msg).context("api_key")?.map_or(Credential::None, Credential::Key)
-        }
-    };
-    let mut headers = HeaderMap::new();
-    for (name, value) in &provider.headers {
-        let header = HeaderName::try_from(name).with_context(|| format!("headers: {name:?} is no header name"))?;
-        let value = HeaderValue::try_from(value).with_context(|| format!("headers.{name}: is no header value"))?;
-        headers.insert(header, value);
-    }
-    let t = &provider.timeouts;
-    let timeouts = Timeouts {
-        connect: t.connect.duration(),
-        first_byte: t.first_byte.duration(),
-        first_token: t.first_token.duration(),
-        idle: t.idle.duration(),
-        total: t.total.duration(),
-    };
-    let target = Target {
-        base_url: base_url.trim_end_matches('/').to_owned(),
-        api_version: None,
-        credential,
-        model: String::new(),
-        headers,
-    };
-    let transport = simulated.cloned().unwrap_or_else(|| {
-        Transport::with_connect_timeout(timeouts.connect).with_in_process(demo::SCHEME, demo::responder())
-    });
-    let rules = provider.fetch_urls.as_ref().map(config::FetchUrls::rules).transpose().context("fetch_urls")?;
-    // A simulation asks nobody.
-    let fetcher = rules.filter(|_| simulated.is_none()).map(Fetcher::new);
-    Ok(Endpoint { provider: adapter, target, timeouts, transport, fetcher })
-}
-
 fn build_deployment(
     deployment: &config::Deployment,
     kind: &str,
@@ -282,6 +229,10 @@ fn build_deployment(
     };
     let mut endpoint = endpoint.clone();
     endpoint.target.model.clone_from(&deployment.model);
+    // Some models are only served by OpenAI's other API.
+    if kind == "openai" && listed.is_some_and(|entry| entry.mode == "responses") {
+        endpoint.provider = registry::registry("openai_responses").context("the adapter of OpenAI's Responses")?;
+    }
     let name = name_of(deployment, alias);
     Ok(Deployment {
         name_hash: stable_hash(&name),

@@ -10,12 +10,14 @@ use tollgate_tests::{
 use crate::support::World;
 
 const MODEL: &str = "thinker";
+/// The same at its provider: a name by which every kind knows that it thinks.
+const UPSTREAM: &str = "gemini-3-thinker";
 /// Kinds of providers that sign their reasoning.
-const SIGNING: [&str; 1] = ["anthropic"];
+const SIGNING: [&str; 2] = ["anthropic", "gemini"];
 
 /// A model that signs its reasoning, before an ordinary one.
 async fn world(kind: &str) -> World {
-    World::with_provider(|builder, url| builder.provider_of_kind(kind, kind, url).model(MODEL, kind, MODEL)).await
+    World::with_provider(|builder, url| builder.provider_of_kind(kind, kind, url).model(MODEL, kind, UPSTREAM)).await
 }
 
 fn tool() -> Value {
@@ -31,7 +33,7 @@ fn second_tool() -> Value {
 fn script(world: &World) {
     let calls = Step { calls_tool: true, ..Step::default() };
     let steps = [Step { parallel: true, ..calls.clone() }, calls, Step::text("Warm at noon.")];
-    world.provider.script(MODEL, steps);
+    world.provider.script(UPSTREAM, steps);
 }
 
 fn results(message: &Value) -> Vec<Value> {

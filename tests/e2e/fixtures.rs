@@ -10,13 +10,14 @@ use serde_json::{Value, json};
 use tollgate_client::{Client, v1};
 use tollgate_domain::{Class, Failure};
 use tollgate_providers::{ChatCall, Mode, Target, registry::registry};
-use tollgate_tests::support::{Gateway, http::Caller};
+use tollgate_tests::support::{Gateway, GatewayBuilder, http::Caller};
 use tonic_types::StatusExt;
 use v1::{CompletionEvent, completion_event::Event, delta::Piece, part::Content};
 
 use tollgate_fixtures::{
     Fixture, fixtures,
     fold::{counts, differences, fold},
+    keys::service_account,
     serve::{Cut, serve},
 };
 
@@ -25,6 +26,8 @@ struct Setup {
     kind: &'static str,
     /// Path of the base URL.
     base: &'static str,
+    /// Where the base's path differs from fixture to fixture: it ends before this.
+    base_before: &'static str,
     /// Where the model's name stands in the path of a fixture's request: behind this, up to the next of `:/?`; empty: in the body alone.
     model_after: &'static str,
     /// Whether the shim passes the provider's own bytes on.
@@ -34,14 +37,14 @@ struct Setup {
 }
 
 const fn setup(kind: &'static str, base: &'static str) -> Setup {
-    Setup { kind, base, model_after: "", is_native: true, more: || json!({}) }
+    Setup { kind, base, base_before: "", model_after: "", is_native: true, more: || json!({}) }
 }
 
 const fn translated(kind: &'static str, base: &'static str) -> Setup {
     Setup { is_native: false, ..setup(kind, base) }
 }
 
-const SETUPS: [Setup; 9] = [
+const SETUPS: &[Setup] = &[
     setup("openai", "/v1"),
     translated("anthropic", "/v1"),
     setup("vllm", "/v1"),
@@ -51,7 +54,38 @@ const SETUPS: [Setup; 9] = [
     setup("together", "/v1"),
     setup("fireworks", "/inference/v1"),
     setup("openrouter", "/api/v1"),
+    translated("openai_responses", "/v1"),
+    Setup { model_after: "/deployments/", more: || json!({"api_version": "2024-10-21"}), ..setup("azure", "") },
+    setup("perplexity", ""),
+    setup("cerebras", "/v1"),
+    setup("sambanova", "/v1"),
+    setup("nebius", "/v1"),
+    setup("nvidia_nim", "/v1"),
+    setup("huggingface", "/v1"),
+    setup("deepinfra", "/v1/openai"),
+    setup("moonshot", "/v1"),
+    setup("zhipu", "/api/paas/v4"),
+    setup("qwen", "/compatible-mode/v1"),
+    setup("minimax", "/v1"),
+    setup("github_models", "/inference"),
+    setup("databricks", "/serving-endpoints"),
+    setup("lm_studio", "/v1"),
+    setup("llama_cpp", "/v1"),
+    setup("sglang", "/v1"),
+    setup("tgi", "/v1"),
+    translated("mistral", "/v1"),
+    translated("cohere", ""),
+    translated("ollama", ""),
+    Setup { model_after: "/models/", ..translated("gemini", "/v1beta") },
+    Setup { base_before: "/publishers/", model_after: "/models/", ..translated("vertex", "") },
+    Setup { model_after: "/model/", more: keys_of_aws, ..translated("bedrock", "") },
 ];
+
+fn keys_of_aws() -> Value {
+    let aws =
+        json!({"access_key_id": "AKIDEXAMPLE", "secret_access_key": "example-secret", "session_token": "example"});
+    json!({"region": "us-east-1", "api_key": null, "aws": aws})
+}
 
 /// Fixtures of operations that the contract does not have.
 const NOT_SERVED: [(&str, &str); 8] = [
@@ -68,14 +102,26 @@ const NOT_SERVED: [(&str, &str); 8] = [
 const CUTS: [Cut; 3] = [Cut::Whole, Cut::Bytes, Cut::Random(3)];
 
 impl Setup {
+    fn base<'a>(&'a self, path: &'a str) -> &'a str {
+        let varies = path.split_once(self.base_before).filter(|_| !self.base_before.is_empty());
+        varies.map_or(self.base, |(base, _)| base)
+    }
+
     fn model(&self, path: &str) -> String {
         let named = path.split_once(self.model_after).filter(|_| !self.model_after.is_empty());
-        named.map_or("m", |(_, rest)| rest.split([':', '/', '?']).next().unwrap_or(rest)).to_owned()
+        let segment = named.map_or("m", |(_, rest)| rest.split([':', '/', '?']).next().unwrap_or(rest));
+        let model = percent_encoding::percent_decode_str(segment).decode_utf8().unwrap();
+        // How a deployment asks for Bedrock's other operation.
+        if path.ends_with("/invoke-with-response-stream") { format!("invoke/{model}") } else { model.into_owned() }
     }
 }
 
+/// Where tokens are made.
+const TOKEN: &str = "/token";
+
 fn served(kind: &str) -> Vec<Fixture> {
-    let is_served = |fixture: &Fixture| !NOT_SERVED.iter().any(|(name, _)| *name == fixture.name);
+    // Tokens are no calls: they have a test of their own.
+    let is_served = |f: &Fixture| f.path() != TOKEN && !NOT_SERVED.iter().any(|(name, _)| *name == f.name);
     fixtures(kind).into_iter().filter(is_served).collect()
 }
 
@@ -83,28 +129,66 @@ fn alias(fixture: &Fixture, cut: Cut) -> String {
     format!("{}/{cut:?}", fixture.name)
 }
 
+/// A gateway that leaves no deployment alone and tries none twice.
+fn patient() -> GatewayBuilder {
+    Gateway::builder().set("/routing", json!({"cooldown": {"time": "0s", "credential_time": "0s"}}))
+}
+
+async fn started(builder: GatewayBuilder) -> Gateway {
+    let mut models = builder.config()["models"].clone();
+    models.as_array_mut().unwrap().iter_mut().for_each(|model| model["retries"] = json!(0));
+    builder.set("/models", models).start().await
+}
+
+fn deployment(provider: &str, model: &str) -> Value {
+    let price = json!({"input": "1", "output": "1"});
+    json!({"provider": provider, "model": model, "max_output_tokens": 4_096, "price": price})
+}
+
 /// A gateway with a model for each fixture of a kind and each way to cut it.
 async fn gateway(setup: &Setup, all: &[Fixture]) -> Gateway {
-    let mut builder = Gateway::builder().set("/routing", json!({"cooldown": {"time": "0s", "credential_time": "0s"}}));
+    let mut builder = patient();
     for (i, fixture) in all.iter().enumerate() {
         for cut in CUTS {
             let address = serve(&fixture.envelope, fixture.body.clone(), cut).await;
             let provider = format!("{}-{i}-{}", setup.kind, CUTS.iter().position(|c| *c == cut).unwrap());
             let mut settings = json!({
-                "kind": setup.kind, "base_url": format!("http://{address}{}", setup.base), "api_key": "sk-upstream-test",
+                "kind": setup.kind, "base_url": format!("http://{address}{}", setup.base(fixture.path())), "api_key": "sk-upstream-test",
             });
             settings.as_object_mut().unwrap().extend((setup.more)().as_object().unwrap().clone());
-            let deployment = json!({
-                "provider": provider, "model": setup.model(fixture.path()), "max_output_tokens": 4_096,
-                "price": {"input": "1", "output": "1"},
-            });
+            let deployment = deployment(&provider, &setup.model(fixture.path()));
             builder =
                 builder.set(&format!("/providers/{provider}"), settings).deployment(&alias(fixture, cut), deployment);
         }
     }
-    let mut models = builder.config()["models"].clone();
-    models.as_array_mut().unwrap().iter_mut().for_each(|model| model["retries"] = json!(0));
-    builder.set("/models", models).start().await
+    started(builder).await
+}
+
+/// A service account's key is exchanged before the first call, and what becomes of the exchange becomes of the call.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn vertex_tokens() {
+    let all = fixtures("vertex");
+    let setup = SETUPS.iter().find(|s| s.kind == "vertex").unwrap();
+    let text = all.iter().find(|f| f.name == "vertex/text").unwrap();
+    let tokens: Vec<_> = all.iter().filter(|f| f.path() == TOKEN).collect();
+    assert_eq!(tokens.len(), 2);
+    for (token, cut) in tokens.iter().flat_map(|token| CUTS.map(|cut| (token, cut))) {
+        let provider = serve(&text.envelope, text.body.clone(), Cut::Whole).await;
+        let maker = serve(&token.envelope, token.body.clone(), cut).await;
+        let settings = json!({
+            "kind": "vertex", "base_url": format!("http://{provider}{}", setup.base(text.path())),
+            "google": {"credentials": service_account(&format!("http://{maker}{TOKEN}"))},
+        });
+        let builder = patient().set("/providers/google", settings);
+        let gateway = started(builder.deployment("m", deployment("google", &setup.model(text.path())))).await;
+        let client = Client::connect(&gateway.grpc(), gateway.key()).await.unwrap();
+        let is_given = token.expect()["ok"] == true;
+        let expected = if is_given { text } else { *token };
+        let by_grpc = asked(&client, "m", expected).await;
+        assert!(by_grpc.is_empty(), "{} cut {cut:?} by gRPC: {by_grpc:?}", token.name);
+        let by_rest = asked_by_rest(&gateway, setup, "m", expected).await;
+        assert!(by_rest.is_empty(), "{} cut {cut:?} by the shim: {by_rest:?}", token.name);
+    }
 }
 
 async fn conforms(kind: &str) {
@@ -117,7 +201,7 @@ async fn conforms(kind: &str) {
     for fixture in &all {
         for cut in CUTS {
             let model = alias(fixture, cut);
-            let is_embedding = fixture.path().to_lowercase().contains("embed");
+            let is_embedding = fixture.is_embedding();
             let (by_grpc, by_rest) = match is_embedding {
                 true => (embedded(&client, &model, fixture).await, embedded_by_rest(&gateway, &model, fixture).await),
                 false => (asked(&client, &model, fixture).await, asked_by_rest(&gateway, setup, &model, fixture).await),
@@ -147,7 +231,7 @@ fn request(model: &str) -> v1::CompletionRequest {
 async fn asked(client: &Client, model: &str, fixture: &Fixture) -> Vec<String> {
     let request = Some(request(model));
     let mut events = Vec::new();
-    let ended = match fixture.is_stream() {
+    let ended = match fixture.asks_for_stream() {
         true => match client.completions().stream_completion(v1::StreamCompletionRequest { request }).await {
             Ok(stream) => {
                 let mut stream = stream.into_inner();
@@ -172,6 +256,11 @@ async fn asked(client: &Client, model: &str, fixture: &Fixture) -> Vec<String> {
 
 /// What differs, but for what the gateway tells on purpose otherwise.
 fn compared(fixture: &Fixture, events: &[CompletionEvent], failure: Option<&Failure>) -> Vec<String> {
+    if fixture.is_unusable() {
+        // An answer that nobody can use is no answer: the gateway tells a failure.
+        let is_told = failure.is_some_and(|failure| failure.class == Class::ServerError);
+        return if is_told { Vec::new() } else { vec!["an answer that cannot be used was passed on".into()] };
+    }
     let mut expect = fixture.expect().clone();
     // A provider's refusal of the operator's credential is nothing that a caller should read.
     let is_credential = failure.is_some_and(|f| matches!(f.class, Class::Authentication | Class::Permission));
@@ -182,7 +271,7 @@ fn compared(fixture: &Fixture, events: &[CompletionEvent], failure: Option<&Fail
             error.remove("message_contains");
         }
         // A call for the whole answer gets that or an error.
-        if !fixture.is_stream() {
+        if !fixture.asks_for_stream() {
             expect.as_object_mut().unwrap().remove("text");
         }
     }
@@ -248,12 +337,13 @@ fn failure(status: &tonic::Status) -> Failure {
 
 async fn asked_by_rest(gateway: &Gateway, setup: &Setup, model: &str, fixture: &Fixture) -> Vec<String> {
     let body = json!({
-        "model": model, "messages": [{"role": "user", "content": "Hi"}], "stream": fixture.is_stream(),
-        "stream_options": if fixture.is_stream() { json!({"include_usage": true}) } else { Value::Null },
+        "model": model, "messages": [{"role": "user", "content": "Hi"}], "stream": fixture.asks_for_stream(),
+        "stream_options": if fixture.asks_for_stream() { json!({"include_usage": true}) } else { Value::Null },
     });
     let caller = gateway.caller().with("x-tollgate-want-routing", "true");
     let reply = caller.post(&gateway.v1("chat/completions"), &body).await.unwrap();
-    let expected_class = fixture.expect()["error"]["class"].as_str();
+    let unusable = fixture.is_unusable().then_some("server_error");
+    let expected_class = fixture.expect()["error"]["class"].as_str().or(unusable);
     if !reply.status.is_success() {
         let class = reply.header("x-tollgate-route").split(';').nth(1).map(str::to_owned);
         let error = &reply.json()["error"];
@@ -265,7 +355,7 @@ async fn asked_by_rest(gateway: &Gateway, setup: &Setup, model: &str, fixture: &
     }
     let mut body = reply.body.clone();
     let mut error = None;
-    if fixture.is_stream() {
+    if fixture.asks_for_stream() {
         let text = String::from_utf8(body.to_vec()).unwrap();
         error = text
             .split("data: ")
@@ -279,7 +369,7 @@ async fn asked_by_rest(gateway: &Gateway, setup: &Setup, model: &str, fixture: &
     let asked = v1::CompletionRequest::default();
     let call = ChatCall {
         request: &asked,
-        mode: if fixture.is_stream() { Mode::Stream } else { Mode::Whole },
+        mode: if fixture.asks_for_stream() { Mode::Stream } else { Mode::Whole },
         output_cap: None,
         max_output: None,
         want_native: v1::Dialect::Unspecified,
@@ -314,7 +404,7 @@ fn compared_by_rest(setup: &Setup, fixture: &Fixture, events: &[CompletionEvent]
     let mut expect = fixture.expect().clone();
     let facts = expect.as_object_mut().unwrap();
     if !setup.is_native {
-        for name in ["native_finish_reason", "stop_sequence"] {
+        for name in ["native_finish_reason", "stop_sequence", "inner_stop_reason"] {
             facts.remove(name);
         }
         if let Some(usage) = facts["usage"].as_object_mut() {
@@ -407,4 +497,39 @@ macro_rules! providers {
     };
 }
 
-providers!(openai, anthropic, vllm, groq, deepseek, xai, together, fireworks, openrouter);
+providers!(
+    openai,
+    anthropic,
+    vllm,
+    groq,
+    deepseek,
+    xai,
+    together,
+    fireworks,
+    openrouter,
+    openai_responses,
+    azure,
+    perplexity,
+    cerebras,
+    sambanova,
+    nebius,
+    nvidia_nim,
+    huggingface,
+    deepinfra,
+    moonshot,
+    zhipu,
+    qwen,
+    minimax,
+    github_models,
+    databricks,
+    lm_studio,
+    llama_cpp,
+    sglang,
+    tgi,
+    mistral,
+    cohere,
+    ollama,
+    gemini,
+    vertex,
+    bedrock,
+);

@@ -666,6 +666,8 @@ impl Classify for (&'static str, Option<Usage>) {
             Some(usage) if plausible(&usage) && !usage.estimated => {
                 (LedgerEntryKind::Exact, outcome, Usage { estimated: false, ..usage })
             }
+            // A complete answer whose provider counts not everything: Ollama leaves out a prompt that it had cached.
+            Some(usage) if plausible(&usage) && outcome == "complete" => (LedgerEntryKind::Estimated, outcome, usage),
             reported => {
                 let known = reported.as_ref().filter(|u| plausible(u));
                 if let (Some(reported), None) = (&reported, known) {

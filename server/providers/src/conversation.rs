@@ -111,6 +111,20 @@ pub(crate) fn texts(request: &CreateEmbeddingRequest) -> Result<Vec<&str>, Failu
     texts.collect()
 }
 
+/// Whose reasoning it is, as in `ReasoningPart.format`.
+pub(crate) mod reasoning {
+    /// Claude's, which recognises its own wherever it runs.
+    pub(crate) const ANTHROPIC: &str = "anthropic-claude-v1";
+    /// Gemini's.
+    pub(crate) const GOOGLE: &str = "google-gemini-v1";
+    /// OpenAI's, by its Responses API.
+    pub(crate) const OPENAI: &str = "openai-responses-v1";
+    /// Of other models on Bedrock.
+    pub(crate) const BEDROCK: &str = "aws-bedrock-v1";
+    /// Words without a proof, which anybody takes back who takes words.
+    pub(crate) const UNSIGNED: &str = "unsigned";
+}
+
 /// `data:` URL of RFC 2397.
 pub(crate) fn data_url(media_type: &str, data: &[u8]) -> String {
     format!("data:{media_type};base64,{}", STANDARD.encode(data))

@@ -2,6 +2,7 @@
 //!
 //! Every setting can be given as `TOLLGATE__PATH__TO__SETTING`; the environment wins over the file.
 
+mod credentials;
 mod duration;
 mod fetch;
 mod load;
@@ -11,6 +12,7 @@ mod routing;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+pub use credentials::{Aws, Entra, Google};
 pub use duration::Span;
 pub use fetch::{FetchUrls, Scheme, Size};
 pub use load::{ConfigError, json_schema, load};
@@ -225,6 +227,20 @@ pub struct Provider {
     pub base_url: Option<String>,
     /// The credential: `env:NAME`, `file:PATH`, or the text itself. Absent for servers that ask for none.
     pub api_key: Option<SecretRef>,
+    /// Azure: the version of the API, such as `2024-10-21`; absent: the v1 API, which has none.
+    pub api_version: Option<String>,
+    /// Azure: an application of Entra ID, in place of `api_key`.
+    pub entra: Option<Entra>,
+    /// Bedrock: the region, such as `us-east-1`.
+    pub region: Option<String>,
+    /// Bedrock: keys for AWS, in place of `api_key`.
+    pub aws: Option<Aws>,
+    /// Vertex AI: the project's id.
+    pub project: Option<String>,
+    /// Vertex AI: a region, `global`, or a multi-region (`us`, `eu`).
+    pub location: Option<String>,
+    /// Vertex AI: an account of Google Cloud, in place of `api_key`; absent: the account of the machine.
+    pub google: Option<Google>,
     /// Headers sent with every request.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,

@@ -14,14 +14,12 @@ use tollgate_domain::Failure;
 
 pub(crate) use self::request::thinking;
 use crate::{
-    Chat, ChatCall, Decoder, Head, Mode, Outgoing, Provider, Target, Written, json::Object, provider::unsendable,
-    refusal,
+    Chat, ChatCall, Decoder, Head, Mode, Outgoing, Provider, Target, Written, conversation::reasoning, json::Object,
+    provider::unsendable, refusal,
 };
 
 /// Where it lives.
 const BASE_URL: &str = "https://api.anthropic.com/v1";
-/// Whose reasoning it is. Claude recognises its own wherever it runs.
-pub(crate) const REASONING_FORMAT: &str = "anthropic-claude-v1";
 /// The version of the API that the adapter speaks.
 const VERSION: &str = "2023-06-01";
 
@@ -72,7 +70,7 @@ impl Chat for Anthropic {
     }
 
     fn reasoning_format(&self, _model: &str) -> &'static str {
-        REASONING_FORMAT
+        reasoning::ANTHROPIC
     }
 
     fn signs_reasoning(&self) -> bool {

@@ -22,7 +22,10 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tollgate_domain::{Class, Failure};
 use tollgate_proto::v1::{CreateEmbeddingResponse, Usage};
 
-use crate::{Chat, ChatCall, Decoder, Embed, EmbedCall, Head, Mode, Outgoing, Provider, Target, provider::unsendable};
+use crate::{
+    Chat, ChatCall, Decoder, Embed, EmbedCall, Head, Mode, Outgoing, Provider, Target, conversation::reasoning,
+    provider::unsendable,
+};
 
 /// Where a region's models are reached, such as `https://bedrock-runtime.us-east-1.amazonaws.com`.
 pub fn base_url(region: &str) -> String {
@@ -82,6 +85,10 @@ impl Chat for Bedrock {
 
     fn decoder(&self, _target: &Target, call: &ChatCall<'_>) -> Box<dyn Decoder> {
         Box::new(decode::ConverseDecoder::new(call))
+    }
+
+    fn reasoning_format(&self, model: &str) -> &'static str {
+        if model.contains("claude") { reasoning::ANTHROPIC } else { reasoning::BEDROCK }
     }
 
     fn signs_reasoning(&self) -> bool {

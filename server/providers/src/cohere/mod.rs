@@ -13,7 +13,10 @@ use bytes::Bytes;
 use tollgate_domain::{Class, Failure};
 use tollgate_proto::v1::CreateEmbeddingResponse;
 
-use crate::{Chat, ChatCall, Decoder, Embed, EmbedCall, Head, Outgoing, Provider, Target, openai::post, refusal};
+use crate::{
+    Chat, ChatCall, Decoder, Embed, EmbedCall, Head, Outgoing, Provider, Target, conversation::reasoning, openai::post,
+    refusal,
+};
 
 /// Where it lives.
 const BASE_URL: &str = "https://api.cohere.com";
@@ -54,6 +57,10 @@ impl Provider for Cohere {
 impl Chat for Cohere {
     fn request(&self, target: &Target, call: &ChatCall<'_>) -> Result<Outgoing, Failure> {
         request::body(target, call)?.sent(|body| post(target, "/v2/chat", call.attempt_id, body))
+    }
+
+    fn reasoning_format(&self, _model: &str) -> &'static str {
+        reasoning::UNSIGNED
     }
 
     fn decoder(&self, _target: &Target, call: &ChatCall<'_>) -> Box<dyn Decoder> {

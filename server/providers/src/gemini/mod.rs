@@ -20,8 +20,8 @@ use tollgate_domain::Failure;
 use tollgate_proto::v1::CreateEmbeddingResponse;
 
 use crate::{
-    Chat, ChatCall, Decoder, Embed, EmbedCall, Head, Mode, Outgoing, Provider, Target, Written, provider::unsendable,
-    refusal,
+    Chat, ChatCall, Decoder, Embed, EmbedCall, Head, Mode, Outgoing, Provider, Target, Written,
+    conversation::reasoning, provider::unsendable, refusal,
 };
 
 /// Where it lives.
@@ -72,6 +72,10 @@ impl Chat for Gemini {
 
     fn decoder(&self, _target: &Target, call: &ChatCall<'_>) -> Box<dyn Decoder> {
         decoder(call.mode)
+    }
+
+    fn reasoning_format(&self, _model: &str) -> &'static str {
+        reasoning::GOOGLE
     }
 
     fn signs_reasoning(&self) -> bool {

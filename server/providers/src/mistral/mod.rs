@@ -13,6 +13,7 @@ use tollgate_proto::v1::{CreateEmbeddingResponse, Dialect};
 
 use crate::{
     Chat, ChatCall, Decoder, Embed, EmbedCall, Head, Outgoing, Provider, Target,
+    conversation::reasoning,
     openai::{self, Quirks, decode::ChatDecoder, models_of, post, services::row},
     refusal,
 };
@@ -62,6 +63,10 @@ impl Provider for Mistral {
 impl Chat for Mistral {
     fn request(&self, target: &Target, call: &ChatCall<'_>) -> Result<Outgoing, Failure> {
         request::body(target, call)?.sent(|body| post(target, "/chat/completions", call.attempt_id, body))
+    }
+
+    fn reasoning_format(&self, _model: &str) -> &'static str {
+        reasoning::UNSIGNED
     }
 
     fn decoder(&self, _target: &Target, call: &ChatCall<'_>) -> Box<dyn Decoder> {

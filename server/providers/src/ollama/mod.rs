@@ -13,7 +13,10 @@ use bytes::Bytes;
 use tollgate_domain::Failure;
 use tollgate_proto::v1::CreateEmbeddingResponse;
 
-use crate::{Chat, ChatCall, Decoder, Embed, EmbedCall, Head, Outgoing, Provider, Target, openai::post, refusal};
+use crate::{
+    Chat, ChatCall, Decoder, Embed, EmbedCall, Head, Outgoing, Provider, Target, conversation::reasoning, openai::post,
+    refusal,
+};
 
 /// Where it listens unless told otherwise.
 const BASE_URL: &str = "http://127.0.0.1:11434";
@@ -50,6 +53,10 @@ impl Provider for Ollama {
 impl Chat for Ollama {
     fn request(&self, target: &Target, call: &ChatCall<'_>) -> Result<Outgoing, Failure> {
         request::body(target, call)?.sent(|body| post(target, "/api/chat", call.attempt_id, body))
+    }
+
+    fn reasoning_format(&self, _model: &str) -> &'static str {
+        reasoning::UNSIGNED
     }
 
     fn decoder(&self, _target: &Target, call: &ChatCall<'_>) -> Box<dyn Decoder> {

@@ -21,7 +21,8 @@ pub use self::{
     param::Param,
 };
 use crate::{
-    Chat, ChatCall, Decoder, Embed, EmbedCall, Head, Outgoing, Provider, Target, Written, provider::unsendable, refusal,
+    Chat, ChatCall, Decoder, Embed, EmbedCall, Head, Outgoing, Provider, Target, Written, conversation::reasoning,
+    provider::unsendable, refusal,
 };
 
 /// What sets one service apart from the others of the dialect.
@@ -131,7 +132,7 @@ impl Chat for OpenAi {
     fn reasoning_format(&self, _model: &str) -> &'static str {
         match self.0.reasoning_in {
             None => "",
-            Some(ReasoningIn::Content) => "unsigned",
+            Some(ReasoningIn::Content) => reasoning::UNSIGNED,
             Some(ReasoningIn::Details) => self.0.name,
         }
     }

@@ -18,6 +18,7 @@ use tollgate_domain::Failure;
 
 use crate::{
     Chat, ChatCall, Decoder, Head, Outgoing, Provider, Target,
+    conversation::reasoning,
     openai::{models_of, post},
     refusal,
 };
@@ -58,6 +59,10 @@ impl Chat for OpenAiResponses {
 
     fn decoder(&self, _target: &Target, call: &ChatCall<'_>) -> Box<dyn Decoder> {
         Box::new(decode::ResponseDecoder::new(call.mode))
+    }
+
+    fn reasoning_format(&self, _model: &str) -> &'static str {
+        reasoning::OPENAI
     }
 
     fn signs_reasoning(&self) -> bool {

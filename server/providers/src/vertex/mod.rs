@@ -12,8 +12,8 @@ use tollgate_domain::Failure;
 use tollgate_proto::v1::CreateEmbeddingResponse;
 
 use crate::{
-    Chat, ChatCall, Decoder, Embed, EmbedCall, Head, Outgoing, Provider, Target, anthropic, gemini,
-    provider::unsendable, refusal,
+    Chat, ChatCall, Decoder, Embed, EmbedCall, Head, Outgoing, Provider, Target, anthropic, conversation::reasoning,
+    gemini, provider::unsendable, refusal,
 };
 
 /// The adapter. Models that begin with `claude` are Anthropic's, all others Google's.
@@ -78,6 +78,10 @@ impl Chat for Vertex {
             true => anthropic::decoder(call.mode),
             false => gemini::decoder(call.mode),
         }
+    }
+
+    fn reasoning_format(&self, model: &str) -> &'static str {
+        if claude::serves(model) { reasoning::ANTHROPIC } else { reasoning::GOOGLE }
     }
 
     fn signs_reasoning(&self) -> bool {
