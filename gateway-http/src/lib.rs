@@ -4,7 +4,6 @@
 //! embedded it is the gateway's own service stack in the same process, standalone a channel to a remote one.
 
 mod chat;
-mod embeddings;
 mod error;
 mod forward;
 mod health;
@@ -12,6 +11,7 @@ mod models;
 pub mod openai;
 mod quota;
 mod stream;
+mod unary;
 
 use std::error::Error as StdError;
 
@@ -23,9 +23,12 @@ use axum::{
     routing::{get, post},
 };
 use bytes::Bytes;
-use tollgate_proto::v1::{
-    completion_service_client::CompletionServiceClient, embedding_service_client::EmbeddingServiceClient,
-    model_service_client::ModelServiceClient,
+use tollgate_proto::{
+    operation::Embeddings,
+    v1::{
+        completion_service_client::CompletionServiceClient, embedding_service_client::EmbeddingServiceClient,
+        model_service_client::ModelServiceClient,
+    },
 };
 use tonic::{Status, body::Body};
 use tonic_health::pb::health_client::HealthClient;
@@ -97,7 +100,7 @@ where
     };
     let openai = Router::new()
         .route("/chat/completions", post(chat::create))
-        .route("/embeddings", post(embeddings::create))
+        .route("/embeddings", post(unary::create::<Embeddings>))
         .route("/models", get(models::list))
         .route("/models/{*model}", get(models::retrieve));
     Router::new()

@@ -5,9 +5,11 @@
 //! figures here lie above those.
 
 use tollgate_proto::v1::{
-    CompletionRequest, CreateEmbeddingRequest, Part, embedding_input::Input, part::Content, response_format::Format,
-    tool::Kind,
+    CompletionRequest, CreateEmbeddingRequest, EmbeddingInput, Part, embedding_input::Input, part::Content,
+    response_format::Format, tool::Kind,
 };
+
+use crate::call::Request;
 
 const PER_REQUEST: u64 = 64;
 const PER_MESSAGE: u64 = 16;
@@ -21,8 +23,40 @@ const BYTES_PER_AUDIO_TOKEN: u64 = 16;
 /// A document that the provider fetches: a full context window of most models.
 const PER_REMOTE_FILE: u64 = 200_000;
 
+/// The most that a request can consume.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Most {
+    /// Tokens of what is read.
+    pub(crate) input: u64,
+    /// Tokens of each choice, where the request says; 0: nothing is written.
+    pub(crate) output: Option<u64>,
+    /// Choices.
+    pub(crate) choices: u64,
+}
+
+/// The most that `request` can consume.
+pub(crate) fn most(request: &Request) -> Most {
+    let count = |n: i64| u64::try_from(n).ok();
+    match request {
+        Request::Completion(request, _) => Most {
+            input: completion_input(request),
+            output: request.max_output_tokens.and_then(count),
+            choices: request.n.and_then(count).unwrap_or(1),
+        },
+        Request::Embedding(request) => Most { input: embedding_input(request), output: Some(0), choices: 1 },
+    }
+}
+
+/// The most tokens of what must fit a model's window together: inputs that are read one by one have it to themselves.
+pub(crate) fn longest(request: &Request) -> u64 {
+    match request {
+        Request::Completion(request, _) => completion_input(request),
+        Request::Embedding(request) => request.inputs.iter().map(embedded).max().unwrap_or(0),
+    }
+}
+
 /// The most tokens that the prompt of `request` can be.
-pub(crate) fn completion_input(request: &CompletionRequest) -> u64 {
+fn completion_input(request: &CompletionRequest) -> u64 {
     input(request, &part)
 }
 
@@ -92,13 +126,16 @@ fn part(part: &Part) -> u64 {
 }
 
 /// The most tokens that the inputs of `request` can be.
-pub(crate) fn embedding_input(request: &CreateEmbeddingRequest) -> u64 {
-    let inputs = request.inputs.iter().map(|i| match &i.input {
+fn embedding_input(request: &CreateEmbeddingRequest) -> u64 {
+    PER_REQUEST + request.inputs.iter().map(embedded).sum::<u64>()
+}
+
+fn embedded(input: &EmbeddingInput) -> u64 {
+    match &input.input {
         Some(Input::Text(text)) => text.len() as u64 + PER_MESSAGE,
         Some(Input::Tokens(tokens)) => tokens.ids.len() as u64 + PER_MESSAGE,
         None => 0,
-    });
-    PER_REQUEST + inputs.sum::<u64>()
+    }
 }
 
 /// A guess where a provider gave no figure: four bytes a token, never less than one for something.

@@ -4,11 +4,14 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use prost::Message;
 use tokio::time::Instant;
 use tollgate_domain::{CallId, Secret};
-use tollgate_proto::v1::{CompletionRequest, CreateEmbeddingRequest, GatewayOptions, Original};
+use tollgate_proto::{
+    operation::Asked,
+    v1::{CompletionRequest, CreateEmbeddingRequest, GatewayOptions},
+};
 use tollgate_providers::Mode;
+use tollgate_router::Wanted;
 
 use crate::QuotaCell;
 
@@ -67,21 +70,42 @@ pub enum Request {
     Embedding(Arc<CreateEmbeddingRequest>),
 }
 
+impl Request {
+    /// What all requests have.
+    fn asked(&self) -> &dyn Asked {
+        match self {
+            Self::Completion(request, _) => &**request,
+            Self::Embedding(request) => &**request,
+        }
+    }
+
+    /// The operation.
+    pub(crate) fn wanted(&self) -> Wanted {
+        match self {
+            Self::Completion(..) => Wanted::Chat,
+            Self::Embedding(_) => Wanted::Embedding,
+        }
+    }
+
+    /// The operation and its mode, as fingerprints of requests have it.
+    pub(crate) fn mark(&self) -> &'static [u8] {
+        match self {
+            Self::Completion(_, Mode::Whole) => b"whole",
+            Self::Completion(_, Mode::Stream) => b"stream",
+            Self::Embedding(_) => b"embedding",
+        }
+    }
+}
+
 impl Call {
     /// The model alias that is asked for.
     pub fn model(&self) -> &str {
-        match &self.request {
-            Request::Completion(request, _) => request.model(),
-            Request::Embedding(request) => request.model(),
-        }
+        self.request.asked().model()
     }
 
     /// Wishes to the gateway.
     pub fn options(&self) -> Option<&GatewayOptions> {
-        match &self.request {
-            Request::Completion(request, _) => request.tollgate.as_ref(),
-            Request::Embedding(request) => request.tollgate.as_ref(),
-        }
+        self.request.asked().options()
     }
 
     /// Whether the reply shall tell its route.
@@ -91,25 +115,12 @@ impl Call {
 
     /// The caller's own end user.
     pub(crate) fn user(&self) -> Option<&str> {
-        match &self.request {
-            Request::Completion(request, _) => request.user.as_deref(),
-            Request::Embedding(request) => request.user.as_deref(),
-        }
-    }
-
-    fn original(&self) -> Option<&Original> {
-        match &self.request {
-            Request::Completion(request, _) => request.original.as_ref(),
-            Request::Embedding(request) => request.original.as_ref(),
-        }
+        self.request.asked().user()
     }
 
     /// The request as received: the caller's own bytes where there are such, else its protobuf form.
     pub(crate) fn body(&self) -> Bytes {
-        match (self.original(), &self.request) {
-            (Some(original), _) => original.body.clone(),
-            (None, Request::Completion(request, _)) => request.encode_to_vec().into(),
-            (None, Request::Embedding(request)) => request.encode_to_vec().into(),
-        }
+        let asked = self.request.asked();
+        asked.original().map_or_else(|| asked.encoded().into(), |original| original.body.clone())
     }
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use tollgate_domain::{Error, NanoUsd};
 use tollgate_ledger::{Ask, Hold, Scopes};
 use tollgate_proto::v1::{ErrorReason, HoldMode, WhenTight};
-use tollgate_router::{Deployment, Plan, Wanted};
+use tollgate_router::{Deployment, Plan};
 
 use crate::{Call, Pipeline, bound, call::Request, permit::Permit, route::no_route};
 
@@ -119,7 +119,7 @@ impl Bound {
 
 impl Pipeline {
     /// Holds the worst case: what is sent at most, at the dearest deployment that may serve it.
-    pub(crate) async fn reserve(&self, permit: Permit, call: &Call, wanted: Wanted) -> Result<Reservation, Error> {
+    pub(crate) async fn reserve(&self, permit: Permit, call: &Call) -> Result<Reservation, Error> {
         let key = permit.caller.key();
         let scopes = self.ledger.scopes(&permit.payer(call.model()));
         let ceiling = call.options().and_then(|o| o.max_cost_nano_usd);
@@ -128,28 +128,17 @@ impl Pipeline {
         let key_cap = key.default_output_cap.and_then(|cap| u64::try_from(cap).ok());
 
         let seed = (self.seeds)(call.id);
-        let plan = self.plan(&permit, call, wanted, seed).await;
-        let mut bound = match &call.request {
-            Request::Completion(request, _) => Bound {
-                input: bound::completion_input(request),
-                asked: request.max_output_tokens.and_then(|n| u64::try_from(n).ok()),
-                choices: request.n.and_then(|n| u64::try_from(n).ok()).unwrap_or(1),
-                capped,
-                default_cap: key_cap.unwrap_or(self.settings.default_output_cap),
-                afforded: None,
-                tranche: None,
-                written: 0,
-            },
-            Request::Embedding(request) => Bound {
-                input: bound::embedding_input(request),
-                asked: Some(0),
-                choices: 1,
-                capped,
-                default_cap: 0,
-                afforded: None,
-                tranche: None,
-                written: 0,
-            },
+        let plan = self.plan(&permit, call, seed).await;
+        let most = bound::most(&call.request);
+        let mut bound = Bound {
+            input: most.input,
+            asked: most.output,
+            choices: most.choices,
+            capped,
+            default_cap: key_cap.unwrap_or(self.settings.default_output_cap),
+            afforded: None,
+            tranche: None,
+            written: 0,
         };
         let reachable: Vec<&Arc<Deployment>> = plan.reachable().collect();
         if reachable.is_empty() {
@@ -179,9 +168,11 @@ impl Pipeline {
             bound.tranche = Some(TRANCHE);
         }
         let want = most(&|d| bound.held(d));
-        // A call that names no limit gets what its budgets afford; one that does, only where all of them say so.
+        // A call that names no limit gets what its budgets afford; one that does, only where all of them say so. Only completions can
+        // be cut short.
         let may_clamp = bound.asked.is_none() || policies.iter().all(|p| p.when_tight == WhenTight::Clamp);
-        let min = if may_clamp && bound.asked != Some(0) { most(&|d| bound.least(d)) } else { want };
+        let is_completion = matches!(call.request, Request::Completion(..));
+        let min = if may_clamp && is_completion { most(&|d| bound.least(d)) } else { want };
         let ask = Ask { min: min.min(want), want, wait: self.hold_wait(call) };
         tollgate_planted::step("before_hold");
         let hold = self.ledger.hold(&scopes, ask).await?;

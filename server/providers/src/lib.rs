@@ -20,4 +20,7 @@ pub mod registry;
 pub mod transport;
 
 pub(crate) use provider::Written;
-pub use provider::{Chat, ChatCall, Decoder, Embed, EmbedCall, Head, Mode, Outgoing, Provider, Target, Unsupported};
+pub use provider::{
+    Chat, ChatCall, Decoder, EmbedCall, Head, Mode, Offered, Outgoing, Provider, Target, Unary, Unary as Embed,
+    UnaryCall, Unsupported,
+};

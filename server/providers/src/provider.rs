@@ -1,8 +1,9 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tollgate_domain::{Class, Failure};
-use tollgate_proto::v1::{
-    CompletionEvent, CompletionRequest, CreateEmbeddingRequest, CreateEmbeddingResponse, Dialect,
+use tollgate_proto::{
+    operation::{Embeddings, Operation},
+    v1::{CompletionEvent, CompletionRequest, Dialect},
 };
 
 use crate::credential::Credential;
@@ -19,7 +20,7 @@ pub trait Provider: Send + Sync {
     fn chat(&self) -> Option<&dyn Chat>;
 
     /// `None`: not offered, and the router will not ask.
-    fn embed(&self) -> Option<&dyn Embed> {
+    fn embed(&self) -> Option<&dyn Unary<Embeddings>> {
         None
     }
 
@@ -50,13 +51,25 @@ pub trait Chat: Send + Sync {
     }
 }
 
-/// Embeddings.
-pub trait Embed: Send + Sync {
-    /// Writes the request.
-    fn request(&self, target: &Target, call: &EmbedCall<'_>) -> Result<Outgoing, Failure>;
+/// An operation with one answer; where none is named, embeddings.
+pub trait Unary<O: Operation = Embeddings>: Send + Sync {
+    /// Writes the request. Fails with `InvalidRequest` naming the field when the dialect cannot say what was asked.
+    fn request(&self, target: &Target, call: &UnaryCall<'_, O>) -> Result<Outgoing, Failure>;
 
     /// Reads the whole answer. `started.call_id` and its fellows stay empty: the pipeline knows them.
-    fn answer(&self, call: &EmbedCall<'_>, body: Bytes) -> Result<CreateEmbeddingResponse, Failure>;
+    fn answer(&self, call: &UnaryCall<'_, O>, body: Bytes) -> Result<O::Response, Failure>;
+}
+
+/// An operation that providers may offer.
+pub trait Offered: Operation {
+    /// As `provider` speaks it; `None`: not offered, and the router will not ask.
+    fn by(provider: &dyn Provider) -> Option<&dyn Unary<Self>>;
+}
+
+impl Offered for Embeddings {
+    fn by(provider: &dyn Provider) -> Option<&dyn Unary<Self>> {
+        provider.embed()
+    }
 }
 
 /// Where to send: one deployment's place at its provider.
@@ -131,10 +144,9 @@ pub struct ChatCall<'a> {
 }
 
 /// One attempt at one deployment.
-#[derive(Clone, Copy, Debug)]
-pub struct EmbedCall<'a> {
-    /// The request.
-    pub request: &'a CreateEmbeddingRequest,
+pub struct UnaryCall<'a, O: Operation> {
+    /// The request. Its `original` may be spliced by an adapter of the same dialect.
+    pub request: &'a O::Request,
     /// Attach the native answer of this dialect.
     pub want_native: Dialect,
     /// Leave out what the provider cannot heed, instead of refusing the call.
@@ -142,6 +154,9 @@ pub struct EmbedCall<'a> {
     /// Our id of the attempt.
     pub attempt_id: &'a str,
 }
+
+/// One attempt to embed.
+pub type EmbedCall<'a> = UnaryCall<'a, Embeddings>;
 
 /// A request ready to be sent.
 #[derive(Debug)]

@@ -134,7 +134,7 @@ async fn embed(kind: &str, fixture: &Fixture, cut: Cut) -> Vec<String> {
     let request = CreateEmbeddingRequest { inputs, ..CreateEmbeddingRequest::default() };
     let call =
         EmbedCall { request: &request, want_native: Dialect::Unspecified, drop_params: false, attempt_id: "a-1" };
-    let (_, response) = exchange::embed(&endpoint, &call).await.unwrap();
+    let response = exchange::unary(&endpoint, &call).await.unwrap().response;
     let expect = fixture.expect();
     let wanted: Vec<f32> = serde_json::from_value(expect["embedding"].clone()).unwrap();
     let mut wrong = Vec::new();

@@ -21,7 +21,7 @@ use tonic::{body::Body, codec::CompressionEncoding, server::NamedService, servic
 use tonic_health::server::HealthReporter;
 use tower::{Service, ServiceExt, service_fn, util::BoxCloneSyncService};
 
-use super::{Rooms, audit, budget, completion, deadline, embedding, key_admin, model, status::status, tenancy};
+use super::{Rooms, audit, budget, completion, deadline, key_admin, model, status::status, tenancy, unary};
 
 /// The stack as everything calls it.
 pub type Grpc = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
@@ -56,7 +56,7 @@ pub async fn stack(doors: Doors) -> anyhow::Result<(Grpc, HealthReporter)> {
         }};
     }
     add!(CompletionServiceServer, completion::Door(rooms.clone()));
-    add!(EmbeddingServiceServer, embedding::Door(rooms.clone()));
+    add!(EmbeddingServiceServer, unary::Door(rooms.clone()));
     add!(ModelServiceServer, model::Door(rooms.clone()));
     add!(KeyAdminServiceServer, key_admin::Door(rooms.clone()));
     add!(TenancyServiceServer, tenancy::Door(rooms.clone()));
