@@ -10,6 +10,7 @@ mod health;
 mod models;
 pub mod openai;
 mod quota;
+pub mod rerank;
 mod stream;
 mod unary;
 
@@ -24,10 +25,10 @@ use axum::{
 };
 use bytes::Bytes;
 use tollgate_proto::{
-    operation::Embeddings,
+    operation::{Embeddings, Reranking},
     v1::{
         completion_service_client::CompletionServiceClient, embedding_service_client::EmbeddingServiceClient,
-        model_service_client::ModelServiceClient,
+        model_service_client::ModelServiceClient, rerank_service_client::RerankServiceClient,
     },
 };
 use tonic::{Status, body::Body};
@@ -66,6 +67,7 @@ pub struct ReadHere;
 struct Gateway {
     completions: CompletionServiceClient<Wire>,
     embeddings: EmbeddingServiceClient<Wire>,
+    reranks: RerankServiceClient<Wire>,
     models: ModelServiceClient<Wire>,
     health: HealthClient<Wire>,
     options: Options,
@@ -94,6 +96,7 @@ where
     let gateway = Gateway {
         completions: client!(CompletionServiceClient),
         embeddings: client!(EmbeddingServiceClient),
+        reranks: client!(RerankServiceClient),
         models: client!(ModelServiceClient),
         health: HealthClient::new(wire.clone()),
         options,
@@ -101,11 +104,14 @@ where
     let openai = Router::new()
         .route("/chat/completions", post(chat::create))
         .route("/embeddings", post(unary::create::<Embeddings>))
+        .route("/rerank", post(unary::create::<Reranking>))
         .route("/models", get(models::list))
         .route("/models/{*model}", get(models::retrieve));
     Router::new()
         .nest("/v1", openai.clone())
         .merge(openai)
+        // As Cohere's own client asks.
+        .route("/v2/rerank", post(unary::create::<Reranking>))
         .route("/health/liveness", get(health::liveness))
         .route("/health/readiness", get(health::readiness))
         .fallback(no_route)

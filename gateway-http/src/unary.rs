@@ -1,4 +1,4 @@
-//! Routes of operations with one answer: `POST /v1/embeddings`.
+//! Routes of operations with one answer: `POST /v1/embeddings`, `POST /v1/rerank`.
 
 use std::future::Future;
 
@@ -9,7 +9,7 @@ use axum::{
 };
 use bytes::Bytes;
 use tollgate_proto::{
-    operation::{Answered, Asked, Embeddings, Operation},
+    operation::{Answered, Asked, Embeddings, Operation, Reranking},
     v1::Original,
 };
 use tonic::Status;
@@ -19,7 +19,7 @@ use crate::{
     error::Refusal,
     forward,
     openai::{self, Invalid, embedding},
-    quota,
+    quota, rerank,
 };
 
 /// An operation that has a route.
@@ -54,6 +54,25 @@ impl Routed for Embeddings {
 
     fn write(answer: &Self::Response, is_base64: bool) -> String {
         embedding::answer(answer, is_base64)
+    }
+}
+
+impl Routed for Reranking {
+    type Form = ();
+
+    fn read(body: &[u8]) -> Result<(Self::Request, ()), Invalid> {
+        rerank::read(body).map(|request| (request, ()))
+    }
+
+    async fn ask(
+        gateway: &mut Gateway,
+        request: tonic::Request<Self::Request>,
+    ) -> Result<tonic::Response<Self::Response>, Status> {
+        gateway.reranks.rerank(request).await
+    }
+
+    fn write(answer: &Self::Response, (): ()) -> String {
+        rerank::answer(answer)
     }
 }
 

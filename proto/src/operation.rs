@@ -3,8 +3,8 @@
 use prost::Message;
 
 use crate::v1::{
-    CompletionRequest, CreateEmbeddingRequest, CreateEmbeddingResponse, Dialect, GatewayOptions, Original, Routing,
-    Started, Usage,
+    CompletionRequest, CreateEmbeddingRequest, CreateEmbeddingResponse, Dialect, GatewayOptions, Original,
+    RerankRequest, RerankResponse, Routing, Started, Usage,
 };
 
 /// An operation with one answer.
@@ -121,4 +121,6 @@ operations! {
     /// `EmbeddingService.CreateEmbedding`.
     Embeddings(CreateEmbeddingRequest, |request| request.user.as_deref()) -> CreateEmbeddingResponse:
         "embeddings", "embedding.create", OpenaiEmbeddings;
+    /// `RerankService.Rerank`.
+    Reranking(RerankRequest, |_| None) -> RerankResponse: "rankings", "rerank.create", CohereRerank;
 }

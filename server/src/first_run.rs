@@ -40,14 +40,15 @@ pub(crate) fn demo_config(config: &mut Config) {
                 region: None,
                 // Pretended, so that budgets and spend have something to show.
                 price: Some(crate::config::Price {
-                    input: "1".into(),
-                    output: "4".into(),
+                    input: Some("1".into()),
+                    output: Some("4".into()),
                     cached_read: None,
                     cache_write_5m: None,
                     cache_write_1h: None,
                     reasoning: None,
                     audio_input: None,
                     audio_output: None,
+                    per_query: None,
                 }),
                 context_window: Some(128_000),
                 max_output_tokens: Some(4_096),

@@ -295,9 +295,14 @@ fn build_deployment(
 
 fn build_price(price: &config::Price) -> anyhow::Result<Price> {
     let optional = |text: &Option<String>| text.as_deref().map(Rates::per_million).transpose();
+    let required = |text: &Option<String>| match text.as_deref() {
+        Some(text) => Rates::per_million(text).map_err(anyhow::Error::from),
+        None if price.per_query.is_some() => Ok(0),
+        None => bail!("is required; \"0\" where it is free"),
+    };
     let rates = Rates {
-        input: Rates::per_million(&price.input).context("input")?,
-        output: Rates::per_million(&price.output).context("output")?,
+        input: required(&price.input).context("input")?,
+        output: required(&price.output).context("output")?,
         cached_read: optional(&price.cached_read).context("cached_read")?,
         cache_write_5m: optional(&price.cache_write_5m).context("cache_write_5m")?,
         cache_write_1h: optional(&price.cache_write_1h).context("cache_write_1h")?,
@@ -305,7 +310,12 @@ fn build_price(price: &config::Price) -> anyhow::Result<Price> {
         audio_input: optional(&price.audio_input).context("audio_input")?,
         audio_output: optional(&price.audio_output).context("audio_output")?,
     };
-    let digest = Sha256::digest(format!("{rates:?}").as_bytes());
+    let per_query = price.per_query.as_deref().map(Rates::each).transpose().context("per_query")?;
+    let mut figures = format!("{rates:?}");
+    if let Some(per_query) = per_query {
+        figures.push_str(&format!(" {per_query} a query"));
+    }
+    let digest = Sha256::digest(figures.as_bytes());
     let version = digest[..6].iter().map(|b| format!("{b:02x}")).collect();
-    Ok(Price { rates, tiers: Vec::new(), version })
+    Ok(Price { rates, tiers: Vec::new(), per_query, version })
 }

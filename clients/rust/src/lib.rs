@@ -17,7 +17,7 @@ use tollgate_proto::v1::{
     ErrorReason, audit_service_client::AuditServiceClient, budget_service_client::BudgetServiceClient,
     completion_service_client::CompletionServiceClient, embedding_service_client::EmbeddingServiceClient,
     key_admin_service_client::KeyAdminServiceClient, model_service_client::ModelServiceClient,
-    tenancy_service_client::TenancyServiceClient,
+    rerank_service_client::RerankServiceClient, tenancy_service_client::TenancyServiceClient,
 };
 use tonic::{
     Request, Status,
@@ -99,6 +99,8 @@ impl Client {
         completions: CompletionServiceClient,
         /// Embeddings.
         embeddings: EmbeddingServiceClient,
+        /// Rankings.
+        reranks: RerankServiceClient,
         /// Models.
         models: ModelServiceClient,
         /// Virtual keys.

@@ -3,7 +3,7 @@
 pub(crate) mod chunk;
 mod content;
 pub(crate) mod embedding;
-mod members;
+pub(crate) mod members;
 mod request;
 pub(crate) mod response;
 

@@ -350,6 +350,7 @@ pub const RPCS: &[(&str, &[Action])] = &[
     ("CompletionService/CreateCompletion", &[]),
     ("CompletionService/StreamCompletion", &[]),
     ("EmbeddingService/CreateEmbedding", &[]),
+    ("RerankService/Rerank", &[]),
     ("ModelService/ListModels", &[Action::ReadModels]),
     ("ModelService/GetModel", &[Action::ReadModels]),
     ("ModelService/GetRouteState", &[Action::ReadModels]),

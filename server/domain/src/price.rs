@@ -42,6 +42,8 @@ pub struct Price {
     pub rates: Rates,
     /// Ascending tiers.
     pub tiers: Vec<PriceTier>,
+    /// Pico-dollars for a query of a ranking, besides its tokens; `None`: only tokens cost.
+    pub per_query: Option<i64>,
     /// Names this price in ledger entries.
     pub version: String,
 }
@@ -50,6 +52,11 @@ impl Rates {
     /// Reads a figure in dollars per million tokens as pico-dollars per token: the same integer with six digits.
     pub fn per_million(dollars: &str) -> Result<i64, MoneyError> {
         decimal(dollars, 6)
+    }
+
+    /// Reads a figure in dollars as pico-dollars.
+    pub fn each(dollars: &str) -> Result<i64, MoneyError> {
+        decimal(dollars, 12)
     }
 
     fn pico(&self, input: &InputUsage, output: &OutputUsage) -> i128 {
@@ -105,7 +112,24 @@ impl Price {
     pub fn cost(&self, usage: &Usage) -> NanoUsd {
         let input = usage.input.unwrap_or_default();
         let output = usage.output.unwrap_or_default();
-        ceil_nano(self.rates_for(input.total).pico(&input, &output))
+        let tokens = self.rates_for(input.total).pico(&input, &output);
+        ceil_nano(tokens.saturating_add(self.pico_of_queries(usage.search_units.unwrap_or(0))))
+    }
+
+    fn pico_of_queries(&self, queries: u64) -> i128 {
+        i128::from(queries) * i128::from(self.per_query.unwrap_or(0))
+    }
+
+    /// What so many queries cost, besides their tokens.
+    pub fn queries(&self, queries: u64) -> NanoUsd {
+        ceil_nano(self.pico_of_queries(queries))
+    }
+
+    /// Whether `usage`, of a ranking, tells everything that costs.
+    pub fn is_told_by(&self, usage: &Usage) -> bool {
+        let reads_cost = self.rates.dearest_input() > 0;
+        let has_read = usage.input.is_some_and(|input| input.total > 0);
+        (self.per_query.is_none() || usage.search_units.is_some()) && (!reads_cost || has_read)
     }
 
     /// The most that a call of at most these counts can cost: every class at its dearest, at the dearest tier in reach.
@@ -149,12 +173,18 @@ impl Price {
             audio_output_pico_usd: rates.audio_output,
             tiers: Vec::new(),
             version: String::new(),
+            per_query_pico_usd: None,
         };
         let tiers = self.tiers.iter().map(|t| v1::PriceTier {
             above_input_tokens: i64::try_from(t.above_input_tokens).unwrap_or(i64::MAX),
             price: Some(price(&t.rates)),
         });
-        v1::Price { tiers: tiers.collect(), version: self.version.clone(), ..price(&self.rates) }
+        v1::Price {
+            tiers: tiers.collect(),
+            version: self.version.clone(),
+            per_query_pico_usd: self.per_query,
+            ..price(&self.rates)
+        }
     }
 }
 
@@ -239,6 +269,22 @@ mod tests {
             assert!(output == 0 || within(output), "{input} {amount}");
             assert!(!within(output + 1), "{input} {amount}");
         }
+    }
+
+    #[test]
+    fn queries_cost_besides_tokens_and_never_more_than_was_held_for_them() {
+        let price = Price { per_query: Rates::each("0.0025").ok(), ..Price::default() };
+        let searched = Usage { search_units: Some(3), ..Usage::default() };
+        assert_eq!(price.cost(&searched), NanoUsd(7_500_000));
+        assert_eq!(price.queries(3), NanoUsd(7_500_000));
+        // A thousandth of a nano-dollar and a token of as much: rounded up once, held as two.
+        let tiny = Price { rates: Rates { input: 1, ..Rates::default() }, per_query: Some(1), ..Price::default() };
+        let read = InputUsage { total: 1, ..InputUsage::default() };
+        let used = Usage { search_units: Some(1), ..usage(read, OutputUsage::default()) };
+        assert_eq!(tiny.cost(&used), NanoUsd(1));
+        assert_eq!(NanoUsd(tiny.worst_case(1, 0).0 + tiny.queries(1).0), NanoUsd(2));
+        assert!(tiny.is_told_by(&used) && !tiny.is_told_by(&searched));
+        assert!(price.is_told_by(&searched) && !price.is_told_by(&usage(read, OutputUsage::default())));
     }
 
     #[test]

@@ -2,15 +2,21 @@
 //!
 //! A byte-level BPE token covers at least one byte, so the number of bytes bounds the number of tokens; templates add a few tokens
 //! per message, tool and part. Images and sound have no such law: providers publish at most some thousand tokens each, and the
-//! figures here lie above those.
+//! figures here lie above those. Rankings are billed by queries: Cohere's pricing page counts them in search units.
 
 use tollgate_proto::v1::{
-    CompletionRequest, CreateEmbeddingRequest, EmbeddingInput, Part, embedding_input::Input, part::Content,
-    response_format::Format, tool::Kind,
+    CompletionRequest, CreateEmbeddingRequest, EmbeddingInput, Part, RerankRequest, embedding_input::Input,
+    part::Content, response_format::Format, tool::Kind,
 };
 
 use crate::call::Request;
 
+/// Cohere bills a query for every hundred documents.
+const PER_SEARCH_UNIT: u64 = 100;
+/// A document of more tokens, the query among them, is billed as several.
+const PER_PIECE: u64 = 500;
+/// Documents are cut after so many tokens, unless the request says otherwise.
+const PER_DOCUMENT: u64 = 4_096;
 const PER_REQUEST: u64 = 64;
 const PER_MESSAGE: u64 = 16;
 const PER_TOOL: u64 = 64;
@@ -32,6 +38,15 @@ pub(crate) struct Most {
     pub(crate) output: Option<u64>,
     /// Choices.
     pub(crate) choices: u64,
+    /// Queries of a ranking.
+    pub(crate) queries: u64,
+}
+
+impl Most {
+    /// Of what writes nothing.
+    fn read(input: u64) -> Self {
+        Self { input, output: Some(0), choices: 1, queries: 0 }
+    }
 }
 
 /// The most that `request` can consume.
@@ -42,8 +57,14 @@ pub(crate) fn most(request: &Request) -> Most {
             input: completion_input(request),
             output: request.max_output_tokens.and_then(count),
             choices: request.n.and_then(count).unwrap_or(1),
+            queries: 0,
         },
-        Request::Embedding(request) => Most { input: embedding_input(request), output: Some(0), choices: 1 },
+        Request::Embedding(request) => Most::read(embedding_input(request)),
+        Request::Rerank(request) => {
+            let pieces = pieces(request);
+            let input = PER_REQUEST + pieces.read + request.extra_json.len() as u64;
+            Most { queries: pieces.count.div_ceil(PER_SEARCH_UNIT).max(1), ..Most::read(input) }
+        }
     }
 }
 
@@ -52,6 +73,8 @@ pub(crate) fn longest(request: &Request) -> u64 {
     match request {
         Request::Completion(request, _) => completion_input(request),
         Request::Embedding(request) => request.inputs.iter().map(embedded).max().unwrap_or(0),
+        // Documents that are too long are cut, or read in pieces.
+        Request::Rerank(request) => request.query().len() as u64,
     }
 }
 
@@ -138,7 +161,52 @@ fn embedded(input: &EmbeddingInput) -> u64 {
     }
 }
 
+/// What a ranking is billed by.
+struct Pieces {
+    count: u64,
+    /// Tokens, the query read with each.
+    read: u64,
+}
+
+/// The most pieces that the documents of `request` can be.
+fn pieces(request: &RerankRequest) -> Pieces {
+    let cut = request.max_tokens_per_document.and_then(|n| u64::try_from(n).ok()).unwrap_or(PER_DOCUMENT);
+    let query = request.query().len() as u64;
+    // Of a piece that the query fills, a fourth is left to the document.
+    let room = PER_PIECE.saturating_sub(query).max(PER_PIECE / 4);
+    let mut pieces = Pieces { count: 0, read: 0 };
+    for document in &request.documents {
+        let bytes = document.len() as u64;
+        let count = bytes.min(cut).div_ceil(room).max(1);
+        pieces.count += count;
+        pieces.read += bytes + count * (query + PER_MESSAGE);
+    }
+    pieces
+}
+
 /// A guess where a provider gave no figure: four bytes a token, never less than one for something.
 pub(crate) fn estimate(bytes: u64) -> u64 {
     bytes.div_ceil(4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ranking(query: &str, documents: &[String]) -> u64 {
+        let request =
+            RerankRequest { query: Some(query.into()), documents: documents.to_vec(), ..RerankRequest::default() };
+        most(&Request::Rerank(request.into())).queries
+    }
+
+    #[test]
+    fn a_query_is_held_for_every_hundred_documents_and_long_ones_count_as_several() {
+        let documents = |count, bytes| vec!["x".repeat(bytes); count];
+        assert_eq!(ranking("q", &documents(1, 10)), 1);
+        assert_eq!(ranking("q", &documents(100, 499)), 1);
+        assert_eq!(ranking("q", &documents(101, 10)), 2);
+        assert_eq!(ranking("q", &documents(100, 500)), 2, "each is two pieces");
+        assert_eq!(ranking("q", &documents(100, 1_000_000)), 9, "cut after 4,096 tokens, nine pieces");
+        assert_eq!(ranking(&"q".repeat(10_000), &documents(1, 10)), 1);
+    }
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tollgate_domain::{CallId, Secret};
 use tollgate_proto::{
     operation::Asked,
-    v1::{CompletionRequest, CreateEmbeddingRequest, GatewayOptions},
+    v1::{CompletionRequest, CreateEmbeddingRequest, GatewayOptions, RerankRequest},
 };
 use tollgate_providers::Mode;
 use tollgate_router::Wanted;
@@ -20,7 +20,7 @@ use crate::QuotaCell;
 pub struct Call {
     /// Its id.
     pub id: CallId,
-    /// `completion.create`, `completion.stream`, `embedding.create`: the action of its record.
+    /// `completion.create`, `embedding.create`, ...: the action of its record.
     pub action: &'static str,
     /// What came as the caller's key.
     pub credential: Option<Secret>,
@@ -68,6 +68,8 @@ pub enum Request {
     Completion(Arc<CompletionRequest>, Mode),
     /// Embeddings.
     Embedding(Arc<CreateEmbeddingRequest>),
+    /// A ranking.
+    Rerank(Arc<RerankRequest>),
 }
 
 impl Request {
@@ -76,6 +78,7 @@ impl Request {
         match self {
             Self::Completion(request, _) => &**request,
             Self::Embedding(request) => &**request,
+            Self::Rerank(request) => &**request,
         }
     }
 
@@ -84,6 +87,7 @@ impl Request {
         match self {
             Self::Completion(..) => Wanted::Chat,
             Self::Embedding(_) => Wanted::Embedding,
+            Self::Rerank(_) => Wanted::Rerank,
         }
     }
 
@@ -93,6 +97,7 @@ impl Request {
             Self::Completion(_, Mode::Whole) => b"whole",
             Self::Completion(_, Mode::Stream) => b"stream",
             Self::Embedding(_) => b"embedding",
+            Self::Rerank(_) => b"rerank",
         }
     }
 }

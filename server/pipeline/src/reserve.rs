@@ -34,6 +34,10 @@ pub(crate) struct Bound {
     asked: Option<u64>,
     /// Choices.
     choices: u64,
+    /// Queries of a ranking.
+    pub(crate) queries: u64,
+    /// Whether all of the output is written, as far as one knows: what it is follows from the request.
+    is_fixed: bool,
     /// Whether a hard budget or a ceiling makes the gateway set the limit upstream.
     pub(crate) capped: bool,
     /// The limit where nothing else names one.
@@ -89,13 +93,19 @@ impl Bound {
         self.per_choice(deployment).saturating_mul(self.choices)
     }
 
+    /// Tokens that an answer has which does not tell them, and of which `bytes` came.
+    pub(crate) fn unsaid(&self, deployment: &Deployment, bytes: u64) -> u64 {
+        if self.is_fixed { self.output(deployment) } else { bound::estimate(bytes) }
+    }
+
     /// The most that an attempt at `deployment` can cost; unpriced ones cost nothing that we know of.
     pub(crate) fn cost(&self, deployment: &Deployment) -> NanoUsd {
         self.cost_of(deployment, self.output(deployment))
     }
 
     fn cost_of(&self, deployment: &Deployment, output: u64) -> NanoUsd {
-        deployment.price.as_ref().map_or(NanoUsd(0), |p| p.worst_case(self.input, output))
+        let Some(price) = &deployment.price else { return NanoUsd(0) };
+        NanoUsd(price.worst_case(self.input, output).0.saturating_add(price.queries(self.queries).0))
     }
 
     /// What must be held for an attempt at `deployment` now.
@@ -134,6 +144,8 @@ impl Pipeline {
             input: most.input,
             asked: most.output,
             choices: most.choices,
+            queries: most.queries,
+            is_fixed: !matches!(call.request, Request::Completion(..)),
             capped,
             default_cap: key_cap.unwrap_or(self.settings.default_output_cap),
             afforded: None,

@@ -82,7 +82,10 @@ async fn needs(permit: &Permit, call: &Call) -> Needs {
             needs.output_tokens = request.max_output_tokens.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
             needs.capabilities = capabilities(request);
         }
-        request => needs.input_tokens = bound::estimate(bound::longest(request)),
+        request => {
+            needs.input_tokens = bound::estimate(bound::longest(request));
+            needs.queries = bound::most(request).queries;
+        }
     }
     if let Some(again) = call.again {
         needs.input_tokens = again.input_tokens;

@@ -6,8 +6,8 @@ use prost::Message;
 use tollgate_domain::Failure;
 use tollgate_ledger::Before;
 use tollgate_proto::{
-    operation::{Answered, Asked, Embeddings},
-    v1::{CreateEmbeddingResponse, Dialect},
+    operation::{Answered, Asked, Embeddings, Reranking},
+    v1::{CreateEmbeddingResponse, Dialect, RerankResponse},
 };
 use tollgate_providers::{Offered, UnaryCall, exchange};
 use tollgate_router::Deployment;
@@ -68,7 +68,6 @@ macro_rules! carried {
                 fn response(answer: Answer) -> Option<Self::Response> {
                     match answer {
                         Answer::$name(response) => Some(response),
-                        #[allow(unreachable_patterns)]
                         _ => None,
                     }
                 }
@@ -79,6 +78,7 @@ macro_rules! carried {
 
 carried! {
     Embeddings: Embedding(CreateEmbeddingResponse),
+    Reranking: Rerank(RerankResponse),
 }
 
 impl Pipeline {

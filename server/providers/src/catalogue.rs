@@ -20,7 +20,7 @@ pub struct Entry {
     pub aliases: Vec<String>,
     /// What it is for: `chat`, `embedding`, ...
     pub mode: String,
-    /// Price per token; `None`: it is not sold by tokens.
+    /// Price; `None`: it is not sold by tokens or queries.
     pub price: Option<Price>,
     /// Most tokens of prompt and answer together.
     pub context_window: Option<u64>,
@@ -51,9 +51,17 @@ struct Row {
     pico_usd: BTreeMap<String, i64>,
     #[serde(default)]
     tiers: Vec<Tier>,
+    #[serde(default)]
+    other_price: OtherPrice,
     context_window: Option<u64>,
     max_output_tokens: Option<u64>,
     capabilities: Vec<String>,
+}
+
+/// Units that are not tokens, in dollars.
+#[derive(Deserialize, Default)]
+struct OtherPrice {
+    per_query_usd: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -98,7 +106,11 @@ impl Catalogue {
 }
 
 fn entry(row: Row) -> Entry {
-    let figures = format!("{:?} {:?}", row.pico_usd, row.tiers.iter().map(|t| &t.pico_usd).collect::<Vec<_>>());
+    let mut figures = format!("{:?} {:?}", row.pico_usd, row.tiers.iter().map(|t| &t.pico_usd).collect::<Vec<_>>());
+    let per_query = row.other_price.per_query_usd.as_deref().and_then(|dollars| Rates::each(dollars).ok());
+    if let Some(per_query) = per_query {
+        figures.push_str(&format!(" {per_query} a query"));
+    }
     let digest = Sha256::digest(figures.as_bytes());
     let version = digest[..6].iter().map(|b| format!("{b:02x}")).collect();
     let base = &row.pico_usd;
@@ -108,9 +120,14 @@ fn entry(row: Row) -> Entry {
         figures.extend(tier.pico_usd.iter().map(|(k, v)| (k.clone(), *v)));
         PriceTier { above_input_tokens: tier.above_input_tokens, rates: rates(&figures) }
     });
-    // A model whose output is sold in other units (images, queries) has no price per token that would hold.
-    let is_priced = base.contains_key("input") && (base.contains_key("output") || row.mode == "embedding");
-    let price = is_priced.then(|| Price { rates: rates(base), tiers: tiers.collect(), version });
+    // A model whose output is sold in units that are not counted here has no price per token that would hold.
+    let by_token = base.contains_key("input") && (base.contains_key("output") || row.mode == "embedding");
+    let price = (by_token || per_query.is_some()).then(|| Price {
+        rates: rates(base),
+        tiers: tiers.collect(),
+        per_query,
+        version,
+    });
     Entry {
         provider: row.provider,
         model: row.model,
@@ -142,6 +159,8 @@ mod tests {
     use std::collections::BTreeSet;
 
     use serde_json::Value;
+    use tollgate_domain::NanoUsd;
+    use tollgate_proto::v1::Usage;
 
     use super::*;
 
@@ -224,5 +243,16 @@ mod tests {
         assert_eq!((rates.input, rates.output, rates.cached_read), (150_000, 600_000, Some(75_000)));
         assert_eq!((mini.context_window, mini.max_output), (Some(128_000), Some(16_384)));
         assert!(Catalogue::embedded().find("openai", "no-such-model").is_none());
+    }
+
+    #[test]
+    fn rankings_are_sold_by_the_query_or_by_tokens_and_moderations_are_free() {
+        let price = |kind, model| Catalogue::embedded().find(kind, model).unwrap().price.clone().unwrap();
+        let searched = Usage { search_units: Some(1), ..Usage::default() };
+        assert_eq!(price("cohere", "rerank-v3.5").cost(&searched), NanoUsd(2_000_000));
+        assert_eq!(price("cohere", "rerank-v4.0-pro").cost(&searched), NanoUsd(2_500_000));
+        let by_token = price("cohere", "rerank-v5.0-fast");
+        assert_eq!((by_token.rates.input, by_token.per_query), (20_000, None));
+        assert_eq!(price("openai", "omni-moderation-latest").worst_case(1_000_000, 0), NanoUsd(0));
     }
 }

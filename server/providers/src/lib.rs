@@ -17,6 +17,7 @@ pub mod openai;
 mod provider;
 pub mod refusal;
 pub mod registry;
+pub mod rerank;
 pub mod transport;
 
 pub(crate) use provider::Written;

@@ -2,7 +2,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tollgate_domain::{Class, Failure};
 use tollgate_proto::{
-    operation::{Embeddings, Operation},
+    operation::{Embeddings, Operation, Reranking},
     v1::{CompletionEvent, CompletionRequest, Dialect},
 };
 
@@ -21,6 +21,11 @@ pub trait Provider: Send + Sync {
 
     /// `None`: not offered, and the router will not ask.
     fn embed(&self) -> Option<&dyn Unary<Embeddings>> {
+        None
+    }
+
+    /// `None`: not offered, and the router will not ask.
+    fn rerank(&self) -> Option<&dyn Unary<Reranking>> {
         None
     }
 
@@ -69,6 +74,12 @@ pub trait Offered: Operation {
 impl Offered for Embeddings {
     fn by(provider: &dyn Provider) -> Option<&dyn Unary<Self>> {
         provider.embed()
+    }
+}
+
+impl Offered for Reranking {
+    fn by(provider: &dyn Provider) -> Option<&dyn Unary<Self>> {
+        provider.rerank()
     }
 }
 

@@ -18,6 +18,7 @@ const fn row(name: &'static str, base_url: Option<&'static str>) -> Quirks {
         reasoning_in: None,
         prefill: Prefill::Bare,
         embeds: true,
+        reranks: false,
         trusts_inner_status: false,
     }
 }
@@ -29,7 +30,12 @@ static COMPATIBLE: [Quirks; 10] = [
         both_limits: true,
         ..row("openai", Some("https://api.openai.com/v1"))
     },
-    Quirks { reasoning_in: Some(ReasoningIn::Content), prefill: Prefill::FinalMessage, ..row("vllm", None) },
+    Quirks {
+        reasoning_in: Some(ReasoningIn::Content),
+        prefill: Prefill::FinalMessage,
+        reranks: true,
+        ..row("vllm", None)
+    },
     Quirks {
         output_limit: "max_completion_tokens",
         embeds: false,
@@ -42,9 +48,10 @@ static COMPATIBLE: [Quirks; 10] = [
         ..row("deepseek", Some("https://api.deepseek.com"))
     },
     Quirks { output_limit: "max_completion_tokens", ..row("xai", Some("https://api.x.ai/v1")) },
-    row("together", Some("https://api.together.xyz/v1")),
+    Quirks { reranks: true, ..row("together", Some("https://api.together.xyz/v1")) },
     Quirks {
         reasoning_in: Some(ReasoningIn::Content),
+        reranks: true,
         ..row("fireworks", Some("https://api.fireworks.ai/inference/v1"))
     },
     Quirks {

@@ -364,7 +364,7 @@ fn cost_prefers_what_is_cheapest_for_this_call() {
         audio_output: None,
     };
     let priced = |name: &str, input, output| Deployment {
-        price: Some(Price { rates: rates(input, output), tiers: Vec::new(), version: String::new() }),
+        price: Some(Price { rates: rates(input, output), ..Price::default() }),
         ..deployment(name)
     };
     let group = by(

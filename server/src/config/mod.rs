@@ -389,14 +389,15 @@ fn one() -> u32 {
     1
 }
 
-/// Price in dollars per million tokens, as decimal strings. A class without a figure costs as the class it belongs to.
+/// Price in dollars per million tokens, and per query of a ranking, as decimal strings. A class without a figure costs as the class it
+/// belongs to; where there is a price per query, tokens without a figure cost nothing.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Price {
-    /// Fresh input.
-    pub input: String,
-    /// Output.
-    pub output: String,
+    /// Fresh input; required unless `per_query` is given.
+    pub input: Option<String>,
+    /// Output; required unless `per_query` is given.
+    pub output: Option<String>,
     /// Input read from the provider's cache.
     pub cached_read: Option<String>,
     /// Input written to a five-minute cache.
@@ -409,6 +410,8 @@ pub struct Price {
     pub audio_input: Option<String>,
     /// Audio output.
     pub audio_output: Option<String>,
+    /// One query of a ranking, in dollars: with Cohere a search unit.
+    pub per_query: Option<String>,
 }
 
 /// A virtual key that exists from the start. It is made once; later changes are made by `KeyAdminService`.
@@ -433,7 +436,7 @@ pub struct ProvisionedKey {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Completions and embeddings.
+    /// Completions, embeddings, rankings, moderations and images.
     #[default]
     Caller,
     /// Every admin RPC; no completions.

@@ -1,11 +1,17 @@
 //! The doors of operations with one answer.
 
 use tollgate_domain::Error;
-use tollgate_http::openai::{self, Invalid};
+use tollgate_http::{
+    openai::{self, Invalid},
+    rerank,
+};
 use tollgate_pipeline::Carried;
 use tollgate_proto::{
-    operation::{Asked, Embeddings},
-    v1::{CreateEmbeddingRequest, CreateEmbeddingResponse, embedding_service_server::EmbeddingService},
+    operation::{Asked, Embeddings, Reranking},
+    v1::{
+        CreateEmbeddingRequest, CreateEmbeddingResponse, RerankRequest, RerankResponse,
+        embedding_service_server::EmbeddingService, rerank_service_server::RerankService,
+    },
 };
 use tonic::{Extensions, Request, Response, Status};
 
@@ -19,6 +25,7 @@ use super::{
 };
 
 /// Every service of an operation with one answer.
+#[derive(Clone)]
 pub(crate) struct Door(pub(crate) Rooms);
 
 #[tonic::async_trait]
@@ -28,6 +35,13 @@ impl EmbeddingService for Door {
         request: Request<CreateEmbeddingRequest>,
     ) -> Result<Response<CreateEmbeddingResponse>, Status> {
         answer::<Embeddings>(&self.0, request).await
+    }
+}
+
+#[tonic::async_trait]
+impl RerankService for Door {
+    async fn rerank(&self, request: Request<RerankRequest>) -> Result<Response<RerankResponse>, Status> {
+        answer::<Reranking>(&self.0, request).await
     }
 }
 
@@ -46,6 +60,16 @@ impl Served for Embeddings {
 
     fn validate(request: &Self::Request) -> Result<(), Error> {
         validate::embedding(request)
+    }
+}
+
+impl Served for Reranking {
+    fn read(body: &[u8]) -> Result<Self::Request, Invalid> {
+        rerank::read(body)
+    }
+
+    fn validate(request: &Self::Request) -> Result<(), Error> {
+        validate::rerank(request)
     }
 }
 

@@ -130,6 +130,7 @@ fn recorded(record: &AuditRecord) -> Result<Recorded<'_>, &'static str> {
     match record.action.as_str() {
         "completion.create" | "completion.stream" => {}
         "embedding.create" => return Err("embeddings"),
+        "rerank.create" => return Err("rankings"),
         "completion.mirror" => return Err("copies of other calls"),
         _ => return Err("no calls"),
     }

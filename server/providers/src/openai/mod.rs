@@ -10,10 +10,12 @@ mod request;
 mod wire;
 
 use http::{Method, header};
+pub(crate) use request::unsendable;
 use tollgate_domain::Failure;
+use tollgate_proto::operation::{Embeddings, Reranking};
 
 use crate::{
-    Chat, ChatCall, Decoder, Embed, EmbedCall, Head, Outgoing, Provider, Target, Written, provider::unsendable, refusal,
+    Chat, ChatCall, Decoder, EmbedCall, Head, Outgoing, Provider, Target, Unary, Written, provider, refusal, rerank,
 };
 
 /// What sets one service apart from the others of the dialect.
@@ -33,6 +35,8 @@ pub struct Quirks {
     pub prefill: Prefill,
     /// Whether it has embeddings.
     pub embeds: bool,
+    /// Whether it has rankings, in the shape of [`crate::rerank`].
+    pub reranks: bool,
     /// Whether an in-band error's own status is to be believed (OpenRouter answers 200 with `code: 502`).
     pub trusts_inner_status: bool,
 }
@@ -74,13 +78,17 @@ impl Provider for OpenAi {
         Some(self)
     }
 
-    fn embed(&self) -> Option<&dyn Embed> {
+    fn embed(&self) -> Option<&dyn Unary<Embeddings>> {
         self.0.embeds.then_some(self)
+    }
+
+    fn rerank(&self) -> Option<&dyn Unary<Reranking>> {
+        self.0.reranks.then_some(&rerank::COMPATIBLE as &dyn Unary<Reranking>)
     }
 
     fn check(&self, target: &Target) -> Result<http::Request<bytes::Bytes>, Failure> {
         let request = http::Request::builder().method(Method::GET).uri(format!("{}/models", target.base_url));
-        dressed(request.body(bytes::Bytes::new()).map_err(unsendable)?, target)
+        dressed(request.body(bytes::Bytes::new()).map_err(provider::unsendable)?, target)
     }
 
     fn refusal(&self, head: &Head, body: &[u8]) -> Failure {
@@ -103,7 +111,7 @@ impl Chat for OpenAi {
     }
 }
 
-impl Embed for OpenAi {
+impl Unary<Embeddings> for OpenAi {
     fn request(&self, target: &Target, call: &EmbedCall<'_>) -> Result<Outgoing, Failure> {
         let body = embed::request(target, call)?;
         Written::whole(body).sent(|body| post(target, "/embeddings", call.attempt_id, body))
@@ -118,14 +126,19 @@ impl Embed for OpenAi {
     }
 }
 
-fn post(target: &Target, path: &str, attempt_id: &str, body: Vec<u8>) -> Result<http::Request<bytes::Bytes>, Failure> {
+pub(crate) fn post(
+    target: &Target,
+    path: &str,
+    attempt_id: &str,
+    body: Vec<u8>,
+) -> Result<http::Request<bytes::Bytes>, Failure> {
     let request = http::Request::builder()
         .method(Method::POST)
         .uri(format!("{}{path}", target.base_url))
         .header(header::CONTENT_TYPE, "application/json")
         .header("x-client-request-id", attempt_id)
         .body(bytes::Bytes::from(body))
-        .map_err(unsendable)?;
+        .map_err(provider::unsendable)?;
     dressed(request, target)
 }
 
