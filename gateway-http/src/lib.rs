@@ -25,10 +25,11 @@ use axum::{
 };
 use bytes::Bytes;
 use tollgate_proto::{
-    operation::{Embeddings, Reranking},
+    operation::{Embeddings, Moderations, Reranking},
     v1::{
         completion_service_client::CompletionServiceClient, embedding_service_client::EmbeddingServiceClient,
-        model_service_client::ModelServiceClient, rerank_service_client::RerankServiceClient,
+        model_service_client::ModelServiceClient, moderation_service_client::ModerationServiceClient,
+        rerank_service_client::RerankServiceClient,
     },
 };
 use tonic::{Status, body::Body};
@@ -68,6 +69,7 @@ struct Gateway {
     completions: CompletionServiceClient<Wire>,
     embeddings: EmbeddingServiceClient<Wire>,
     reranks: RerankServiceClient<Wire>,
+    moderations: ModerationServiceClient<Wire>,
     models: ModelServiceClient<Wire>,
     health: HealthClient<Wire>,
     options: Options,
@@ -97,6 +99,7 @@ where
         completions: client!(CompletionServiceClient),
         embeddings: client!(EmbeddingServiceClient),
         reranks: client!(RerankServiceClient),
+        moderations: client!(ModerationServiceClient),
         models: client!(ModelServiceClient),
         health: HealthClient::new(wire.clone()),
         options,
@@ -105,6 +108,7 @@ where
         .route("/chat/completions", post(chat::create))
         .route("/embeddings", post(unary::create::<Embeddings>))
         .route("/rerank", post(unary::create::<Reranking>))
+        .route("/moderations", post(unary::create::<Moderations>))
         .route("/models", get(models::list))
         .route("/models/{*model}", get(models::retrieve));
     Router::new()

@@ -1,4 +1,4 @@
-//! Routes of operations with one answer: `POST /v1/embeddings`, `POST /v1/rerank`.
+//! Routes of operations with one answer: `POST /v1/embeddings`, `/v1/rerank`, `/v1/moderations`.
 
 use std::future::Future;
 
@@ -9,7 +9,7 @@ use axum::{
 };
 use bytes::Bytes;
 use tollgate_proto::{
-    operation::{Answered, Asked, Embeddings, Operation, Reranking},
+    operation::{Answered, Asked, Embeddings, Moderations, Operation, Reranking},
     v1::Original,
 };
 use tonic::Status;
@@ -18,7 +18,7 @@ use crate::{
     Gateway, chat,
     error::Refusal,
     forward,
-    openai::{self, Invalid, embedding},
+    openai::{self, Invalid, embedding, moderation},
     quota, rerank,
 };
 
@@ -73,6 +73,25 @@ impl Routed for Reranking {
 
     fn write(answer: &Self::Response, (): ()) -> String {
         rerank::answer(answer)
+    }
+}
+
+impl Routed for Moderations {
+    type Form = ();
+
+    fn read(body: &[u8]) -> Result<(Self::Request, ()), Invalid> {
+        openai::read_moderation(body).map(|request| (request, ()))
+    }
+
+    async fn ask(
+        gateway: &mut Gateway,
+        request: tonic::Request<Self::Request>,
+    ) -> Result<tonic::Response<Self::Response>, Status> {
+        gateway.moderations.create_moderation(request).await
+    }
+
+    fn write(answer: &Self::Response, (): ()) -> String {
+        moderation::answer(answer)
     }
 }
 

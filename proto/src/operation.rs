@@ -3,8 +3,9 @@
 use prost::Message;
 
 use crate::v1::{
-    CompletionRequest, CreateEmbeddingRequest, CreateEmbeddingResponse, Dialect, GatewayOptions, Original,
-    RerankRequest, RerankResponse, Routing, Started, Usage,
+    CompletionRequest, CreateEmbeddingRequest, CreateEmbeddingResponse, CreateModerationRequest,
+    CreateModerationResponse, Dialect, GatewayOptions, Original, RerankRequest, RerankResponse, Routing, Started,
+    Usage,
 };
 
 /// An operation with one answer.
@@ -123,4 +124,7 @@ operations! {
         "embeddings", "embedding.create", OpenaiEmbeddings;
     /// `RerankService.Rerank`.
     Reranking(RerankRequest, |_| None) -> RerankResponse: "rankings", "rerank.create", CohereRerank;
+    /// `ModerationService.CreateModeration`.
+    Moderations(CreateModerationRequest, |_| None) -> CreateModerationResponse:
+        "moderations", "moderation.create", OpenaiModerations;
 }

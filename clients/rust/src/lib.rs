@@ -17,7 +17,8 @@ use tollgate_proto::v1::{
     ErrorReason, audit_service_client::AuditServiceClient, budget_service_client::BudgetServiceClient,
     completion_service_client::CompletionServiceClient, embedding_service_client::EmbeddingServiceClient,
     key_admin_service_client::KeyAdminServiceClient, model_service_client::ModelServiceClient,
-    rerank_service_client::RerankServiceClient, tenancy_service_client::TenancyServiceClient,
+    moderation_service_client::ModerationServiceClient, rerank_service_client::RerankServiceClient,
+    tenancy_service_client::TenancyServiceClient,
 };
 use tonic::{
     Request, Status,
@@ -101,6 +102,8 @@ impl Client {
         embeddings: EmbeddingServiceClient,
         /// Rankings.
         reranks: RerankServiceClient,
+        /// Moderations.
+        moderations: ModerationServiceClient,
         /// Models.
         models: ModelServiceClient,
         /// Virtual keys.

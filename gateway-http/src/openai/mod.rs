@@ -4,10 +4,11 @@ pub(crate) mod chunk;
 mod content;
 pub(crate) mod embedding;
 pub(crate) mod members;
+pub(crate) mod moderation;
 mod request;
 pub(crate) mod response;
 
-use tollgate_proto::v1::{CompletionRequest, CreateEmbeddingRequest};
+use tollgate_proto::v1::{CompletionRequest, CreateEmbeddingRequest, CreateModerationRequest};
 
 /// Why a body is no request: field path (OpenAI's names) and what is wrong there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,4 +48,9 @@ pub fn read_embedding(body: &[u8]) -> Result<CreateEmbeddingRequest, Invalid> {
 /// Also tells whether vectors are wanted as base64.
 pub(crate) fn read_embedding_with_encoding(body: &[u8]) -> Result<(CreateEmbeddingRequest, bool), Invalid> {
     embedding::read(members::text(body)?)
+}
+
+/// Reads a moderation request. `original` and `tollgate` are left empty.
+pub fn read_moderation(body: &[u8]) -> Result<CreateModerationRequest, Invalid> {
+    moderation::read(members::text(body)?)
 }

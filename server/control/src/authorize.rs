@@ -351,6 +351,7 @@ pub const RPCS: &[(&str, &[Action])] = &[
     ("CompletionService/StreamCompletion", &[]),
     ("EmbeddingService/CreateEmbedding", &[]),
     ("RerankService/Rerank", &[]),
+    ("ModerationService/CreateModeration", &[]),
     ("ModelService/ListModels", &[Action::ReadModels]),
     ("ModelService/GetModel", &[Action::ReadModels]),
     ("ModelService/GetRouteState", &[Action::ReadModels]),

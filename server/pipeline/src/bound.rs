@@ -5,8 +5,8 @@
 //! figures here lie above those. Rankings are billed by queries: Cohere's pricing page counts them in search units.
 
 use tollgate_proto::v1::{
-    CompletionRequest, CreateEmbeddingRequest, EmbeddingInput, Part, RerankRequest, embedding_input::Input,
-    part::Content, response_format::Format, tool::Kind,
+    CompletionRequest, CreateEmbeddingRequest, EmbeddingInput, ModerationInput, Part, RerankRequest,
+    embedding_input::Input, moderation_input::Input as Judged, part::Content, response_format::Format, tool::Kind,
 };
 
 use crate::call::Request;
@@ -60,6 +60,10 @@ pub(crate) fn most(request: &Request) -> Most {
             queries: 0,
         },
         Request::Embedding(request) => Most::read(embedding_input(request)),
+        Request::Moderation(request) => {
+            let inputs: u64 = request.inputs.iter().map(judged).sum();
+            Most::read(PER_REQUEST + inputs + request.extra_json.len() as u64)
+        }
         Request::Rerank(request) => {
             let pieces = pieces(request);
             let input = PER_REQUEST + pieces.read + request.extra_json.len() as u64;
@@ -73,6 +77,7 @@ pub(crate) fn longest(request: &Request) -> u64 {
     match request {
         Request::Completion(request, _) => completion_input(request),
         Request::Embedding(request) => request.inputs.iter().map(embedded).max().unwrap_or(0),
+        Request::Moderation(request) => request.inputs.iter().map(judged).max().unwrap_or(0),
         // Documents that are too long are cut, or read in pieces.
         Request::Rerank(request) => request.query().len() as u64,
     }
@@ -157,6 +162,14 @@ fn embedded(input: &EmbeddingInput) -> u64 {
     match &input.input {
         Some(Input::Text(text)) => text.len() as u64 + PER_MESSAGE,
         Some(Input::Tokens(tokens)) => tokens.ids.len() as u64 + PER_MESSAGE,
+        None => 0,
+    }
+}
+
+fn judged(input: &ModerationInput) -> u64 {
+    match &input.input {
+        Some(Judged::Text(text)) => text.len() as u64 + PER_MESSAGE,
+        Some(Judged::ImageUrl(_)) => PER_IMAGE,
         None => 0,
     }
 }

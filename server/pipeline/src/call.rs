@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tollgate_domain::{CallId, Secret};
 use tollgate_proto::{
     operation::Asked,
-    v1::{CompletionRequest, CreateEmbeddingRequest, GatewayOptions, RerankRequest},
+    v1::{CompletionRequest, CreateEmbeddingRequest, CreateModerationRequest, GatewayOptions, RerankRequest},
 };
 use tollgate_providers::Mode;
 use tollgate_router::Wanted;
@@ -70,6 +70,8 @@ pub enum Request {
     Embedding(Arc<CreateEmbeddingRequest>),
     /// A ranking.
     Rerank(Arc<RerankRequest>),
+    /// A moderation.
+    Moderation(Arc<CreateModerationRequest>),
 }
 
 impl Request {
@@ -79,6 +81,7 @@ impl Request {
             Self::Completion(request, _) => &**request,
             Self::Embedding(request) => &**request,
             Self::Rerank(request) => &**request,
+            Self::Moderation(request) => &**request,
         }
     }
 
@@ -88,6 +91,7 @@ impl Request {
             Self::Completion(..) => Wanted::Chat,
             Self::Embedding(_) => Wanted::Embedding,
             Self::Rerank(_) => Wanted::Rerank,
+            Self::Moderation(_) => Wanted::Moderation,
         }
     }
 
@@ -98,6 +102,7 @@ impl Request {
             Self::Completion(_, Mode::Stream) => b"stream",
             Self::Embedding(_) => b"embedding",
             Self::Rerank(_) => b"rerank",
+            Self::Moderation(_) => b"moderation",
         }
     }
 }

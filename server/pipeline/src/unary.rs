@@ -6,8 +6,8 @@ use prost::Message;
 use tollgate_domain::Failure;
 use tollgate_ledger::Before;
 use tollgate_proto::{
-    operation::{Answered, Asked, Embeddings, Reranking},
-    v1::{CreateEmbeddingResponse, Dialect, RerankResponse},
+    operation::{Answered, Asked, Embeddings, Moderations, Reranking},
+    v1::{CreateEmbeddingResponse, CreateModerationResponse, Dialect, RerankResponse},
 };
 use tollgate_providers::{Offered, UnaryCall, exchange};
 use tollgate_router::Deployment;
@@ -79,6 +79,7 @@ macro_rules! carried {
 carried! {
     Embeddings: Embedding(CreateEmbeddingResponse),
     Reranking: Rerank(RerankResponse),
+    Moderations: Moderation(CreateModerationResponse),
 }
 
 impl Pipeline {

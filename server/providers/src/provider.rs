@@ -2,7 +2,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tollgate_domain::{Class, Failure};
 use tollgate_proto::{
-    operation::{Embeddings, Operation, Reranking},
+    operation::{Embeddings, Moderations, Operation, Reranking},
     v1::{CompletionEvent, CompletionRequest, Dialect},
 };
 
@@ -26,6 +26,11 @@ pub trait Provider: Send + Sync {
 
     /// `None`: not offered, and the router will not ask.
     fn rerank(&self) -> Option<&dyn Unary<Reranking>> {
+        None
+    }
+
+    /// `None`: not offered, and the router will not ask.
+    fn moderate(&self) -> Option<&dyn Unary<Moderations>> {
         None
     }
 
@@ -80,6 +85,12 @@ impl Offered for Embeddings {
 impl Offered for Reranking {
     fn by(provider: &dyn Provider) -> Option<&dyn Unary<Self>> {
         provider.rerank()
+    }
+}
+
+impl Offered for Moderations {
+    fn by(provider: &dyn Provider) -> Option<&dyn Unary<Self>> {
+        provider.moderate()
     }
 }
 

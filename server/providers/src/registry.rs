@@ -19,6 +19,7 @@ const fn row(name: &'static str, base_url: Option<&'static str>) -> Quirks {
         prefill: Prefill::Bare,
         embeds: true,
         reranks: false,
+        moderates: false,
         trusts_inner_status: false,
     }
 }
@@ -28,6 +29,7 @@ static COMPATIBLE: [Quirks; 10] = [
     Quirks {
         output_limit: "max_completion_tokens",
         both_limits: true,
+        moderates: true,
         ..row("openai", Some("https://api.openai.com/v1"))
     },
     Quirks {

@@ -104,6 +104,7 @@ impl Deployment {
             Wanted::Chat => self.endpoint.provider.chat().is_some(),
             Wanted::Embedding => self.endpoint.provider.embed().is_some(),
             Wanted::Rerank => self.endpoint.provider.rerank().is_some(),
+            Wanted::Moderation => self.endpoint.provider.moderate().is_some(),
         }
     }
 }
@@ -117,6 +118,8 @@ pub enum Wanted {
     Embedding,
     /// A ranking.
     Rerank,
+    /// A moderation.
+    Moderation,
 }
 
 /// A model alias and what serves it.

@@ -7,10 +7,11 @@ use tollgate_http::{
 };
 use tollgate_pipeline::Carried;
 use tollgate_proto::{
-    operation::{Asked, Embeddings, Reranking},
+    operation::{Asked, Embeddings, Moderations, Reranking},
     v1::{
-        CreateEmbeddingRequest, CreateEmbeddingResponse, RerankRequest, RerankResponse,
-        embedding_service_server::EmbeddingService, rerank_service_server::RerankService,
+        CreateEmbeddingRequest, CreateEmbeddingResponse, CreateModerationRequest, CreateModerationResponse,
+        RerankRequest, RerankResponse, embedding_service_server::EmbeddingService,
+        moderation_service_server::ModerationService, rerank_service_server::RerankService,
     },
 };
 use tonic::{Extensions, Request, Response, Status};
@@ -45,6 +46,16 @@ impl RerankService for Door {
     }
 }
 
+#[tonic::async_trait]
+impl ModerationService for Door {
+    async fn create_moderation(
+        &self,
+        request: Request<CreateModerationRequest>,
+    ) -> Result<Response<CreateModerationResponse>, Status> {
+        answer::<Moderations>(&self.0, request).await
+    }
+}
+
 /// An operation that has a door.
 trait Served: Carried {
     /// Reads a request from the caller's own bytes.
@@ -70,6 +81,16 @@ impl Served for Reranking {
 
     fn validate(request: &Self::Request) -> Result<(), Error> {
         validate::rerank(request)
+    }
+}
+
+impl Served for Moderations {
+    fn read(body: &[u8]) -> Result<Self::Request, Invalid> {
+        openai::read_moderation(body)
+    }
+
+    fn validate(request: &Self::Request) -> Result<(), Error> {
+        validate::moderation(request)
     }
 }
 

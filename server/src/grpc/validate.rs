@@ -2,8 +2,8 @@
 
 use tollgate_domain::{Error, Violation};
 use tollgate_proto::v1::{
-    CompletionRequest, CreateEmbeddingRequest, GatewayOptions, Part, RerankRequest, Role, embedding_input::Input,
-    part::Content,
+    CompletionRequest, CreateEmbeddingRequest, CreateModerationRequest, GatewayOptions, Part, RerankRequest, Role,
+    embedding_input::Input, moderation_input::Input as Judged, part::Content,
 };
 
 /// Deepest nesting of parts: a tool result holds parts, but no tool result.
@@ -72,6 +72,7 @@ const NAMED: [&str; 24] = [
 ];
 const NAMED_IN_MESSAGE: [&str; 4] = ["role", "content", "tool_calls", "tool_call_id"];
 const NAMED_IN_EMBEDDING: [&str; 5] = ["model", "input", "dimensions", "user", "encoding_format"];
+const NAMED_IN_MODERATION: [&str; 2] = ["model", "input"];
 const NAMED_IN_RERANK: [&str; 6] = ["model", "query", "documents", "top_n", "return_documents", "max_tokens_per_doc"];
 
 fn at(field: &str) -> impl FnOnce() -> String {
@@ -181,6 +182,23 @@ pub(crate) fn rerank(request: &RerankRequest) -> Result<(), Error> {
     let cut = request.max_tokens_per_document;
     v.expect(cut.is_none_or(|n| n > 0), || "max_tokens_per_document".into(), "must be positive");
     v.extra(&request.extra_json, &NAMED_IN_RERANK, || "extra_json".into());
+    options(&mut v, request.tollgate.as_ref());
+    v.result()
+}
+
+/// A moderation.
+pub(crate) fn moderation(request: &CreateModerationRequest) -> Result<(), Error> {
+    let mut v = Violations::default();
+    v.expect(!request.model().is_empty(), || "model".into(), "is required");
+    v.expect((1..=2_048).contains(&request.inputs.len()), || "inputs".into(), "must have 1 to 2048 inputs");
+    for (i, input) in request.inputs.iter().enumerate() {
+        let filled = match &input.input {
+            Some(Judged::Text(text) | Judged::ImageUrl(text)) => !text.is_empty(),
+            None => false,
+        };
+        v.expect(filled, || format!("inputs[{i}]"), "must not be empty");
+    }
+    v.extra(&request.extra_json, &NAMED_IN_MODERATION, || "extra_json".into());
     options(&mut v, request.tollgate.as_ref());
     v.result()
 }

@@ -131,6 +131,7 @@ fn recorded(record: &AuditRecord) -> Result<Recorded<'_>, &'static str> {
         "completion.create" | "completion.stream" => {}
         "embedding.create" => return Err("embeddings"),
         "rerank.create" => return Err("rankings"),
+        "moderation.create" => return Err("moderations"),
         "completion.mirror" => return Err("copies of other calls"),
         _ => return Err("no calls"),
     }

@@ -1,21 +1,23 @@
-//! OpenAI's chat completions and embeddings, and everybody who speaks that dialect.
+//! OpenAI's chat completions, embeddings and moderations, and everybody who speaks that dialect.
 //!
-//! Provider pages: OpenAI "Chat completions" and "Embeddings" API reference; vLLM "OpenAI-Compatible Server"; the API references of
+//! Provider pages: OpenAI "Chat completions", "Embeddings" and "Moderations" API reference; vLLM "OpenAI-Compatible Server"; the API references of
 //! Groq, DeepSeek, xAI, Together, Fireworks and OpenRouter. What sets the compatible ones apart is data: [`Quirks`].
 
 mod decode;
 mod embed;
 mod encode;
+mod moderate;
 mod request;
 mod wire;
 
 use http::{Method, header};
 pub(crate) use request::unsendable;
 use tollgate_domain::Failure;
-use tollgate_proto::operation::{Embeddings, Reranking};
+use tollgate_proto::operation::{Embeddings, Moderations, Reranking};
 
 use crate::{
-    Chat, ChatCall, Decoder, EmbedCall, Head, Outgoing, Provider, Target, Unary, Written, provider, refusal, rerank,
+    Chat, ChatCall, Decoder, EmbedCall, Head, Outgoing, Provider, Target, Unary, UnaryCall, Written, provider, refusal,
+    rerank,
 };
 
 /// What sets one service apart from the others of the dialect.
@@ -37,6 +39,8 @@ pub struct Quirks {
     pub embeds: bool,
     /// Whether it has rankings, in the shape of [`crate::rerank`].
     pub reranks: bool,
+    /// Whether it has moderations.
+    pub moderates: bool,
     /// Whether an in-band error's own status is to be believed (OpenRouter answers 200 with `code: 502`).
     pub trusts_inner_status: bool,
 }
@@ -86,6 +90,10 @@ impl Provider for OpenAi {
         self.0.reranks.then_some(&rerank::COMPATIBLE as &dyn Unary<Reranking>)
     }
 
+    fn moderate(&self) -> Option<&dyn Unary<Moderations>> {
+        self.0.moderates.then_some(self as &dyn Unary<Moderations>)
+    }
+
     fn check(&self, target: &Target) -> Result<http::Request<bytes::Bytes>, Failure> {
         let request = http::Request::builder().method(Method::GET).uri(format!("{}/models", target.base_url));
         dressed(request.body(bytes::Bytes::new()).map_err(provider::unsendable)?, target)
@@ -123,6 +131,21 @@ impl Unary<Embeddings> for OpenAi {
         body: bytes::Bytes,
     ) -> Result<tollgate_proto::v1::CreateEmbeddingResponse, Failure> {
         embed::answer(call, body)
+    }
+}
+
+impl Unary<Moderations> for OpenAi {
+    fn request(&self, target: &Target, call: &UnaryCall<'_, Moderations>) -> Result<Outgoing, Failure> {
+        let body = moderate::request(target, call.request)?;
+        Written::whole(body).sent(|body| post(target, "/moderations", call.attempt_id, body))
+    }
+
+    fn answer(
+        &self,
+        call: &UnaryCall<'_, Moderations>,
+        body: bytes::Bytes,
+    ) -> Result<tollgate_proto::v1::CreateModerationResponse, Failure> {
+        moderate::answer(call, body)
     }
 }
 
