@@ -25,11 +25,11 @@ use axum::{
 };
 use bytes::Bytes;
 use tollgate_proto::{
-    operation::{Embeddings, Moderations, Reranking},
+    operation::{Embeddings, Images, Moderations, Reranking},
     v1::{
         completion_service_client::CompletionServiceClient, embedding_service_client::EmbeddingServiceClient,
-        model_service_client::ModelServiceClient, moderation_service_client::ModerationServiceClient,
-        rerank_service_client::RerankServiceClient,
+        image_service_client::ImageServiceClient, model_service_client::ModelServiceClient,
+        moderation_service_client::ModerationServiceClient, rerank_service_client::RerankServiceClient,
     },
 };
 use tonic::{Status, body::Body};
@@ -70,6 +70,7 @@ struct Gateway {
     embeddings: EmbeddingServiceClient<Wire>,
     reranks: RerankServiceClient<Wire>,
     moderations: ModerationServiceClient<Wire>,
+    images: ImageServiceClient<Wire>,
     models: ModelServiceClient<Wire>,
     health: HealthClient<Wire>,
     options: Options,
@@ -100,6 +101,7 @@ where
         embeddings: client!(EmbeddingServiceClient),
         reranks: client!(RerankServiceClient),
         moderations: client!(ModerationServiceClient),
+        images: client!(ImageServiceClient),
         models: client!(ModelServiceClient),
         health: HealthClient::new(wire.clone()),
         options,
@@ -109,6 +111,7 @@ where
         .route("/embeddings", post(unary::create::<Embeddings>))
         .route("/rerank", post(unary::create::<Reranking>))
         .route("/moderations", post(unary::create::<Moderations>))
+        .route("/images/generations", post(unary::create::<Images>))
         .route("/models", get(models::list))
         .route("/models/{*model}", get(models::retrieve));
     Router::new()

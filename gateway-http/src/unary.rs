@@ -1,4 +1,4 @@
-//! Routes of operations with one answer: `POST /v1/embeddings`, `/v1/rerank`, `/v1/moderations`.
+//! Routes of operations with one answer: `POST /v1/embeddings`, `/v1/rerank`, `/v1/moderations`, `/v1/images/generations`.
 
 use std::future::Future;
 
@@ -9,7 +9,7 @@ use axum::{
 };
 use bytes::Bytes;
 use tollgate_proto::{
-    operation::{Answered, Asked, Embeddings, Moderations, Operation, Reranking},
+    operation::{Answered, Asked, Embeddings, Images, Moderations, Operation, Reranking},
     v1::Original,
 };
 use tonic::Status;
@@ -18,7 +18,7 @@ use crate::{
     Gateway, chat,
     error::Refusal,
     forward,
-    openai::{self, Invalid, embedding, moderation},
+    openai::{self, Invalid, embedding, image, moderation},
     quota, rerank,
 };
 
@@ -92,6 +92,25 @@ impl Routed for Moderations {
 
     fn write(answer: &Self::Response, (): ()) -> String {
         moderation::answer(answer)
+    }
+}
+
+impl Routed for Images {
+    type Form = ();
+
+    fn read(body: &[u8]) -> Result<(Self::Request, ()), Invalid> {
+        openai::read_image(body).map(|request| (request, ()))
+    }
+
+    async fn ask(
+        gateway: &mut Gateway,
+        request: tonic::Request<Self::Request>,
+    ) -> Result<tonic::Response<Self::Response>, Status> {
+        gateway.images.generate_image(request).await
+    }
+
+    fn write(answer: &Self::Response, (): ()) -> String {
+        image::answer(answer)
     }
 }
 

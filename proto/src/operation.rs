@@ -4,8 +4,8 @@ use prost::Message;
 
 use crate::v1::{
     CompletionRequest, CreateEmbeddingRequest, CreateEmbeddingResponse, CreateModerationRequest,
-    CreateModerationResponse, Dialect, GatewayOptions, Original, RerankRequest, RerankResponse, Routing, Started,
-    Usage,
+    CreateModerationResponse, Dialect, GatewayOptions, GenerateImageRequest, GenerateImageResponse, Original,
+    RerankRequest, RerankResponse, Routing, Started, Usage,
 };
 
 /// An operation with one answer.
@@ -127,4 +127,7 @@ operations! {
     /// `ModerationService.CreateModeration`.
     Moderations(CreateModerationRequest, |_| None) -> CreateModerationResponse:
         "moderations", "moderation.create", OpenaiModerations;
+    /// `ImageService.GenerateImage`.
+    Images(GenerateImageRequest, |request| request.user.as_deref()) -> GenerateImageResponse:
+        "images", "image.generate", OpenaiImages;
 }

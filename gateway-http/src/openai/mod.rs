@@ -3,12 +3,13 @@
 pub(crate) mod chunk;
 mod content;
 pub(crate) mod embedding;
+pub(crate) mod image;
 pub(crate) mod members;
 pub(crate) mod moderation;
 mod request;
 pub(crate) mod response;
 
-use tollgate_proto::v1::{CompletionRequest, CreateEmbeddingRequest, CreateModerationRequest};
+use tollgate_proto::v1::{CompletionRequest, CreateEmbeddingRequest, CreateModerationRequest, GenerateImageRequest};
 
 /// Why a body is no request: field path (OpenAI's names) and what is wrong there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,4 +54,9 @@ pub(crate) fn read_embedding_with_encoding(body: &[u8]) -> Result<(CreateEmbeddi
 /// Reads a moderation request. `original` and `tollgate` are left empty.
 pub fn read_moderation(body: &[u8]) -> Result<CreateModerationRequest, Invalid> {
     moderation::read(members::text(body)?)
+}
+
+/// Reads an image request. `original` and `tollgate` are left empty.
+pub fn read_image(body: &[u8]) -> Result<GenerateImageRequest, Invalid> {
+    image::read(members::text(body)?)
 }

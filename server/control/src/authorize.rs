@@ -352,6 +352,7 @@ pub const RPCS: &[(&str, &[Action])] = &[
     ("EmbeddingService/CreateEmbedding", &[]),
     ("RerankService/Rerank", &[]),
     ("ModerationService/CreateModeration", &[]),
+    ("ImageService/GenerateImage", &[]),
     ("ModelService/ListModels", &[Action::ReadModels]),
     ("ModelService/GetModel", &[Action::ReadModels]),
     ("ModelService/GetRouteState", &[Action::ReadModels]),

@@ -11,6 +11,13 @@ use tollgate_proto::v1::{
 
 use crate::call::Request;
 
+/// OpenAI publishes up to 4,160 tokens (gpt-image-1) and 0.211 dollars at 30 a million (gpt-image-2) for 1024x1024 at high quality, which
+/// is a token for every 149 pixels.
+const PIXELS_PER_TOKEN: u64 = 128;
+/// Smaller images are not cheaper.
+const LEAST_DRAWN: u64 = 1_024 * 1_024;
+/// The largest size that a model is known to choose by itself.
+const LARGEST_CHOSEN: (u64, u64) = (1_536, 1_024);
 /// Cohere bills a query for every hundred documents.
 const PER_SEARCH_UNIT: u64 = 100;
 /// A document of more tokens, the query among them, is billed as several.
@@ -64,6 +71,12 @@ pub(crate) fn most(request: &Request) -> Most {
             let inputs: u64 = request.inputs.iter().map(judged).sum();
             Most::read(PER_REQUEST + inputs + request.extra_json.len() as u64)
         }
+        Request::Image(request) => Most {
+            input: PER_REQUEST + (request.prompt().len() + request.extra_json.len()) as u64,
+            output: Some(drawn(request.size())),
+            choices: request.n.and_then(count).unwrap_or(1),
+            queries: 0,
+        },
         Request::Rerank(request) => {
             let pieces = pieces(request);
             let input = PER_REQUEST + pieces.read + request.extra_json.len() as u64;
@@ -78,6 +91,7 @@ pub(crate) fn longest(request: &Request) -> u64 {
         Request::Completion(request, _) => completion_input(request),
         Request::Embedding(request) => request.inputs.iter().map(embedded).max().unwrap_or(0),
         Request::Moderation(request) => request.inputs.iter().map(judged).max().unwrap_or(0),
+        Request::Image(request) => request.prompt().len() as u64,
         // Documents that are too long are cut, or read in pieces.
         Request::Rerank(request) => request.query().len() as u64,
     }
@@ -174,6 +188,15 @@ fn judged(input: &ModerationInput) -> u64 {
     }
 }
 
+/// The most tokens that an image of this size is, at any quality. What is no size in pixels is as large as what models choose
+/// themselves.
+fn drawn(size: &str) -> u64 {
+    let side = |text: &str| text.parse::<u64>().ok();
+    let sides = size.split_once('x').and_then(|(width, height)| Some((side(width)?, side(height)?)));
+    let (width, height) = sides.unwrap_or(LARGEST_CHOSEN);
+    width.saturating_mul(height).max(LEAST_DRAWN).div_ceil(PIXELS_PER_TOKEN)
+}
+
 /// What a ranking is billed by.
 struct Pieces {
     count: u64,
@@ -210,6 +233,19 @@ mod tests {
         let request =
             RerankRequest { query: Some(query.into()), documents: documents.to_vec(), ..RerankRequest::default() };
         most(&Request::Rerank(request.into())).queries
+    }
+
+    #[test]
+    fn an_image_is_held_by_its_pixels() {
+        assert_eq!(drawn("1024x1024"), 8_192);
+        assert_eq!(drawn("3840x2160"), 64_800);
+        assert_eq!(drawn("256x256"), drawn("1024x1024"));
+        for unsized_ in ["", "auto", "x", "-1x5"] {
+            assert_eq!(drawn(unsized_), 12_288, "{unsized_}");
+        }
+        let request = tollgate_proto::v1::GenerateImageRequest { n: Some(3), ..Default::default() };
+        let most = most(&Request::Image(request.into()));
+        assert_eq!((most.output, most.choices), (Some(12_288), 3));
     }
 
     #[test]

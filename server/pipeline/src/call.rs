@@ -8,7 +8,10 @@ use tokio::time::Instant;
 use tollgate_domain::{CallId, Secret};
 use tollgate_proto::{
     operation::Asked,
-    v1::{CompletionRequest, CreateEmbeddingRequest, CreateModerationRequest, GatewayOptions, RerankRequest},
+    v1::{
+        CompletionRequest, CreateEmbeddingRequest, CreateModerationRequest, GatewayOptions, GenerateImageRequest,
+        RerankRequest,
+    },
 };
 use tollgate_providers::Mode;
 use tollgate_router::Wanted;
@@ -72,6 +75,8 @@ pub enum Request {
     Rerank(Arc<RerankRequest>),
     /// A moderation.
     Moderation(Arc<CreateModerationRequest>),
+    /// Images.
+    Image(Arc<GenerateImageRequest>),
 }
 
 impl Request {
@@ -82,6 +87,7 @@ impl Request {
             Self::Embedding(request) => &**request,
             Self::Rerank(request) => &**request,
             Self::Moderation(request) => &**request,
+            Self::Image(request) => &**request,
         }
     }
 
@@ -92,6 +98,7 @@ impl Request {
             Self::Embedding(_) => Wanted::Embedding,
             Self::Rerank(_) => Wanted::Rerank,
             Self::Moderation(_) => Wanted::Moderation,
+            Self::Image(_) => Wanted::Image,
         }
     }
 
@@ -103,6 +110,7 @@ impl Request {
             Self::Embedding(_) => b"embedding",
             Self::Rerank(_) => b"rerank",
             Self::Moderation(_) => b"moderation",
+            Self::Image(_) => b"image",
         }
     }
 }

@@ -6,8 +6,8 @@ use prost::Message;
 use tollgate_domain::Failure;
 use tollgate_ledger::Before;
 use tollgate_proto::{
-    operation::{Answered, Asked, Embeddings, Moderations, Reranking},
-    v1::{CreateEmbeddingResponse, CreateModerationResponse, Dialect, RerankResponse},
+    operation::{Answered, Asked, Embeddings, Images, Moderations, Reranking},
+    v1::{CreateEmbeddingResponse, CreateModerationResponse, Dialect, GenerateImageResponse, RerankResponse},
 };
 use tollgate_providers::{Offered, UnaryCall, exchange};
 use tollgate_router::Deployment;
@@ -80,6 +80,7 @@ carried! {
     Embeddings: Embedding(CreateEmbeddingResponse),
     Reranking: Rerank(RerankResponse),
     Moderations: Moderation(CreateModerationResponse),
+    Images: Image(GenerateImageResponse),
 }
 
 impl Pipeline {
@@ -100,6 +101,9 @@ impl Pipeline {
                 Ok(mut response) => {
                     let now_seconds = self.clock.now_us() / 1_000_000;
                     let started = response.envelope().started.get_or_insert_default();
+                    if started.response_id.is_empty() {
+                        started.response_id = flow.state().call.id.to_string();
+                    }
                     identify(started, flow.state(), &deployment, now_seconds);
                     break response;
                 }

@@ -2,7 +2,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tollgate_domain::{Class, Failure};
 use tollgate_proto::{
-    operation::{Embeddings, Moderations, Operation, Reranking},
+    operation::{Embeddings, Images, Moderations, Operation, Reranking},
     v1::{CompletionEvent, CompletionRequest, Dialect},
 };
 
@@ -31,6 +31,11 @@ pub trait Provider: Send + Sync {
 
     /// `None`: not offered, and the router will not ask.
     fn moderate(&self) -> Option<&dyn Unary<Moderations>> {
+        None
+    }
+
+    /// `None`: not offered, and the router will not ask.
+    fn images(&self) -> Option<&dyn Unary<Images>> {
         None
     }
 
@@ -91,6 +96,12 @@ impl Offered for Reranking {
 impl Offered for Moderations {
     fn by(provider: &dyn Provider) -> Option<&dyn Unary<Self>> {
         provider.moderate()
+    }
+}
+
+impl Offered for Images {
+    fn by(provider: &dyn Provider) -> Option<&dyn Unary<Self>> {
+        provider.images()
     }
 }
 

@@ -20,6 +20,7 @@ const fn row(name: &'static str, base_url: Option<&'static str>) -> Quirks {
         embeds: true,
         reranks: false,
         moderates: false,
+        makes_images: false,
         trusts_inner_status: false,
     }
 }
@@ -30,6 +31,7 @@ static COMPATIBLE: [Quirks; 10] = [
         output_limit: "max_completion_tokens",
         both_limits: true,
         moderates: true,
+        makes_images: true,
         ..row("openai", Some("https://api.openai.com/v1"))
     },
     Quirks {

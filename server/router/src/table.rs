@@ -105,6 +105,7 @@ impl Deployment {
             Wanted::Embedding => self.endpoint.provider.embed().is_some(),
             Wanted::Rerank => self.endpoint.provider.rerank().is_some(),
             Wanted::Moderation => self.endpoint.provider.moderate().is_some(),
+            Wanted::Image => self.endpoint.provider.images().is_some(),
         }
     }
 }
@@ -120,6 +121,8 @@ pub enum Wanted {
     Rerank,
     /// A moderation.
     Moderation,
+    /// Images.
+    Image,
 }
 
 /// A model alias and what serves it.

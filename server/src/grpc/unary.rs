@@ -7,10 +7,11 @@ use tollgate_http::{
 };
 use tollgate_pipeline::Carried;
 use tollgate_proto::{
-    operation::{Asked, Embeddings, Moderations, Reranking},
+    operation::{Asked, Embeddings, Images, Moderations, Reranking},
     v1::{
         CreateEmbeddingRequest, CreateEmbeddingResponse, CreateModerationRequest, CreateModerationResponse,
-        RerankRequest, RerankResponse, embedding_service_server::EmbeddingService,
+        GenerateImageRequest, GenerateImageResponse, RerankRequest, RerankResponse,
+        embedding_service_server::EmbeddingService, image_service_server::ImageService,
         moderation_service_server::ModerationService, rerank_service_server::RerankService,
     },
 };
@@ -56,6 +57,16 @@ impl ModerationService for Door {
     }
 }
 
+#[tonic::async_trait]
+impl ImageService for Door {
+    async fn generate_image(
+        &self,
+        request: Request<GenerateImageRequest>,
+    ) -> Result<Response<GenerateImageResponse>, Status> {
+        answer::<Images>(&self.0, request).await
+    }
+}
+
 /// An operation that has a door.
 trait Served: Carried {
     /// Reads a request from the caller's own bytes.
@@ -91,6 +102,16 @@ impl Served for Moderations {
 
     fn validate(request: &Self::Request) -> Result<(), Error> {
         validate::moderation(request)
+    }
+}
+
+impl Served for Images {
+    fn read(body: &[u8]) -> Result<Self::Request, Invalid> {
+        openai::read_image(body)
+    }
+
+    fn validate(request: &Self::Request) -> Result<(), Error> {
+        validate::image(request)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use tollgate_domain::{Error, Violation};
 use tollgate_proto::v1::{
-    CompletionRequest, CreateEmbeddingRequest, CreateModerationRequest, GatewayOptions, Part, RerankRequest, Role,
-    embedding_input::Input, moderation_input::Input as Judged, part::Content,
+    CompletionRequest, CreateEmbeddingRequest, CreateModerationRequest, GatewayOptions, GenerateImageRequest, Part,
+    RerankRequest, Role, embedding_input::Input, moderation_input::Input as Judged, part::Content,
 };
 
 /// Deepest nesting of parts: a tool result holds parts, but no tool result.
@@ -72,6 +72,8 @@ const NAMED: [&str; 24] = [
 ];
 const NAMED_IN_MESSAGE: [&str; 4] = ["role", "content", "tool_calls", "tool_call_id"];
 const NAMED_IN_EMBEDDING: [&str; 5] = ["model", "input", "dimensions", "user", "encoding_format"];
+const NAMED_IN_IMAGE: [&str; 9] =
+    ["model", "prompt", "n", "size", "quality", "background", "output_format", "user", "stream"];
 const NAMED_IN_MODERATION: [&str; 2] = ["model", "input"];
 const NAMED_IN_RERANK: [&str; 6] = ["model", "query", "documents", "top_n", "return_documents", "max_tokens_per_doc"];
 
@@ -199,6 +201,19 @@ pub(crate) fn moderation(request: &CreateModerationRequest) -> Result<(), Error>
         v.expect(filled, || format!("inputs[{i}]"), "must not be empty");
     }
     v.extra(&request.extra_json, &NAMED_IN_MODERATION, || "extra_json".into());
+    options(&mut v, request.tollgate.as_ref());
+    v.result()
+}
+
+/// Images.
+pub(crate) fn image(request: &GenerateImageRequest) -> Result<(), Error> {
+    let mut v = Violations::default();
+    v.expect(!request.model().is_empty(), || "model".into(), "is required");
+    v.expect(!request.prompt().is_empty(), || "prompt".into(), "is required");
+    v.expect(request.n.is_none_or(|n| (1..=10).contains(&n)), || "n".into(), "must be 1 to 10");
+    // The upper bound keeps every worst case within 64 bits of nano-dollars.
+    v.expect(request.size().len() <= 11, || "size".into(), "must be a width and a height of at most five digits");
+    v.extra(&request.extra_json, &NAMED_IN_IMAGE, || "extra_json".into());
     options(&mut v, request.tollgate.as_ref());
     v.result()
 }

@@ -132,6 +132,7 @@ fn recorded(record: &AuditRecord) -> Result<Recorded<'_>, &'static str> {
         "embedding.create" => return Err("embeddings"),
         "rerank.create" => return Err("rankings"),
         "moderation.create" => return Err("moderations"),
+        "image.generate" => return Err("images"),
         "completion.mirror" => return Err("copies of other calls"),
         _ => return Err("no calls"),
     }

@@ -1,11 +1,12 @@
-//! OpenAI's chat completions, embeddings and moderations, and everybody who speaks that dialect.
+//! OpenAI's chat completions, embeddings, moderations and images, and everybody who speaks that dialect.
 //!
-//! Provider pages: OpenAI "Chat completions", "Embeddings" and "Moderations" API reference; vLLM "OpenAI-Compatible Server"; the API references of
+//! Provider pages: OpenAI "Chat completions", "Embeddings", "Moderations" and "Images" API reference; vLLM "OpenAI-Compatible Server"; the API references of
 //! Groq, DeepSeek, xAI, Together, Fireworks and OpenRouter. What sets the compatible ones apart is data: [`Quirks`].
 
 mod decode;
 mod embed;
 mod encode;
+mod image;
 mod moderate;
 mod request;
 mod wire;
@@ -13,7 +14,7 @@ mod wire;
 use http::{Method, header};
 pub(crate) use request::unsendable;
 use tollgate_domain::Failure;
-use tollgate_proto::operation::{Embeddings, Moderations, Reranking};
+use tollgate_proto::operation::{Embeddings, Images, Moderations, Reranking};
 
 use crate::{
     Chat, ChatCall, Decoder, EmbedCall, Head, Outgoing, Provider, Target, Unary, UnaryCall, Written, provider, refusal,
@@ -41,6 +42,8 @@ pub struct Quirks {
     pub reranks: bool,
     /// Whether it has moderations.
     pub moderates: bool,
+    /// Whether it makes images.
+    pub makes_images: bool,
     /// Whether an in-band error's own status is to be believed (OpenRouter answers 200 with `code: 502`).
     pub trusts_inner_status: bool,
 }
@@ -92,6 +95,10 @@ impl Provider for OpenAi {
 
     fn moderate(&self) -> Option<&dyn Unary<Moderations>> {
         self.0.moderates.then_some(self as &dyn Unary<Moderations>)
+    }
+
+    fn images(&self) -> Option<&dyn Unary<Images>> {
+        self.0.makes_images.then_some(self as &dyn Unary<Images>)
     }
 
     fn check(&self, target: &Target) -> Result<http::Request<bytes::Bytes>, Failure> {
@@ -146,6 +153,21 @@ impl Unary<Moderations> for OpenAi {
         body: bytes::Bytes,
     ) -> Result<tollgate_proto::v1::CreateModerationResponse, Failure> {
         moderate::answer(call, body)
+    }
+}
+
+impl Unary<Images> for OpenAi {
+    fn request(&self, target: &Target, call: &UnaryCall<'_, Images>) -> Result<Outgoing, Failure> {
+        let body = image::request(target, call.request)?;
+        Written::whole(body).sent(|body| post(target, "/images/generations", call.attempt_id, body))
+    }
+
+    fn answer(
+        &self,
+        call: &UnaryCall<'_, Images>,
+        body: bytes::Bytes,
+    ) -> Result<tollgate_proto::v1::GenerateImageResponse, Failure> {
+        image::answer(call, body)
     }
 }
 
