@@ -4,13 +4,14 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use serde_json::Value;
 use support::{
     Fixture, fixtures,
     fold::{counts, differences, fold},
+    operations,
     serve::{Cut, serve},
 };
 use tollgate_domain::{Failure, Secret};
@@ -19,7 +20,7 @@ use tollgate_proto::v1::{
     completion_event::Event, embedding_input::Input, part::Content,
 };
 use tollgate_providers::{
-    ChatCall, EmbedCall, Mode, Target,
+    ChatCall, EmbedCall, Mode, Provider, Target,
     credential::Credential,
     exchange::{self, Endpoint},
     registry::registry,
@@ -27,18 +28,15 @@ use tollgate_providers::{
 };
 
 /// Fixtures of operations that no adapter offers yet. They are played as chats all the same: one that passes is news.
-const NOT_SERVED: [(&str, &str); 8] = [
+const NOT_SERVED: [(&str, &str); 5] = [
     ("openai/completions_stream", "legacy completions are not part of the contract"),
-    ("openai/moderation", "moderations are not part of the contract"),
     ("openai/transcription_json", "transcriptions are not part of the contract"),
     ("openai/transcription_verbose_json", "transcriptions are not part of the contract"),
     ("openai/transcription_stream", "transcriptions are not part of the contract"),
-    ("openai/image_generation", "image generation is not part of the contract"),
-    ("openai/image_response_format_error", "image generation is not part of the contract"),
     ("openai/models_list", "models are listed from the configuration"),
 ];
 
-/// Chat and embedding fixtures that an adapter cannot pass, with the reason. One that starts passing is news: take it out.
+/// Fixtures that an adapter cannot pass, with the reason. One that starts passing is news: take it out.
 const EXCEPTIONS: [(&str, &str); 0] = [];
 
 const CUTS: [Cut; 4] = [Cut::Whole, Cut::Bytes, Cut::Random(1), Cut::Random(2)];
@@ -57,7 +55,7 @@ const fn setup(kind: &'static str, base: &'static str) -> Setup {
     Setup { kind, base, api_version: None, model_after: "" }
 }
 
-const SETUPS: [Setup; 9] = [
+const SETUPS: [Setup; 10] = [
     setup("openai", "/v1"),
     setup("anthropic", "/v1"),
     setup("vllm", "/v1"),
@@ -67,6 +65,7 @@ const SETUPS: [Setup; 9] = [
     setup("together", "/v1"),
     setup("fireworks", "/inference/v1"),
     setup("openrouter", "/api/v1"),
+    setup("cohere", ""),
 ];
 
 impl Setup {
@@ -81,7 +80,7 @@ impl Setup {
 
     fn endpoint(&self, fixture: &Fixture, address: std::net::SocketAddr) -> Endpoint {
         Endpoint {
-            provider: registry(self.kind).unwrap_or_else(|| panic!("{} is in the registry", self.kind)),
+            provider: adapter(self.kind),
             target: Target {
                 base_url: format!("http://{address}{}", self.base),
                 api_version: self.api_version.map(str::to_owned),
@@ -92,6 +91,14 @@ impl Setup {
             timeouts: Timeouts { idle: Duration::from_secs(5), ..Timeouts::default() },
             transport: Transport::new(),
         }
+    }
+}
+
+fn adapter(kind: &str) -> Arc<dyn Provider> {
+    match registry(kind) {
+        Some(adapter) => adapter,
+        None if kind == "cohere" => Arc::new(support::cohere::Cohere),
+        None => panic!("{kind} is in the registry"),
     }
 }
 
@@ -172,7 +179,11 @@ async fn conforms(kind: &str) {
         }
         served += 1;
         for cut in CUTS {
-            let differences = if fixture.path().ends_with("/embeddings") {
+            let endpoint =
+                async || Setup::of(kind).endpoint(&fixture, serve(&fixture.envelope, fixture.body.clone(), cut).await);
+            let differences = if let Some(seen) = operations::seen(fixture.path(), endpoint).await {
+                differences(fixture.expect(), &seen)
+            } else if fixture.path().ends_with("/embeddings") {
                 embed(kind, &fixture, cut).await
             } else {
                 let (events, failure) = chat(kind, &fixture, fixture.body.clone(), cut).await;
@@ -242,7 +253,7 @@ macro_rules! providers {
     };
 }
 
-providers!(openai, anthropic, vllm, groq, deepseek, together, openrouter, xai, fireworks);
+providers!(openai, anthropic, vllm, groq, deepseek, together, openrouter, xai, fireworks, cohere);
 
 #[test]
 fn the_normal_form_tells_differences() {

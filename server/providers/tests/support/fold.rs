@@ -115,6 +115,7 @@ pub(crate) fn counts(usage: &Usage) -> Value {
         "reasoning_tokens": output.reasoning,
         "audio_input_tokens": input.audio,
         "audio_output_tokens": output.audio,
+        "search_units": usage.search_units,
     })
 }
 

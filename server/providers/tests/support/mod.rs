@@ -1,6 +1,8 @@
 //! Serves fixtures over real sockets, cut as one likes, and folds what an adapter makes of them to the fixtures' normal form.
 
+pub(crate) mod cohere;
 pub(crate) mod fold;
+pub(crate) mod operations;
 pub(crate) mod serve;
 
 use std::{fs, path::PathBuf};
