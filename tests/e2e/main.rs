@@ -14,6 +14,7 @@ mod ledger_check;
 mod limits;
 mod lossless;
 mod midstream;
+mod one_answer;
 mod operations;
 mod reconcile;
 mod replay;
