@@ -320,3 +320,14 @@ async fn an_original_from_outside_is_read_anew() {
     let status = world.caller().await.images().generate_image(asked).await.unwrap_err();
     assert_eq!(reason(&status), Some(v1::ErrorReason::InvalidField));
 }
+
+#[tokio::test]
+async fn inputs_that_are_read_one_by_one_have_the_models_window_to_themselves() {
+    let narrow = json!({"provider": "scripted", "model": "embeds", "price": {"input": "1", "output": "0"}, "context_window": 100});
+    let world = World::with(|b| b.deployment("embed", narrow)).await;
+    let fits = "x".repeat(300);
+    let reply = post(&world, "embeddings", &json!({"model": "embed", "input": [fits, fits, fits]})).await;
+    assert_eq!(reply.json()["data"].as_array().unwrap().len(), 3);
+    let reply = post(&world, "embeddings", &json!({"model": "embed", "input": "x".repeat(1_000)})).await;
+    assert_eq!(code(&reply), (400, json!("context_length_exceeded")));
+}
