@@ -28,6 +28,7 @@ pub(crate) async fn create(State(mut gateway): State<Gateway>, request: Request)
     let mut options = options(&parts, Dialect::OpenaiChat)?;
     options.native_usage = !wishes.stream || wishes.include_usage;
     options.tags.extend(wishes.tags);
+    options.drop_params = options.drop_params.or(wishes.drop_params);
     // What a header says counts before the body.
     if options.fallbacks.is_empty() && !options.no_fallbacks {
         options.fallbacks = wishes.fallbacks;
@@ -73,12 +74,23 @@ pub(crate) fn options(parts: &Parts, native: Dialect) -> Result<GatewayOptions, 
         on_midstream_failure: on_midstream_failure as i32,
         region: forward::text(parts, "x-tollgate-region").unwrap_or_default().to_owned(),
         deployment: forward::text(parts, "x-tollgate-pin").unwrap_or_default().to_owned(),
+        drop_params: drop_params(parts)?,
         idempotency_key: forward::text(parts, "idempotency-key").map(str::to_owned),
         want_routing: forward::text(parts, "x-tollgate-want-routing") == Some("true"),
         want_native: native as i32,
         native_usage: true,
         ..GatewayOptions::default()
     })
+}
+
+fn drop_params(parts: &Parts) -> Result<Option<bool>, Refusal> {
+    const DROP_PARAMS: &str = "x-tollgate-drop-params";
+    match forward::text(parts, DROP_PARAMS) {
+        None => Ok(None),
+        Some("true") => Ok(Some(true)),
+        Some("false") => Ok(Some(false)),
+        Some(_) => Err(Invalid::at(DROP_PARAMS, "must be true or false").into()),
+    }
 }
 
 /// A JSON answer.
@@ -100,6 +112,12 @@ pub(crate) fn tell(headers: &mut HeaderMap, started: Option<&Started>, routing: 
         set("x-tollgate-model", &started.served_model);
         set("x-tollgate-deployment", &started.deployment);
         set("x-tollgate-attempts", &started.attempt.to_string());
+        if !started.dropped_params.is_empty() {
+            // Names of members may be any text.
+            let visible = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
+            let names: String = started.dropped_params.join(", ").chars().map(visible).take(2_000).collect();
+            set("x-tollgate-dropped-params", &names);
+        }
     }
     if let Some(routing) = routing {
         set("x-tollgate-attempts", &routing.attempts.len().to_string());

@@ -53,6 +53,7 @@ pub(crate) fn demo_config(config: &mut Config) {
                 context_window: Some(128_000),
                 max_output_tokens: Some(4_096),
                 capabilities: None,
+                drop_params: None,
                 limits: None,
             }],
             strategy: Default::default(),

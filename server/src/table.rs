@@ -71,8 +71,8 @@ pub(crate) fn build_with(
                 bail!("{at}.provider: there is no provider {:?}; configured are {known:?}", deployment.provider);
             };
             let cooldown = model.cooldown.as_ref().unwrap_or(&config.routing.cooldown);
-            let mut built =
-                build_deployment(deployment, kind, endpoint, &model.name, cooldown).with_context(|| at.clone())?;
+            let mut built = build_deployment(deployment, kind, endpoint, &model.name, cooldown, config.drop_params)
+                .with_context(|| at.clone())?;
             if transport.is_some() {
                 built.endpoint.target.base_url = scenario::base_url(&built.name);
             }
@@ -258,6 +258,7 @@ fn build_deployment(
     endpoint: &Endpoint,
     alias: &str,
     cooldown: &config::Cooldown,
+    drop_params: bool,
 ) -> anyhow::Result<Deployment> {
     let listed = Catalogue::embedded().find(kind, &deployment.model);
     let price = match &deployment.price {
@@ -283,6 +284,7 @@ fn build_deployment(
             .capabilities
             .clone()
             .unwrap_or_else(|| listed.map(|e| e.capabilities.clone()).unwrap_or_default()),
+        drop_params: deployment.drop_params.unwrap_or(drop_params),
         limits: deployment.limits.as_ref().map(config::RateLimits::to_proto).transpose().context("limits")?,
         cooldown: CooldownPolicy {
             allowed_fails: cooldown.allowed_fails,

@@ -8,6 +8,8 @@ mod budgets;
 mod calls;
 mod cluster;
 mod crash;
+mod dialects;
+mod fixtures;
 mod idempotency;
 mod kill_points;
 mod ledger_check;

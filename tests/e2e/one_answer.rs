@@ -9,15 +9,16 @@ use tollgate_tests::{
 
 use crate::support::{World, cost};
 
-/// A query costs a fifth of a cent; there are two deployments for it, the second as a spare.
+/// A query costs a fifth of a cent at Cohere; a server of its own is the spare.
 async fn world_with(price: Value, budget_usd: &str) -> World {
     World::with_provider(|builder, base_url| {
         let ranker = json!({"provider": "ranker", "model": "ranks", "price": {"per_query": "0.002"}});
-        let spare = json!({"provider": "ranker", "model": "spare-ranks", "order": 1, "price": {"per_query": "0.002"}});
+        let spare = json!({"provider": "server", "model": "spare-ranks", "order": 1, "price": {"per_query": "0.002"}});
         let deployment =
             |model: &str, order: u32| json!({"provider": "scripted", "model": model, "order": order, "price": price});
         builder
-            .provider_of_kind("ranker", "vllm", base_url)
+            .provider_of_kind("ranker", "cohere", base_url.trim_end_matches("/v1"))
+            .provider_of_kind("server", "vllm", base_url)
             .deployment("rank", ranker)
             .deployment("rank", spare)
             .deployment("judge", deployment("judges", 0))
@@ -102,7 +103,7 @@ async fn a_ranking_comes_best_first_and_is_settled_by_the_query() {
     }
     // The caller's own bytes, but for the model.
     let sent = world.provider.log().last().unwrap();
-    assert_eq!((&sent.body.unwrap()["query"], sent.path.as_str()), (&json!("open the gate"), "/v1/rerank"));
+    assert_eq!((&sent.body.unwrap()["query"], sent.path.as_str()), (&json!("open the gate"), "/v2/rerank"));
 
     let entries = world.entries().await;
     assert_eq!(entries.iter().map(|e| e.cost_nano_usd).collect::<Vec<_>>(), [4_000_000; 3]);

@@ -26,7 +26,6 @@ struct Spoken {
     has_role: bool,
     /// Part of each tool call, in order: its place is the index that OpenAI counts.
     tools: Vec<u32>,
-    details: usize,
 }
 
 impl Chunks {
@@ -85,16 +84,21 @@ impl Chunks {
         self.role(delta.choice, out);
         let spoken = self.choices.entry(delta.choice).or_default();
         let logprobs: Value = serde_json::from_str(&delta.logprobs_json).unwrap_or_default();
+        let format = Some(delta.reasoning_format).filter(|format| !format.is_empty());
         let said = match delta.piece {
             Some(Piece::Text(text)) => json!({"content": text}),
-            Some(Piece::Reasoning(text)) => json!({"reasoning_content": text}),
+            // Twice: clients that carry reasoning back join the details by their index, others show the text.
+            Some(Piece::Reasoning(text)) => {
+                let part = ReasoningPart { text: text.clone(), ..ReasoningPart::default() };
+                json!({"reasoning_content": text, "reasoning_details": [detail(&part, delta.part)]})
+            }
             Some(Piece::ReasoningSignature(signature)) => {
-                let part = ReasoningPart { signature: Some(signature), ..ReasoningPart::default() };
-                json!({"reasoning_details": [detail(&part, spoken.take_detail())]})
+                let part = ReasoningPart { signature: Some(signature), format, ..ReasoningPart::default() };
+                json!({"reasoning_details": [detail(&part, delta.part)]})
             }
             Some(Piece::ReasoningRedacted(redacted)) => {
-                let part = ReasoningPart { redacted: Some(redacted), ..ReasoningPart::default() };
-                json!({"reasoning_details": [detail(&part, spoken.take_detail())]})
+                let part = ReasoningPart { redacted: Some(redacted), format, ..ReasoningPart::default() };
+                json!({"reasoning_details": [detail(&part, delta.part)]})
             }
             Some(Piece::Refusal(text)) => json!({"refusal": text}),
             Some(Piece::ToolCallStart(start)) => {
@@ -142,12 +146,5 @@ impl Chunks {
             "model": self.started.served_model,
             "choices": choices,
         })
-    }
-}
-
-impl Spoken {
-    fn take_detail(&mut self) -> usize {
-        self.details += 1;
-        self.details - 1
     }
 }

@@ -24,9 +24,7 @@ pub(super) fn message(json: &str, path: &str) -> Result<Message, Invalid> {
         "tool" => message.set_role(Role::Tool),
         _ => message.role_native = role,
     }
-    if message.role() == Role::Assistant {
-        reasoning(&mut m, &mut message.parts)?;
-    }
+    let reasoning = if message.role() == Role::Assistant { reasoning(&mut m)? } else { Vec::new() };
     let has_content = m.peek("content").is_some();
     let (shape, mut content) = match m.raw("content") {
         None if has_content => (ContentShape::Null, Vec::new()),
@@ -51,6 +49,7 @@ pub(super) fn message(json: &str, path: &str) -> Result<Message, Invalid> {
             message.parts.push(tool_call(call, &format!("{path}[{i}]"))?);
         }
     }
+    put_at_their_places(&mut message.parts, reasoning);
     message.extra_json = m.rest();
     Ok(message)
 }
@@ -59,8 +58,9 @@ fn part(content: Content) -> Part {
     Part { content: Some(content), ..Part::default() }
 }
 
-/// Reasoning that a client carried back, in any of the forms of the field. Signatures are kept as they are.
-fn reasoning(m: &mut Members<'_>, parts: &mut Vec<Part>) -> Result<(), Invalid> {
+/// Reasoning that a client carried back, in any of the forms of the field, each with its place in the message. Signatures are kept as
+/// they are.
+fn reasoning(m: &mut Members<'_>) -> Result<Vec<(usize, Part)>, Invalid> {
     #[derive(Deserialize)]
     struct Detail {
         text: Option<String>,
@@ -68,6 +68,8 @@ fn reasoning(m: &mut Members<'_>, parts: &mut Vec<Part>) -> Result<(), Invalid> 
         signature: Option<String>,
         data: Option<String>,
         id: Option<String>,
+        format: Option<String>,
+        index: Option<usize>,
     }
     let plain: Option<String> = match m.take("reasoning_content")? {
         Some(text) => Some(text),
@@ -79,19 +81,42 @@ fn reasoning(m: &mut Members<'_>, parts: &mut Vec<Part>) -> Result<(), Invalid> 
             .transpose()?
             .flatten(),
     };
-    if let Some(details) = m.take::<Vec<Detail>>("reasoning_details")?.filter(|d| !d.is_empty()) {
-        parts.extend(details.into_iter().map(|d| {
-            part(Content::Reasoning(ReasoningPart {
+    let Some(details) = m.take::<Vec<Detail>>("reasoning_details")?.filter(|d| !d.is_empty()) else {
+        let thought = plain.filter(|text| !text.is_empty());
+        let thought = thought.map(|text| ReasoningPart { text, ..ReasoningPart::default() });
+        return Ok(thought.map(|reasoning| (0, part(Content::Reasoning(reasoning)))).into_iter().collect());
+    };
+    let mut thoughts: Vec<(usize, ReasoningPart)> = details
+        .into_iter()
+        .map(|d| {
+            let reasoning = ReasoningPart {
                 text: d.text.or(d.summary).unwrap_or_default(),
                 signature: d.signature,
                 redacted: d.data,
                 native_id: d.id,
-            }))
-        }));
-    } else if let Some(text) = plain.filter(|t| !t.is_empty()) {
-        parts.push(part(Content::Reasoning(ReasoningPart { text, ..ReasoningPart::default() })));
+                format: d.format,
+            };
+            (d.index.unwrap_or(0), reasoning)
+        })
+        .collect();
+    // Clients that join the text apart from the details.
+    if thoughts.iter().all(|(_, thought)| thought.text.is_empty())
+        && let Some((_, first)) = thoughts.iter_mut().find(|(_, thought)| thought.redacted.is_none())
+    {
+        first.text = plain.unwrap_or_default();
     }
-    Ok(())
+    thoughts.sort_by_key(|(place, _)| *place);
+    Ok(thoughts.into_iter().map(|(place, reasoning)| (place, part(Content::Reasoning(reasoning)))).collect())
+}
+
+/// Each at its place, as far as there are parts before it.
+fn put_at_their_places(parts: &mut Vec<Part>, reasoning: Vec<(usize, Part)>) {
+    for (place, part) in reasoning {
+        // Those that say no place come first, in order.
+        let first = parts.iter().take_while(|p| matches!(p.content, Some(Content::Reasoning(_)))).count();
+        let at = if place == 0 { first } else { place.min(parts.len()) };
+        parts.insert(at, part);
+    }
 }
 
 fn read_content(json: &str, path: &str) -> Result<(ContentShape, Vec<Part>), Invalid> {

@@ -30,6 +30,7 @@ pub(crate) struct Wishes {
     pub(crate) include_usage: bool,
     pub(crate) tags: Vec<String>,
     pub(crate) fallbacks: Vec<String>,
+    pub(crate) drop_params: Option<bool>,
 }
 
 /// Reads a chat request. `original` and `tollgate` are left empty.

@@ -65,7 +65,8 @@ fn wishes(m: &mut Members<'_>) -> Result<Wishes, Invalid> {
         }
         None => Vec::new(),
     };
-    Ok(Wishes { stream, include_usage, tags, fallbacks })
+    let drop_params = m.take("drop_params")?;
+    Ok(Wishes { stream, include_usage, tags, fallbacks, drop_params })
 }
 
 /// A list, or a string with commas.

@@ -27,13 +27,13 @@ fn choice(choice: &Choice) -> Value {
     message.insert("role".into(), json!("assistant"));
     let (mut text, mut refusal, mut reasoning) = (None::<String>, None::<String>, String::new());
     let (mut details, mut calls, mut annotations) = (Vec::new(), Vec::new(), Vec::new());
-    for part in parts {
+    for (index, part) in (0..).zip(parts) {
         match &part.content {
             Some(Content::Text(t)) => text.get_or_insert_default().push_str(&t.text),
             Some(Content::Refusal(r)) => refusal.get_or_insert_default().push_str(&r.text),
             Some(Content::Reasoning(r)) => {
                 reasoning.push_str(&r.text);
-                details.push(detail(r, details.len()));
+                details.push(detail(r, index));
             }
             Some(Content::ToolCall(_)) => calls.extend(tool_call(part)),
             Some(Content::Opaque(o)) => annotations.extend(serde_json::from_str::<Value>(&o.json).ok()),
@@ -72,17 +72,20 @@ pub(super) fn finish_word(finished: &Finished) -> &'static str {
     }
 }
 
-/// Reasoning in the form that clients carry back unchanged.
-pub(super) fn detail(reasoning: &ReasoningPart, index: usize) -> Value {
-    match &reasoning.redacted {
+/// Reasoning in the form that clients carry back unchanged. `index`: its place among all parts of the message.
+pub(super) fn detail(reasoning: &ReasoningPart, index: u32) -> Value {
+    let mut detail = match &reasoning.redacted {
         Some(data) => json!({"type": "reasoning.encrypted", "data": data, "index": index}),
-        None => json!({
-            "type": "reasoning.text",
-            "text": reasoning.text,
-            "signature": reasoning.signature,
-            "index": index,
-        }),
+        None => json!({"type": "reasoning.text", "text": reasoning.text, "index": index}),
+    };
+    for (name, value) in
+        [("signature", &reasoning.signature), ("id", &reasoning.native_id), ("format", &reasoning.format)]
+    {
+        if let Some(value) = value {
+            detail[name] = json!(value);
+        }
     }
+    detail
 }
 
 fn tool_call(part: &Part) -> Option<Value> {

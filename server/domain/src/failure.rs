@@ -8,6 +8,8 @@ use crate::{Error, Retry};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::EnumString, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Class {
+    /// The call asks for something that cannot be said to this provider. Nothing was sent.
+    Unsupported,
     /// The provider finds the request wrong.
     InvalidRequest,
     /// It refuses our credential.
@@ -67,7 +69,14 @@ impl Class {
 
     /// Whether it lies in the call itself, and says nothing about who was asked.
     pub fn is_callers(self) -> bool {
-        matches!(self, Self::InvalidRequest | Self::ContextLength | Self::RequestTooLarge | Self::ContentFilter)
+        matches!(
+            self,
+            Self::Unsupported
+                | Self::InvalidRequest
+                | Self::ContextLength
+                | Self::RequestTooLarge
+                | Self::ContentFilter
+        )
     }
 
     /// Whether an answer that had begun may have been billed although nothing of it arrived: it broke, rather than being refused.
@@ -77,6 +86,7 @@ impl Class {
 
     fn reason(self) -> ErrorReason {
         match self {
+            Self::Unsupported => ErrorReason::UnsupportedField,
             Self::InvalidRequest => ErrorReason::ProviderRefusedRequest,
             Self::Authentication | Self::Permission => ErrorReason::ProviderCredential,
             Self::NotFound => ErrorReason::ProviderModelUnavailable,
@@ -145,6 +155,10 @@ impl Failure {
             (true, None) => Retry::Later,
             (false, _) => Retry::Never,
         };
+        let field = match (self.class, self.message.split_once(": ")) {
+            (Class::Unsupported, Some((field, _))) => field.to_owned(),
+            _ => String::new(),
+        };
         let message = match self.class {
             // The provider's words would read as if the caller's own key were wrong.
             Class::Authentication | Class::Permission => {
@@ -159,5 +173,6 @@ impl Failure {
             .with("upstreamStatus", self.status.to_string())
             .with("nativeCode", self.native_code)
             .with("attempts", attempts.to_string())
+            .with("field", field)
     }
 }

@@ -14,7 +14,7 @@ use tollgate_proto::{
     },
 };
 use tollgate_providers::Mode;
-use tollgate_router::Wanted;
+use tollgate_router::{Deployment, Wanted};
 
 use crate::QuotaCell;
 
@@ -129,6 +129,11 @@ impl Call {
     /// Whether the reply shall tell its route.
     pub(crate) fn wants_routing(&self) -> bool {
         self.options().is_some_and(|o| o.want_routing)
+    }
+
+    /// Whether a deployment leaves out what its provider cannot heed.
+    pub(crate) fn drops_params(&self, deployment: &Deployment) -> bool {
+        self.options().and_then(|o| o.drop_params).unwrap_or(deployment.drop_params)
     }
 
     /// The caller's own end user.

@@ -75,6 +75,11 @@ impl Collector {
             parts.resize_with(index + 1, Part::default);
         }
         grow(&mut parts[index].content, piece);
+        if let Some(Content::Reasoning(part)) = &mut parts[index].content
+            && !delta.reasoning_format.is_empty()
+        {
+            part.format = Some(delta.reasoning_format);
+        }
     }
 }
 

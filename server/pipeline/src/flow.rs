@@ -22,6 +22,7 @@ use crate::{
     cooldowns::concerns_others,
     limit::{Passed, Place},
     permit::Permit,
+    reasoning::Memory,
     record::Record,
     reserve::{Bound, LAG, Reservation, TRANCHE},
     route,
@@ -65,13 +66,15 @@ pub(crate) struct Gated {
     pub(crate) route_begun: Instant,
     /// What other replicas should know of deployments.
     pub(crate) found: mpsc::UnboundedSender<Cooling>,
+    /// What providers thought before they called tools.
+    pub(crate) memory: Memory,
 }
 
 /// Everything about a call in progress.
 pub(crate) struct FlowState {
     pub(crate) call: Call,
-    permit: Permit,
-    gated: Gated,
+    pub(crate) permit: Permit,
+    pub(crate) gated: Gated,
     hold: Hold,
     pub(crate) plan: Plan,
     seed: u64,

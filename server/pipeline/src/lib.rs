@@ -15,6 +15,7 @@ mod keyring;
 mod limit;
 mod mirror;
 mod permit;
+mod reasoning;
 mod record;
 mod reserve;
 mod route;
@@ -109,6 +110,8 @@ pub struct Pipeline {
     begun: Instant,
     completions: Flights<CompletionEvent>,
     answers: Flights<Answer>,
+    /// What providers thought before they called tools.
+    memory: reasoning::Memory,
 }
 
 /// What a pipeline is made of.
@@ -163,6 +166,7 @@ impl Pipeline {
             gates: parts.gates,
             completions: Flights::new(retention, bytes, parts.claims.clone()),
             answers: Flights::new(retention, bytes, parts.claims.clone()),
+            memory: reasoning::Memory::new(),
             claims: parts.claims,
         });
         if let Some(cooldowns) = parts.cooldowns {

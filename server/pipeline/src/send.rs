@@ -4,7 +4,9 @@ use futures::StreamExt;
 use tokio::time::{Instant, timeout_at};
 use tollgate_domain::{Class, Error, Failure, Retry};
 use tollgate_ledger::Before;
-use tollgate_proto::v1::{CompletionEvent, Dialect, ErrorReason, MidstreamPolicy, Started, completion_event::Event};
+use tollgate_proto::v1::{
+    CompletionEvent, Dialect, ErrorReason, MidstreamPolicy, Started, completion_event::Event, delta::Piece,
+};
 use tollgate_providers::{
     ChatCall, Mode,
     exchange::{self, Answering},
@@ -16,6 +18,7 @@ use crate::{
     call::Request,
     flow::{Ending, Flow, FlowState, Gated},
     limit::{Passed, Place},
+    reasoning::Gathered,
     record::Record,
     reserve::Reservation,
     route::all_cooling,
@@ -28,7 +31,13 @@ const LEFT_ALONE: Duration = Duration::from_secs(1);
 impl Pipeline {
     pub(crate) fn flow(&self, reservation: Reservation, passed: Passed, call: Call, record: Record) -> Flow {
         let idempotency = crate::idempotency::of(&reservation.permit, &call);
-        let gates = Gated { gates: self.gates.clone(), passed, route_begun: self.begun, found: self.found.clone() };
+        let gates = Gated {
+            gates: self.gates.clone(),
+            passed,
+            route_begun: self.begun,
+            found: self.found.clone(),
+            memory: self.memory.clone(),
+        };
         Flow::new(reservation, gates, call, record, self.settler.clone(), &self.audit_key, idempotency)
     }
 
@@ -56,6 +65,7 @@ impl Pipeline {
             let mut usage: Option<CompletionEvent> = None;
             let mut first = first.into_iter();
             let mut joint: Option<Joint> = None;
+            let mut gathered = Gathered::default();
             loop {
                 let event = match first.next() {
                     Some(event) => Some(Ok(event)),
@@ -74,6 +84,7 @@ impl Pipeline {
                         let state = flow.state();
                         state.observe(&event);
                         fill(&mut event, state, &deployment, now_seconds);
+                        gathered.observe(&event);
                         // Before the next piece is asked for: what it may cost is held.
                         let extended = state.extend().await;
                         yield Ok(numbered(event, &mut seq));
@@ -112,6 +123,7 @@ impl Pipeline {
                             told.forget();
                         }
                         usage = None;
+                        gathered = Gathered::default();
                         yield Ok(numbered(takeover.event(flow.state().attempt_number(), &failure), &mut seq));
                     }
                     None => break,
@@ -124,6 +136,7 @@ impl Pipeline {
                 Some(Event::Usage(usage)) => Some(usage),
                 _ => None,
             };
+            flow.state().keep_reasoning(deployment.reasoning_format(), gathered);
             tollgate_planted::step("before_settlement");
             let (total, routing, sequence) = flow.complete(reported);
             tollgate_planted::step("settled");
@@ -266,6 +279,8 @@ async fn open_chat(
     };
     // An answer that is held in tranches is streamed upstream, whole as it may be asked for: only so can it be extended and cut.
     let stepwise = mode == Mode::Whole && state.is_stepwise();
+    let format = deployment.reasoning_format();
+    let (request, left_out) = state.fit_reasoning(&request, format);
     let chat = ChatCall {
         request: &request,
         mode: if stepwise { Mode::Stream } else { mode },
@@ -276,7 +291,7 @@ async fn open_chat(
             Some(options) if !stepwise && !state.takes_over() => options.want_native(),
             _ => Dialect::Unspecified,
         },
-        drop_params: false,
+        drop_params: state.call.drops_params(deployment),
         prefill: beginning,
         attempt_id,
     };
@@ -288,7 +303,8 @@ async fn open_chat(
     let mut answering = exchange::chat(&deployment.endpoint, &chat).await?;
     tollgate_planted::step("head");
     state.head(&answering.head, &answering.request_id);
-    state.dropped_fields = std::mem::take(&mut answering.dropped);
+    state.dropped_fields = left_out;
+    state.dropped_fields.append(&mut answering.dropped);
     let mut first = Vec::new();
     loop {
         let next = timeout_at(patience, answering.events.next()).await;
@@ -309,8 +325,14 @@ fn wordless() -> Failure {
 
 /// What only the gateway knows of the winning attempt.
 fn fill(event: &mut CompletionEvent, state: &FlowState, deployment: &Deployment, now_seconds: i64) {
-    if let Some(Event::Started(started)) = &mut event.event {
-        identify(started, state, deployment, now_seconds);
+    match &mut event.event {
+        Some(Event::Started(started)) => identify(started, state, deployment, now_seconds),
+        Some(Event::Delta(delta)) => {
+            if matches!(delta.piece, Some(Piece::ReasoningSignature(_) | Piece::ReasoningRedacted(_))) {
+                delta.reasoning_format = deployment.reasoning_format().to_owned();
+            }
+        }
+        _ => {}
     }
 }
 
@@ -319,6 +341,7 @@ pub(crate) fn identify(started: &mut Started, state: &FlowState, deployment: &De
     started.provider.clone_from(&deployment.provider);
     started.deployment.clone_from(&deployment.name);
     started.attempt = state.attempt_number();
+    started.dropped_params.clone_from(&state.dropped_fields);
     started.output_cap = state.cap_for(deployment).map(|cap| i64::try_from(cap).unwrap_or(i64::MAX));
     if started.response_id.is_empty() {
         started.response_id = format!("chatcmpl-{}", started.call_id);

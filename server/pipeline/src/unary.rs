@@ -130,7 +130,8 @@ async fn attempt<O: Carried>(
     attempt_id: &str,
 ) -> Result<O::Response, Failure> {
     let want_native = asked.options().map_or(Dialect::Unspecified, |o| o.want_native());
-    let call = UnaryCall::<O> { request: asked, want_native, drop_params: false, attempt_id };
+    let drop_params = state.call.drops_params(deployment);
+    let call = UnaryCall::<O> { request: asked, want_native, drop_params, attempt_id };
     let exchange::Answer { head, request_id, dropped, response } = exchange::unary(&deployment.endpoint, &call).await?;
     state.head(&head, &request_id);
     state.dropped_fields = dropped;

@@ -7,13 +7,20 @@ use std::hint::black_box;
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tollgate_proto::v1::{CompletionRequest, Dialect};
-use tollgate_providers::{ChatCall, Mode, json, registry::registry};
+use tollgate_providers::{ChatCall, Mode, Target, credential::Credential, json, registry::registry};
 
 fn benches(c: &mut Criterion) {
-    for (kind, file) in [("openai", "text_stream"), ("anthropic", "text_stream")] {
+    for (kind, file) in [("openai", "text_stream"), ("anthropic", "text_stream"), ("gemini", "text_stream")] {
         let path = format!("{}/fixtures/{kind}/{file}.body.sse", env!("CARGO_MANIFEST_DIR"));
         let body = Bytes::from(std::fs::read(path).unwrap());
         let provider = registry(kind).unwrap();
+        let target = Target {
+            base_url: String::new(),
+            api_version: None,
+            credential: Credential::None,
+            model: "m".into(),
+            headers: Default::default(),
+        };
         let request = CompletionRequest::default();
         let call = ChatCall {
             request: &request,
@@ -29,7 +36,7 @@ fn benches(c: &mut Criterion) {
         group.throughput(Throughput::Bytes(body.len() as u64));
         group.bench_function(kind, |b| {
             b.iter(|| {
-                let mut decoder = provider.chat().unwrap().decoder(&call);
+                let mut decoder = provider.chat().unwrap().decoder(&target, &call);
                 let mut events = Vec::new();
                 decoder.feed(&body, &mut events).unwrap();
                 decoder.end(&mut events).unwrap();

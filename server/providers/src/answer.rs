@@ -213,5 +213,20 @@ pub(crate) fn push(out: &mut Vec<CompletionEvent>, event: Event) {
 }
 
 pub(crate) fn push_piece(choice: u32, part: u32, piece: Piece, out: &mut Vec<CompletionEvent>) {
-    push(out, Event::Delta(Delta { choice, part, piece: Some(piece), logprobs_json: String::new() }));
+    push(out, Event::Delta(Delta { choice, part, piece: Some(piece), ..Delta::default() }));
+}
+
+/// Puts log probabilities (OpenAI's form; empty: none) on the first delta among `out[from..]`, or on one of their own.
+pub(crate) fn attach_logprobs(choice: u32, logprobs: &str, from: usize, out: &mut Vec<CompletionEvent>) {
+    if logprobs.is_empty() {
+        return;
+    }
+    let deltas = out[from..].iter_mut().filter_map(|event| match &mut event.event {
+        Some(Event::Delta(delta)) => Some(delta),
+        _ => None,
+    });
+    match deltas.into_iter().next() {
+        Some(first) => first.logprobs_json = logprobs.to_owned(),
+        None => push(out, Event::Delta(Delta { choice, logprobs_json: logprobs.to_owned(), ..Delta::default() })),
+    }
 }

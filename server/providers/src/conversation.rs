@@ -5,9 +5,111 @@ use std::collections::HashMap;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::de::IgnoredAny;
 use tollgate_domain::Failure;
-use tollgate_proto::v1::{Message, Part, ToolCallPart, part::Content};
+use tollgate_proto::v1::{
+    CreateEmbeddingRequest, ImagePart, Message, Part, ReasoningPart, ToolCallPart, ToolResultPart,
+    embedding_input::Input, part::Content,
+};
 
-use crate::provider::invalid;
+use crate::{json::Object, left_out::LeftOut, provider::invalid};
+
+/// A message, sorted as dialects of OpenAI's shape keep it apart.
+#[derive(Default)]
+pub(crate) struct Said<'a> {
+    /// Text, images and the like, each with its path.
+    pub(crate) content: Vec<(&'a Part, String)>,
+    /// Reasoning in words. What a provider signed or encrypted is no other's, and left out.
+    pub(crate) thoughts: Vec<&'a str>,
+    pub(crate) calls: Vec<&'a ToolCallPart>,
+    pub(crate) results: Vec<&'a ToolResultPart>,
+}
+
+impl<'a> Said<'a> {
+    pub(crate) fn read(message: &'a Message, path: &str, left_out: &mut LeftOut) -> Self {
+        let mut said = Self::default();
+        left_out.beside(message, path);
+        for (j, part) in message.parts.iter().enumerate() {
+            let path_of_part = format!("{path}.content[{j}]");
+            left_out.beside_part(part, message.role(), &path_of_part);
+            match &part.content {
+                Some(Content::Reasoning(ReasoningPart { text, signature: None, redacted: None, .. })) => {
+                    said.thoughts.extend(Some(text.as_str()).filter(|text| !text.is_empty()))
+                }
+                Some(Content::Reasoning(_)) => left_out.dropped(format!("{path}.reasoning")),
+                Some(Content::ToolCall(call)) => said.calls.push(call),
+                Some(Content::ToolResult(result)) => {
+                    for inner in &result.content {
+                        left_out.beside_part(inner, message.role(), &path_of_part);
+                    }
+                    if result.is_error == Some(true) {
+                        // Its text says so as well.
+                        left_out.dropped(format!("{path}.is_error"));
+                    }
+                    said.results.push(result);
+                }
+                Some(_) => said.content.push((part, path_of_part)),
+                None => {}
+            }
+        }
+        said
+    }
+
+    /// The content, where it is one text; empty where there is none.
+    pub(crate) fn one_text(&self) -> Option<&'a str> {
+        match self.content.as_slice() {
+            [] => Some(""),
+            [(part, _)] => text(part),
+            _ => None,
+        }
+    }
+}
+
+/// The words of a part, where it has any: a refusal is text to another model.
+pub(crate) fn text(part: &Part) -> Option<&str> {
+    match &part.content {
+        Some(Content::Text(text)) => Some(&text.text),
+        Some(Content::Refusal(refusal)) => Some(&refusal.text),
+        _ => None,
+    }
+}
+
+/// A part of text in OpenAI's shape.
+pub(crate) fn text_part(text: &str) -> String {
+    let mut object = Object::default();
+    object.field("type", "text").field("text", text);
+    object.finish()
+}
+
+/// An image in OpenAI's shape.
+pub(crate) fn image_part(image: &ImagePart) -> String {
+    let url = match &image.url {
+        Some(url) => url.clone(),
+        None => data_url(image.media_type(), image.data.as_deref().unwrap_or_default()),
+    };
+    let mut inner = Object::default();
+    inner.field("url", &url).maybe("detail", image.detail.as_ref());
+    let mut object = Object::default();
+    object.field("type", "image_url").raw("image_url", &inner.finish());
+    object.finish()
+}
+
+/// A call of a function in OpenAI's shape, under an id that the provider takes.
+pub(crate) fn function_call(id: &str, call: &ToolCallPart) -> String {
+    let mut inner = Object::default();
+    let arguments = if call.arguments_json.is_empty() { "{}" } else { &call.arguments_json };
+    inner.field("name", &call.name).field("arguments", arguments);
+    let mut object = Object::default();
+    object.field("id", id).field("type", "function").raw("function", &inner.finish());
+    object.finish()
+}
+
+/// The inputs of a provider that takes texts alone.
+pub(crate) fn texts(request: &CreateEmbeddingRequest) -> Result<Vec<&str>, Failure> {
+    let texts = request.inputs.iter().enumerate().map(|(i, input)| match &input.input {
+        Some(Input::Text(text)) => Ok(text.as_str()),
+        _ => Err(invalid(&format!("input[{i}]"), "must be text: this provider takes no token ids")),
+    });
+    texts.collect()
+}
 
 /// `data:` URL of RFC 2397.
 pub(crate) fn data_url(media_type: &str, data: &[u8]) -> String {

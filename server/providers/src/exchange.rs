@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use futures::{StreamExt, stream::BoxStream};
 use tokio::time::timeout;
 use tollgate_domain::{Class, Failure, Secret};
-use tollgate_proto::v1::CompletionEvent;
+use tollgate_proto::{operation::Answered, v1::CompletionEvent};
 
 use crate::{
     ChatCall, Decoder, Head, Offered, Outgoing, Provider, Target, UnaryCall,
@@ -66,7 +66,7 @@ pub async fn chat(endpoint: &Endpoint, call: &ChatCall<'_>) -> Result<Answering,
     };
     let outgoing = adapter.request(&endpoint.target, call)?;
     let (request, dropped) = allowed(endpoint, outgoing, call.drop_params)?;
-    let decoder = adapter.decoder(call);
+    let decoder = adapter.decoder(&endpoint.target, call);
     let Accepted { head, body, shown } = accepted(endpoint, request).await?;
     let request_id = refusal::request_id(&head.headers);
     let events = events(decoder, body, head.status.as_u16(), request_id.clone(), shown);
@@ -83,19 +83,21 @@ pub async fn unary<O: Offered>(endpoint: &Endpoint, call: &UnaryCall<'_, O>) -> 
     let Accepted { head, body, shown } = accepted(endpoint, request).await?;
     let request_id = refusal::request_id(&head.headers);
     let read = read_whole(body, MAX_WHOLE).await.and_then(|bytes| adapter.answer(call, bytes.freeze()));
-    let response = read.map_err(|failure| {
+    let mut response = read.map_err(|failure| {
         let may_be_billed = failure.may_be_billed || failure.class.leaves_doubt();
         Failure { may_be_billed, ..known(failure, head.status.as_u16(), &request_id, shown.as_ref()) }
     })?;
+    let usage = response.envelope().usage;
+    *usage = usage.take().or_else(|| adapter.usage(&head));
     Ok(Answer { head, request_id, dropped, response })
 }
 
-/// Asks whether the provider is there and heeds the credential, for at most `limit`. A server that has no list of models is there.
+/// Asks whether the provider is there and heeds the credential, for at most `limit`; see [`Provider::is_answered_by`].
 pub async fn check(endpoint: &Endpoint, limit: Duration) -> Result<(), Failure> {
     let request = endpoint.provider.check(&endpoint.target)?;
     match timeout(limit, accepted(endpoint, request)).await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(failure)) if matches!(failure.class, Class::NotFound | Class::InvalidRequest) => Ok(()),
+        Ok(Err(failure)) if endpoint.provider.is_answered_by(&failure) => Ok(()),
         Ok(Err(failure)) => Err(failure),
         Err(_) => Err(Failure::new(Class::Timeout, "the provider did not answer a check in time")),
     }
@@ -145,10 +147,11 @@ async fn accepted(endpoint: &Endpoint, mut request: http::Request<bytes::Bytes>)
     }
 }
 
-/// The token that a request carries.
+/// The token that a request carries: of its own, or beside an AWS signature.
 fn shown(request: &http::Request<bytes::Bytes>) -> Option<Secret> {
-    let value = request.headers().get(http::header::AUTHORIZATION)?.to_str().ok()?;
-    value.strip_prefix("Bearer ").map(Secret::new)
+    let text = |name: &str| request.headers().get(name)?.to_str().ok();
+    let bearer = text("authorization").and_then(|value| value.strip_prefix("Bearer "));
+    bearer.or_else(|| text("x-amz-security-token")).map(Secret::new)
 }
 
 async fn sent(

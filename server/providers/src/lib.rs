@@ -6,22 +6,30 @@
 
 mod answer;
 pub mod anthropic;
+pub mod azure;
+pub mod bedrock;
 pub mod catalogue;
+pub mod cohere;
 mod conversation;
 pub mod credential;
 pub mod demo;
 pub mod exchange;
 pub mod framing;
+pub mod gemini;
 pub mod json;
+mod left_out;
+pub mod mistral;
+pub mod ollama;
 pub mod openai;
+pub mod openai_responses;
 mod provider;
 pub mod refusal;
 pub mod registry;
 pub mod rerank;
 pub mod transport;
+pub mod vertex;
 
 pub(crate) use provider::Written;
 pub use provider::{
-    Chat, ChatCall, Decoder, EmbedCall, Head, Mode, Offered, Outgoing, Provider, Target, Unary, Unary as Embed,
-    UnaryCall, Unsupported,
+    Chat, ChatCall, Decoder, EmbedCall, Head, Mode, Offered, Outgoing, Provider, Target, Unary, UnaryCall, Unsupported,
 };

@@ -1,9 +1,9 @@
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tollgate_domain::{Class, Failure};
 use tollgate_proto::{
     operation::{Embeddings, Images, Moderations, Operation, Reranking},
-    v1::{CompletionEvent, CompletionRequest, Dialect},
+    v1::{CompletionEvent, CompletionRequest, Dialect, Usage},
 };
 
 use crate::credential::Credential;
@@ -42,6 +42,12 @@ pub trait Provider: Send + Sync {
     /// A request that costs nothing and shows that the provider is there and heeds the credential: its list of models.
     fn check(&self, target: &Target) -> Result<http::Request<Bytes>, Failure>;
 
+    /// Whether a refusal of [`Provider::check`] shows just as well that the provider is there and heeds the credential: by default, that
+    /// it does not know what was asked for, as servers without a list of models do not.
+    fn is_answered_by(&self, refusal: &Failure) -> bool {
+        matches!(refusal.class, Class::NotFound | Class::InvalidRequest)
+    }
+
     /// Reads a refusal (any status but 2xx), whatever the operation was.
     fn refusal(&self, head: &Head, body: &[u8]) -> Failure;
 }
@@ -51,12 +57,18 @@ pub trait Chat: Send + Sync {
     /// Writes the request. Fails with `InvalidRequest` naming the field when the dialect cannot say what was asked.
     fn request(&self, target: &Target, call: &ChatCall<'_>) -> Result<Outgoing, Failure>;
 
-    /// Reads the answer to `call`: one decoder for whole and streamed answers alike.
-    fn decoder(&self, call: &ChatCall<'_>) -> Box<dyn Decoder>;
+    /// Reads the answer to `call` of `target`'s model: one decoder for whole and streamed answers alike.
+    fn decoder(&self, target: &Target, call: &ChatCall<'_>) -> Box<dyn Decoder>;
 
     /// Whether blocks of reasoning carry a signature, which comes at their end.
     fn signs_reasoning(&self) -> bool {
         false
+    }
+
+    /// Whose reasoning `model` takes back, as in `ReasoningPart.format`; empty: nobody's.
+    fn reasoning_format(&self, model: &str) -> &'static str {
+        let _ = model;
+        ""
     }
 
     /// Whether the provider fetches images and files from such a URL itself. Where it does not, it needs the bytes.
@@ -66,13 +78,19 @@ pub trait Chat: Send + Sync {
     }
 }
 
-/// An operation with one answer; where none is named, embeddings.
-pub trait Unary<O: Operation = Embeddings>: Send + Sync {
+/// An operation with one answer.
+pub trait Unary<O: Operation>: Send + Sync {
     /// Writes the request. Fails with `InvalidRequest` naming the field when the dialect cannot say what was asked.
     fn request(&self, target: &Target, call: &UnaryCall<'_, O>) -> Result<Outgoing, Failure>;
 
     /// Reads the whole answer. `started.call_id` and its fellows stay empty: the pipeline knows them.
     fn answer(&self, call: &UnaryCall<'_, O>, body: Bytes) -> Result<O::Response, Failure>;
+
+    /// Usage that stands in the answer's head and not in its body.
+    fn usage(&self, head: &Head) -> Option<Usage> {
+        let _ = head;
+        None
+    }
 }
 
 /// An operation that providers may offer.
@@ -121,6 +139,12 @@ pub struct Target {
 }
 
 impl Target {
+    /// A request that shows the key as a bearer's.
+    pub(crate) fn get(&self, path: &str) -> Result<http::Request<Bytes>, Failure> {
+        let request = http::Request::builder().method(Method::GET).uri(format!("{}{path}", self.base_url));
+        self.dress(request.body(Bytes::new()).map_err(unsendable)?, header::AUTHORIZATION, "Bearer ")
+    }
+
     /// `request` with the key, behind a prefix in that header, and the operator's own headers.
     pub(crate) fn dress(
         &self,
@@ -174,6 +198,13 @@ pub struct ChatCall<'a> {
     pub prefill: Option<&'a str>,
     /// Our id of the attempt; may be sent as the client's request id.
     pub attempt_id: &'a str,
+}
+
+impl ChatCall<'_> {
+    /// The output limit to send: the pipeline's, else the caller's.
+    pub(crate) fn output_limit(&self) -> Option<u64> {
+        self.output_cap.or_else(|| self.request.max_output_tokens.and_then(|n| u64::try_from(n).ok()))
+    }
 }
 
 /// One attempt at one deployment.
@@ -247,7 +278,8 @@ impl Unsupported {
     /// The refusal.
     pub fn refused_by(&self, provider: &str) -> Failure {
         let why = if self.why.is_empty() { format!("is not known to {provider}") } else { self.why.to_owned() };
-        invalid(&self.field, &format!("{why}; leave it out, or allow drop_params"))
+        let message = format!("{}: {why}; leave it out, or allow drop_params", self.field);
+        Failure::new(Class::Unsupported, message)
     }
 }
 

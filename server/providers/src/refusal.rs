@@ -19,6 +19,10 @@ pub(crate) struct Parsed {
     pub(crate) status: Option<u16>,
     retry_delay: Option<Duration>,
     is_flagged: bool,
+    /// Why, in a word of the details (Google's `ErrorInfo`).
+    reason: String,
+    /// A quota of the day is used up: it does not heal in a minute (Google's `QuotaFailure`).
+    is_daily: bool,
 }
 
 /// Reads a refusal with its head.
@@ -26,7 +30,7 @@ pub fn classify(status: u16, headers: &HeaderMap, body: &[u8]) -> Failure {
     let parsed = parse(body);
     let mut failure = judge(status, &parsed);
     failure.request_id = request_id(headers);
-    failure.retry_after = retry_after(headers).or(parsed.retry_delay);
+    failure.retry_after = retry_after(headers).or(failure.retry_after);
     failure.should_retry = match headers.get("x-should-retry").and_then(|v| v.to_str().ok()) {
         Some("true") => Some(true),
         Some("false") => Some(false),
@@ -59,6 +63,10 @@ pub(crate) fn parse(body: &[u8]) -> Parsed {
         Some(Value::String(s)) => s.clone(),
         Some(Value::Number(n)) => n.to_string(),
         Some(Value::Null) | None => String::new(),
+        Some(Value::Array(items)) if items.iter().any(|item| item["msg"].is_string()) => violations(items),
+        Some(Value::Object(object)) if object.get("detail").is_some_and(Value::is_array) => {
+            violations(object["detail"].as_array().into_iter().flatten())
+        }
         Some(other) => other.to_string(),
     };
     let object = match &value["error"] {
@@ -73,16 +81,32 @@ pub(crate) fn parse(body: &[u8]) -> Parsed {
     };
     let code = text(object.get("code"));
     let number = |v: &Value| v.as_u64().and_then(|n| u16::try_from(n).ok());
-    let status = number(&object["status_code"]).or_else(|| number(&object["code"]));
-    let delay = object["details"].as_array().into_iter().flatten().find_map(|d| d["retryDelay"].as_str());
+    let names = ["status_code", "raw_status_code", "code"];
+    let status = names.iter().find_map(|name| number(&object[*name]));
+    let details = || object["details"].as_array().into_iter().flatten();
+    let delay = details().find_map(|d| d["retryDelay"].as_str());
+    let quotas = details().filter_map(|d| d["violations"].as_array()).flatten();
     Parsed {
         message: scrub(&message),
-        kind: text(object.get("type")),
+        // Google's word stands in `status`.
+        kind: text(object.get("type").or(object.get("status").filter(|status| status.is_string()))),
         status,
         retry_delay: delay.and_then(duration),
+        reason: details().find_map(|d| d["reason"].as_str()).unwrap_or_default().to_owned(),
+        is_daily: quotas.filter_map(|v| v["quotaId"].as_str()).any(|id| id.contains("PerDay")),
         is_flagged: object["metadata"].get("flagged_input").is_some() || object["metadata"].get("reasons").is_some(),
         code,
     }
+}
+
+/// Findings of a validator, without the input that they repeat: the caller's words would be judged as the provider's.
+fn violations<'a>(items: impl IntoIterator<Item = &'a Value>) -> String {
+    let violation = |item: &Value| {
+        let at = item["loc"].as_array().into_iter().flatten();
+        let at: Vec<String> = at.map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).collect();
+        format!("{}: {}", at.join("."), item["msg"].as_str().unwrap_or_default())
+    };
+    items.into_iter().map(violation).collect::<Vec<_>>().join("; ")
 }
 
 fn plain_text(body: &[u8]) -> String {
@@ -101,10 +125,11 @@ const MONEY: [&str; 8] = [
     "api calls / month",
     "billing_error",
 ];
-const CONTENT: [&str; 7] = [
+const CONTENT: [&str; 8] = [
     "content_filter",
     "responsibleaipolicyviolation",
     "violates usage guidelines",
+    "violating our usage policy",
     "content_policy_violation",
     "safety_model_violation",
     "failed safety check",
@@ -135,13 +160,22 @@ const NO_MODEL: [&str; 3] = ["not a valid model id", "model identifier is invali
 const OVERLOADED: [&str; 4] = ["overloaded", "over capacity", "at capacity", "capacity exceeded"];
 
 fn judge(status: u16, parsed: &Parsed) -> Failure {
-    let everything = format!("{} {} {}", parsed.code, parsed.kind, parsed.message).to_lowercase();
+    let everything = format!("{} {} {} {}", parsed.code, parsed.kind, parsed.reason, parsed.message).to_lowercase();
     let says = |markers: &[&str]| markers.iter().any(|m| everything.contains(m));
     let bad_request = matches!(status, 400 | 422);
-    let kind = parsed.kind.as_str();
+    // OpenAI's Responses name what went wrong in the code alone.
+    let kind = match parsed.kind.as_str() {
+        "" | "error" => parsed.code.as_str(),
+        kind => kind,
+    };
+    // Google says of every rate limit that the quota is exceeded, and sends the caller to a page on billing.
+    let is_out_of_money = match kind {
+        "RESOURCE_EXHAUSTED" => parsed.is_daily,
+        _ => status == 402 || says(&MONEY),
+    };
     let class = if says(&CONTENT) || (status == 403 && (parsed.is_flagged || everything.contains("flagged"))) {
         Class::ContentFilter
-    } else if status == 402 || says(&MONEY) {
+    } else if is_out_of_money {
         Class::QuotaExceeded
     } else if status == 413 {
         Class::RequestTooLarge
@@ -153,14 +187,17 @@ fn judge(status: u16, parsed: &Parsed) -> Failure {
         Class::NotFound
     } else {
         match (status, kind) {
-            (429, _) | (200, "rate_limit_error" | "rate_limit_exceeded" | "tokens" | "requests") => Class::RateLimit,
+            (429, _) | (200, "rate_limit_error" | "rate_limit_exceeded" | "rate_limited" | "tokens" | "requests") => {
+                Class::RateLimit
+            }
             (408 | 504 | 524, _) | (200, "timeout_error") => Class::Timeout,
             (503 | 529 | 498, _) | (200, "overloaded_error") => Class::Overloaded,
             (401, _) | (200, "authentication_error") => Class::Authentication,
-            (403, _) | (200, "permission_error") => Class::Permission,
+            // Google: not offered where the account is.
+            (403, _) | (200, "permission_error") | (400, "FAILED_PRECONDITION") => Class::Permission,
             (404, _) | (200, "not_found_error") => Class::NotFound,
             (200, "request_too_large") => Class::RequestTooLarge,
-            (200, "invalid_request_error") => Class::InvalidRequest,
+            (200, said) if said.starts_with("invalid_") => Class::InvalidRequest,
             (200, _) if says(&OVERLOADED) => Class::Overloaded,
             (200, _) | (424 | 500.., _) => Class::ServerError,
             // A redirect: the destination comes from the configuration alone, so nobody follows it.
@@ -168,14 +205,21 @@ fn judge(status: u16, parsed: &Parsed) -> Failure {
             _ => Class::InvalidRequest,
         }
     };
-    let native_code = if parsed.code.is_empty() { &parsed.kind } else { &parsed.code };
+    let repeats_status = parsed.code.is_empty() || parsed.code.parse::<u16>().is_ok_and(|code| code == status);
+    let native_code = if repeats_status && !parsed.kind.is_empty() { &parsed.kind } else { &parsed.code };
     // The model's own slip: a second try may pass.
     let should_retry = (parsed.code == "tool_use_failed").then_some(true);
     let message = match parsed.message.is_empty() {
         true => format!("the provider answered {status} without saying why"),
         false => parsed.message.clone(),
     };
-    Failure { status, native_code: native_code.clone(), should_retry, ..Failure::new(class, message) }
+    Failure {
+        status,
+        native_code: native_code.clone(),
+        should_retry,
+        retry_after: parsed.retry_delay,
+        ..Failure::new(class, message)
+    }
 }
 
 /// The provider's request id, by whichever name it sends it.
@@ -292,6 +336,36 @@ mod tests {
         let clean = scrub(text);
         assert!(!clean.contains("tollg") && !clean.contains("abcdef") && !clean.contains("0123456"), "{clean}");
         assert!(clean.contains("sk-a is short"));
+    }
+
+    #[test]
+    fn findings_of_a_validator_are_told_without_the_words_that_they_repeat() {
+        let finding = r#"{"type":"missing","loc":["body","messages",0],"msg":"Field required","input":"violates usage guidelines"}"#;
+        for body in [format!(r#"{{"detail":[{finding}]}}"#), format!(r#"{{"message":{{"detail":[{finding}]}}}}"#)] {
+            let failure = classify(422, &HeaderMap::new(), body.as_bytes());
+            assert_eq!(failure.message, "body.messages.0: Field required");
+            assert_eq!(failure.class, Class::InvalidRequest);
+        }
+    }
+
+    #[test]
+    fn googles_refusals_are_told_apart_by_their_words() {
+        let quota = |id: &str| {
+            format!(
+                r#"{{"error":{{"code":429,"message":"You exceeded your current quota","status":"RESOURCE_EXHAUSTED",
+                "details":[{{"violations":[{{"quotaId":"{id}"}}]}},{{"retryDelay":"34s"}}]}}}}"#
+            )
+        };
+        let located =
+            r#"{"error":{"code":400,"message":"User location is not supported","status":"FAILED_PRECONDITION"}}"#;
+        for (status, body, class, code) in [
+            (429, quota("RequestsPerMinutePerModel"), Class::RateLimit, "RESOURCE_EXHAUSTED"),
+            (429, quota("RequestsPerDayPerModel"), Class::QuotaExceeded, "RESOURCE_EXHAUSTED"),
+            (400, located.to_owned(), Class::Permission, "FAILED_PRECONDITION"),
+        ] {
+            let failure = classify(status, &HeaderMap::new(), body.as_bytes());
+            assert_eq!((failure.class, failure.native_code.as_str()), (class, code), "{body}");
+        }
     }
 
     #[test]

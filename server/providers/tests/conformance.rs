@@ -2,26 +2,26 @@
 
 #![allow(clippy::unwrap_used)] // a test says by panicking
 
-mod support;
+mod operations;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use futures::StreamExt;
 use serde_json::Value;
-use support::{
+use tollgate_domain::{Failure, Secret};
+use tollgate_fixtures::{
     Fixture, fixtures,
     fold::{counts, differences, fold},
-    operations,
+    keys::service_account,
     serve::{Cut, serve},
 };
-use tollgate_domain::{Failure, Secret};
 use tollgate_proto::v1::{
     CompletionEvent, CompletionRequest, CreateEmbeddingRequest, Dialect, EmbeddingInput, Message, Part, Role, TextPart,
     completion_event::Event, embedding_input::Input, part::Content,
 };
 use tollgate_providers::{
-    ChatCall, EmbedCall, Mode, Provider, Target,
-    credential::Credential,
+    ChatCall, EmbedCall, Mode, Target,
+    credential::{Credential, google::Google, token::TokenSource},
     exchange::{self, Endpoint},
     registry::registry,
     transport::{Timeouts, Transport},
@@ -46,16 +46,18 @@ struct Setup {
     kind: &'static str,
     /// Path of the base URL.
     base: &'static str,
+    /// Where the path of the base URL differs from fixture to fixture: it is everything before this. Empty: it does not.
+    base_before: &'static str,
     api_version: Option<&'static str>,
     /// Where the model's name stands in the path of a fixture's request: behind this, up to the next of `:/?`; empty: in the body alone.
     model_after: &'static str,
 }
 
 const fn setup(kind: &'static str, base: &'static str) -> Setup {
-    Setup { kind, base, api_version: None, model_after: "" }
+    Setup { kind, base, base_before: "", api_version: None, model_after: "" }
 }
 
-const SETUPS: [Setup; 10] = [
+const SETUPS: &[Setup] = &[
     setup("openai", "/v1"),
     setup("anthropic", "/v1"),
     setup("vllm", "/v1"),
@@ -65,7 +67,31 @@ const SETUPS: [Setup; 10] = [
     setup("together", "/v1"),
     setup("fireworks", "/inference/v1"),
     setup("openrouter", "/api/v1"),
+    setup("openai_responses", "/v1"),
+    Setup { api_version: Some("2024-10-21"), model_after: "/deployments/", ..setup("azure", "") },
+    setup("perplexity", ""),
+    setup("cerebras", "/v1"),
+    setup("sambanova", "/v1"),
+    setup("nebius", "/v1"),
+    setup("nvidia_nim", "/v1"),
+    setup("huggingface", "/v1"),
+    setup("deepinfra", "/v1/openai"),
+    setup("moonshot", "/v1"),
+    setup("zhipu", "/api/paas/v4"),
+    setup("qwen", "/compatible-mode/v1"),
+    setup("minimax", "/v1"),
+    setup("github_models", "/inference"),
+    setup("databricks", "/serving-endpoints"),
+    setup("lm_studio", "/v1"),
+    setup("llama_cpp", "/v1"),
+    setup("sglang", "/v1"),
+    setup("tgi", "/v1"),
+    setup("mistral", "/v1"),
     setup("cohere", ""),
+    setup("ollama", ""),
+    Setup { model_after: "/models/", ..setup("gemini", "/v1beta") },
+    Setup { base_before: "/publishers/", model_after: "/models/", ..setup("vertex", "") },
+    Setup { model_after: "/model/", ..setup("bedrock", "") },
 ];
 
 impl Setup {
@@ -73,16 +99,27 @@ impl Setup {
         SETUPS.iter().find(|s| s.kind == kind).unwrap_or_else(|| panic!("{kind} is set up"))
     }
 
+    fn base<'a>(&self, path: &'a str) -> &'a str
+    where
+        Self: 'a,
+    {
+        let varies = path.split_once(self.base_before).filter(|_| !self.base_before.is_empty());
+        varies.map_or(self.base, |(base, _)| base)
+    }
+
     fn model(&self, path: &str) -> String {
         let named = path.split_once(self.model_after).filter(|_| !self.model_after.is_empty());
-        named.map_or("m", |(_, rest)| rest.split([':', '/', '?']).next().unwrap_or(rest)).to_owned()
+        let segment = named.map_or("m", |(_, rest)| rest.split([':', '/', '?']).next().unwrap_or(rest));
+        let model = percent_encoding::percent_decode_str(segment).decode_utf8().unwrap();
+        // How a deployment asks for Bedrock's other operation.
+        if path.ends_with("/invoke-with-response-stream") { format!("invoke/{model}") } else { model.into_owned() }
     }
 
     fn endpoint(&self, fixture: &Fixture, address: std::net::SocketAddr) -> Endpoint {
         Endpoint {
-            provider: adapter(self.kind),
+            provider: registry(self.kind).unwrap_or_else(|| panic!("{} is in the registry", self.kind)),
             target: Target {
-                base_url: format!("http://{address}{}", self.base),
+                base_url: format!("http://{address}{}", self.base(fixture.path())),
                 api_version: self.api_version.map(str::to_owned),
                 credential: Credential::Key(Secret::new("sk-upstream-test")),
                 model: self.model(fixture.path()),
@@ -91,14 +128,6 @@ impl Setup {
             timeouts: Timeouts { idle: Duration::from_secs(5), ..Timeouts::default() },
             transport: Transport::new(),
         }
-    }
-}
-
-fn adapter(kind: &str) -> Arc<dyn Provider> {
-    match registry(kind) {
-        Some(adapter) => adapter,
-        None if kind == "cohere" => Arc::new(support::cohere::Cohere),
-        None => panic!("{kind} is in the registry"),
     }
 }
 
@@ -113,7 +142,7 @@ async fn chat(kind: &str, fixture: &Fixture, body: Vec<u8>, cut: Cut) -> (Vec<Co
     let request = request();
     let call = ChatCall {
         request: &request,
-        mode: if fixture.is_stream() { Mode::Stream } else { Mode::Whole },
+        mode: if fixture.asks_for_stream() { Mode::Stream } else { Mode::Whole },
         output_cap: None,
         max_output: Some(4_096),
         want_native: Dialect::Unspecified,
@@ -137,24 +166,51 @@ async fn chat(kind: &str, fixture: &Fixture, body: Vec<u8>, cut: Cut) -> (Vec<Co
 
 async fn embed(kind: &str, fixture: &Fixture, cut: Cut) -> Vec<String> {
     let endpoint = Setup::of(kind).endpoint(fixture, serve(&fixture.envelope, fixture.body.clone(), cut).await);
-    let inputs = vec![EmbeddingInput { input: Some(Input::Text("x".into())) }];
+    let expect = fixture.expect();
+    let wanted = match &expect["embeddings"] {
+        Value::Array(many) => many.clone(),
+        _ => vec![expect["embedding"].clone()],
+    };
+    let wanted: Vec<Vec<f32>> = wanted.into_iter().map(|v| serde_json::from_value(v).unwrap()).collect();
+    let inputs = vec![EmbeddingInput { input: Some(Input::Text("x".into())) }; wanted.len()];
     let request = CreateEmbeddingRequest { inputs, ..CreateEmbeddingRequest::default() };
     let call =
         EmbedCall { request: &request, want_native: Dialect::Unspecified, drop_params: false, attempt_id: "a-1" };
     let response = exchange::unary(&endpoint, &call).await.unwrap().response;
-    let expect = fixture.expect();
-    let wanted: Vec<f32> = serde_json::from_value(expect["embedding"].clone()).unwrap();
     let mut wrong = Vec::new();
-    if response.embeddings[0].values != wanted {
-        wrong.push(format!("embedding: expected {wanted:?}, got {:?}", response.embeddings[0].values));
+    let vectors: Vec<_> = response.embeddings.iter().map(|e| e.values.clone()).collect();
+    if vectors != wanted {
+        wrong.push(format!("embeddings: expected {wanted:?}, got {vectors:?}"));
     }
-    let seen = counts(&response.usage.unwrap());
+    let seen = response.usage.as_ref().map_or(Value::Null, counts);
+    if expect["usage"].is_null() && !seen.is_null() {
+        wrong.push(format!("usage: expected none, got {seen}"));
+    }
     for name in ["prompt_tokens", "total_tokens"] {
         if seen[name] != expect["usage"][name] {
             wrong.push(format!("usage.{name}: expected {}, got {}", expect["usage"][name], seen[name]));
         }
     }
     wrong
+}
+
+/// A fixture of a maker of tokens, asked with a service account's key.
+async fn token(fixture: &Fixture, cut: Cut) -> Vec<String> {
+    let address = serve(&fixture.envelope, fixture.body.clone(), cut).await;
+    let file = service_account(&format!("http://{address}{}", fixture.path()));
+    let fetched = Google::from_json(&file, Transport::new()).unwrap().fetch().await;
+    let expect = fixture.expect();
+    let mut seen = fold(&[], fetched.as_ref().err());
+    let body: Value = serde_json::from_slice(&fixture.body).unwrap();
+    if let Ok(token) = &fetched {
+        seen["expires_in"] = token.lifetime.as_secs().into();
+        // What is written into `authorization` is of this type alone.
+        seen["token_type"] = "Bearer".into();
+        if body["access_token"] != token.secret.expose() {
+            return vec!["the token is another one".into()];
+        }
+    }
+    differences(expect, &seen)
 }
 
 fn check_order(events: &[CompletionEvent]) {
@@ -183,12 +239,18 @@ async fn conforms(kind: &str) {
                 async || Setup::of(kind).endpoint(&fixture, serve(&fixture.envelope, fixture.body.clone(), cut).await);
             let differences = if let Some(seen) = operations::seen(fixture.path(), endpoint).await {
                 differences(fixture.expect(), &seen)
-            } else if fixture.path().ends_with("/embeddings") {
+            } else if fixture.is_embedding() {
                 embed(kind, &fixture, cut).await
+            } else if fixture.path() == "/token" {
+                token(&fixture, cut).await
             } else {
                 let (events, failure) = chat(kind, &fixture, fixture.body.clone(), cut).await;
                 check_order(&events);
-                differences(fixture.expect(), &fold(&events, failure.as_ref()))
+                if fixture.is_unusable() {
+                    unusable(fixture.expect(), &failure)
+                } else {
+                    differences(fixture.expect(), &fold(&events, failure.as_ref()))
+                }
             };
             let excepted = EXCEPTIONS.iter().any(|(name, _): &(&str, &str)| *name == fixture.name);
             match (excepted, differences.is_empty()) {
@@ -202,15 +264,31 @@ async fn conforms(kind: &str) {
     assert!(wrong.is_empty(), "{} of {kind}'s checks fail:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+/// An answer that the normal form calls unusable (`finish_reason` "error") is no answer but a failure, worth a second try, with its usage.
+fn unusable(expect: &Value, failure: &Option<Failure>) -> Vec<String> {
+    let Some(failure) = failure else { return vec!["an answer that cannot be used was passed on".into()] };
+    let seen = serde_json::json!({
+        "retryable": failure.retryable(),
+        "native_finish_reason": failure.native_code,
+        "usage": failure.usage.as_ref().map_or(Value::Null, counts),
+    });
+    let wanted = serde_json::json!({
+        "retryable": true,
+        "native_finish_reason": expect["native_finish_reason"],
+        "usage": expect["usage"],
+    });
+    differences(&wanted, &seen)
+}
+
 /// A stream that is cut short ends with its end, or with a failure: never silently.
 async fn truncation_is_told(kind: &str) {
     for fixture in fixtures(kind).into_iter().filter(Fixture::is_stream) {
         if NOT_SERVED.iter().any(|(name, _)| *name == fixture.name) {
             continue;
         }
-        let events = fixture.body.windows(2).enumerate().filter(|(_, w)| w == b"\n\n").map(|(at, _)| at + 2);
+        let lines = fixture.body.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
         let others = (0..fixture.body.len()).step_by((fixture.body.len() / 25).max(1));
-        for end in events.chain(others) {
+        for end in lines.chain(others) {
             let (events, failure) = chat(kind, &fixture, fixture.body[..end].to_vec(), Cut::Whole).await;
             let finished = events.iter().any(|e| matches!(e.event, Some(Event::Finished(_))));
             assert!(failure.is_some() || finished, "{} cut after {end} bytes ends silently", fixture.name);
@@ -235,7 +313,7 @@ macro_rules! providers {
         /// Every folder of fixtures is somebody's.
         #[test]
         fn no_fixture_is_forgotten() {
-            let mut folders: Vec<String> = std::fs::read_dir(support::root())
+            let mut folders: Vec<String> = std::fs::read_dir(tollgate_fixtures::root())
                 .unwrap()
                 .map(|e| e.unwrap())
                 .filter(|e| e.file_type().unwrap().is_dir())
@@ -253,7 +331,42 @@ macro_rules! providers {
     };
 }
 
-providers!(openai, anthropic, vllm, groq, deepseek, together, openrouter, xai, fireworks, cohere);
+providers!(
+    openai,
+    anthropic,
+    vllm,
+    groq,
+    deepseek,
+    together,
+    openrouter,
+    xai,
+    fireworks,
+    openai_responses,
+    azure,
+    perplexity,
+    cerebras,
+    sambanova,
+    nebius,
+    nvidia_nim,
+    huggingface,
+    deepinfra,
+    moonshot,
+    zhipu,
+    qwen,
+    minimax,
+    github_models,
+    databricks,
+    lm_studio,
+    llama_cpp,
+    sglang,
+    tgi,
+    mistral,
+    cohere,
+    ollama,
+    gemini,
+    vertex,
+    bedrock,
+);
 
 #[test]
 fn the_normal_form_tells_differences() {

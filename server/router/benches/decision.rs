@@ -42,6 +42,7 @@ fn deployment(at: usize, transport: &Transport) -> Arc<Deployment> {
         context_window: Some(128_000),
         max_output_tokens: None,
         capabilities: Vec::new(),
+        drop_params: false,
         limits: None,
         cooldown: CooldownPolicy::default(),
         state: Default::default(),

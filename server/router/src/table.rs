@@ -34,6 +34,8 @@ pub struct Deployment {
     pub max_output_tokens: Option<u64>,
     /// What the model can do.
     pub capabilities: Vec<String>,
+    /// Parameters that its provider cannot heed are left out, unless a call says otherwise.
+    pub drop_params: bool,
     /// Limits that the gateway keeps towards it.
     pub limits: Option<v1::RateLimits>,
     /// When it is left alone.
@@ -51,6 +53,11 @@ pub fn stable_hash(text: &str) -> u64 {
 }
 
 impl Deployment {
+    /// Whose reasoning it takes back, as in `ReasoningPart.format`; empty: nobody's.
+    pub fn reasoning_format(&self) -> &'static str {
+        self.endpoint.provider.chat().map_or("", |chat| chat.reasoning_format(&self.endpoint.target.model))
+    }
+
     /// The contract's form.
     pub fn to_proto(&self) -> v1::Deployment {
         let limit = |n: Option<u64>| n.map(|n| i64::try_from(n).unwrap_or(i64::MAX));

@@ -53,6 +53,7 @@ fn deployment(name: &str) -> Deployment {
         context_window: None,
         max_output_tokens: None,
         capabilities: Vec::new(),
+        drop_params: false,
         limits: None,
         cooldown: CooldownPolicy::default(),
         name_hash: stable_hash(name),

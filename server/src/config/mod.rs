@@ -46,6 +46,8 @@ pub struct Config {
     pub providers: BTreeMap<String, Provider>,
     /// Model aliases.
     pub models: Vec<Model>,
+    /// Parameters that a provider cannot heed are left out, and named in the header `x-tollgate-dropped-params`, instead of refused.
+    pub drop_params: bool,
     /// Rules of routing over all models.
     pub routing: RoutingSettings,
     /// Whether keys of the role `platform_admin` may make completions too.
@@ -70,6 +72,7 @@ impl Default for Config {
             log: Log::default(),
             providers: BTreeMap::new(),
             models: Vec::new(),
+            drop_params: false,
             routing: RoutingSettings::default(),
             admin_completions: false,
             keys: Vec::new(),
@@ -381,6 +384,8 @@ pub struct Deployment {
     pub max_output_tokens: Option<u64>,
     /// What the model can do; absent: the catalogue's list.
     pub capabilities: Option<Vec<String>>,
+    /// Parameters that its provider cannot heed are left out instead of refused; absent: as `drop_params` says.
+    pub drop_params: Option<bool>,
     /// Limits that the gateway keeps towards it: what its provider allows.
     pub limits: Option<RateLimits>,
 }

@@ -27,6 +27,8 @@ pub(super) struct Ask {
     pub(super) second_tool: Option<(String, Value)>,
     /// The caller forbade parallel tool calls.
     pub(super) one_tool_only: bool,
+    /// The conversation ends with a tool's result: the model is done with tools, unless the step says otherwise.
+    pub(super) has_result: bool,
     /// The answer is a document for this schema.
     pub(super) schema: Option<Value>,
     /// Reasoning was asked for.
@@ -91,8 +93,8 @@ impl Ask {
     pub(super) fn answer(&self, step: &Step) -> Answer {
         let (mut text, tools) = match (&step.text, &self.tool) {
             (Some(text), _) => (spread(split(text, step.chunks), step), Vec::new()),
-            (None, Some(_)) => (Vec::new(), self.tool_calls(step)),
-            (None, None) => {
+            (None, Some(_)) if !self.has_result || step.calls_tool => (Vec::new(), self.tool_calls(step)),
+            (None, _) => {
                 let words = match &self.schema {
                     Some(schema) => split(&schema::example(schema).to_string(), step.chunks),
                     None => words(step.chunks.unwrap_or_else(|| default_chunks(step))),

@@ -28,7 +28,7 @@ pub(super) fn read(body: &Value) -> Result<Ask, String> {
 
     let answered = messages.last().is_some_and(|message| history::blocks(message, "tool_result").next().is_some());
     let choice = &body["tool_choice"];
-    let mut wanted = wanted_tools(&body["tools"], choice, answered).into_iter();
+    let mut wanted = wanted_tools(&body["tools"], choice).into_iter();
     let format = &body["output_config"]["format"];
     Ok(Ask {
         model: model.into(),
@@ -40,6 +40,7 @@ pub(super) fn read(body: &Value) -> Result<Ask, String> {
         tool: wanted.next(),
         second_tool: wanted.next(),
         one_tool_only: choice["disable_parallel_tool_use"] == true,
+        has_result: answered && !matches!(choice["type"].as_str(), Some("any" | "tool")),
         schema: (format["type"] == "json_schema").then(|| format["schema"].clone()),
         reasoning: thinking,
         directive: directive(&last_text)?,
@@ -67,9 +68,8 @@ fn check_parameters(body: &Value, limit: u64, thinking: bool) -> Result<(), Stri
     }
 }
 
-fn wanted_tools(tools: &Value, choice: &Value, answered: bool) -> Vec<(String, Value)> {
-    let kind = choice["type"].as_str();
-    if kind == Some("none") || (answered && !matches!(kind, Some("any" | "tool"))) {
+fn wanted_tools(tools: &Value, choice: &Value) -> Vec<(String, Value)> {
+    if choice["type"] == "none" {
         return Vec::new();
     }
     let forced = choice["name"].as_str();

@@ -1,7 +1,8 @@
 //! A provider that does what a script tells it and keeps its own books.
 //!
-//! It speaks the real wire of OpenAI (`.../chat/completions`, `.../embeddings`, `.../moderations`,
-//! `.../images/generations`, `.../models`), Anthropic (`.../messages`) and Cohere (`.../rerank`) under any path prefix, so a gateway cannot tell it from the original. It shares no code with the
+//! It speaks the real wire of OpenAI (`.../chat/completions`, `.../embeddings`, `.../moderations`, `.../images/generations`,
+//! `.../models`), Anthropic (`.../messages`), Gemini (`.../models/MODEL:generateContent`) and Cohere (`.../rerank`) under any path
+//! prefix, so a gateway cannot tell it from the original. It shares no code with the
 //! gateway: it is the witness against which the gateway's ledger is checked. [`script`] tells how an answer is
 //! scripted, [`log`] what is written down, `answer` how tokens are counted, `control` how another process steers it.
 //!
@@ -21,6 +22,7 @@ mod anthropic;
 mod connection;
 mod control;
 mod embeddings;
+mod gemini;
 mod history;
 mod invoice;
 mod log;

@@ -26,6 +26,7 @@ pub(super) fn read(body: &Value) -> Result<Ask, String> {
     let mut wanted = wanted_tools(tools, &body["tool_choice"], answered).into_iter();
     let format = &body["response_format"];
     Ok(Ask {
+        has_result: false,
         model: model.into(),
         stream: body["stream"] == true,
         include_usage: body["stream_options"]["include_usage"] == true,

@@ -7,13 +7,14 @@ use serde_json::Value;
 use super::log::{Attempt, Outcome};
 use super::playback::Reply;
 use super::script::Step;
-use super::{anthropic, openai};
+use super::{anthropic, gemini, openai};
 
 /// Which dialect a path speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
     OpenAi,
     Anthropic,
+    Gemini,
 }
 
 /// A refusal in the dialect's words, or in those of the script. Nothing is billed.
@@ -42,6 +43,7 @@ pub(super) fn refuse(
             &match dialect {
                 Dialect::OpenAi => openai::error(status.as_u16(), message),
                 Dialect::Anthropic => anthropic::error(status.as_u16(), message, &request_id),
+                Dialect::Gemini => gemini::error(status.as_u16(), message),
             },
         ),
     };
@@ -57,6 +59,7 @@ pub(super) fn dress(response: &mut Response<Reply>, dialect: Dialect, request_id
             set(response, HeaderName::from_static("openai-version"), "2020-10-01");
         }
         Dialect::Anthropic => set(response, HeaderName::from_static("request-id"), request_id),
+        Dialect::Gemini => {}
     }
     match &step.retry_after {
         Some(Value::String(text)) => set(response, header::RETRY_AFTER, text),

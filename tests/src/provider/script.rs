@@ -93,6 +93,9 @@ pub struct Step {
     /// Answer two tool calls instead of one.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub parallel: bool,
+    /// Call a tool although the conversation ends with the result of one (Anthropic and Gemini).
+    #[serde(default)]
+    pub calls_tool: bool,
     /// The model name the answer carries. Default: the one asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub served_model: Option<String>,

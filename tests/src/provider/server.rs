@@ -21,7 +21,7 @@ use super::log::{Attempt, Call, Log, Outcome};
 use super::playback::{Playback, Reply, ResetFlag};
 use super::respond::{Dialect, dress, json_reply, refuse, set};
 use super::script::{Malformed, Scripts, Step};
-use super::{anthropic, control, embeddings, openai, operations};
+use super::{anthropic, control, embeddings, gemini, openai, operations};
 
 /// What all connections share.
 #[derive(Debug)]
@@ -78,6 +78,7 @@ async fn route(state: &State, reset: &ResetFlag, request: Request<Incoming>) -> 
     match head.method {
         Method::POST if path.ends_with("/chat/completions") => call.converse(Dialect::OpenAi, &body).await,
         Method::POST if path.ends_with("/messages") => call.converse(Dialect::Anthropic, &body).await,
+        Method::POST if gemini::address(path).is_some() => call.converse(Dialect::Gemini, &body).await,
         Method::POST if path.ends_with("/embeddings") => {
             call.single(&body, |body| embeddings::read(body).map(operations::Ask::Embed)).await
         }
@@ -114,6 +115,7 @@ impl Arrival<'_> {
         let read = match dialect {
             Dialect::OpenAi => openai::read(&body),
             Dialect::Anthropic => anthropic::read(&body),
+            Dialect::Gemini => gemini::read(self.path, &body),
         };
         let ask = match read {
             Ok(ask) => ask,
@@ -136,6 +138,7 @@ impl Arrival<'_> {
                 let document = match dialect {
                     Dialect::OpenAi => openai::whole(&ask, &answer, &step, seq, attempt.record.started_at_ms / 1000),
                     Dialect::Anthropic => anthropic::whole(&ask, &answer, &step, seq),
+                    Dialect::Gemini => gemini::whole(&ask, &answer, &step, seq),
                 };
                 Ok(self.whole(dialect, document, &step, attempt))
             }
@@ -176,9 +179,10 @@ impl Arrival<'_> {
     }
 
     fn open(&self, body: &Value) -> Attempt {
+        let addressed = gemini::address(self.path);
         let call = Call {
-            model: body["model"].as_str().unwrap_or_default(),
-            stream: body["stream"] == true,
+            model: addressed.map_or_else(|| body["model"].as_str().unwrap_or_default(), |(model, _)| model),
+            stream: body["stream"] == true || addressed.is_some_and(|(_, method)| method.starts_with("stream")),
             body: Some(body),
         };
         self.state.log.open(self.path, self.headers, call)
@@ -191,6 +195,7 @@ impl Arrival<'_> {
         let key = match dialect {
             Dialect::OpenAi => bearer,
             Dialect::Anthropic => header("x-api-key").or(bearer),
+            Dialect::Gemini => header("x-goog-api-key").or(bearer),
         };
         if key != Some(self.state.api_key.as_str()) {
             return Err((401, None));
@@ -221,11 +226,13 @@ impl Arrival<'_> {
         let (frames, usual) = match dialect {
             Dialect::OpenAi => (openai::stream(ask, answer, step, seq, created), openai::error(500, None)),
             Dialect::Anthropic => (anthropic::stream(ask, answer, step, seq), anthropic::error(529, None, &request_id)),
+            Dialect::Gemini => (gemini::stream(ask, answer, step, seq), gemini::error(503, None)),
         };
         let error = step.error.as_ref().unwrap_or(&usual);
         let event = match dialect {
             Dialect::OpenAi => format!("data: {error}\n\n"),
             Dialect::Anthropic => anthropic::sse(error),
+            Dialect::Gemini => gemini::sse(error),
         };
         let playback = Playback::stream(frames, event.into(), step, attempt, Arc::clone(self.reset));
         let mut response = Response::new(Reply::Played(Box::new(playback)));

@@ -103,6 +103,11 @@ impl GatewayBuilder {
         self
     }
 
+    /// The configuration so far.
+    pub fn config(&self) -> &Value {
+        &self.config
+    }
+
     /// Uses this text as the configuration. `{data_dir}` and `{listen}` in it are filled in.
     pub fn yaml(mut self, text: impl Into<String>) -> Self {
         self.yaml = Some(text.into());

@@ -12,10 +12,16 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, header};
 use tollgate_domain::Failure;
 
-use crate::{Chat, ChatCall, Decoder, Head, Outgoing, Provider, Target, provider::unsendable, refusal};
+pub(crate) use self::request::thinking;
+use crate::{
+    Chat, ChatCall, Decoder, Head, Mode, Outgoing, Provider, Target, Written, json::Object, provider::unsendable,
+    refusal,
+};
 
 /// Where it lives.
 const BASE_URL: &str = "https://api.anthropic.com/v1";
+/// Whose reasoning it is. Claude recognises its own wherever it runs.
+pub(crate) const REASONING_FORMAT: &str = "anthropic-claude-v1";
 /// The version of the API that the adapter speaks.
 const VERSION: &str = "2023-06-01";
 
@@ -47,7 +53,9 @@ impl Provider for Anthropic {
 
 impl Chat for Anthropic {
     fn request(&self, target: &Target, call: &ChatCall<'_>) -> Result<Outgoing, Failure> {
-        let written = request::body(target, call)?;
+        let mut model = Object::default();
+        model.field("model", &target.model);
+        let written = body(model, call)?;
         written.sent(|body| {
             let request = http::Request::builder()
                 .method(Method::POST)
@@ -59,13 +67,27 @@ impl Chat for Anthropic {
         })
     }
 
-    fn decoder(&self, call: &ChatCall<'_>) -> Box<dyn Decoder> {
-        Box::new(stream::MessageDecoder::new(call.mode))
+    fn decoder(&self, _target: &Target, call: &ChatCall<'_>) -> Box<dyn Decoder> {
+        decoder(call.mode)
+    }
+
+    fn reasoning_format(&self, _model: &str) -> &'static str {
+        REASONING_FORMAT
     }
 
     fn signs_reasoning(&self) -> bool {
         true
     }
+}
+
+/// The body of a message behind the members that a host begins it with, and what it goes without.
+pub(crate) fn body(beginning: Object, call: &ChatCall<'_>) -> Result<Written, Failure> {
+    request::body(beginning, call)
+}
+
+/// Reads a message.
+pub(crate) fn decoder(mode: Mode) -> Box<dyn Decoder> {
+    Box::new(stream::MessageDecoder::new(mode))
 }
 
 /// With the version, the credential and the operator's headers.

@@ -2,12 +2,12 @@
 
 use tollgate_domain::Failure;
 use tollgate_proto::v1::{
-    CompletionRequest, Tool, ToolChoiceMode, response_format::Format, tool::Kind, tool_choice::Choice,
+    CompletionRequest, Reasoning, Tool, ToolChoiceMode, response_format::Format, tool::Kind, tool_choice::Choice,
 };
 
 use super::turns::Turns;
 use crate::{
-    ChatCall, Mode, Target, Unsupported, Written,
+    ChatCall, Mode, Unsupported, Written,
     conversation::members,
     json::{Object, array},
 };
@@ -15,18 +15,16 @@ use crate::{
 /// A limit is required; where nobody names one, this is it.
 const DEFAULT_MAX_TOKENS: u64 = 4_096;
 
-/// The body, and what it goes without.
-pub(super) fn body(target: &Target, call: &ChatCall<'_>) -> Result<Written, Failure> {
+/// The body behind the members that a host begins it with, and what it goes without.
+pub(super) fn body(mut body: Object, call: &ChatCall<'_>) -> Result<Written, Failure> {
     let request = call.request;
     let mut unsupported = without_counterpart(request);
     let mut turns = Turns::read(&request.messages)?;
     if let Some(prefill) = call.prefill {
         turns.begin_answer(prefill);
     }
-    let mut body = Object::default();
-    let asked = request.max_output_tokens.and_then(|n| u64::try_from(n).ok());
-    let limit = call.output_cap.or(asked).or(call.max_output).unwrap_or(DEFAULT_MAX_TOKENS);
-    body.field("model", &target.model).field("max_tokens", &limit);
+    let limit = call.output_limit().or(call.max_output).unwrap_or(DEFAULT_MAX_TOKENS);
+    body.field("max_tokens", &limit);
     system(&turns, &mut body);
     body.raw("messages", &turns.messages());
     body.maybe("temperature", request.temperature.as_ref().filter(|t| **t <= 1.0));
@@ -38,11 +36,15 @@ pub(super) fn body(target: &Target, call: &ChatCall<'_>) -> Result<Written, Fail
         body.raw("tools", &array(&request.tools.iter().map(tool).collect::<Vec<_>>()));
     }
     tool_choice(request, &mut body);
-    output_and_thinking(request, call.prefill.is_none(), &mut body);
+    let has_lost_thoughts = request.reasoning.is_some() && turns.have_lost_thoughts();
+    output_and_thinking(request, call.prefill.is_none() && !has_lost_thoughts, &mut body);
     if let Some(user) = &request.user {
         let mut metadata = Object::default();
         metadata.field("user_id", user);
         body.raw("metadata", &metadata.finish());
+    }
+    if has_lost_thoughts {
+        turns.dropped.push("reasoning_effort".into());
     }
     match request.service_tier_native.as_deref() {
         Some(tier @ ("auto" | "standard_only")) => {
@@ -135,7 +137,7 @@ fn tool_choice(request: &CompletionRequest, body: &mut Object) {
     body.raw("tool_choice", &choice.finish());
 }
 
-/// An answer that is gone on with is past its thinking: the provider refuses both together.
+/// Without thinking where the provider would refuse it: in an answer that is gone on with, and in a tool loop that lost its thoughts.
 fn output_and_thinking(request: &CompletionRequest, thinks: bool, body: &mut Object) {
     let mut config = Object::default();
     if let Some(Format::JsonSchema(schema)) = request.response_format.as_ref().and_then(|f| f.format.as_ref()) {
@@ -144,24 +146,25 @@ fn output_and_thinking(request: &CompletionRequest, thinks: bool, body: &mut Obj
         config.raw("format", &format.finish());
     }
     if let Some(reasoning) = request.reasoning.as_ref().filter(|_| thinks) {
-        let effort = reasoning.effort_native.as_deref();
-        match (effort, reasoning.budget_tokens) {
-            (Some("none"), _) => {
-                body.raw("thinking", r#"{"type":"disabled"}"#);
-            }
-            (_, Some(budget)) => {
-                body.raw("thinking", &format!(r#"{{"type":"enabled","budget_tokens":{budget}}}"#));
-            }
-            (Some(_), None) => {
-                body.raw("thinking", r#"{"type":"adaptive"}"#);
-            }
-            (None, None) => {}
+        if let Some(thinking) = thinking(reasoning) {
+            body.raw("thinking", &thinking);
         }
+        let effort = reasoning.effort_native.as_deref();
         config.maybe("effort", effort.filter(|e| *e != "none"));
     }
     let config = config.finish();
     if config != "{}" {
         body.raw("output_config", &config);
+    }
+}
+
+/// How much to think, as the model takes it; `None`: nothing is said of it.
+pub(crate) fn thinking(reasoning: &Reasoning) -> Option<String> {
+    match (reasoning.effort_native.as_deref(), reasoning.budget_tokens) {
+        (Some("none"), _) => Some(r#"{"type":"disabled"}"#.to_owned()),
+        (_, Some(budget)) => Some(format!(r#"{{"type":"enabled","budget_tokens":{budget}}}"#)),
+        (Some(_), None) => Some(r#"{"type":"adaptive"}"#.to_owned()),
+        (None, None) => None,
     }
 }
 

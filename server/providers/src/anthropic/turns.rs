@@ -73,6 +73,15 @@ impl Turns {
         }
     }
 
+    /// Whether the last turn waits for the model to go on after tools that it called, and the thoughts that led to the calls are not there.
+    pub(super) fn have_lost_thoughts(&self) -> bool {
+        let [.., (_, called), (_, results)] = self.turns.as_slice() else { return false };
+        let begins = |block: &String, with: &[&str]| with.iter().any(|start| block.starts_with(start));
+        results.first().is_some_and(|block| begins(block, &[RESULT]))
+            && called.iter().any(|block| begins(block, &[TOOL_USE]))
+            && !called.iter().any(|block| begins(block, &THOUGHTS))
+    }
+
     /// The model goes on from here.
     pub(super) fn begin_answer(&mut self, text: &str) {
         let mut block = Object::default();
@@ -155,8 +164,10 @@ impl Turns {
     }
 }
 
-/// How every tool result begins, for telling it from other blocks.
+/// How blocks of a type begin, for telling them from others.
 const RESULT: &str = r#"{"type":"tool_result""#;
+const TOOL_USE: &str = r#"{"type":"tool_use""#;
+const THOUGHTS: [&str; 2] = [r#"{"type":"thinking""#, r#"{"type":"redacted_thinking""#];
 
 fn part_text(part: &Part) -> Option<&str> {
     match &part.content {

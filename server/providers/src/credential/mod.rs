@@ -1,5 +1,9 @@
 //! How a provider knows who calls: a key that stays, or something that expires.
 
+pub mod aws;
+pub mod entra;
+pub mod google;
+mod renewed;
 pub mod token;
 
 use std::{fmt, sync::Arc};

@@ -1,16 +1,15 @@
-//! Access tokens (RFC 6749, section 5.1): fetched once for all who wait, renewed before they expire, forgotten when refused.
+//! Access tokens (RFC 6749, section 5.1), and what makes them.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
-use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use http::{HeaderValue, Method, header};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
-use tokio::{sync::Mutex, time::Instant};
 use tollgate_domain::{Class, Failure, Secret};
 
-use super::Signer;
+use super::{Signer, renewed::Renewed};
 use crate::{
     Head, exchange,
     refusal::{self, scrub},
@@ -35,81 +34,33 @@ pub struct Token {
     pub lifetime: Duration,
 }
 
-#[derive(Debug)]
-struct Held {
-    value: HeaderValue,
-    renew_at: Instant,
-    expires_at: Instant,
-}
-
 /// Signs with the token of a source.
 #[derive(Debug)]
 pub struct Bearer<S> {
     source: S,
-    held: ArcSwapOption<Held>,
-    /// Held by whoever fetches.
-    fetching: Mutex<()>,
+    held: Renewed<HeaderValue>,
 }
 
 impl<S: TokenSource> Bearer<S> {
     /// With nothing fetched yet.
     pub fn new(source: S) -> Self {
-        Self { source, held: ArcSwapOption::empty(), fetching: Mutex::new(()) }
+        Self { source, held: Renewed::default() }
     }
 
-    fn fresh(&self) -> Option<Arc<Held>> {
-        self.held.load_full().filter(|held| Instant::now() < held.renew_at)
-    }
-
-    fn good(&self) -> Option<Arc<Held>> {
-        self.held.load_full().filter(|held| Instant::now() < held.expires_at)
-    }
-
-    async fn token(&self) -> Result<Arc<Held>, Failure> {
-        if let Some(held) = self.fresh() {
-            return Ok(held);
-        }
-        let _fetching = match self.fetching.try_lock() {
-            Ok(fetching) => fetching,
-            Err(_) => match self.good() {
-                Some(held) => return Ok(held),
-                None => self.fetching.lock().await,
-            },
-        };
-        if let Some(held) = self.fresh() {
-            return Ok(held);
-        }
-        match self.source.fetch().await {
-            Ok(token) => {
-                let mut value = HeaderValue::try_from(format!("Bearer {}", token.secret.expose()))
-                    .map_err(|_| Failure::new(Class::Authentication, "the access token is no header value"))?;
-                value.set_sensitive(true);
-                let now = Instant::now();
-                let held = Arc::new(Held {
-                    value,
-                    renew_at: now + token.lifetime.mul_f64(0.9),
-                    expires_at: now + token.lifetime,
-                });
-                self.held.store(Some(held.clone()));
-                Ok(held)
-            }
-            // A maker of tokens that is away for a moment harms nobody while the old token is good.
-            Err(failure) => match self.good() {
-                Some(held) => {
-                    tracing::warn!(reason = %failure.message, "an access token could not be renewed yet");
-                    Ok(held)
-                }
-                None => Err(failure),
-            },
-        }
+    async fn fetched(&self) -> Result<(HeaderValue, Duration), Failure> {
+        let token = self.source.fetch().await?;
+        let mut value = HeaderValue::try_from(format!("Bearer {}", token.secret.expose()))
+            .map_err(|_| Failure::new(Class::Authentication, "the access token is no header value"))?;
+        value.set_sensitive(true);
+        Ok((value, token.lifetime))
     }
 }
 
 impl<S: TokenSource> Signer for Bearer<S> {
     fn sign<'a>(&'a self, request: &'a mut http::Request<Bytes>) -> BoxFuture<'a, Result<(), Failure>> {
         async move {
-            let held = self.token().await?;
-            request.headers_mut().insert(header::AUTHORIZATION, held.value.clone());
+            let value = self.held.get(self.fetched()).await?;
+            request.headers_mut().insert(header::AUTHORIZATION, (*value).clone());
             Ok(())
         }
         .boxed()
@@ -117,10 +68,7 @@ impl<S: TokenSource> Signer for Bearer<S> {
 
     fn refused(&self, request: &http::Request<Bytes>) -> bool {
         let sent = request.headers().get(header::AUTHORIZATION);
-        // Another call may have renewed it since.
-        if let Some(held) = self.held.load_full().filter(|held| Some(&held.value) == sent) {
-            self.held.compare_and_swap(&held, None);
-        }
+        self.held.forget(|value| Some(value) == sent);
         true
     }
 }
@@ -144,6 +92,11 @@ pub async fn ask(
         None => request.method(Method::GET).body(Bytes::new()),
     };
     let request = request.map_err(|e| failed(format!("{uri:?} cannot be asked: {e}")))?;
+    given(transport, request).await
+}
+
+/// What a maker of tokens gives for `request`.
+pub(super) async fn given(transport: &Transport, request: http::Request<Bytes>) -> Result<Token, Failure> {
     let timeouts = Timeouts { first_byte: PATIENCE, idle: PATIENCE, total: PATIENCE, ..Timeouts::default() };
     let (head, body) = transport.send(request, &timeouts).await.map_err(|failure| {
         let message = format!("no access token was given: {}", failure.message);
@@ -154,6 +107,27 @@ pub async fn ask(
     read(&head, &body)
 }
 
+/// A form, as `application/x-www-form-urlencoded` writes it.
+pub(super) fn form(fields: &[(&str, &str)]) -> String {
+    let field = |(name, value): &(&str, &str)| format!("{name}={}", encoded(value));
+    fields.iter().map(field).collect::<Vec<_>>().join("&")
+}
+
+/// A value of a form, or a segment of a path (RFC 3986, 2.3).
+pub(crate) fn encoded(value: &str) -> String {
+    const PLAIN: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    utf8_percent_encode(value, &PLAIN).to_string()
+}
+
+/// Makers of tokens like to repeat what they were shown.
+pub(super) fn without(failure: Failure, shown: &[&str]) -> Failure {
+    let hide = |message: String, secret: &&str| match secret.is_empty() {
+        true => message,
+        false => message.replace(*secret, "<hidden>").replace(&encoded(secret), "<hidden>"),
+    };
+    Failure { message: shown.iter().fold(failure.message, hide), ..failure }
+}
+
 fn failed(message: String) -> Failure {
     Failure::new(Class::Authentication, message)
 }
@@ -161,6 +135,7 @@ fn failed(message: String) -> Failure {
 fn read(head: &Head, body: &[u8]) -> Result<Token, Failure> {
     #[derive(Deserialize)]
     struct Answer {
+        #[serde(alias = "accessToken")] // Google's IAM
         access_token: Option<String>,
         expires_in: Option<Seconds>,
         error: Option<String>,

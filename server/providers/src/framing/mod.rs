@@ -1,11 +1,19 @@
-//! What the body of an answer turned out to be: a stream of events, or one JSON text where a stream was asked for as well.
+//! What the body of an answer turned out to be: a stream of events, an array of them, or one JSON text where a stream was asked for as
+//! well.
 
+pub mod event_stream;
+mod json_array;
+pub mod ndjson;
 pub mod sse;
 
 use bytes::{Bytes, BytesMut};
 use tollgate_domain::{Class, Failure};
 
-use self::sse::{SseEvent, SseParser};
+use self::{
+    json_array::JsonArray,
+    ndjson::NdjsonParser,
+    sse::{SseEvent, SseParser},
+};
 use crate::{Mode, exchange::MAX_WHOLE};
 
 /// Frames an answer's bytes for a decoder.
@@ -14,6 +22,10 @@ pub(crate) enum Framing {
     Unknown,
     /// Server-sent events.
     Sse(SseParser),
+    /// JSON texts, a line each.
+    Lines(NdjsonParser),
+    /// The elements of one JSON array.
+    Array(JsonArray),
     /// One JSON text, gathered.
     Whole(BytesMut),
 }
@@ -34,6 +46,14 @@ impl Framing {
         }
     }
 
+    /// For a provider that streams lines of JSON.
+    pub(crate) fn lines(mode: Mode) -> Self {
+        match mode {
+            Mode::Whole => Self::new(mode),
+            Mode::Stream => Self::Lines(NdjsonParser::default()),
+        }
+    }
+
     /// Takes the next bytes. What was complete before a failure is given along with it.
     pub(crate) fn feed(&mut self, bytes: &Bytes) -> (Vec<SseEvent>, Result<(), Failure>) {
         if let Self::Unknown = self {
@@ -41,6 +61,7 @@ impl Framing {
             *self = match bytes.iter().find(|b| !b.is_ascii_whitespace()) {
                 None => return (Vec::new(), Ok(())),
                 Some(b'{') => Self::Whole(BytesMut::new()),
+                Some(b'[') => Self::Array(JsonArray::default()),
                 Some(b'<') => {
                     let what = "the provider answered with a page instead of its own JSON";
                     return (Vec::new(), Err(Failure::new(Class::UpstreamProtocol, what)));
@@ -58,6 +79,8 @@ impl Framing {
                 Ok(())
             }
             Self::Sse(parser) => parser.feed(bytes, &mut events),
+            Self::Lines(parser) => parser.feed(bytes, &mut events),
+            Self::Array(array) => array.feed(bytes, &mut events),
             Self::Unknown => Ok(()),
         };
         (events, framed)
@@ -72,6 +95,12 @@ impl Framing {
                 let framed = parser.end(&mut events);
                 (Ended::Events(events), framed)
             }
+            Self::Lines(mut parser) => {
+                let mut events = Vec::new();
+                let framed = parser.end(&mut events);
+                (Ended::Events(events), framed)
+            }
+            Self::Array(array) => (Ended::Events(Vec::new()), array.end()),
             Self::Unknown => (Ended::Events(Vec::new()), Ok(())),
         }
     }

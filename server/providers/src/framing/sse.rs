@@ -8,7 +8,7 @@ use memchr::memchr2;
 use tollgate_domain::{Class, Failure};
 
 /// An event larger than this breaks the protocol: it bounds what a provider can make us hold.
-const MAX_EVENT_BYTES: usize = 64 << 20;
+pub(super) const MAX_EVENT_BYTES: usize = 64 << 20;
 
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,14 @@ pub struct SseEvent {
 }
 
 impl SseEvent {
+    /// Fails with `UpstreamProtocol` where the data is no UTF-8.
+    pub(super) fn new(name: String, data: Bytes) -> Result<Self, Failure> {
+        match std::str::from_utf8(&data) {
+            Ok(_) => Ok(Self { name, data }),
+            Err(_) => Err(Failure::new(Class::UpstreamProtocol, "an event of the stream is not valid UTF-8")),
+        }
+    }
+
     /// The data as text.
     pub fn text(&self) -> &str {
         // Checked when the event was made.
@@ -127,10 +135,7 @@ impl SseParser {
             _ => Bytes::from(self.data.join(&b'\n')),
         };
         self.data.clear();
-        if std::str::from_utf8(&data).is_err() {
-            return Err(Failure::new(Class::UpstreamProtocol, "an event of the stream is not valid UTF-8"));
-        }
-        events.push(SseEvent { name, data });
+        events.push(SseEvent::new(name, data)?);
         Ok(())
     }
 }

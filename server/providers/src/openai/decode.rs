@@ -3,20 +3,19 @@
 use bytes::Bytes;
 use tollgate_domain::{Class, Failure};
 use tollgate_proto::v1::{
-    CompletionEvent, Delta, Dialect, FinishReason, InputUsage, Original, OutputUsage, Started, Usage,
-    completion_event::Event,
+    CompletionEvent, Dialect, FinishReason, InputUsage, Original, OutputUsage, Started, Usage, completion_event::Event,
 };
 
 use super::{Quirks, wire};
 use crate::{
     ChatCall, Decoder,
-    answer::{Choice, ToolPiece, push},
+    answer::{Choice, ToolPiece, attach_logprobs, push},
     framing::{Ended, Framing, cut_short, sse::SseEvent},
     json, refusal,
 };
 
 /// Decodes one answer.
-pub(super) struct ChatDecoder {
+pub(crate) struct ChatDecoder {
     quirks: &'static Quirks,
     framing: Framing,
     native: bool,
@@ -24,12 +23,14 @@ pub(super) struct ChatDecoder {
     hide_usage: bool,
     started: bool,
     choices: Vec<Choice>,
+    /// A delta came: messages that follow repeat.
+    has_deltas: bool,
     usage: Option<Usage>,
     done: bool,
 }
 
 impl ChatDecoder {
-    pub(super) fn new(quirks: &'static Quirks, call: &ChatCall<'_>) -> Self {
+    pub(crate) fn new(quirks: &'static Quirks, call: &ChatCall<'_>) -> Self {
         let native_usage = call.request.tollgate.as_ref().is_some_and(|o| o.native_usage);
         Self {
             quirks,
@@ -38,6 +39,7 @@ impl ChatDecoder {
             hide_usage: !native_usage,
             started: false,
             choices: Vec::new(),
+            has_deltas: false,
             usage: None,
             done: false,
         }
@@ -90,22 +92,30 @@ impl ChatDecoder {
             let what = format!("the provider sent what is not its own JSON: {error}");
             self.failed(Failure::new(Class::UpstreamProtocol, what))
         })?;
-        let usage = chunk.usage.or(chunk.x_groq.as_ref().and_then(|g| g.usage)).filter(|u| u.get() != "null");
+        let choices = chunk.choices.unwrap_or_default();
+        let elsewhere = || chunk.x_groq.as_ref().and_then(|g| g.usage).or(choices.iter().find_map(|c| c.usage));
+        let usage = chunk.usage.or_else(elsewhere).filter(|u| u.get() != "null");
         if let Some(raw) = usage {
             self.usage = normal(raw.get()).or(self.usage.take());
         }
-        let choices = chunk.choices.unwrap_or_default();
         let is_flat_error = chunk.object.as_deref() == Some("error");
         if is_flat_error || chunk.error.is_some_and(|e| e.get() != "null") {
             self.text_before_error(choices, out);
             return Err(self.failed(refusal::in_band(200, text.as_bytes(), self.quirks.trusts_inner_status)));
         }
         let usage_only = choices.is_empty() && usage.is_some();
-        if !self.started && !usage_only {
+        // Azure's first chunk tells of its filter alone: neither id nor model.
+        let is_nameless = choices.is_empty() && chunk.id.as_deref().is_none_or(str::is_empty);
+        if !self.started && !usage_only && !is_nameless {
             self.started = true;
             let mut extra = json::Object::default();
-            for (name, raw) in [("system_fingerprint", chunk.system_fingerprint), ("service_tier", chunk.service_tier)]
-            {
+            let members = [
+                ("system_fingerprint", chunk.system_fingerprint),
+                ("service_tier", chunk.service_tier),
+                ("citations", chunk.citations),
+                ("search_results", chunk.search_results),
+            ];
+            for (name, raw) in members {
                 if let Some(raw) = raw.filter(|r| r.get() != "null") {
                     extra.raw(name, raw.get());
                 }
@@ -141,8 +151,11 @@ impl ChatDecoder {
     fn choice(&mut self, choice: wire::Choice<'_>, out: &mut Vec<CompletionEvent>) -> Result<(), Failure> {
         let index = choice.index.unwrap_or(0).min(1_023);
         let logprobs = choice.logprobs.map(|l| l.get()).filter(|l| *l != "null").unwrap_or_default();
-        let is_whole = choice.message.is_some();
-        if let Some(delta) = choice.delta.or(choice.message) {
+        // Some services repeat the message so far beside a delta (Perplexity), or in a last chunk without one (MiniMax).
+        let is_whole = choice.message.is_some() && choice.delta.is_none();
+        let is_repeated = is_whole && self.has_deltas;
+        self.has_deltas |= choice.delta.is_some();
+        if let Some(delta) = choice.delta.or(choice.message).filter(|_| !is_repeated) {
             self.delta(index, delta, logprobs, out);
         }
         if let Some(error) = choice.error.filter(|e| e.get() != "null") {
@@ -155,7 +168,7 @@ impl ChatDecoder {
             return Ok(()); // the first reason wins
         }
         let reason = match word.as_str() {
-            "length" => FinishReason::Length,
+            "length" | "model_length" | "model_context_window_exceeded" => FinishReason::Length,
             "tool_calls" | "function_call" => FinishReason::ToolCalls,
             "content_filter" | "sensitive" => FinishReason::ContentFilter,
             "insufficient_system_resource" => {
@@ -192,8 +205,10 @@ impl ChatDecoder {
                 state.redacted(data, out);
             }
         }
-        if let Some(text) = delta.content {
-            state.text(text.0, out);
+        match delta.content {
+            Some(wire::Content::Text(text)) => state.text(text, out),
+            Some(wire::Content::Parts(parts)) => parts.iter().for_each(|json| part(json.get(), state, out)),
+            None => {}
         }
         if let Some(text) = delta.refusal {
             state.refusal(text, out);
@@ -212,17 +227,7 @@ impl ChatDecoder {
             let type_native = Some("function_call".to_owned());
             state.tool(ToolPiece { key: Some(0), type_native, ..named(function) }, out);
         }
-        if !logprobs.is_empty() {
-            match out[from..].iter_mut().find_map(|e| match &mut e.event {
-                Some(Event::Delta(delta)) => Some(delta),
-                _ => None,
-            }) {
-                Some(first) => first.logprobs_json = logprobs.to_owned(),
-                None => {
-                    push(out, Event::Delta(Delta { choice: index, logprobs_json: logprobs.into(), ..Delta::default() }))
-                }
-            }
-        }
+        attach_logprobs(index, logprobs, from, out);
     }
 
     fn is_complete(&self) -> bool {
@@ -289,6 +294,18 @@ impl Decoder for ChatDecoder {
     }
 }
 
+/// A part of a list of content. What says nothing here is passed over.
+fn part(json: &str, state: &mut Choice, out: &mut Vec<CompletionEvent>) {
+    let Ok(part) = serde_json::from_str::<wire::Part>(json) else { return };
+    if part.kind.as_deref() == Some("reference") {
+        let mut reference = json::Object::default();
+        reference.raw("reference", json);
+        return state.opaque(reference.finish(), out);
+    }
+    state.reasoning(part.thinking.unwrap_or_default().0, out);
+    state.text(part.text.unwrap_or_default(), out);
+}
+
 fn piece(call: wire::ToolCall<'_>) -> ToolPiece {
     let piece = match (call.function, call.custom) {
         (Some(function), _) => named(function),
@@ -309,7 +326,7 @@ fn named(function: wire::Function<'_>) -> ToolPiece {
 pub(super) fn normal(text: &str) -> Option<Usage> {
     let usage: wire::Usage = serde_json::from_str(text).ok()?;
     let count = |n: Option<f64>| n.filter(|n| *n >= 0.0).map_or(0, |n| n as u64);
-    let prompt = usage.prompt_tokens_details.unwrap_or_default();
+    let prompt = usage.prompt_tokens_details.or(usage.prompt_token_details).unwrap_or_default();
     let completion = usage.completion_tokens_details.unwrap_or_default();
     let total_in = count(usage.prompt_tokens);
     let reasoning = count(completion.reasoning_tokens);
@@ -322,7 +339,13 @@ pub(super) fn normal(text: &str) -> Option<Usage> {
     Some(Usage {
         input: Some(InputUsage {
             total: total_in,
-            cached_read: count(prompt.cached_tokens.or(usage.cached_tokens).or(usage.prompt_cache_hit_tokens)),
+            cached_read: count(
+                prompt
+                    .cached_tokens
+                    .or(usage.cached_tokens)
+                    .or(usage.prompt_cache_hit_tokens)
+                    .or(usage.num_cached_tokens),
+            ),
             cache_write_5m: count(prompt.cache_write_tokens),
             cache_write_1h: 0,
             audio: count(prompt.audio_tokens),

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Spliced where the caller wrote it in this dialect, else encoded.
-pub(super) fn request(target: &Target, call: &EmbedCall<'_>) -> Result<Vec<u8>, Failure> {
+pub(crate) fn request(target: &Target, call: &EmbedCall<'_>) -> Result<Vec<u8>, Failure> {
     let request = call.request;
     if let Some(original) = request.original.as_ref().filter(|o| o.dialect() == Dialect::OpenaiEmbeddings) {
         let model = serde_json::to_string(&target.model).unwrap_or_default();
@@ -54,7 +54,7 @@ struct Row<'a> {
 }
 
 /// Floats, or base64 of little-endian ones.
-pub(super) fn answer(call: &EmbedCall<'_>, body: Bytes) -> Result<CreateEmbeddingResponse, Failure> {
+pub(crate) fn answer(call: &EmbedCall<'_>, body: Bytes) -> Result<CreateEmbeddingResponse, Failure> {
     let broken = |what: String| Failure::new(Class::UpstreamProtocol, format!("the embeddings cannot be read: {what}"));
     let answer: Answer<'_> = serde_json::from_slice(&body).map_err(|e| broken(e.to_string()))?;
     let Some(data) = answer.data else { return Err(refusal::in_band(200, &body, true)) };

@@ -1,26 +1,25 @@
 //! The typed call in OpenAI's JSON.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use tollgate_domain::Failure;
 use tollgate_proto::v1::{
     CompletionRequest, ContentShape, Message, Part, Role, ToolChoice, ToolChoiceMode, part::Content,
     response_format::Format, tool::Kind, tool_choice::Choice,
 };
 
 use super::{
-    Quirks, ReasoningIn,
-    request::{beginning, continues, limit_field},
+    Family, Quirks, ReasoningIn,
+    request::{added, beginning, budget, continues, effort, limit_field},
 };
 use crate::{
-    ChatCall, Mode, Target, Unsupported, Written,
+    ChatCall, Mode, Target, Written,
     conversation::data_url,
     json::{Object, array},
 };
 
 /// The body, and what it goes without.
-pub(super) fn chat(quirks: &Quirks, target: &Target, call: &ChatCall<'_>) -> Result<Written, Failure> {
+pub(super) fn chat(quirks: &Quirks, family: Option<&Family>, target: &Target, call: &ChatCall<'_>) -> Written {
     let request = call.request;
-    let (mut unsupported, mut dropped) = (Vec::new(), Vec::new());
+    let mut dropped = Vec::new();
     let mut body = Object::default();
     body.field("model", &target.model);
     let mut messages: Vec<String> = request.messages.iter().flat_map(|m| message(quirks, m, &mut dropped)).collect();
@@ -38,26 +37,25 @@ pub(super) fn chat(quirks: &Quirks, target: &Target, call: &ChatCall<'_>) -> Res
         body.raw("response_format", &response_format(format));
     }
     sampling(&mut body, request);
-    if let Some(limit) = call.output_cap.or_else(|| request.max_output_tokens.and_then(|n| u64::try_from(n).ok())) {
-        body.field(limit_field(quirks, request), &limit);
+    if let Some(limit) = call.output_limit() {
+        body.field(limit_field(quirks, family, request), &limit);
     }
-    if let Some(reasoning) = &request.reasoning {
-        body.maybe("reasoning_effort", reasoning.effort_native.as_ref());
-        if reasoning.budget_tokens.is_some() {
-            unsupported.push(Unsupported::new("reasoning.budget_tokens"));
+    for (name, json) in effort(quirks, request) {
+        if let Some(json) = json {
+            body.raw(name, &json);
         }
     }
     body.maybe("service_tier", request.service_tier_native.as_ref());
     body.maybe("user", request.user.as_ref());
     body.merge(&request.extra_json);
-    for (name, json) in continues(quirks).filter(|_| call.prefill.is_some()) {
+    for (name, json) in added(quirks, request).chain(continues(quirks).filter(|_| call.prefill.is_some())) {
         body.raw(name, json);
     }
     if call.mode == Mode::Stream {
         body.field("stream", &true);
         body.raw("stream_options", r#"{"include_usage":true}"#);
     }
-    Ok(Written { body: body.finish().into_bytes(), unsupported, dropped })
+    Written { body: body.finish().into_bytes(), unsupported: budget(quirks, request).into_iter().collect(), dropped }
 }
 
 fn sampling(body: &mut Object, request: &CompletionRequest) {
@@ -260,7 +258,7 @@ fn part(part: &Part) -> String {
     object.finish()
 }
 
-fn tool(tool: &tollgate_proto::v1::Tool) -> String {
+pub(crate) fn tool(tool: &tollgate_proto::v1::Tool) -> String {
     let function = match &tool.kind {
         Some(Kind::Function(function)) => function,
         Some(Kind::NativeJson(json)) => return json.clone(),
@@ -281,7 +279,7 @@ fn tool(tool: &tollgate_proto::v1::Tool) -> String {
     object.finish()
 }
 
-fn tool_choice(choice: &ToolChoice) -> String {
+pub(crate) fn tool_choice(choice: &ToolChoice) -> String {
     match &choice.choice {
         Some(Choice::FunctionName(name)) => {
             let mut inner = Object::default();
@@ -300,7 +298,7 @@ fn tool_choice(choice: &ToolChoice) -> String {
     }
 }
 
-fn response_format(format: &Format) -> String {
+pub(crate) fn response_format(format: &Format) -> String {
     let mut object = Object::default();
     match format {
         Format::Text(_) => {

@@ -3,19 +3,27 @@
 //! Provider pages: OpenAI "Chat completions", "Embeddings", "Moderations" and "Images" API reference; vLLM "OpenAI-Compatible Server"; the API references of
 //! Groq, DeepSeek, xAI, Together, Fireworks and OpenRouter. What sets the compatible ones apart is data: [`Quirks`].
 
-mod decode;
-mod embed;
-mod encode;
+pub(crate) mod decode;
+pub(crate) mod embed;
+pub(crate) mod encode;
 mod image;
+mod models;
 mod moderate;
-mod request;
-mod wire;
+mod param;
+pub(crate) mod request;
+pub mod services;
+pub(crate) mod wire;
 
 use http::{Method, header};
 pub(crate) use request::unsendable;
 use tollgate_domain::Failure;
 use tollgate_proto::operation::{Embeddings, Images, Moderations, Reranking};
 
+pub(crate) use self::param::leave_out;
+pub use self::{
+    models::{Family, OPENAI as OPENAI_MODELS},
+    param::Param,
+};
 use crate::{
     Chat, ChatCall, Decoder, EmbedCall, Head, Outgoing, Provider, Target, Unary, UnaryCall, Written, provider, refusal,
     rerank,
@@ -26,16 +34,26 @@ use crate::{
 pub struct Quirks {
     /// Name in the registry.
     pub name: &'static str,
+    /// Whose service it is and where it is documented: one line.
+    pub about: &'static str,
     /// Where it lives; `None`: the operator says.
     pub base_url: Option<&'static str>,
     /// How it spells the output limit.
     pub output_limit: &'static str,
     /// Whether it heeds the caller's other spelling as well. A server that does not would have no limit at all.
     pub both_limits: bool,
+    /// How it is told how much to reason.
+    pub effort: Effort,
     /// How reasoning goes back to it; `None`: it is left out.
     pub reasoning_in: Option<ReasoningIn>,
     /// How it is told to go on from a last message of the assistant's.
     pub prefill: Prefill,
+    /// What it does not heed, with any of its models.
+    pub lacks: &'static [Param],
+    /// Families of its models that heed less than the others. The first that fits a name counts.
+    pub families: &'static [Family],
+    /// Members of the body, as JSON, that it gets unless the caller wrote them.
+    pub adds: &'static [(&'static str, &'static str)],
     /// Whether it has embeddings.
     pub embeds: bool,
     /// Whether it has rankings, in the shape of [`crate::rerank`].
@@ -46,6 +64,17 @@ pub struct Quirks {
     pub makes_images: bool,
     /// Whether an in-band error's own status is to be believed (OpenRouter answers 200 with `code: 502`).
     pub trusts_inner_status: bool,
+}
+
+/// How a service is told how much to reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// By a word, `reasoning_effort`.
+    Word,
+    /// By an object, `reasoning {effort, max_tokens}`, which knows a budget as well (OpenRouter, "Reasoning tokens").
+    Object,
+    /// By a switch, `thinking {type}`, and the word where it is on (DeepSeek, "Thinking mode").
+    Switch,
 }
 
 /// How reasoning of earlier turns goes back.
@@ -62,8 +91,8 @@ pub enum ReasoningIn {
 pub enum Prefill {
     /// It does so by itself.
     Bare,
-    /// The message has `prefix: true` (DeepSeek, "Chat prefix completion").
-    Prefix,
+    /// This member of the message is true: `prefix` (DeepSeek, "Chat prefix completion"), `partial` (Moonshot, "Partial mode").
+    Flag(&'static str),
     /// The body has `continue_final_message: true` (vLLM).
     FinalMessage,
 }
@@ -102,8 +131,7 @@ impl Provider for OpenAi {
     }
 
     fn check(&self, target: &Target) -> Result<http::Request<bytes::Bytes>, Failure> {
-        let request = http::Request::builder().method(Method::GET).uri(format!("{}/models", target.base_url));
-        dressed(request.body(bytes::Bytes::new()).map_err(provider::unsendable)?, target)
+        models_of(target)
     }
 
     fn refusal(&self, head: &Head, body: &[u8]) -> Failure {
@@ -117,8 +145,16 @@ impl Chat for OpenAi {
         written.sent(|body| post(target, "/chat/completions", call.attempt_id, body))
     }
 
-    fn decoder(&self, call: &ChatCall<'_>) -> Box<dyn Decoder> {
+    fn decoder(&self, _target: &Target, call: &ChatCall<'_>) -> Box<dyn Decoder> {
         Box::new(decode::ChatDecoder::new(self.0, call))
+    }
+
+    fn reasoning_format(&self, _model: &str) -> &'static str {
+        match self.0.reasoning_in {
+            None => "",
+            Some(ReasoningIn::Content) => "unsigned",
+            Some(ReasoningIn::Details) => self.0.name,
+        }
     }
 
     fn signs_reasoning(&self) -> bool {
@@ -171,6 +207,13 @@ impl Unary<Images> for OpenAi {
     }
 }
 
+/// Asks for the list of models.
+pub(crate) fn models_of(target: &Target) -> Result<http::Request<bytes::Bytes>, Failure> {
+    let request = http::Request::builder().method(Method::GET).uri(format!("{}/models", target.base_url));
+    dressed(request.body(bytes::Bytes::new()).map_err(provider::unsendable)?, target)
+}
+
+/// A call of an operation below the base URL.
 pub(crate) fn post(
     target: &Target,
     path: &str,

@@ -3,23 +3,41 @@
 use tollgate_domain::{Class, Failure};
 use tollgate_proto::v1::{CompletionRequest, Dialect};
 
-use super::{Prefill, Quirks, encode};
+use super::{Effort, Family, Prefill, Quirks, encode, leave_out};
 use crate::{
-    ChatCall, Mode, Target, Written,
+    ChatCall, Mode, Target, Unsupported, Written,
+    conversation::members,
     json::{self, Object},
 };
 
-pub(super) fn chat(quirks: &Quirks, target: &Target, call: &ChatCall<'_>) -> Result<Written, Failure> {
-    match &call.request.original {
+pub(crate) fn chat(quirks: &Quirks, target: &Target, call: &ChatCall<'_>) -> Result<Written, Failure> {
+    let request = call.request;
+    let family = Family::of(quirks.families, &target.model);
+    let mut written = match &request.original {
         Some(original) if original.dialect() == Dialect::OpenaiChat => {
-            Ok(Written::whole(splice(quirks, &original.body, target, call)?))
+            let mut written = Written::whole(Vec::new());
+            written.body = splice(quirks, family, &original.body, target, call)?;
+            written.unsupported.extend(budget(quirks, request));
+            written
         }
-        _ => encode::chat(quirks, target, call),
+        _ => encode::chat(quirks, family, target, call),
+    };
+    leave_out(quirks.lacks, "", request, &mut written)?;
+    if let Some(family) = family {
+        leave_out(family.lacks(request), "is not taken by this model while it reasons", request, &mut written)?;
     }
+    Ok(written)
 }
 
-/// The caller's own bytes, edited only where the gateway must: model, stream, usage, and a cap that a budget needs.
-fn splice(quirks: &Quirks, body: &[u8], target: &Target, call: &ChatCall<'_>) -> Result<Vec<u8>, Failure> {
+/// The caller's own bytes, edited only where the gateway must: model, stream, usage, what the service spells otherwise, and a cap that a
+/// budget needs.
+fn splice(
+    quirks: &Quirks,
+    family: Option<&Family>,
+    body: &[u8],
+    target: &Target,
+    call: &ChatCall<'_>,
+) -> Result<Vec<u8>, Failure> {
     let model = serde_json::to_string(&target.model).unwrap_or_default();
     let mut edits = vec![("model", Some(model))];
     match call.mode {
@@ -33,22 +51,83 @@ fn splice(quirks: &Quirks, body: &[u8], target: &Target, call: &ChatCall<'_>) ->
             edits.push(("stream_options", None));
         }
     }
-    // A wish to the gateway, which servers refuse.
-    edits.push(("fallbacks", None));
+    // Wishes to the gateway, which servers refuse.
+    edits.extend([("fallbacks", None), ("drop_params", None)]);
     if let Some(prefill) = call.prefill {
         edits.push(("messages", Some(messages_and(quirks, body, prefill)?)));
         edits.extend(continues(quirks).map(|(name, json)| (name, Some(json.to_owned()))));
     }
-    if let Some(cap) = call.output_cap {
-        // One limit, in the spelling that the server heeds.
-        let (heeded, other) = match limit_field(quirks, call.request) {
-            field @ "max_tokens" => (field, "max_completion_tokens"),
-            field => (field, "max_tokens"),
-        };
-        edits.push((heeded, Some(cap.to_string())));
-        edits.push((other, None));
+    edits.extend(limit_edits(quirks, family, call));
+    // An object beside the word is the caller's own, and its service knows the word as well.
+    if quirks.effort == Effort::Switch {
+        edits.extend(effort(quirks, call.request));
     }
+    edits.extend(added(quirks, call.request).map(|(name, json)| (name, Some(json.to_owned()))));
     json::edit(body, &edits).map_err(unsendable)
+}
+
+/// One limit, in the spelling that the server and the model heed.
+fn limit_edits(
+    quirks: &Quirks,
+    family: Option<&Family>,
+    call: &ChatCall<'_>,
+) -> impl Iterator<Item = (&'static str, Option<String>)> {
+    let request = call.request;
+    let asked =
+        request.max_output_tokens.filter(|_| !quirks.both_limits || family.is_some_and(|f| f.limit().is_some()));
+    let limit = call.output_cap.map(|cap| cap.to_string()).or(asked.map(|limit| limit.to_string()));
+    let heeded = limit_field(quirks, family, request);
+    let other = if heeded == "max_tokens" { "max_completion_tokens" } else { "max_tokens" };
+    limit.into_iter().flat_map(move |limit| [(heeded, Some(limit)), (other, None)])
+}
+
+/// Members that say how much to reason; `None`: a member that may not be there.
+pub(super) fn effort(quirks: &Quirks, request: &CompletionRequest) -> Vec<(&'static str, Option<String>)> {
+    let Some(reasoning) = &request.reasoning else { return Vec::new() };
+    let word = reasoning.effort_native.as_deref();
+    let quoted = word.map(|word| serde_json::to_string(word).unwrap_or_default());
+    let members = match (quirks.effort, word) {
+        (Effort::Word, _) => vec![("reasoning_effort", quoted)],
+        (Effort::Switch, None) => Vec::new(),
+        (Effort::Switch, Some("none")) => {
+            vec![("reasoning_effort", None), ("thinking", Some(r#"{"type":"disabled"}"#.to_owned()))]
+        }
+        (Effort::Switch, Some(_)) => {
+            vec![("reasoning_effort", quoted), ("thinking", Some(r#"{"type":"enabled"}"#.to_owned()))]
+        }
+        (Effort::Object, _) => {
+            // The service takes one of the two.
+            let mut object = Object::default();
+            match reasoning.budget_tokens {
+                Some(budget) => object.field("max_tokens", &budget),
+                None => object.maybe("effort", word),
+            };
+            let object = object.finish();
+            vec![("reasoning", Some(object).filter(|object| object != "{}"))]
+        }
+    };
+    let written = written_by_caller(request, || members.iter().any(|(name, _)| *name != "reasoning_effort"));
+    members.into_iter().filter(|(name, _)| !written.iter().any(|w| w == name)).collect()
+}
+
+/// A budget of reasoning, where the service knows none.
+pub(super) fn budget(quirks: &Quirks, request: &CompletionRequest) -> Option<Unsupported> {
+    let budget = request.reasoning.as_ref().and_then(|reasoning| reasoning.budget_tokens);
+    budget.filter(|_| quirks.effort != Effort::Object).map(|_| Unsupported::new("reasoning.budget_tokens"))
+}
+
+/// What the service gets unless the caller wrote it.
+pub(super) fn added(
+    quirks: &Quirks,
+    request: &CompletionRequest,
+) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let written = written_by_caller(request, || !quirks.adds.is_empty());
+    quirks.adds.iter().copied().filter(move |(name, _)| !written.iter().any(|w| w == name))
+}
+
+/// Names of the members of the call that the contract does not name; read where it matters.
+fn written_by_caller(request: &CompletionRequest, matters: impl Fn() -> bool) -> Vec<String> {
+    if matters() { members(&request.extra_json) } else { Vec::new() }
 }
 
 /// The caller's messages, and the beginning of the answer.
@@ -68,8 +147,8 @@ fn messages_and(quirks: &Quirks, body: &[u8], prefill: &str) -> Result<String, F
 pub(super) fn beginning(quirks: &Quirks, prefill: &str) -> String {
     let mut message = Object::default();
     message.field("role", "assistant").field("content", prefill);
-    if quirks.prefill == Prefill::Prefix {
-        message.field("prefix", &true);
+    if let Prefill::Flag(name) = quirks.prefill {
+        message.field(name, &true);
     }
     message.finish()
 }
@@ -80,8 +159,11 @@ pub(super) fn continues(quirks: &Quirks) -> impl Iterator<Item = (&'static str, 
     members.into_iter().filter(|_| quirks.prefill == Prefill::FinalMessage)
 }
 
-pub(super) fn limit_field(quirks: &Quirks, request: &CompletionRequest) -> &'static str {
+pub(super) fn limit_field(quirks: &Quirks, family: Option<&Family>, request: &CompletionRequest) -> &'static str {
     use tollgate_proto::v1::OutputLimitSpelling::*;
+    if let Some(only) = family.and_then(Family::limit) {
+        return only;
+    }
     if !quirks.both_limits {
         return quirks.output_limit;
     }

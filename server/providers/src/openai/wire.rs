@@ -27,6 +27,12 @@ pub(crate) struct Chunk<'a> {
     pub(crate) service_tier: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(crate) x_groq: Option<XGroq<'a>>,
+    /// Perplexity.
+    #[serde(borrow)]
+    pub(crate) citations: Option<&'a RawValue>,
+    /// Perplexity.
+    #[serde(borrow)]
+    pub(crate) search_results: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -51,12 +57,15 @@ pub(crate) struct Choice<'a> {
     pub(crate) logprobs: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(crate) error: Option<&'a RawValue>,
+    /// Moonshot.
+    #[serde(borrow)]
+    pub(crate) usage: Option<&'a RawValue>,
 }
 
 /// A message, or the next piece of one.
 #[derive(Deserialize)]
 pub(crate) struct Delta<'a> {
-    pub(crate) content: Option<Text>,
+    pub(crate) content: Option<Content>,
     pub(crate) refusal: Option<String>,
     pub(crate) reasoning_content: Option<Text>,
     pub(crate) reasoning: Option<Text>,
@@ -105,6 +114,56 @@ pub(crate) struct Custom<'a> {
     pub(crate) name: Option<String>,
     #[serde(borrow)]
     pub(crate) input: Option<&'a RawValue>,
+}
+
+/// What is said: a string, or a list of parts (Mistral).
+pub(crate) enum Content {
+    Text(String),
+    Parts(Vec<Box<RawValue>>),
+}
+
+impl<'de> Deserialize<'de> for Content {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Content;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("text or a list of parts")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Content, E> {
+                Ok(Content::Text(text.to_owned()))
+            }
+
+            fn visit_string<E>(self, text: String) -> Result<Content, E> {
+                Ok(Content::Text(text))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Content, A::Error> {
+                let mut list = Vec::new();
+                while let Some(part) = parts.next_element()? {
+                    list.push(part);
+                }
+                Ok(Content::Parts(list))
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Content, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Content::Parts(Vec::new()))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// A part of a list of content.
+#[derive(Deserialize)]
+pub(crate) struct Part {
+    #[serde(rename = "type")]
+    pub(crate) kind: Option<String>,
+    pub(crate) text: Option<String>,
+    pub(crate) thinking: Option<Text>,
 }
 
 /// Text, as a string or as an array of parts that have some.
@@ -163,6 +222,10 @@ pub(crate) struct Usage {
     pub(crate) cached_tokens: Option<f64>,
     /// DeepSeek.
     pub(crate) prompt_cache_hit_tokens: Option<f64>,
+    /// Mistral.
+    pub(crate) num_cached_tokens: Option<f64>,
+    /// Mistral, for embeddings.
+    pub(crate) prompt_token_details: Option<PromptDetails>,
 }
 
 #[derive(Deserialize, Default)]

@@ -1,0 +1,112 @@
+//! Azure OpenAI: OpenAI's dialect behind Azure's addresses, keys and content filter.
+//!
+//! Provider pages: "Azure OpenAI REST API reference", "Azure OpenAI v1 API", "Content filtering" and "Asynchronous filter" of Microsoft
+//! Learn. Two ways in: with a version of the API the deployment stands in the path (classic); without one the model in the body names it
+//! (v1). Keys go in `api-key`; tokens of Entra ID come from [`entra`](crate::credential::entra).
+
+use bytes::Bytes;
+use http::{HeaderName, Method, header};
+use tollgate_domain::Failure;
+use tollgate_proto::operation::Embeddings;
+use tollgate_proto::v1::CreateEmbeddingResponse;
+
+use crate::{
+    Chat, ChatCall, Decoder, EmbedCall, Head, Outgoing, Provider, Target, Unary, Written,
+    credential::token::encoded,
+    openai::{OPENAI_MODELS, Quirks, decode::ChatDecoder, embed, request, services::row},
+    provider::unsendable,
+    refusal,
+};
+
+/// The dialect as it is spoken here. Deployments are mostly named after their models, whose rules then hold.
+static QUIRKS: Quirks = Quirks {
+    output_limit: "max_completion_tokens",
+    both_limits: true,
+    families: &OPENAI_MODELS,
+    ..row("azure", None, "Azure OpenAI: learn.microsoft.com/azure/ai-services/openai/reference")
+};
+
+/// The adapter. The base URL is the resource's, as `https://{resource}.openai.azure.com`.
+pub struct Azure;
+
+impl Provider for Azure {
+    fn name(&self) -> &'static str {
+        QUIRKS.name
+    }
+
+    fn base_url(&self) -> Option<&'static str> {
+        QUIRKS.base_url
+    }
+
+    fn chat(&self) -> Option<&dyn Chat> {
+        Some(self)
+    }
+
+    fn embed(&self) -> Option<&dyn Unary<Embeddings>> {
+        Some(self)
+    }
+
+    fn check(&self, target: &Target) -> Result<http::Request<Bytes>, Failure> {
+        let uri = match &target.api_version {
+            Some(version) => format!("{}/openai/models?api-version={version}", resource(target)),
+            None => format!("{}/openai/v1/models", resource(target)),
+        };
+        let request = http::Request::builder().method(Method::GET).uri(uri).body(Bytes::new());
+        dressed(request.map_err(unsendable)?, target)
+    }
+
+    fn refusal(&self, head: &Head, body: &[u8]) -> Failure {
+        refusal::classify(head.status.as_u16(), &head.headers, body)
+    }
+}
+
+impl Chat for Azure {
+    fn request(&self, target: &Target, call: &ChatCall<'_>) -> Result<Outgoing, Failure> {
+        let written = request::chat(&QUIRKS, target, call)?;
+        written.sent(|body| post(target, "chat/completions", call.attempt_id, body))
+    }
+
+    fn decoder(&self, _target: &Target, call: &ChatCall<'_>) -> Box<dyn Decoder> {
+        Box::new(ChatDecoder::new(&QUIRKS, call))
+    }
+}
+
+impl Unary<Embeddings> for Azure {
+    fn request(&self, target: &Target, call: &EmbedCall<'_>) -> Result<Outgoing, Failure> {
+        let body = embed::request(target, call)?;
+        Written::whole(body).sent(|body| post(target, "embeddings", call.attempt_id, body))
+    }
+
+    fn answer(&self, call: &EmbedCall<'_>, body: Bytes) -> Result<CreateEmbeddingResponse, Failure> {
+        embed::answer(call, body)
+    }
+}
+
+/// The resource's own address: the portal shows longer ones as well.
+fn resource(target: &Target) -> &str {
+    let base = target.base_url.trim_end_matches('/');
+    base.strip_suffix("/openai/v1").or_else(|| base.strip_suffix("/openai")).unwrap_or(base)
+}
+
+fn post(target: &Target, operation: &str, attempt_id: &str, body: Vec<u8>) -> Result<http::Request<Bytes>, Failure> {
+    let resource = resource(target);
+    let uri = match &target.api_version {
+        Some(version) => {
+            let deployment = encoded(&target.model);
+            format!("{resource}/openai/deployments/{deployment}/{operation}?api-version={version}")
+        }
+        None => format!("{resource}/openai/v1/{operation}"),
+    };
+    let request = http::Request::builder()
+        .method(Method::POST)
+        .uri(uri)
+        .header(header::CONTENT_TYPE, "application/json")
+        .header("x-ms-client-request-id", attempt_id)
+        .body(Bytes::from(body));
+    dressed(request.map_err(unsendable)?, target)
+}
+
+/// With the key and the operator's headers.
+fn dressed(request: http::Request<Bytes>, target: &Target) -> Result<http::Request<Bytes>, Failure> {
+    target.dress(request, HeaderName::from_static("api-key"), "")
+}

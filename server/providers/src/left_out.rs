@@ -1,0 +1,115 @@
+//! What a request goes without, found out while it is written: for dialects of OpenAI's shape that say less than OpenAI's.
+
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+use tollgate_proto::v1::{CompletionRequest, FunctionTool, Message, Part, Role, Tool, tool::Kind};
+
+use crate::{Unsupported, Written, conversation::members, json::Object};
+
+/// Parameters that have no counterpart, by their paths in the caller's dialect: see [`crate::Outgoing`].
+#[derive(Default)]
+pub(crate) struct LeftOut {
+    unsupported: Vec<Unsupported>,
+    dropped: Vec<String>,
+}
+
+impl LeftOut {
+    pub(crate) fn unsupported(&mut self, field: impl Into<String>) {
+        self.unsupported.push(Unsupported::new(field));
+    }
+
+    pub(crate) fn because(&mut self, field: impl Into<String>, why: &'static str) {
+        self.unsupported.push(Unsupported::because(field, why));
+    }
+
+    /// Without harm to the answer.
+    pub(crate) fn dropped(&mut self, field: impl Into<String>) {
+        self.dropped.push(field.into());
+    }
+
+    /// Parameters that the provider does not have, where they are set.
+    pub(crate) fn absent(&mut self, fields: &[(&str, bool)]) {
+        self.unsupported.extend(fields.iter().filter(|(_, is_set)| *is_set).map(|(name, _)| Unsupported::new(*name)));
+    }
+
+    /// What a provider of one choice that knows no end users cannot heed.
+    pub(crate) fn one_choice(&mut self, request: &CompletionRequest) {
+        if request.n.is_some_and(|n| n > 1) {
+            self.because("n", "must be 1: the provider gives one choice");
+        }
+        self.user(request.user.as_ref());
+    }
+
+    /// Whose call it is harms no answer.
+    pub(crate) fn user(&mut self, user: Option<&String>) {
+        if user.is_some() {
+            self.dropped("user");
+        }
+    }
+
+    /// What a message says beside its parts. Members of an answer that some provider gave earlier are its own; those of other
+    /// messages are asked for.
+    pub(crate) fn beside(&mut self, message: &Message, path: &str) {
+        self.members(&message.extra_json, message.role(), path);
+        if message.name.is_some() && message.role() != Role::Tool {
+            self.unsupported(format!("{path}.name"));
+        }
+    }
+
+    /// What a part says beside its content.
+    pub(crate) fn beside_part(&mut self, part: &Part, role: Role, path: &str) {
+        self.members(&part.extra_json, role, path);
+        if !part.cache_control_json.is_empty() {
+            self.dropped(format!("{path}.cache_control"));
+        }
+    }
+
+    fn members(&mut self, extra_json: &str, role: Role, path: &str) {
+        for name in members(extra_json) {
+            match role {
+                Role::Assistant => self.dropped(format!("{path}.{name}")),
+                _ => self.unsupported(format!("{path}.{name}")),
+            }
+        }
+    }
+
+    /// The tools that are functions, without what only OpenAI's dialect says of them, and where each stands among all.
+    pub(crate) fn functions(&mut self, request: &CompletionRequest) -> Vec<(usize, Tool)> {
+        let mut functions = Vec::with_capacity(request.tools.len());
+        for (i, tool) in request.tools.iter().enumerate() {
+            let path = format!("tools[{i}]");
+            let Some(Kind::Function(function)) = &tool.kind else {
+                self.because(path, "must be a function for this provider");
+                continue;
+            };
+            for (path, extra_json) in [(&path, &tool.extra_json), (&format!("{path}.function"), &function.extra_json)] {
+                self.members(extra_json, Role::Unspecified, path);
+            }
+            if !tool.cache_control_json.is_empty() {
+                self.dropped(format!("{path}.cache_control"));
+            }
+            let parameters = function.parameters_json.clone();
+            let function = FunctionTool {
+                parameters_json: parameters.or_else(|| Some(r#"{"type":"object","properties":{}}"#.into())),
+                extra_json: String::new(),
+                ..function.clone()
+            };
+            functions.push((i, Tool { kind: Some(Kind::Function(function)), ..Tool::default() }));
+        }
+        functions
+    }
+
+    /// The members of an object (JSON text, or empty) that the provider knows by the same name; the others are unsupported.
+    pub(crate) fn known(&mut self, extra_json: &str, known: &[&str]) -> Vec<(String, String)> {
+        let all: BTreeMap<String, &RawValue> = serde_json::from_str(extra_json).unwrap_or_default();
+        let (known, other): (Vec<_>, Vec<_>) = all.into_iter().partition(|(name, _)| known.contains(&name.as_str()));
+        self.unsupported.extend(other.into_iter().map(|(name, _)| Unsupported::new(name)));
+        known.into_iter().map(|(name, json)| (name, json.get().to_owned())).collect()
+    }
+
+    /// With the body that was written meanwhile.
+    pub(crate) fn of(self, body: &Object) -> Written {
+        Written { body: body.finish().into_bytes(), unsupported: self.unsupported, dropped: self.dropped }
+    }
+}

@@ -1,0 +1,103 @@
+//! Mistral's chat completions and embeddings.
+//!
+//! Provider pages: "Chat completion", "Embeddings", "Function calling", "Reasoning" and "Vision" of Mistral's API reference. The dialect is
+//! of OpenAI's shape, and strict: a field that it does not know is refused (422). Answers are read by OpenAI's decoder.
+
+mod embed;
+mod messages;
+mod request;
+
+use bytes::Bytes;
+use tollgate_domain::{Class, Failure};
+use tollgate_proto::operation::Embeddings;
+use tollgate_proto::v1::{CreateEmbeddingResponse, Dialect};
+
+use crate::{
+    Chat, ChatCall, Decoder, EmbedCall, Head, Outgoing, Provider, Target, Unary,
+    openai::{self, Quirks, decode::ChatDecoder, models_of, post, services::row},
+    refusal,
+};
+
+/// Where it lives.
+const BASE_URL: &str = "https://api.mistral.ai/v1";
+/// What the decoder asks of a service.
+static QUIRKS: Quirks = row("mistral", Some(BASE_URL), "Mistral: its answers are of this dialect");
+
+/// The adapter.
+pub struct Mistral;
+
+impl Provider for Mistral {
+    fn name(&self) -> &'static str {
+        QUIRKS.name
+    }
+
+    fn base_url(&self) -> Option<&'static str> {
+        QUIRKS.base_url
+    }
+
+    fn chat(&self) -> Option<&dyn Chat> {
+        Some(self)
+    }
+
+    fn embed(&self) -> Option<&dyn Unary<Embeddings>> {
+        Some(self)
+    }
+
+    fn check(&self, target: &Target) -> Result<http::Request<Bytes>, Failure> {
+        models_of(target)
+    }
+
+    fn refusal(&self, head: &Head, body: &[u8]) -> Failure {
+        let failure = refusal::classify(head.status.as_u16(), &head.headers, body);
+        let says = |words: &str| failure.message.to_lowercase().contains(words);
+        let class = match failure.class {
+            // Its own lack of room, whichever status it gives it.
+            Class::RateLimit if says("capacity exceeded") => Class::Overloaded,
+            Class::Permission if says("guardrail") => Class::ContentFilter,
+            class => class,
+        };
+        Failure { class, ..failure }
+    }
+}
+
+impl Chat for Mistral {
+    fn request(&self, target: &Target, call: &ChatCall<'_>) -> Result<Outgoing, Failure> {
+        request::body(target, call)?.sent(|body| post(target, "/chat/completions", call.attempt_id, body))
+    }
+
+    fn decoder(&self, _target: &Target, call: &ChatCall<'_>) -> Box<dyn Decoder> {
+        // Its chunks are not OpenAI's: content may be a list.
+        let call = ChatCall { want_native: Dialect::Unspecified, ..*call };
+        Box::new(ChatDecoder::new(&QUIRKS, &call))
+    }
+}
+
+impl Unary<Embeddings> for Mistral {
+    fn request(&self, target: &Target, call: &EmbedCall<'_>) -> Result<Outgoing, Failure> {
+        embed::body(target, call)?.sent(|body| post(target, "/embeddings", call.attempt_id, body))
+    }
+
+    fn answer(&self, call: &EmbedCall<'_>, body: Bytes) -> Result<CreateEmbeddingResponse, Failure> {
+        openai::embed::answer(&EmbedCall { want_native: Dialect::Unspecified, ..*call }, body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, StatusCode};
+
+    use super::*;
+
+    #[test]
+    fn a_full_house_is_told_from_a_caller_who_asks_too_much() {
+        let read =
+            |status, body: &str| Mistral.refusal(&Head { status, headers: HeaderMap::new() }, body.as_bytes()).class;
+        let full = r#"{"object":"error","message":"Service tier capacity exceeded for this model.","code":"3505"}"#;
+        assert_eq!(read(StatusCode::TOO_MANY_REQUESTS, full), Class::Overloaded);
+        assert_eq!(
+            read(StatusCode::TOO_MANY_REQUESTS, r#"{"message":"Requests rate limit exceeded"}"#),
+            Class::RateLimit
+        );
+        assert_eq!(read(StatusCode::FORBIDDEN, r#"{"message":"You may not use this model"}"#), Class::Permission);
+    }
+}

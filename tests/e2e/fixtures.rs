@@ -1,0 +1,403 @@
+//! Every fixture of every provider through the running gateway: by gRPC and by the shim, in one piece and in single bytes.
+//!
+//! Each fixture is a deployment of its own, whose provider answers with its bytes and to its request line alone. What comes out of
+//! either door is folded to the fixtures' normal form. What the shim prints is read as the provider's own dialect where its bytes are
+//! passed on, and as OpenAI's where they are not: the way that clients of either read it.
+
+use bytes::Bytes;
+use futures::StreamExt;
+use serde_json::{Value, json};
+use tollgate_client::{Client, v1};
+use tollgate_domain::{Class, Failure};
+use tollgate_providers::{ChatCall, Mode, registry::registry};
+use tollgate_tests::support::{Gateway, http::Caller};
+use tonic_types::StatusExt;
+use v1::{CompletionEvent, completion_event::Event, delta::Piece, part::Content};
+
+use tollgate_fixtures::{
+    Fixture, fixtures,
+    fold::{counts, differences, fold},
+    serve::{Cut, serve},
+};
+
+/// How a provider is configured for its fixtures.
+struct Setup {
+    kind: &'static str,
+    /// Path of the base URL.
+    base: &'static str,
+    /// Where the model's name stands in the path of a fixture's request: behind this, up to the next of `:/?`; empty: in the body alone.
+    model_after: &'static str,
+    /// Whether the shim passes the provider's own bytes on.
+    is_native: bool,
+    /// Members of the provider's configuration besides.
+    more: fn() -> Value,
+}
+
+const fn setup(kind: &'static str, base: &'static str) -> Setup {
+    Setup { kind, base, model_after: "", is_native: true, more: || json!({}) }
+}
+
+const fn translated(kind: &'static str, base: &'static str) -> Setup {
+    Setup { is_native: false, ..setup(kind, base) }
+}
+
+const SETUPS: [Setup; 9] = [
+    setup("openai", "/v1"),
+    translated("anthropic", "/v1"),
+    setup("vllm", "/v1"),
+    setup("groq", "/openai/v1"),
+    setup("deepseek", ""),
+    setup("xai", "/v1"),
+    setup("together", "/v1"),
+    setup("fireworks", "/inference/v1"),
+    setup("openrouter", "/api/v1"),
+];
+
+/// Fixtures of operations that the contract does not have.
+const NOT_SERVED: [(&str, &str); 8] = [
+    ("openai/completions_stream", "legacy completions"),
+    ("openai/moderation", "moderations"),
+    ("openai/transcription_json", "transcriptions"),
+    ("openai/transcription_verbose_json", "transcriptions"),
+    ("openai/transcription_stream", "transcriptions"),
+    ("openai/image_generation", "image generation"),
+    ("openai/image_response_format_error", "image generation"),
+    ("openai/models_list", "models are listed from the configuration"),
+];
+
+const CUTS: [Cut; 3] = [Cut::Whole, Cut::Bytes, Cut::Random(3)];
+
+impl Setup {
+    fn model(&self, path: &str) -> String {
+        let named = path.split_once(self.model_after).filter(|_| !self.model_after.is_empty());
+        named.map_or("m", |(_, rest)| rest.split([':', '/', '?']).next().unwrap_or(rest)).to_owned()
+    }
+}
+
+fn served(kind: &str) -> Vec<Fixture> {
+    let is_served = |fixture: &Fixture| !NOT_SERVED.iter().any(|(name, _)| *name == fixture.name);
+    fixtures(kind).into_iter().filter(is_served).collect()
+}
+
+fn alias(fixture: &Fixture, cut: Cut) -> String {
+    format!("{}/{cut:?}", fixture.name)
+}
+
+/// A gateway with a model for each fixture of a kind and each way to cut it.
+async fn gateway(setup: &Setup, all: &[Fixture]) -> Gateway {
+    let mut builder = Gateway::builder().set("/routing", json!({"cooldown": {"time": "0s", "credential_time": "0s"}}));
+    for (i, fixture) in all.iter().enumerate() {
+        for cut in CUTS {
+            let address = serve(&fixture.envelope, fixture.body.clone(), cut).await;
+            let provider = format!("{}-{i}-{}", setup.kind, CUTS.iter().position(|c| *c == cut).unwrap());
+            let mut settings = json!({
+                "kind": setup.kind, "base_url": format!("http://{address}{}", setup.base), "api_key": "sk-upstream-test",
+            });
+            settings.as_object_mut().unwrap().extend((setup.more)().as_object().unwrap().clone());
+            let deployment = json!({
+                "provider": provider, "model": setup.model(fixture.path()), "max_output_tokens": 4_096,
+                "price": {"input": "1", "output": "1"},
+            });
+            builder =
+                builder.set(&format!("/providers/{provider}"), settings).deployment(&alias(fixture, cut), deployment);
+        }
+    }
+    let mut models = builder.config()["models"].clone();
+    models.as_array_mut().unwrap().iter_mut().for_each(|model| model["retries"] = json!(0));
+    builder.set("/models", models).start().await
+}
+
+async fn conforms(kind: &str) {
+    let setup = SETUPS.iter().find(|s| s.kind == kind).unwrap();
+    let all = served(kind);
+    assert!(!all.is_empty(), "{kind} has fixtures");
+    let gateway = gateway(setup, &all).await;
+    let client = Client::connect(&gateway.grpc(), gateway.key()).await.unwrap();
+    let mut wrong = Vec::new();
+    for fixture in &all {
+        for cut in CUTS {
+            let model = alias(fixture, cut);
+            let is_embedding = fixture.path().to_lowercase().contains("embed");
+            let (by_grpc, by_rest) = match is_embedding {
+                true => (embedded(&client, &model, fixture).await, embedded_by_rest(&gateway, &model, fixture).await),
+                false => (asked(&client, &model, fixture).await, asked_by_rest(&gateway, setup, &model, fixture).await),
+            };
+            for (door, differences) in [("gRPC", by_grpc), ("the shim", by_rest)] {
+                if !differences.is_empty() {
+                    wrong.push(format!("{} cut {cut:?} by {door}: {}", fixture.name, differences.join("; ")));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {kind}'s checks fail:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+fn request(model: &str) -> v1::CompletionRequest {
+    let part = v1::Part { content: Some(Content::Text(v1::TextPart { text: "Hi".into() })), ..v1::Part::default() };
+    let message = v1::Message { role: v1::Role::User as i32, parts: vec![part], ..v1::Message::default() };
+    let tollgate = v1::GatewayOptions { want_routing: true, ..v1::GatewayOptions::default() };
+    v1::CompletionRequest {
+        model: Some(model.into()),
+        messages: vec![message],
+        tollgate: Some(tollgate),
+        ..v1::CompletionRequest::default()
+    }
+}
+
+async fn asked(client: &Client, model: &str, fixture: &Fixture) -> Vec<String> {
+    let request = Some(request(model));
+    let mut events = Vec::new();
+    let ended = match fixture.is_stream() {
+        true => match client.completions().stream_completion(v1::StreamCompletionRequest { request }).await {
+            Ok(stream) => {
+                let mut stream = stream.into_inner();
+                let mut ended = Ok(());
+                while let Some(next) = stream.next().await {
+                    match next {
+                        Ok(response) => events.extend(response.event),
+                        Err(status) => ended = Err(status),
+                    }
+                }
+                ended
+            }
+            Err(status) => Err(status),
+        },
+        false => client.completions().create_completion(v1::CreateCompletionRequest { request }).await.map(|answer| {
+            events = events_of(answer.into_inner().completion.unwrap());
+        }),
+    };
+    let failure = ended.err().map(|status| failure(&status));
+    compared(fixture, &events, failure.as_ref())
+}
+
+/// What differs, but for what the gateway tells on purpose otherwise.
+fn compared(fixture: &Fixture, events: &[CompletionEvent], failure: Option<&Failure>) -> Vec<String> {
+    let mut expect = fixture.expect().clone();
+    // A provider's refusal of the operator's credential is nothing that a caller should read.
+    let is_credential = failure.is_some_and(|f| matches!(f.class, Class::Authentication | Class::Permission));
+    if let Some(error) = expect["error"].as_object_mut() {
+        // Callers learn it from the code; the adapters' own suite compares it.
+        error.remove("retryable");
+        if is_credential {
+            error.remove("message_contains");
+        }
+        // A call for the whole answer gets that or an error.
+        if !fixture.is_stream() {
+            expect.as_object_mut().unwrap().remove("text");
+        }
+    }
+    // Where the provider tells no usage, the gateway estimates and says so.
+    if expect["usage"].is_null() {
+        expect.as_object_mut().unwrap().remove("usage");
+    }
+    differences(&expect, &fold(events, failure))
+}
+
+/// A collected answer as the events that it was collected from.
+fn events_of(completion: v1::Completion) -> Vec<CompletionEvent> {
+    let event = |event| CompletionEvent { event: Some(event), ..CompletionEvent::default() };
+    let mut events = Vec::new();
+    for choice in completion.choices {
+        let mut logprobs_json = choice.logprobs_json;
+        for (part, content) in (0..).zip(choice.message.into_iter().flat_map(|m| m.parts)) {
+            for piece in pieces(content.content.unwrap()) {
+                let logprobs_json = std::mem::take(&mut logprobs_json);
+                let delta =
+                    v1::Delta { choice: choice.index, part, piece: Some(piece), logprobs_json, ..v1::Delta::default() };
+                events.push(event(Event::Delta(delta)));
+            }
+        }
+        events.extend(choice.finished.map(|finished| event(Event::Finished(finished))));
+    }
+    events.extend(completion.usage.map(|usage| event(Event::Usage(usage))));
+    events
+}
+
+fn pieces(content: Content) -> Vec<Piece> {
+    match content {
+        Content::Text(text) => vec![Piece::Text(text.text)],
+        Content::Refusal(refusal) => vec![Piece::Refusal(refusal.text)],
+        Content::Reasoning(reasoning) => {
+            let text = (!reasoning.text.is_empty()).then_some(Piece::Reasoning(reasoning.text));
+            let signature = reasoning.signature.map(Piece::ReasoningSignature);
+            let redacted = reasoning.redacted.map(Piece::ReasoningRedacted);
+            [text, signature, redacted].into_iter().flatten().collect()
+        }
+        Content::ToolCall(call) => {
+            let start = v1::ToolCallStart { id: call.id, name: call.name, type_native: call.type_native };
+            vec![Piece::ToolCallStart(start), Piece::ToolArguments(call.arguments_json)]
+        }
+        Content::Opaque(opaque) => vec![Piece::OpaqueJson(opaque.json)],
+        other => panic!("no part of an answer: {other:?}"),
+    }
+}
+
+/// The attempt's failure as the caller learns it.
+fn failure(status: &tonic::Status) -> Failure {
+    let details = status.get_error_details();
+    let info = details.error_info().expect("every error says why");
+    let value = |name: &str| info.metadata.get(name).cloned().unwrap_or_default();
+    // "deployment;class;1ms"
+    let class = value("route").split(';').nth(1).and_then(Class::named);
+    let mut failure = Failure::new(class.unwrap_or_else(|| panic!("no class in {info:?}")), status.message());
+    failure.status = value("upstreamStatus").parse().unwrap();
+    failure.native_code = value("nativeCode");
+    failure.retry_after = details.retry_info().and_then(|info| info.retry_delay);
+    failure
+}
+
+async fn asked_by_rest(gateway: &Gateway, setup: &Setup, model: &str, fixture: &Fixture) -> Vec<String> {
+    let body = json!({
+        "model": model, "messages": [{"role": "user", "content": "Hi"}], "stream": fixture.is_stream(),
+        "stream_options": if fixture.is_stream() { json!({"include_usage": true}) } else { Value::Null },
+    });
+    let caller = gateway.caller().with("x-tollgate-want-routing", "true");
+    let reply = caller.post(&gateway.v1("chat/completions"), &body).await.unwrap();
+    let expected_class = fixture.expect()["error"]["class"].as_str();
+    if !reply.status.is_success() {
+        let class = reply.header("x-tollgate-route").split(';').nth(1).map(str::to_owned);
+        let error = &reply.json()["error"];
+        let is_shaped = error["message"].is_string() && error["type"].is_string();
+        return match class.as_deref() == expected_class && is_shaped {
+            true => Vec::new(),
+            false => vec![format!("status {} with {class:?}: {}", reply.status, reply.json())],
+        };
+    }
+    let mut body = reply.body.clone();
+    let mut error = None;
+    if fixture.is_stream() {
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        error = text
+            .split("data: ")
+            .map(str::trim)
+            .filter_map(|d| serde_json::from_str::<Value>(d).ok())
+            .find_map(|d| d.get("error").filter(|e| e.get("type").is_some()).cloned());
+        // The gateway's own last words are no provider's.
+        let keep = |event: &&str| !event.contains(r#""tollgate":"#);
+        body = Bytes::from(text.split_inclusive("\n\n").filter(keep).collect::<String>());
+    }
+    let asked = v1::CompletionRequest::default();
+    let call = ChatCall {
+        request: &asked,
+        mode: if fixture.is_stream() { Mode::Stream } else { Mode::Whole },
+        output_cap: None,
+        max_output: None,
+        want_native: v1::Dialect::Unspecified,
+        drop_params: false,
+        prefill: None,
+        attempt_id: "a",
+    };
+    let reader = registry(if setup.is_native { setup.kind } else { "openai" }).unwrap();
+    let mut decoder = reader.chat().unwrap().decoder(&call);
+    let mut events = Vec::new();
+    let read = decoder.feed(&body, &mut events).and_then(|()| decoder.end(&mut events));
+    match (expected_class, read) {
+        (Some(_), _) => {
+            let said = fold(&events, None)["text"].clone();
+            let is_told = error.is_some() && said == fixture.expect()["text"];
+            if is_told { Vec::new() } else { vec![format!("no error is told behind {said}")] }
+        }
+        (None, Ok(())) => compared_by_rest(setup, fixture, &events),
+        (None, Err(failure)) => vec![format!("what the shim printed cannot be read: {failure:?}")],
+    }
+}
+
+/// OpenAI's form has no room for some facts.
+fn compared_by_rest(setup: &Setup, fixture: &Fixture, events: &[CompletionEvent]) -> Vec<String> {
+    let mut expect = fixture.expect().clone();
+    let facts = expect.as_object_mut().unwrap();
+    if !setup.is_native {
+        for name in ["native_finish_reason", "stop_sequence"] {
+            facts.remove(name);
+        }
+        if let Some(usage) = facts["usage"].as_object_mut() {
+            usage.remove("cache_write_tokens");
+        }
+    }
+    if facts["usage"].is_null() {
+        facts.remove("usage");
+    }
+    differences(&expect, &fold(events, None))
+}
+
+fn different_embeddings(fixture: &Fixture, values: &[Vec<f32>], usage: &Value) -> Vec<String> {
+    let expect = fixture.expect();
+    let wanted: Vec<Vec<f32>> = match &expect["embeddings"] {
+        Value::Array(_) => serde_json::from_value(expect["embeddings"].clone()).unwrap(),
+        _ => vec![serde_json::from_value(expect["embedding"].clone()).unwrap()],
+    };
+    let mut wrong = Vec::new();
+    if values != wanted {
+        wrong.push(format!("expected {wanted:?}, got {values:?}"));
+    }
+    for (name, count) in expect["usage"].as_object().into_iter().flatten() {
+        if usage.get(name).is_some_and(|seen| seen != count) {
+            wrong.push(format!("usage.{name}: expected {count}, got {}", usage[name]));
+        }
+    }
+    wrong
+}
+
+/// As many inputs as there are vectors.
+fn inputs(fixture: &Fixture) -> usize {
+    fixture.expect()["embeddings"].as_array().map_or(1, Vec::len)
+}
+
+async fn embedded(client: &Client, model: &str, fixture: &Fixture) -> Vec<String> {
+    let input = v1::EmbeddingInput { input: Some(v1::embedding_input::Input::Text("x".into())) };
+    let request = v1::CreateEmbeddingRequest {
+        model: Some(model.into()),
+        inputs: vec![input; inputs(fixture)],
+        ..v1::CreateEmbeddingRequest::default()
+    };
+    match client.embeddings().create_embedding(request).await {
+        Ok(answer) => {
+            let answer = answer.into_inner();
+            let values: Vec<_> = answer.embeddings.into_iter().map(|e| e.values).collect();
+            different_embeddings(fixture, &values, &counts(&answer.usage.unwrap()))
+        }
+        Err(status) => vec![status.to_string()],
+    }
+}
+
+async fn embedded_by_rest(gateway: &Gateway, model: &str, fixture: &Fixture) -> Vec<String> {
+    let body = json!({"model": model, "input": vec!["x"; inputs(fixture)], "encoding_format": "float"});
+    let reply = Caller::bearer(gateway.key()).post(&gateway.v1("embeddings"), &body).await.unwrap();
+    let answer = reply.json();
+    let floats = |row: &Value| match &row["embedding"] {
+        // A provider of the same dialect answers as it likes.
+        Value::String(text) => {
+            use base64::{Engine, engine::general_purpose::STANDARD};
+            let bytes = STANDARD.decode(text).unwrap();
+            bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+        }
+        list => serde_json::from_value(list.clone()).unwrap_or_default(),
+    };
+    let values: Vec<Vec<f32>> = answer["data"].as_array().into_iter().flatten().map(floats).collect();
+    different_embeddings(fixture, &values, &answer["usage"])
+}
+
+macro_rules! providers {
+    ($($name:ident),+ $(,)?) => {
+        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            conforms(stringify!($name)).await;
+        })+
+
+        #[test]
+        fn every_folder_of_fixtures_is_played() {
+            let mut folders: Vec<String> = std::fs::read_dir(tollgate_fixtures::root())
+                .unwrap()
+                .map(|e| e.unwrap())
+                .filter(|e| e.file_type().unwrap().is_dir())
+                .map(|e| e.file_name().into_string().unwrap())
+                .collect();
+            folders.sort();
+            let mut played = vec![$(stringify!($name)),+];
+            played.sort_unstable();
+            assert_eq!(folders, played);
+        }
+    };
+}
+
+providers!(openai, anthropic, vllm, groq, deepseek, xai, together, fireworks, openrouter);
