@@ -42,7 +42,8 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
     if demo {
         first_run::demo_config(&mut config);
     }
-    let (table, warnings) = table::build(&config)?;
+    let clock = system_clock();
+    let (table, warnings) = table::build(&config, clock.now_us())?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }
@@ -52,7 +53,6 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
 
     let dir = config.data_dir.clone();
     secrets::make_private_dir(&dir).with_context(|| format!("data_dir: {}", dir.display()))?;
-    let clock = system_clock();
     let trail = Trail::default();
     let mut backend = Backend::open(&config, &dir).await?;
     let offline = backend.offline.take();
@@ -261,7 +261,8 @@ async fn reload_on_change(path: Option<PathBuf>, pipeline: Arc<Pipeline>) {
             }
             changed = changed(path, seen) => seen = changed,
         }
-        let read = config::load(Some(path)).map_err(anyhow::Error::from).and_then(|config| table::build(&config));
+        let read = config::load(Some(path)).map_err(anyhow::Error::from);
+        let read = read.and_then(|config| table::build(&config, pipeline.clock().now_us()));
         match read {
             Ok((table, warnings)) => {
                 for warning in warnings {

@@ -25,6 +25,7 @@ pub(crate) fn demo_config(config: &mut Config) {
         headers: Default::default(),
         timeouts: Default::default(),
         health_check: None,
+        fetch_urls: None,
     };
     config.providers.insert("demo".into(), provider);
     for &name in tollgate_providers::demo::MODELS {
@@ -42,13 +43,7 @@ pub(crate) fn demo_config(config: &mut Config) {
                 price: Some(crate::config::Price {
                     input: Some("1".into()),
                     output: Some("4".into()),
-                    cached_read: None,
-                    cache_write_5m: None,
-                    cache_write_1h: None,
-                    reasoning: None,
-                    audio_input: None,
-                    audio_output: None,
-                    per_query: None,
+                    ..Default::default()
                 }),
                 context_window: Some(128_000),
                 max_output_tokens: Some(4_096),

@@ -14,6 +14,8 @@ mod health_checks;
 pub mod ledger_check;
 mod listen;
 mod metrics;
+pub mod models;
+mod price;
 pub mod scenario;
 mod secrets;
 mod snapshot;

@@ -10,8 +10,9 @@ use std::{
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use tollgate::{app, audit_export, build_table, config, ledger_check, scenario, telemetry};
+use tollgate::{app, audit_export, build_table, config, ledger_check, models, scenario, telemetry};
 use tollgate_proto::v1::AuditFilter;
+use tollgate_providers::catalogue::Query;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -84,6 +85,26 @@ enum Command {
         #[arg(long, requires = "json")]
         calls: bool,
     },
+    /// Lists the models of the built-in catalogue: price per million tokens, window, output limit, abilities, retirement.
+    #[command(args_conflicts_with_subcommands = true)]
+    Models {
+        #[command(subcommand)]
+        command: Option<ModelsCommand>,
+        /// Words that must all stand in the provider, the id or an alias.
+        search: Vec<String>,
+        /// Only this provider's: `openai`, `anthropic`, `bedrock`, ...
+        #[arg(long, default_value = "")]
+        provider: String,
+        /// Only those that are listed to have it: `tools`, `vision`, `reasoning`, ...; may be given several times.
+        #[arg(long)]
+        capability: Vec<String>,
+        /// Only those that are for this: `chat`, `embedding`, `rerank`, ...
+        #[arg(long, default_value = "")]
+        mode: String,
+        /// As JSON, with the source of every row.
+        #[arg(long)]
+        json: bool,
+    },
     /// Looks after audit records.
     Audit {
         #[command(subcommand)]
@@ -93,6 +114,18 @@ enum Command {
     Ledger {
         #[command(subcommand)]
         command: LedgerCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum ModelsCommand {
+    /// Tells all that is listed of one model.
+    Show {
+        /// `PROVIDER/MODEL`, by id or alias.
+        model: String,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -155,6 +188,11 @@ fn main() -> ExitCode {
             test(config.as_deref(), seed, json.as_deref().map(|file| (file, calls)), junit.as_deref(), &scenarios)
         }
         Command::Replay { config, from, json, calls } => replay(&config, &from, json.as_deref(), calls).map(|()| true),
+        Command::Models { command: Some(ModelsCommand::Show { model, json }), .. } => told(models::show(&model, json)),
+        Command::Models { search, provider, capability, mode, json, .. } => {
+            let query = Query { search: search.join(" "), provider, capabilities: capability, mode };
+            told(if json { models::json(&query) } else { Ok(models::table(&query)) })
+        }
         Command::Audit { command: AuditCommand::Export { url, key_file, action_prefix, key_id, since, until, to } } => {
             let filter = AuditFilter { key_id, action_prefix, ..AuditFilter::default() };
             export(&url, &key_file, filter, [since, until], to.as_deref()).map(|()| true)
@@ -284,6 +322,11 @@ fn export(
     Ok(())
 }
 
+fn told(text: anyhow::Result<String>) -> anyhow::Result<bool> {
+    say(&text?);
+    Ok(true)
+}
+
 /// To standard output, which may have been closed by whoever has read enough.
 fn say(text: &str) {
     use std::io::Write;
@@ -322,7 +365,7 @@ fn check_ledger(config: Option<&Path>, url: Option<&str>, key_file: Option<&Path
 
 fn check(path: PathBuf) -> anyhow::Result<()> {
     let config = config::load(Some(&path))?;
-    let (table, warnings) = build_table(&config)?;
+    let (table, warnings) = build_table(&config, jiff::Timestamp::now().as_microsecond())?;
     for warning in &warnings {
         println!("warning: {warning}");
     }

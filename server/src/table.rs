@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, bail};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sha2::{Digest, Sha256};
-use tollgate_domain::{Price, Rates, Secret};
+use tollgate_domain::Secret;
 use tollgate_proto::v1::MidstreamPolicy;
 use tollgate_providers::{
     Target,
@@ -16,6 +16,7 @@ use tollgate_providers::{
     credential::Credential,
     demo,
     exchange::Endpoint,
+    fetch::Fetcher,
     registry,
     transport::{InProcess, Timeouts, Transport},
 };
@@ -26,12 +27,14 @@ use tollgate_router::{
 
 use crate::{
     config::{self, Config},
-    scenario,
+    price, scenario,
 };
 
-/// The table, and what the operator should know about it.
-pub fn build(config: &Config) -> anyhow::Result<(Table, Vec<String>)> {
-    build_with(config, None)
+/// The table, and what the operator should know about it at a time of day, in microseconds since the epoch.
+pub fn build(config: &Config, now_us: i64) -> anyhow::Result<(Table, Vec<String>)> {
+    let (table, mut warnings) = build_with(config, None)?;
+    warnings.extend(price::retirements(config, now_us));
+    Ok((table, warnings))
 }
 
 /// Names of all deployments, in the order of the configuration.
@@ -54,6 +57,15 @@ pub(crate) fn build_with(
     let mut endpoints = BTreeMap::new();
     for (name, provider) in &config.providers {
         let endpoint = endpoint(provider, transport.as_ref()).with_context(|| format!("providers.{name}"))?;
+        let url = "https://images.example.com/a.png";
+        let fetches = |model: &str| endpoint.provider.chat().is_none_or(|chat| chat.fetches(model, url));
+        let mut deployments = config.models.iter().flat_map(|model| &model.deployments).filter(|d| d.provider == *name);
+        if provider.fetch_urls.is_some() && deployments.all(|d| fetches(&d.model)) {
+            warnings.push(format!(
+                "providers.{name}.fetch_urls: is not used, for a provider of the kind {:?} fetches URLs itself",
+                provider.kind
+            ));
+        }
         endpoints.insert(name.as_str(), (provider.kind.as_str(), endpoint));
     }
     let mut groups = BTreeMap::new();
@@ -249,7 +261,10 @@ fn endpoint(provider: &config::Provider, simulated: Option<&Transport>) -> anyho
     let transport = simulated.cloned().unwrap_or_else(|| {
         Transport::with_connect_timeout(timeouts.connect).with_in_process(demo::SCHEME, demo::responder())
     });
-    Ok(Endpoint { provider: adapter, target, timeouts, transport })
+    let rules = provider.fetch_urls.as_ref().map(config::FetchUrls::rules).transpose().context("fetch_urls")?;
+    // A simulation asks nobody.
+    let fetcher = rules.filter(|_| simulated.is_none()).map(Fetcher::new);
+    Ok(Endpoint { provider: adapter, target, timeouts, transport, fetcher })
 }
 
 fn build_deployment(
@@ -262,7 +277,7 @@ fn build_deployment(
 ) -> anyhow::Result<Deployment> {
     let listed = Catalogue::embedded().find(kind, &deployment.model);
     let price = match &deployment.price {
-        Some(price) => Some(build_price(price).context("price")?),
+        Some(price) => Some(price::build(price).context("price")?),
         None => listed.and_then(|entry| entry.price.clone()),
     };
     let mut endpoint = endpoint.clone();
@@ -293,31 +308,4 @@ fn build_deployment(
         },
         state: Default::default(),
     })
-}
-
-fn build_price(price: &config::Price) -> anyhow::Result<Price> {
-    let optional = |text: &Option<String>| text.as_deref().map(Rates::per_million).transpose();
-    let required = |text: &Option<String>| match text.as_deref() {
-        Some(text) => Rates::per_million(text).map_err(anyhow::Error::from),
-        None if price.per_query.is_some() => Ok(0),
-        None => bail!("is required; \"0\" where it is free"),
-    };
-    let rates = Rates {
-        input: required(&price.input).context("input")?,
-        output: required(&price.output).context("output")?,
-        cached_read: optional(&price.cached_read).context("cached_read")?,
-        cache_write_5m: optional(&price.cache_write_5m).context("cache_write_5m")?,
-        cache_write_1h: optional(&price.cache_write_1h).context("cache_write_1h")?,
-        reasoning: optional(&price.reasoning).context("reasoning")?,
-        audio_input: optional(&price.audio_input).context("audio_input")?,
-        audio_output: optional(&price.audio_output).context("audio_output")?,
-    };
-    let per_query = price.per_query.as_deref().map(Rates::each).transpose().context("per_query")?;
-    let mut figures = format!("{rates:?}");
-    if let Some(per_query) = per_query {
-        figures.push_str(&format!(" {per_query} a query"));
-    }
-    let digest = Sha256::digest(figures.as_bytes());
-    let version = digest[..6].iter().map(|b| format!("{b:02x}")).collect();
-    Ok(Price { rates, tiers: Vec::new(), per_query, version })
 }

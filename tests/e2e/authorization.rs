@@ -13,6 +13,7 @@ use crate::support::{World, request};
 const CELLS: &str = "
     CompletionService/CreateCompletion      -    -    -    -    -    -    y
     CompletionService/StreamCompletion      -    -    -    -    -    -    y
+    CompletionService/CountTokens           y    y    y    y    y    y    y
     EmbeddingService/CreateEmbedding        -    -    -    -    -    -    y
     RerankService/Rerank                    -    -    -    -    -    -    y
     ModerationService/CreateModeration      -    -    -    -    -    -    y
@@ -21,6 +22,8 @@ const CELLS: &str = "
     ModelService/GetModel                   y    y    y    y    y    y    y
     ModelService/GetRouteState              y    y    y    y    y    y    y
     ModelService/ExplainRoute               y    y    y    y    y    y    y
+    ModelService/ListCatalogueModels        y    y    y    y    y    y    y
+    ModelService/GetCatalogueModel          y    y    y    y    y    y    y
     KeyAdminService/CreateKey               osx  os-  o--  o--  ---  ---  ---
     KeyAdminService/GetKey                  osx  os-  o--  o--  ---  osx  o--
     KeyAdminService/ListKeys                osx  os-  o--  o--  ---  osx  o--
@@ -350,6 +353,10 @@ impl Cells {
                 let asked = v1::StreamCompletionRequest { request: Some(request()) };
                 is_stream_allowed(client.completions().stream_completion(asked).await).await
             }
+            "CompletionService/CountTokens" => {
+                let asked = v1::CountTokensRequest { request: Some(request()) };
+                is_allowed(client.completions().count_tokens(asked).await)
+            }
             "EmbeddingService/CreateEmbedding" => {
                 let text = v1::EmbeddingInput { input: Some(v1::embedding_input::Input::Text("a".into())) };
                 let asked = v1::CreateEmbeddingRequest {
@@ -398,6 +405,13 @@ impl Cells {
             "ModelService/ExplainRoute" => {
                 let asked = v1::ExplainRouteRequest { request: Some(crate::support::request()) };
                 is_allowed(client.models().explain_route(asked).await)
+            }
+            "ModelService/ListCatalogueModels" => {
+                is_allowed(client.models().list_catalogue_models(v1::ListCatalogueModelsRequest::default()).await)
+            }
+            "ModelService/GetCatalogueModel" => {
+                let asked = v1::GetCatalogueModelRequest { provider: "openai".into(), model: "gpt-4o".into() };
+                is_allowed(client.models().get_catalogue_model(asked).await)
             }
             "TenancyService/CreateOrganization" => {
                 let asked = v1::CreateOrganizationRequest {

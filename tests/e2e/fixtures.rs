@@ -9,7 +9,7 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 use tollgate_client::{Client, v1};
 use tollgate_domain::{Class, Failure};
-use tollgate_providers::{ChatCall, Mode, registry::registry};
+use tollgate_providers::{ChatCall, Mode, Target, registry::registry};
 use tollgate_tests::support::{Gateway, http::Caller};
 use tonic_types::StatusExt;
 use v1::{CompletionEvent, completion_event::Event, delta::Piece, part::Content};
@@ -53,7 +53,7 @@ const SETUPS: [Setup; 9] = [
     setup("openrouter", "/api/v1"),
 ];
 
-/// Fixtures of operations that the contract does not have.
+/// Fixtures of operations that are tried elsewhere, or that the contract does not have.
 const NOT_SERVED: [(&str, &str); 8] = [
     ("openai/completions_stream", "legacy completions"),
     ("openai/moderation", "moderations"),
@@ -288,7 +288,14 @@ async fn asked_by_rest(gateway: &Gateway, setup: &Setup, model: &str, fixture: &
         attempt_id: "a",
     };
     let reader = registry(if setup.is_native { setup.kind } else { "openai" }).unwrap();
-    let mut decoder = reader.chat().unwrap().decoder(&call);
+    let target = Target {
+        base_url: String::new(),
+        api_version: None,
+        credential: Default::default(),
+        model: "m".into(),
+        headers: Default::default(),
+    };
+    let mut decoder = reader.chat().unwrap().decoder(&target, &call);
     let mut events = Vec::new();
     let read = decoder.feed(&body, &mut events).and_then(|()| decoder.end(&mut events));
     match (expected_class, read) {

@@ -349,6 +349,7 @@ pub fn authorize<A: Act>(caller: Caller, resource: Resource) -> Result<Authorize
 pub const RPCS: &[(&str, &[Action])] = &[
     ("CompletionService/CreateCompletion", &[]),
     ("CompletionService/StreamCompletion", &[]),
+    ("CompletionService/CountTokens", &[Action::ReadModels]),
     ("EmbeddingService/CreateEmbedding", &[]),
     ("RerankService/Rerank", &[]),
     ("ModerationService/CreateModeration", &[]),
@@ -357,6 +358,8 @@ pub const RPCS: &[(&str, &[Action])] = &[
     ("ModelService/GetModel", &[Action::ReadModels]),
     ("ModelService/GetRouteState", &[Action::ReadModels]),
     ("ModelService/ExplainRoute", &[Action::ReadModels]),
+    ("ModelService/ListCatalogueModels", &[Action::ReadModels]),
+    ("ModelService/GetCatalogueModel", &[Action::ReadModels]),
     ("KeyAdminService/CreateKey", &[Action::CreateKey]),
     ("KeyAdminService/GetKey", &[Action::ReadKey]),
     ("KeyAdminService/ListKeys", &[Action::ReadKey]),

@@ -7,6 +7,7 @@ mod adjustments;
 mod audit;
 mod authorize;
 mod budgets;
+mod catalogue;
 mod keys;
 mod models;
 mod page;

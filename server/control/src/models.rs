@@ -1,8 +1,8 @@
-use tollgate_domain::Error;
+use tollgate_domain::{Error, Left};
 use tollgate_limits::PoolState;
 use tollgate_pipeline::{Call, Caller};
 use tollgate_proto::v1::{
-    Candidate, CircuitState, ErrorReason, KeyRole, Model, Priority, QueueClass, QueueState, RouteState,
+    Candidate, CircuitState, ErrorReason, KeyRole, LimitLeft, Model, Priority, QueueClass, QueueState, RouteState,
 };
 use tollgate_router::{Circuit, ModelGroup, Standing};
 
@@ -98,6 +98,17 @@ fn route_state(deployment: &str, standing: &Standing, now_us: u64) -> RouteState
         failures: count(standing.failures),
         tokens: count(standing.tokens),
         latency_us: standing.latency.map(|latency| i64::try_from(latency.as_micros()).unwrap_or(i64::MAX)),
+        requests_left: standing.headroom.requests.map(limit_left),
+        tokens_left: standing.headroom.tokens.map(limit_left),
+    }
+}
+
+fn limit_left(left: Left) -> LimitLeft {
+    let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    LimitLeft {
+        remaining: count(left.remaining),
+        limit: left.limit.map(count),
+        reset_ms: left.resets_in.map(|time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX)),
     }
 }
 

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tollgate_proto::v1::{ErrorReason, Usage};
 
-use crate::{Error, Retry};
+use crate::{Error, Headroom, Retry};
 
 /// What kind of failure an attempt met. The names are those of audit records and of `Attempt.class`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::EnumString, strum::IntoStaticStr)]
@@ -125,6 +125,8 @@ pub struct Failure {
     pub usage: Option<Usage>,
     /// The request may have arrived and be billed although no answer came back.
     pub may_be_billed: bool,
+    /// What the provider says is left of its limits, where it says so.
+    pub headroom: Option<Box<Headroom>>,
 }
 
 impl Failure {
@@ -140,6 +142,7 @@ impl Failure {
             message: message.into(),
             usage: None,
             may_be_billed: false,
+            headroom: None,
         }
     }
 

@@ -5,6 +5,7 @@
 mod clock;
 mod error;
 mod failure;
+mod headroom;
 mod id;
 mod money;
 mod price;
@@ -13,7 +14,8 @@ mod secret;
 pub use clock::{Clock, micros, timestamp};
 pub use error::{Error, Retry, Violation};
 pub use failure::{Class, Failure};
+pub use headroom::{Headroom, Left};
 pub use id::{AttemptId, CallId, new_id};
 pub use money::{MoneyError, NanoUsd};
-pub use price::{Price, PriceTier, Rates};
+pub use price::{Price, PriceTier, Rates, ServiceTier, Tariff};
 pub use secret::Secret;

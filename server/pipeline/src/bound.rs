@@ -5,11 +5,14 @@
 //! figures here lie above those. Rankings are billed by queries: Cohere's pricing page counts them in search units.
 
 use tollgate_proto::v1::{
-    CompletionRequest, CreateEmbeddingRequest, EmbeddingInput, ModerationInput, Part, RerankRequest,
-    embedding_input::Input, moderation_input::Input as Judged, part::Content, response_format::Format, tool::Kind,
+    AudioPart, CompletionRequest, CreateEmbeddingRequest, EmbeddingInput, FilePart, ModerationInput, RerankRequest,
+    embedding_input::Input, moderation_input::Input as Judged,
 };
 
-use crate::call::Request;
+use crate::{
+    call::Request,
+    prompt::{Weights, weigh},
+};
 
 /// OpenAI publishes up to 4,160 tokens (gpt-image-1) and 0.211 dollars at 30 a million (gpt-image-2) for 1024x1024 at high quality, which
 /// is a token for every 149 pixels.
@@ -97,74 +100,63 @@ pub(crate) fn longest(request: &Request) -> u64 {
     }
 }
 
+/// Bytes, and of media the most or the least that they can be.
+struct Bytes {
+    most: bool,
+}
+
+impl Weights for Bytes {
+    fn request(&self) -> u64 {
+        PER_REQUEST
+    }
+
+    fn message(&self) -> u64 {
+        PER_MESSAGE
+    }
+
+    fn name(&self) -> u64 {
+        0
+    }
+
+    fn tool(&self) -> u64 {
+        PER_TOOL
+    }
+
+    fn call(&self) -> u64 {
+        PER_MESSAGE
+    }
+
+    fn text(&self, text: &str) -> u64 {
+        text.len() as u64
+    }
+
+    fn aside(&self, text: &str) -> u64 {
+        text.len() as u64
+    }
+
+    fn image(&self) -> u64 {
+        if self.most { PER_IMAGE } else { LEAST_PER_IMAGE }
+    }
+
+    fn audio(&self, audio: &AudioPart) -> u64 {
+        let most = || audio.data.as_ref().map_or(PER_REMOTE_FILE, |d| d.len() as u64 / BYTES_PER_AUDIO_TOKEN + 64);
+        if self.most { most() } else { 0 }
+    }
+
+    fn file(&self, file: &FilePart) -> u64 {
+        let most = || file.data.as_ref().map_or(PER_REMOTE_FILE, |d| d.len() as u64);
+        if self.most { most() } else { 0 }
+    }
+}
+
 /// The most tokens that the prompt of `request` can be.
-fn completion_input(request: &CompletionRequest) -> u64 {
-    input(request, &part)
+pub(crate) fn completion_input(request: &CompletionRequest) -> u64 {
+    weigh(request, &Bytes { most: true })
 }
 
 /// Bytes of the prompt's text. Media count as little as they can: a refusal must be right.
 pub(crate) fn least_input(request: &CompletionRequest) -> u64 {
-    input(request, &least_part)
-}
-
-fn least_part(part: &Part) -> u64 {
-    match &part.content {
-        Some(Content::Image(_)) => LEAST_PER_IMAGE,
-        Some(Content::Audio(_) | Content::File(_)) => 0,
-        Some(Content::ToolResult(r)) => r.content.iter().map(least_part).sum::<u64>() + PER_MESSAGE,
-        _ => self::part(part),
-    }
-}
-
-fn input(request: &CompletionRequest, part: &dyn Fn(&Part) -> u64) -> u64 {
-    let messages: u64 = request
-        .messages
-        .iter()
-        .map(|m| {
-            let name = m.name.as_ref().map_or(0, |n| n.len() as u64);
-            PER_MESSAGE + name + m.extra_json.len() as u64 + m.parts.iter().map(part).sum::<u64>()
-        })
-        .sum();
-    let tools: u64 = request
-        .tools
-        .iter()
-        .map(|tool| {
-            let body = match &tool.kind {
-                Some(Kind::Function(f)) => {
-                    f.name.len() + f.description().len() + f.parameters_json().len() + f.extra_json.len()
-                }
-                Some(Kind::NativeJson(json)) => json.len(),
-                None => 0,
-            };
-            PER_TOOL + (body + tool.extra_json.len()) as u64
-        })
-        .sum();
-    let format = match request.response_format.as_ref().and_then(|f| f.format.as_ref()) {
-        Some(Format::JsonSchema(s)) => s.name.len() + s.description().len() + s.schema_json().len(),
-        Some(Format::NativeJson(json)) => json.len(),
-        _ => 0,
-    };
-    PER_REQUEST + messages + tools + (format + request.extra_json.len()) as u64
-}
-
-fn part(part: &Part) -> u64 {
-    let body = match &part.content {
-        Some(Content::Text(t)) => t.text.len() as u64,
-        Some(Content::Image(_)) => PER_IMAGE,
-        Some(Content::Audio(a)) => {
-            a.data.as_ref().map_or(PER_REMOTE_FILE, |d| d.len() as u64 / BYTES_PER_AUDIO_TOKEN + 64)
-        }
-        Some(Content::File(f)) => f.data.as_ref().map_or(PER_REMOTE_FILE, |d| d.len() as u64),
-        Some(Content::ToolCall(c)) => (c.id.len() + c.name.len() + c.arguments_json.len()) as u64 + PER_MESSAGE,
-        Some(Content::ToolResult(r)) => {
-            r.tool_call_id.len() as u64 + PER_MESSAGE + r.content.iter().map(self::part).sum::<u64>()
-        }
-        Some(Content::Reasoning(r)) => (r.text.len() + r.signature().len() + r.redacted().len()) as u64,
-        Some(Content::Refusal(r)) => r.text.len() as u64,
-        Some(Content::Opaque(o)) => o.json.len() as u64,
-        None => 0,
-    };
-    body + part.extra_json.len() as u64
+    weigh(request, &Bytes { most: false })
 }
 
 /// The most tokens that the inputs of `request` can be.
@@ -226,36 +218,4 @@ pub(crate) fn estimate(bytes: u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ranking(query: &str, documents: &[String]) -> u64 {
-        let request =
-            RerankRequest { query: Some(query.into()), documents: documents.to_vec(), ..RerankRequest::default() };
-        most(&Request::Rerank(request.into())).queries
-    }
-
-    #[test]
-    fn an_image_is_held_by_its_pixels() {
-        assert_eq!(drawn("1024x1024"), 8_192);
-        assert_eq!(drawn("3840x2160"), 64_800);
-        assert_eq!(drawn("256x256"), drawn("1024x1024"));
-        for unsized_ in ["", "auto", "x", "-1x5"] {
-            assert_eq!(drawn(unsized_), 12_288, "{unsized_}");
-        }
-        let request = tollgate_proto::v1::GenerateImageRequest { n: Some(3), ..Default::default() };
-        let most = most(&Request::Image(request.into()));
-        assert_eq!((most.output, most.choices), (Some(12_288), 3));
-    }
-
-    #[test]
-    fn a_query_is_held_for_every_hundred_documents_and_long_ones_count_as_several() {
-        let documents = |count, bytes| vec!["x".repeat(bytes); count];
-        assert_eq!(ranking("q", &documents(1, 10)), 1);
-        assert_eq!(ranking("q", &documents(100, 499)), 1);
-        assert_eq!(ranking("q", &documents(101, 10)), 2);
-        assert_eq!(ranking("q", &documents(100, 500)), 2, "each is two pieces");
-        assert_eq!(ranking("q", &documents(100, 1_000_000)), 9, "cut after 4,096 tokens, nine pieces");
-        assert_eq!(ranking(&"q".repeat(10_000), &documents(1, 10)), 1);
-    }
-}
+mod tests;

@@ -13,7 +13,7 @@ use tollgate_proto::v1::{
     Attempt, BudgetCharge, CompletionEvent, ErrorReason, FinishReason, Finished, InputUsage, LedgerEntry,
     LedgerEntryKind, MidstreamPolicy, OutputUsage, PartialUsage, Routing, Usage, completion_event::Event, delta::Piece,
 };
-use tollgate_providers::Head;
+use tollgate_providers::{Head, headroom, refusal};
 use tollgate_router::{Deployment, Plan, Trial};
 use tollgate_store::{Cooling, Idempotency, LedgerRow};
 
@@ -301,8 +301,8 @@ impl FlowState {
             estimated: true,
             cost_nano_usd: bound.0,
             held_nano_usd: bound.0,
-            native_json: None,
             search_units: (self.bound.queries > 0).then_some(self.bound.queries),
+            ..Usage::default()
         };
         let (charges, lease_windows) = charges(&self.hold, at_provider);
         let entry = LedgerEntry {
@@ -372,19 +372,28 @@ impl FlowState {
     }
 
     /// Notes the head of the answer.
-    pub(crate) fn head(&mut self, head: &Head, request_id: &str) {
-        let elapsed = self.elapsed_us();
+    pub(crate) fn head(&mut self, head: &Head) {
+        let (elapsed, now_us) = (self.elapsed_us(), self.route_now_us());
         if let Some(open) = &mut self.open {
+            open.deployment.state().told(&headroom::told(&head.headers), now_us);
             open.answered = true;
             open.record.head_us = Some(elapsed);
             open.record.upstream_status = u32::from(head.status.as_u16());
-            open.record.upstream_request_id = request_id.to_owned();
+            open.record.upstream_request_id = refusal::request_id(&head.headers);
+        }
+    }
+
+    /// The id of the answer stands for that of the request, where its head names none.
+    pub(crate) fn answers_as(&mut self, response_id: &str) {
+        if let Some(open) = self.open.as_mut().filter(|open| open.record.upstream_request_id.is_empty()) {
+            open.record.upstream_request_id = response_id.to_owned();
         }
     }
 
     /// Watches an event pass: what was produced, and how choices end.
     pub(crate) fn observe(&mut self, event: &CompletionEvent) {
         match &event.event {
+            Some(Event::Started(started)) => self.answers_as(&started.response_id),
             Some(Event::Delta(delta)) => {
                 let text: &str = match &delta.piece {
                     Some(Piece::Text(t) | Piece::Reasoning(t) | Piece::Refusal(t) | Piece::ToolArguments(t)) => t,
@@ -467,6 +476,9 @@ impl FlowState {
     pub(crate) fn tell_router(&mut self, failure: &Failure) {
         let now_us = self.route_now_us();
         let Some(open) = &mut self.open else { return };
+        if let Some(headroom) = &failure.headroom {
+            open.deployment.state().told(headroom, now_us);
+        }
         if let Some(until_us) = open.trial.failed(failure, &open.deployment.cooldown, now_us) {
             let (deployment, class) = (&open.deployment.name, failure.class.name());
             let seconds = until_us.saturating_sub(now_us) as f64 / 1e6;
@@ -646,9 +658,9 @@ impl Classify for (&'static str, Option<Usage>) {
         let possible = window.max(bound.input.saturating_add(bound.output(&open.deployment))).max(1_000_000);
         let plausible = |u: &Usage| {
             let (i, o) = (u.input.unwrap_or_default(), u.output.unwrap_or_default());
-            let parts_fit =
-                [i.cached_read, i.cache_write_5m, i.cache_write_1h, i.audio].iter().all(|part| *part <= i.total)
-                    && [o.reasoning, o.audio].iter().all(|part| *part <= o.total);
+            let read = [i.cached_read, i.cache_write_5m, i.cache_write_1h, i.audio, i.audio_cached, i.image];
+            let written = [o.reasoning, o.audio, o.image];
+            let parts_fit = read.iter().all(|part| *part <= i.total) && written.iter().all(|part| *part <= o.total);
             let queries_fit = bound.queries == 0 || u.search_units.is_none_or(|units| units <= bound.queries);
             parts_fit && queries_fit && i.total.saturating_add(o.total) <= possible.saturating_mul(IMPLAUSIBLE)
         };
@@ -667,14 +679,14 @@ impl Classify for (&'static str, Option<Usage>) {
                 let input = known.and_then(|u| u.input).filter(|i| i.total > 0);
                 let output = known.and_then(|u| u.output).unwrap_or_default();
                 let search_units = known.and_then(|u| u.search_units).unwrap_or(bound.queries);
-                let unsaid = bound.unsaid(&open.deployment, open.produced);
                 let usage = Usage {
                     input: Some(
                         input.unwrap_or(InputUsage { total: bound::estimate(bound.input), ..InputUsage::default() }),
                     ),
-                    output: Some(OutputUsage { total: output.total.max(unsaid), ..output }),
+                    output: Some(bound.unsaid(&open.deployment, output, open.produced)),
                     search_units: (search_units > 0).then_some(search_units),
                     estimated: true,
+                    service_tier_native: reported.as_ref().and_then(|u| u.service_tier_native.clone()),
                     native_json: reported.and_then(|u| u.native_json),
                     ..Usage::default()
                 };
@@ -701,10 +713,13 @@ fn add(total: &mut Usage, usage: &Usage) {
     input.cache_write_5m = input.cache_write_5m.saturating_add(i.cache_write_5m);
     input.cache_write_1h = input.cache_write_1h.saturating_add(i.cache_write_1h);
     input.audio = input.audio.saturating_add(i.audio);
+    input.audio_cached = input.audio_cached.saturating_add(i.audio_cached);
+    input.image = input.image.saturating_add(i.image);
     let output = total.output.get_or_insert_default();
     output.total = output.total.saturating_add(o.total);
     output.reasoning = output.reasoning.saturating_add(o.reasoning);
     output.audio = output.audio.saturating_add(o.audio);
+    output.image = output.image.saturating_add(o.image);
     if let Some(units) = usage.search_units {
         total.search_units = Some(total.search_units.unwrap_or(0).saturating_add(units));
     }
@@ -713,5 +728,8 @@ fn add(total: &mut Usage, usage: &Usage) {
     total.held_nano_usd = total.held_nano_usd.max(usage.held_nano_usd);
     if usage.native_json.is_some() {
         total.native_json.clone_from(&usage.native_json);
+    }
+    if usage.service_tier_native.is_some() {
+        total.service_tier_native.clone_from(&usage.service_tier_native);
     }
 }

@@ -15,6 +15,7 @@ mod keyring;
 mod limit;
 mod mirror;
 mod permit;
+mod prompt;
 mod reasoning;
 mod record;
 mod reserve;
@@ -23,6 +24,7 @@ mod secret;
 mod send;
 mod settle;
 mod takeover;
+mod tokenizer;
 mod tokens;
 mod unary;
 

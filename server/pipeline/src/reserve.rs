@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
-use tollgate_domain::{Error, NanoUsd};
+use tollgate_domain::{Error, NanoUsd, ServiceTier};
 use tollgate_ledger::{Ask, Hold, Scopes};
-use tollgate_proto::v1::{ErrorReason, HoldMode, WhenTight};
+use tollgate_proto::v1::{ErrorReason, HoldMode, OutputUsage, WhenTight};
 use tollgate_router::{Deployment, Plan};
 
 use crate::{Call, Pipeline, bound, call::Request, permit::Permit, route::no_route};
@@ -48,6 +48,8 @@ pub(crate) struct Bound {
     pub(crate) tranche: Option<u64>,
     /// Bytes of the answer that attempts before this one have written, where this one goes on from there.
     written: u64,
+    /// Service tiers that may serve what the call asks for.
+    served_at: &'static [ServiceTier],
 }
 
 impl Bound {
@@ -93,9 +95,14 @@ impl Bound {
         self.per_choice(deployment).saturating_mul(self.choices)
     }
 
-    /// Tokens that an answer has which does not tell them, and of which `bytes` came.
-    pub(crate) fn unsaid(&self, deployment: &Deployment, bytes: u64) -> u64 {
-        if self.is_fixed { self.output(deployment) } else { bound::estimate(bytes) }
+    /// What an answer has that does not tell all of it: `bytes` came, and this much is known.
+    pub(crate) fn unsaid(&self, deployment: &Deployment, known: OutputUsage, bytes: u64) -> OutputUsage {
+        if !self.is_fixed {
+            return OutputUsage { total: known.total.max(bound::estimate(bytes)), ..known };
+        }
+        // Only images are written without a word.
+        let total = known.total.max(self.output(deployment));
+        OutputUsage { total, image: total, ..known }
     }
 
     /// The most that an attempt at `deployment` can cost; unpriced ones cost nothing that we know of.
@@ -105,7 +112,7 @@ impl Bound {
 
     fn cost_of(&self, deployment: &Deployment, output: u64) -> NanoUsd {
         let Some(price) = &deployment.price else { return NanoUsd(0) };
-        NanoUsd(price.worst_case(self.input, output).0.saturating_add(price.queries(self.queries).0))
+        NanoUsd(price.worst_case(self.input, output, self.served_at).0.saturating_add(price.queries(self.queries).0))
     }
 
     /// What must be held for an attempt at `deployment` now.
@@ -122,7 +129,8 @@ impl Bound {
 
     /// Lowers the output to what `amount` affords at every deployment that may serve.
     fn afford(&mut self, amount: NanoUsd, reachable: &[&Arc<Deployment>]) {
-        let tokens = reachable.iter().filter_map(|d| d.price.as_ref()).map(|p| p.affordable_output(self.input, amount));
+        let prices = reachable.iter().filter_map(|d| d.price.as_ref());
+        let tokens = prices.map(|p| p.affordable_output(self.input, amount, self.served_at));
         self.afforded = tokens.min().map(|tokens| tokens / self.choices.max(1));
     }
 }
@@ -151,6 +159,10 @@ impl Pipeline {
             afforded: None,
             tranche: None,
             written: 0,
+            served_at: ServiceTier::reachable(match &call.request {
+                Request::Completion(request, _) => request.service_tier_native.as_deref(),
+                _ => None,
+            }),
         };
         let reachable: Vec<&Arc<Deployment>> = plan.reachable().collect();
         if reachable.is_empty() {

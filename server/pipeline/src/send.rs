@@ -302,7 +302,7 @@ async fn open_chat(
     };
     let mut answering = exchange::chat(&deployment.endpoint, &chat).await?;
     tollgate_planted::step("head");
-    state.head(&answering.head, &answering.request_id);
+    state.head(&answering.head);
     state.dropped_fields = left_out;
     state.dropped_fields.append(&mut answering.dropped);
     let mut first = Vec::new();

@@ -1,73 +1,103 @@
 //! List prices, limits and capabilities of known models: `catalogue/models.json`, with the source of every row.
 
+mod price;
+mod search;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::LazyLock,
 };
 
-use serde::Deserialize;
-use sha2::{Digest, Sha256};
-use tollgate_domain::{Price, PriceTier, Rates};
+pub use price::price;
+pub use search::Query;
+use serde::{Deserialize, Serialize};
+use tollgate_domain::{MoneyError, Price, Rates};
+use tollgate_proto::v1::{CatalogueModel, FigureSource, UnitPrice};
 
-/// One model at one provider.
-#[derive(Clone, Debug)]
+/// One model at one provider. What is absent is not listed.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Entry {
     /// The provider's kind.
     pub provider: String,
     /// The model as sent to it.
     pub model: String,
     /// Other ids at the same price.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub aliases: Vec<String>,
     /// What it is for: `chat`, `embedding`, ...
     pub mode: String,
-    /// Price; `None`: it is not sold by tokens or queries.
-    pub price: Option<Price>,
+    /// Pico-dollars per token by class, as listed: `input`, `cached_read`, `priority_output`, ...
+    pub pico_usd: BTreeMap<String, i64>,
+    /// Prices in units that are not tokens, decimal dollars: `per_query_usd`, `per_audio_second_usd`, `per_million_characters_usd`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub other_price: BTreeMap<String, String>,
+    /// Figures for long prompts, ascending.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tiers: Vec<Tier>,
     /// Most tokens of prompt and answer together.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub context_window: Option<u64>,
     /// Most tokens of an answer.
+    #[serde(rename = "max_output_tokens", skip_serializing_if = "Option::is_none")]
     pub max_output: Option<u64>,
+    /// Length of its vectors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedding_dimensions: Option<u64>,
+    /// The shortest prompt that is cached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_cache_min_tokens: Option<u64>,
     /// What is listed that it can do.
     pub capabilities: Vec<String>,
+    /// Day of its announced retirement, `2027-01-31`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retires_on: Option<String>,
+    /// `two-sources`: two independent tables agree on input and output; `one-source`.
+    pub confidence: String,
+    /// Where and when its figures were read.
+    #[serde(rename = "source")]
+    pub sources: Vec<Source>,
+    /// The provider's page that the source cites.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub official_page: Option<String>,
+    /// Price, made of the figures above; `None`: it is sold in units that are not charged.
+    #[serde(skip)]
+    pub price: Option<Price>,
 }
+
+/// Figures for long prompts, as listed.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tier {
+    /// They hold above this many tokens of the prompt, cached ones included.
+    pub above_input_tokens: u64,
+    /// The figures that change.
+    pub pico_usd: BTreeMap<String, i64>,
+}
+
+/// Where a figure was read.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// Name of the table.
+    pub name: String,
+    /// Its day, or the day it was read.
+    pub date: String,
+}
+
+/// Kinds whose models are listed under another's: a second dialect of the same service.
+const LISTED_AS: [(&str, &str); 1] = [("openai_responses", "openai")];
 
 /// All known models.
 pub struct Catalogue {
+    /// By provider, id and mode.
     entries: Vec<Entry>,
     by_id: HashMap<(String, String), usize>,
 }
 
 #[derive(Deserialize)]
 struct File {
-    models: Vec<Row>,
-}
-
-#[derive(Deserialize)]
-struct Row {
-    provider: String,
-    model: String,
-    #[serde(default)]
-    aliases: Vec<String>,
-    mode: String,
-    pico_usd: BTreeMap<String, i64>,
-    #[serde(default)]
-    tiers: Vec<Tier>,
-    #[serde(default)]
-    other_price: OtherPrice,
-    context_window: Option<u64>,
-    max_output_tokens: Option<u64>,
-    capabilities: Vec<String>,
-}
-
-/// Units that are not tokens, in dollars.
-#[derive(Deserialize, Default)]
-struct OtherPrice {
-    per_query_usd: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Tier {
-    above_input_tokens: u64,
-    pico_usd: BTreeMap<String, i64>,
+    models: Vec<Entry>,
 }
 
 static EMBEDDED: LazyLock<Catalogue> = LazyLock::new(|| {
@@ -84,175 +114,83 @@ impl Catalogue {
     }
 
     fn new(file: File) -> Self {
-        let entries: Vec<Entry> = file.models.into_iter().map(entry).collect();
+        let priced = |entry: Entry| Entry { price: price::of(&entry), ..entry };
+        let mut entries: Vec<Entry> = file.models.into_iter().map(priced).collect();
+        entries.sort_by_key(Entry::key);
         let mut by_id = HashMap::new();
         for (at, entry) in entries.iter().enumerate() {
-            for id in std::iter::once(&entry.model).chain(&entry.aliases) {
-                by_id.entry((entry.provider.clone(), id.clone())).or_insert(at);
+            for id in entry.ids() {
+                by_id.entry((entry.provider.clone(), id.to_owned())).or_insert(at);
             }
         }
         Self { entries, by_id }
     }
 
-    /// The row of a model, by id or alias.
+    /// The row of a model, by id or alias. A model of Bedrock's is found behind the prefix of an inference profile (`us.`, `global.`)
+    /// too; what a region adds to the price is not listed.
     pub fn find(&self, provider_kind: &str, model: &str) -> Option<&Entry> {
-        self.by_id.get(&(provider_kind.to_owned(), model.to_owned())).map(|at| &self.entries[*at])
+        let provider_kind =
+            LISTED_AS.iter().find(|(kind, _)| *kind == provider_kind).map_or(provider_kind, |(_, as_)| as_);
+        let of =
+            |model: &str| self.by_id.get(&(provider_kind.to_owned(), model.to_owned())).map(|at| &self.entries[*at]);
+        of(model).or_else(|| of(without_region(provider_kind, model)?))
     }
 
-    /// Every row.
+    /// Every row, by provider and id.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 }
 
-fn entry(row: Row) -> Entry {
-    let mut figures = format!("{:?} {:?}", row.pico_usd, row.tiers.iter().map(|t| &t.pico_usd).collect::<Vec<_>>());
-    let per_query = row.other_price.per_query_usd.as_deref().and_then(|dollars| Rates::each(dollars).ok());
-    if let Some(per_query) = per_query {
-        figures.push_str(&format!(" {per_query} a query"));
-    }
-    let digest = Sha256::digest(figures.as_bytes());
-    let version = digest[..6].iter().map(|b| format!("{b:02x}")).collect();
-    let base = &row.pico_usd;
-    let tiers = row.tiers.iter().map(|tier| {
-        // A tier lists what changes; the rest stays.
-        let mut figures = base.clone();
-        figures.extend(tier.pico_usd.iter().map(|(k, v)| (k.clone(), *v)));
-        PriceTier { above_input_tokens: tier.above_input_tokens, rates: rates(&figures) }
-    });
-    // A model whose output is sold in units that are not counted here has no price per token that would hold.
-    let by_token = base.contains_key("input") && (base.contains_key("output") || row.mode == "embedding");
-    let price = (by_token || per_query.is_some()).then(|| Price {
-        rates: rates(base),
-        tiers: tiers.collect(),
-        per_query,
-        version,
-    });
-    Entry {
-        provider: row.provider,
-        model: row.model,
-        aliases: row.aliases,
-        mode: row.mode,
-        price,
-        context_window: row.context_window,
-        max_output: row.max_output_tokens,
-        capabilities: row.capabilities,
-    }
+fn without_region<'a>(provider_kind: &str, model: &'a str) -> Option<&'a str> {
+    const PREFIXES: [&str; 9] = ["us", "us-gov", "eu", "apac", "ap", "jp", "au", "ca", "global"];
+    let (prefix, rest) = model.split_once('.').filter(|_| provider_kind == "bedrock")?;
+    PREFIXES.contains(&prefix).then_some(rest)
 }
 
-fn rates(figures: &BTreeMap<String, i64>) -> Rates {
-    let figure = |name: &str| figures.get(name).copied();
-    Rates {
-        input: figure("input").unwrap_or(0),
-        output: figure("output").unwrap_or(0),
-        cached_read: figure("cached_read"),
-        cache_write_5m: figure("cache_write_5m"),
-        cache_write_1h: figure("cache_write_1h"),
-        reasoning: figure("reasoning"),
-        audio_input: figure("audio_input"),
-        audio_output: figure("audio_output"),
+impl Entry {
+    /// Its id and its aliases.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.model).chain(&self.aliases).map(String::as_str)
+    }
+
+    /// Names the row; rows are sorted by it.
+    pub fn key(&self) -> String {
+        format!("{}/{}", self.provider, self.model)
+    }
+
+    /// Prices in units that are not tokens, in pico-dollars.
+    pub fn unit_price(&self) -> Result<UnitPrice, MoneyError> {
+        let figure = |unit: &str| self.other_price.get(unit).map(String::as_str);
+        Ok(UnitPrice {
+            query_pico_usd: figure("per_query_usd").map(Rates::each).transpose()?,
+            audio_second_pico_usd: figure("per_audio_second_usd").map(Rates::each).transpose()?,
+            character_pico_usd: figure("per_million_characters_usd").map(Rates::per_million).transpose()?,
+        })
+    }
+
+    /// The contract's form.
+    pub fn to_proto(&self) -> CatalogueModel {
+        let count = |n: Option<u64>| n.map(|n| i64::try_from(n).unwrap_or(i64::MAX));
+        CatalogueModel {
+            provider: self.provider.clone(),
+            model: self.model.clone(),
+            aliases: self.aliases.clone(),
+            mode: self.mode.clone(),
+            price: self.price.as_ref().map(Price::to_proto),
+            unit_price: self.unit_price().ok().filter(|_| !self.other_price.is_empty()),
+            context_window: count(self.context_window),
+            max_output_tokens: count(self.max_output),
+            embedding_dimensions: count(self.embedding_dimensions),
+            prompt_cache_min_tokens: count(self.prompt_cache_min_tokens),
+            capabilities: self.capabilities.clone(),
+            retires_on: self.retires_on.clone().unwrap_or_default(),
+            confidence: self.confidence.clone(),
+            sources: self.sources.iter().map(|s| FigureSource { name: s.name.clone(), date: s.date.clone() }).collect(),
+            official_page: self.official_page.clone().unwrap_or_default(),
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use serde_json::Value;
-    use tollgate_domain::NanoUsd;
-    use tollgate_proto::v1::Usage;
-
-    use super::*;
-
-    fn rows() -> Vec<Value> {
-        let file: Value = serde_json::from_str(include_str!("../catalogue/models.json")).unwrap();
-        file["models"].as_array().unwrap().clone()
-    }
-
-    #[test]
-    fn every_row_is_sound() {
-        const CLASSES: [&str; 18] = [
-            "input",
-            "output",
-            "cached_read",
-            "cache_write_5m",
-            "cache_write_1h",
-            "reasoning",
-            "audio_input",
-            "audio_output",
-            "audio_cached_read",
-            "image_input",
-            "image_output",
-            "batch_input",
-            "batch_output",
-            "batch_cached_read",
-            "flex_input",
-            "flex_output",
-            "priority_input",
-            "priority_output",
-        ];
-        const MODES: [&str; 9] = [
-            "chat",
-            "responses",
-            "completion",
-            "embedding",
-            "rerank",
-            "moderation",
-            "audio_transcription",
-            "audio_speech",
-            "image_generation",
-        ];
-        let rows = rows();
-        assert_eq!(rows.len(), 384);
-        for row in &rows {
-            let id = format!("{}/{}", row["provider"], row["model"]);
-            for (class, figure) in row["pico_usd"].as_object().unwrap() {
-                assert!(CLASSES.contains(&class.as_str()), "{id}: class {class}");
-                assert!(figure.as_i64().unwrap() >= 0, "{id}: {class}");
-            }
-            assert!(MODES.contains(&row["mode"].as_str().unwrap()), "{id}: mode");
-            assert!(!row["source"].as_array().unwrap().is_empty(), "{id}: source");
-            let tiers: Vec<u64> = row["tiers"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .map(|t| t["above_input_tokens"].as_u64().unwrap())
-                .collect();
-            assert!(tiers.is_sorted(), "{id}: tiers ascend");
-            if let (Some(read), Some(input)) =
-                (row["pico_usd"]["cached_read"].as_i64(), row["pico_usd"]["input"].as_i64())
-            {
-                assert!(read <= input, "{id}: a cached read is not dearer than input");
-            }
-        }
-    }
-
-    #[test]
-    fn an_id_names_one_row() {
-        let mut seen = BTreeSet::new();
-        for row in rows() {
-            let id = (row["provider"].to_string(), row["model"].to_string(), row["mode"].to_string());
-            assert!(seen.insert(id.clone()), "{id:?} stands twice");
-        }
-    }
-
-    #[test]
-    fn figures_are_pico_dollars_per_token() {
-        let mini = Catalogue::embedded().find("openai", "gpt-4o-mini-2024-07-18").unwrap();
-        let rates = &mini.price.as_ref().unwrap().rates;
-        assert_eq!((rates.input, rates.output, rates.cached_read), (150_000, 600_000, Some(75_000)));
-        assert_eq!((mini.context_window, mini.max_output), (Some(128_000), Some(16_384)));
-        assert!(Catalogue::embedded().find("openai", "no-such-model").is_none());
-    }
-
-    #[test]
-    fn rankings_are_sold_by_the_query_or_by_tokens_and_moderations_are_free() {
-        let price = |kind, model| Catalogue::embedded().find(kind, model).unwrap().price.clone().unwrap();
-        let searched = Usage { search_units: Some(1), ..Usage::default() };
-        assert_eq!(price("cohere", "rerank-v3.5").cost(&searched), NanoUsd(2_000_000));
-        assert_eq!(price("cohere", "rerank-v4.0-pro").cost(&searched), NanoUsd(2_500_000));
-        let by_token = price("cohere", "rerank-v5.0-fast");
-        assert_eq!((by_token.rates.input, by_token.per_query), (20_000, None));
-        assert_eq!(price("openai", "omni-moderation-latest").worst_case(1_000_000, 0), NanoUsd(0));
-    }
-}
+mod tests;

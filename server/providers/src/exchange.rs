@@ -11,7 +11,8 @@ use tollgate_proto::{operation::Answered, v1::CompletionEvent};
 use crate::{
     ChatCall, Decoder, Head, Offered, Outgoing, Provider, Target, UnaryCall,
     credential::Credential,
-    refusal,
+    fetch::{Fetcher, with_bytes},
+    headroom, refusal,
     transport::{BodyStream, Timeouts, Transport},
 };
 
@@ -26,6 +27,8 @@ pub struct Endpoint {
     pub timeouts: Timeouts,
     /// What sends.
     pub transport: Transport,
+    /// Fetches images and files that calls name by URL, where the provider does not; `None`: such calls are refused.
+    pub fetcher: Option<Fetcher>,
 }
 
 /// The provider has accepted the call and is answering.
@@ -44,8 +47,6 @@ pub struct Answering {
 pub struct Answer<T> {
     /// Its head.
     pub head: Head,
-    /// The provider's request id, or empty.
-    pub request_id: String,
     /// Fields that were dropped on the way out.
     pub dropped: Vec<String>,
     /// What it says.
@@ -64,6 +65,10 @@ pub async fn chat(endpoint: &Endpoint, call: &ChatCall<'_>) -> Result<Answering,
     let Some(adapter) = endpoint.provider.chat() else {
         return Err(Failure::new(Class::InvalidRequest, "the provider offers no completions"));
     };
+    let fetched =
+        with_bytes(call.request, endpoint.provider.name(), &endpoint.target, adapter, endpoint.fetcher.as_ref())
+            .await?;
+    let call = &ChatCall { request: fetched.as_ref().unwrap_or(call.request), ..*call };
     let outgoing = adapter.request(&endpoint.target, call)?;
     let (request, dropped) = allowed(endpoint, outgoing, call.drop_params)?;
     let decoder = adapter.decoder(&endpoint.target, call);
@@ -89,7 +94,7 @@ pub async fn unary<O: Offered>(endpoint: &Endpoint, call: &UnaryCall<'_, O>) -> 
     })?;
     let usage = response.envelope().usage;
     *usage = usage.take().or_else(|| adapter.usage(&head));
-    Ok(Answer { head, request_id, dropped, response })
+    Ok(Answer { head, dropped, response })
 }
 
 /// Asks whether the provider is there and heeds the credential, for at most `limit`; see [`Provider::is_answered_by`].
@@ -167,6 +172,7 @@ async fn sent(
     let read = timeout(Duration::from_secs(10), read_up_to(body, MAX_REFUSAL)).await.unwrap_or_default();
     let mut failure = endpoint.provider.refusal(&head, &read);
     hide(&mut failure, shown.as_ref());
+    failure.headroom = Some(headroom::told(&head.headers)).filter(|told| !told.is_untold()).map(Box::new);
     Err(failure)
 }
 

@@ -1,7 +1,8 @@
 //! Adapters: our call to a provider's dialect, its bytes to our events.
 //!
 //! An adapter (a folder) only translates: it sends nothing, reads no clock, and knows no virtual key and no budget. Sending is in
-//! [`transport`], the only place that calls a provider; [`exchange`] joins the two. Providers that speak OpenAI's dialect are rows of
+//! [`transport`], the only place that calls a provider; [`exchange`] joins the two. [`fetch`] gets what callers name by URL, for
+//! providers that do not. Providers that speak OpenAI's dialect are rows of
 //! data in [`registry`].
 
 mod answer;
@@ -14,8 +15,10 @@ mod conversation;
 pub mod credential;
 pub mod demo;
 pub mod exchange;
+pub mod fetch;
 pub mod framing;
 pub mod gemini;
+pub mod headroom;
 pub mod json;
 mod left_out;
 pub mod mistral;

@@ -71,9 +71,9 @@ pub trait Chat: Send + Sync {
         ""
     }
 
-    /// Whether the provider fetches images and files from such a URL itself. Where it does not, it needs the bytes.
-    fn fetches(&self, url: &str) -> bool {
-        let _ = url;
+    /// Whether images and files at such a URL are fetched where `model` runs. Where they are not, it needs the bytes.
+    fn fetches(&self, model: &str, url: &str) -> bool {
+        let _ = (model, url);
         true
     }
 }

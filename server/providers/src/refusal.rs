@@ -233,7 +233,7 @@ pub fn request_id(headers: &HeaderMap) -> String {
         "x-debug-trace-id",
         "x-generation-id",
     ];
-    let found = NAMES.iter().find_map(|name| headers.get(*name)?.to_str().ok());
+    let found = NAMES.iter().find_map(|name| headers.get(*name)?.to_str().ok().filter(|id| !id.is_empty()));
     found.unwrap_or_default().to_owned()
 }
 
@@ -327,6 +327,28 @@ mod tests {
         assert_eq!(read(&[("retry-after", now), ("date", then)]), None, "that is over");
         assert_eq!(read(&[("retry-after", then)]), None);
         assert_eq!(read(&[("retry-after", "-3")]), None);
+    }
+
+    #[test]
+    fn every_providers_request_id_is_found() {
+        let of = |name: &'static str, id: &'static str| {
+            (http::HeaderName::from_static(name), http::HeaderValue::from_static(id))
+        };
+        let names = [
+            ("OpenAI, Groq, Together, Fireworks, xAI, vLLM", "x-request-id"),
+            ("Azure", "apim-request-id"),
+            ("Anthropic", "request-id"),
+            ("Bedrock", "x-amzn-requestid"),
+            ("Mistral", "mistral-correlation-id"),
+            ("Cohere", "x-debug-trace-id"),
+            ("OpenRouter", "x-generation-id"),
+        ];
+        for (provider, name) in names {
+            assert_eq!(request_id(&HeaderMap::from_iter([of(name, "id-1")])), "id-1", "{provider}");
+            let beside_an_empty_one = HeaderMap::from_iter([of("x-request-id", ""), of(name, "id-1")]);
+            assert!(name == "x-request-id" || request_id(&beside_an_empty_one) == "id-1", "{provider}");
+        }
+        assert_eq!(request_id(&HeaderMap::new()), "");
     }
 
     #[test]

@@ -5,11 +5,12 @@ use std::{error::Error as _, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, future::BoxFuture, stream::BoxStream};
 use http_body_util::{BodyExt, Full};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
+use rustls::ClientConfig;
 use tokio::time::{Instant, timeout};
 use tollgate_domain::{Class, Failure};
 
@@ -77,19 +78,7 @@ impl Transport {
         tcp.set_connect_timeout(Some(limit));
         tcp.set_keepalive(Some(Duration::from_secs(60)));
         tcp.enforce_http(false);
-        // The machine's own roots, and the common ones where it has none (bare containers).
-        let builder = HttpsConnectorBuilder::new();
-        let provider = rustls::crypto::ring::default_provider();
-        let https = match builder.with_provider_and_native_roots(provider.clone()) {
-            Ok(builder) => builder,
-            Err(_) => {
-                #[allow(clippy::expect_used)] // ring supports the default protocol versions
-                let builder = HttpsConnectorBuilder::new()
-                    .with_provider_and_webpki_roots(provider)
-                    .expect("ring supports TLS 1.2 and 1.3");
-                builder
-            }
-        };
+        let https = HttpsConnectorBuilder::new().with_tls_config(tls());
         let connector = https.https_or_http().enable_http1().enable_http2().wrap_connector(tcp);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
@@ -150,6 +139,17 @@ impl Transport {
         });
         Ok((head, watched(Box::pin(bytes), timeouts.idle, give_up).boxed()))
     }
+}
+
+/// TLS by the machine's own roots, and the common ones where it has none (bare containers).
+pub(crate) fn tls() -> ClientConfig {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    #[allow(clippy::expect_used)] // ring supports the default protocol versions
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("ring supports TLS 1.2 and 1.3");
+    let rooted = builder.clone().with_native_roots().unwrap_or_else(|_| builder.with_webpki_roots());
+    rooted.with_no_client_auth()
 }
 
 /// The bytes of an answer until one of the clocks runs out, or the first error.

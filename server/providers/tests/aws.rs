@@ -191,6 +191,7 @@ fn bedrock(base_url: String, credential: Credential) -> Endpoint {
         },
         timeouts: Timeouts::default(),
         transport: Transport::new(),
+        fetcher: None,
     }
 }
 

@@ -215,7 +215,7 @@ fn documents_have_clean_names_of_their_own_and_never_stand_alone() {
 fn only_what_lies_in_s3_is_named_by_its_url() {
     let provider = registry("bedrock").unwrap();
     let chat = provider.chat().unwrap();
-    assert!(chat.fetches("s3://bucket/cat.png") && !chat.fetches("https://example.com/cat.png"));
+    assert!(chat.fetches("m", "s3://bucket/cat.png") && !chat.fetches("m", "https://example.com/cat.png"));
     let image = |url: &str| {
         let content = json!([{"type": "text", "text": "What?"}, {"type": "image_url", "image_url": {"url": url}}]);
         outgoing(NOVA, &read(json!({"messages": [{"role": "user", "content": content}]})), Mode::Whole, None)

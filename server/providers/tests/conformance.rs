@@ -127,6 +127,7 @@ impl Setup {
             },
             timeouts: Timeouts { idle: Duration::from_secs(5), ..Timeouts::default() },
             transport: Transport::new(),
+            fetcher: None,
         }
     }
 }
@@ -373,4 +374,32 @@ fn the_normal_form_tells_differences() {
     let expect: Value = serde_json::json!({"text": "a", "usage": null});
     assert_eq!(differences(&expect, &serde_json::json!({"text": "a", "usage": null})), Vec::<String>::new());
     assert_eq!(differences(&expect, &serde_json::json!({"text": "b", "usage": null})).len(), 1);
+}
+
+/// Providers whose fixtures name the service tier that served, and the member that does.
+const SERVED_BY: [(&str, &str); 4] = [
+    ("openai", "\"service_tier\":\""),
+    ("anthropic", "\"service_tier\":\""),
+    ("groq", "\"service_tier\":\""),
+    ("openrouter", "\"service_tier\":\""),
+];
+
+#[tokio::test]
+async fn the_service_tier_that_served_stands_in_the_usage_in_the_providers_word() {
+    for (kind, member) in SERVED_BY {
+        let mut told = 0;
+        for fixture in fixtures(kind) {
+            let text = String::from_utf8_lossy(&fixture.body).into_owned();
+            let word = text.split_once(member).and_then(|(_, rest)| rest.split('"').next());
+            let (Some(word), true) = (word, fixture.expect()["usage"]["completion_tokens"].is_u64()) else { continue };
+            let (events, _) = chat(kind, &fixture, fixture.body.clone(), Cut::Whole).await;
+            let usage = events.iter().find_map(|e| match &e.event {
+                Some(Event::Usage(usage)) => Some(usage),
+                _ => None,
+            });
+            assert_eq!(usage.unwrap().service_tier_native.as_deref(), Some(word), "{}", fixture.name);
+            told += 1;
+        }
+        assert!(told > 0, "no fixture of {kind} names a tier");
+    }
 }

@@ -104,6 +104,7 @@ fn endpoint(address: SocketAddr, source: impl TokenSource + 'static) -> Endpoint
         },
         timeouts: Timeouts::default(),
         transport: Transport::new(),
+        fetcher: None,
     }
 }
 

@@ -76,6 +76,7 @@ async fn asked(takes: fn(&str) -> bool) -> (Upstream, Result<(), Failure>) {
         },
         timeouts: Timeouts::default(),
         transport: Transport::new(),
+        fetcher: None,
     };
     let request = CompletionRequest::default();
     let call = ChatCall {

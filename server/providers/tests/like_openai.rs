@@ -288,7 +288,7 @@ fn ollama_takes_images_by_value_and_arguments_as_objects() {
         assert!(failure.message.starts_with(path), "{}", failure.message);
     }
     let chat = provider("ollama");
-    assert!(!chat.chat().unwrap().fetches("https://host.example/a.png"));
+    assert!(!chat.chat().unwrap().fetches("m", "https://host.example/a.png"));
 }
 
 #[test]

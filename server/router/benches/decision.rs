@@ -33,6 +33,7 @@ fn deployment(at: usize, transport: &Transport) -> Arc<Deployment> {
             target,
             timeouts: Timeouts::default(),
             transport: transport.clone(),
+            fetcher: None,
         },
         weight: 1 + at as u32 % 5,
         order: 0,

@@ -4,6 +4,7 @@
 //! what to do next. It sends nothing and sleeps nowhere, so its rules can be tested in microseconds. What it knows of how deployments do
 //! ([`DeploymentState`]) is counted without locks; time is whatever the caller says.
 
+mod headroom;
 mod needs;
 mod plan;
 mod recent;

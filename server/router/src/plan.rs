@@ -28,6 +28,12 @@ pub enum Step {
 enum Verdict {
     NotReached,
     Chosen(&'static str),
+    /// Next by its strategy, once nothing was there that had more left.
+    ChosenSpent(&'static str),
+    /// Passed over, for its provider said that it has none left.
+    Spent {
+        until_us: u64,
+    },
     /// Its group sticks, and it is the one.
     Sticky,
     Retried,
@@ -172,7 +178,7 @@ impl Plan {
             let at = usize::from(place);
             let refusal = needs.refuse(&looked.group.deployments[at], tags);
             let serves = refusal.is_none();
-            if let (Some(reason), Verdict::NotReached) = (refusal, &looked.verdicts[at]) {
+            if let (Some(reason), Verdict::NotReached | Verdict::Spent { .. }) = (refusal, &looked.verdicts[at]) {
                 looked.verdicts[at] = Verdict::Refused(reason.into());
             }
             serves
@@ -249,15 +255,16 @@ impl Plan {
         }
     }
 
-    /// The next of those that were not tried, by order, then by the group's strategy.
+    /// The next of those that were not tried: those that said they have none left come last, then by order, then by the group's strategy.
     fn first_look(&mut self, now_us: u64) -> Option<Arc<Deployment>> {
         while !self.fresh.is_empty() {
             let looked = self.looked.last_mut()?;
             let group = &looked.group;
             let at = |place: u16| &*group.deployments[usize::from(place)];
-            let order = self.fresh.iter().map(|place| at(*place).order).min()?;
+            let line = |place: &u16| (at(*place).spent_until(now_us).is_some(), at(*place).order);
+            let (spent, order) = self.fresh.iter().map(line).min()?;
             let left: Vec<_> =
-                self.fresh.iter().filter(|p| at(**p).order == order).map(|place| (*place, at(*place))).collect();
+                self.fresh.iter().filter(|p| line(p) == (spent, order)).map(|place| (*place, at(*place))).collect();
             let sticky = self.needs.sticky;
             let chosen = group.strategy.choose(&left, &self.needs, sticky, &mut self.rng, now_us);
             let (place, deployment) = left[chosen];
@@ -265,12 +272,18 @@ impl Plan {
             let verdict = match deployment.state().circuit(now_us) {
                 Circuit::Open { until_us } => Verdict::Cooling { until_us },
                 Circuit::HalfOpen { probing: true } => Verdict::Probing,
+                _ if spent => Verdict::ChosenSpent(group.strategy.name()),
                 _ if sticky.is_some() => Verdict::Sticky,
                 _ => Verdict::Chosen(group.strategy.name()),
             };
             self.fresh.retain(|p| *p != place);
             let taken = verdict.is_chosen();
             looked.verdicts[usize::from(place)] = verdict;
+            for passed in self.fresh.iter().map(|place| usize::from(*place)) {
+                if let Some(until_us) = looked.group.deployments[passed].spent_until(now_us) {
+                    looked.verdicts[passed] = Verdict::Spent { until_us };
+                }
+            }
             if taken {
                 return Some(looked.group.deployments[usize::from(place)].clone());
             }
@@ -428,7 +441,7 @@ impl Plan {
 
     fn leave_out(&mut self) {
         for verdict in self.looked.iter_mut().flat_map(|looked| &mut looked.verdicts) {
-            if matches!(verdict, Verdict::NotReached) {
+            if matches!(verdict, Verdict::NotReached | Verdict::Spent { .. }) {
                 *verdict = Verdict::Same;
             }
         }
@@ -437,13 +450,18 @@ impl Plan {
 
 impl Verdict {
     fn is_chosen(&self) -> bool {
-        matches!(self, Self::Chosen(_) | Self::Sticky | Self::Retried | Self::LastResort)
+        matches!(self, Self::Chosen(_) | Self::ChosenSpent(_) | Self::Sticky | Self::Retried | Self::LastResort)
     }
 
     fn reason(&self, deployment: &Deployment, now_us: u64) -> String {
         match self {
             Self::NotReached => "not reached".into(),
             Self::Chosen(strategy) => format!("next by {strategy}"),
+            Self::ChosenSpent(strategy) => format!("next by {strategy}, although it said it has none left"),
+            Self::Spent { until_us } => {
+                let left = until_us.saturating_sub(now_us) as f64 / 1e6;
+                format!("said it has none left for {left:.1} s more")
+            }
             Self::Sticky => "the one that this caller sticks to".into(),
             Self::Retried => "tried again".into(),
             Self::LastResort => "left alone for its failures, but nothing else could serve".into(),

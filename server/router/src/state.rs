@@ -10,9 +10,9 @@ use std::{
 
 use dashmap::DashMap;
 use parking_lot::Mutex;
-use tollgate_domain::{Class, Failure};
+use tollgate_domain::{Class, Failure, Headroom};
 
-use crate::{recent::Recent, retry::RetryBudget};
+use crate::{headroom::LastHeadroom, recent::Recent, retry::RetryBudget};
 
 /// How much a new latency weighs in the mean.
 const WEIGHT: f64 = 0.2;
@@ -79,6 +79,7 @@ pub struct DeploymentState {
     /// The cooldown that was ended last, by its end: what is heard of it afterwards is old.
     ended_us: AtomicU64,
     why: Mutex<Option<Class>>,
+    headroom: LastHeadroom,
 }
 
 /// What `GetRouteState` tells of a deployment.
@@ -98,6 +99,8 @@ pub struct Standing {
     pub tokens: u64,
     /// Why it was left alone last.
     pub why: Option<Class>,
+    /// What its provider said last is left of its limits.
+    pub headroom: Headroom,
 }
 
 impl DeploymentState {
@@ -141,7 +144,18 @@ impl DeploymentState {
             failures: self.failures.last_minute(now_us),
             tokens: self.tokens.last_minute(now_us),
             why: *self.why.lock(),
+            headroom: self.headroom.left(now_us),
         }
+    }
+
+    /// Its provider said what is left of its limits.
+    pub fn told(&self, headroom: &Headroom, now_us: u64) {
+        self.headroom.note(headroom, now_us);
+    }
+
+    /// Until when its provider said that it has nothing left; `None`: it has, as far as is known.
+    pub fn spent_until(&self, now_us: u64) -> Option<u64> {
+        self.headroom.spent_until(now_us)
     }
 
     /// An attempt begins. `None`: it is left alone, or its cooldown is over and another call tries already whether it is back.

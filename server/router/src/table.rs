@@ -4,7 +4,7 @@ use std::{
     time::Duration,
 };
 
-use tollgate_domain::Price;
+use tollgate_domain::{Price, ServiceTier};
 use tollgate_proto::v1;
 use tollgate_providers::exchange::Endpoint;
 
@@ -87,6 +87,11 @@ impl Deployment {
         self.state.get_or_init(Arc::default)
     }
 
+    /// Until when its provider said that it has nothing left; `None`: it has, or what it says does not count there.
+    pub(crate) fn spent_until(&self, now_us: u64) -> Option<u64> {
+        if self.cooldown.time.is_zero() { None } else { self.state().spent_until(now_us) }
+    }
+
     /// The larger of the shares of its limits that are used in this minute; without limits, how much it is used at all.
     pub(crate) fn used_share(&self, now_us: u64) -> f64 {
         let (requests, tokens) = self.state().used(now_us);
@@ -102,7 +107,8 @@ impl Deployment {
         // An answer of unknown length is taken to be as long as most are.
         let output = if needs.output_tokens == 0 { 512 } else { needs.output_tokens };
         let Some(price) = &self.price else { return f64::MAX };
-        price.worst_case(needs.input_tokens, output).0 as f64 + price.queries(needs.queries).0 as f64
+        price.worst_case(needs.input_tokens, output, &[ServiceTier::Standard]).0 as f64
+            + price.queries(needs.queries).0 as f64
     }
 
     /// Whether it serves this kind of call.

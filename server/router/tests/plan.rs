@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use tollgate_domain::{Class, Failure, Price, Rates};
+use tollgate_domain::{Class, Failure, Headroom, Left, Price, Rates};
 use tollgate_proto::v1::RateLimits;
 use tollgate_providers::{
     Target,
@@ -40,6 +40,7 @@ fn deployment(name: &str) -> Deployment {
         target,
         timeouts: Timeouts::default(),
         transport: TRANSPORT.clone(),
+        fetcher: None,
     };
     Deployment {
         name: name.into(),
@@ -357,17 +358,10 @@ fn cost_prefers_what_is_cheapest_for_this_call() {
     let rates = |input: &str, output: &str| Rates {
         input: Rates::per_million(input).unwrap(),
         output: Rates::per_million(output).unwrap(),
-        cached_read: None,
-        cache_write_5m: None,
-        cache_write_1h: None,
-        reasoning: None,
-        audio_input: None,
-        audio_output: None,
+        ..Rates::default()
     };
-    let priced = |name: &str, input, output| Deployment {
-        price: Some(Price { rates: rates(input, output), ..Price::default() }),
-        ..deployment(name)
-    };
+    let priced =
+        |name: &str, input, output| Deployment { price: Some(Price::flat(rates(input, output))), ..deployment(name) };
     let group = by(
         Strategy::Cost,
         vec![deployment("unpriced"), priced("cheap input", "1", "20"), priced("cheap output", "3", "5")],
@@ -600,4 +594,72 @@ fn the_answer_that_is_asked_for_must_fit_the_window_too() {
     let refused = |output| needs(output).refuse(&small, &Tags::default());
     assert_eq!(refused(100), None);
     assert!(refused(101).unwrap().contains("an answer of 101"));
+}
+
+/// Its provider says that no request is left for so many seconds.
+fn has_none_left(deployment: &Deployment, seconds: u64) {
+    let left = Left { remaining: 0, limit: Some(500), resets_in: Some(Duration::from_secs(seconds)) };
+    deployment.state().told(&Headroom { requests: Some(left), tokens: None }, SECOND);
+}
+
+#[test]
+fn who_said_it_has_none_left_is_passed_over_until_then_while_another_is_there() {
+    let group = group("a", &["a1", "a2"], 0);
+    has_none_left(&group.deployments[0], 30);
+    let chosen = |now_us: u64| -> Vec<String> {
+        let plan = |seed| plan_with(along(&[group.clone()]), Needs::only(Wanted::Chat), seed, now_us);
+        let at = |seed| match plan(seed).next(None, now_us) {
+            Step::Try { deployment, .. } => deployment.name.clone(),
+            Step::GiveUp { .. } => String::new(),
+        };
+        (0..40).map(at).collect()
+    };
+    assert!(chosen(30 * SECOND).iter().all(|name| name == "a2"));
+    assert!(chosen(31 * SECOND).iter().any(|name| name == "a1"), "its limit is whole again");
+    let mut plan = plan(&[group], 1);
+    plan.next(None, SECOND);
+    assert_eq!(plan.candidates()[0].reason, "said it has none left for 30.0 s more");
+    assert!(!plan.candidates()[0].chosen);
+}
+
+#[test]
+fn who_said_it_has_none_left_is_tried_after_the_others_and_before_a_fallback() {
+    let first_in_line = deployment("a1");
+    let second = Deployment { order: 1, ..deployment("a2") };
+    let group_a = Arc::new(group_of("a", vec![first_in_line, second]));
+    has_none_left(&group_a.deployments[0], 30);
+    let steps = walk(plan(&[group_a, group("b", &["b1"], 0)], 1), |_| of(Class::ServerError));
+    assert_eq!(names(&steps), ["a2", "a1", "b1"]);
+}
+
+#[test]
+fn the_only_one_is_asked_whatever_it_said() {
+    let group = group("a", &["a1"], 0);
+    has_none_left(&group.deployments[0], 30);
+    let mut plan = plan(&[group], 1);
+    assert_eq!(first(&mut plan), "a1");
+    assert_eq!(plan.candidates()[0].reason, "next by shuffle, although it said it has none left");
+}
+
+#[test]
+fn who_sticks_to_one_that_has_none_left_is_served_elsewhere_and_comes_back() {
+    let group = group("a", &["a1", "a2", "a3"], 0);
+    let needs = || Needs { sticky: Some(stable_hash("somebody")), ..Needs::only(Wanted::Chat) };
+    let goes_to = || first(&mut plan_with(along(&[group.clone()]), needs(), 1, SECOND));
+    let home = goes_to();
+    let stuck = group.deployments.iter().find(|d| d.name == home).unwrap();
+    has_none_left(stuck, 30);
+    assert_ne!(goes_to(), home);
+    let left = Left { remaining: 1, limit: Some(500), resets_in: Some(Duration::from_secs(30)) };
+    stuck.state().told(&Headroom { requests: Some(left), tokens: None }, SECOND);
+    assert_eq!(goes_to(), home, "it said that there is one again");
+}
+
+#[test]
+fn where_nothing_is_ever_left_alone_what_is_left_counts_for_nothing() {
+    let never = CooldownPolicy { time: Duration::ZERO, ..CooldownPolicy::default() };
+    let ignored = Deployment { cooldown: never, weight: 1_000_000, ..deployment("a1") };
+    let group = Arc::new(group_of("a", vec![ignored, Deployment { weight: 0, ..deployment("a2") }]));
+    has_none_left(&group.deployments[0], 30);
+    assert_eq!(first(&mut plan(&[group], 1)), "a1");
 }

@@ -3,14 +3,18 @@
 //! Every setting can be given as `TOLLGATE__PATH__TO__SETTING`; the environment wins over the file.
 
 mod duration;
+mod fetch;
 mod load;
+mod price;
 mod reference;
 mod routing;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
 pub use duration::Span;
+pub use fetch::{FetchUrls, Scheme, Size};
 pub use load::{ConfigError, json_schema, load};
+pub use price::{Price, PriceTier};
 pub use reference::SecretRef;
 pub use routing::{Cooldown, Mirror, OnMidstreamFailure, RetryBudget, RoutingSettings, Sticky, Strategy};
 use schemars::JsonSchema;
@@ -229,6 +233,8 @@ pub struct Provider {
     pub timeouts: Timeouts,
     /// Looks at it while nobody calls, by its list of models, which costs nothing; absent: no.
     pub health_check: Option<HealthCheck>,
+    /// Fetches images and files that callers name by URL, where the provider does not do it itself; absent: such calls are refused.
+    pub fetch_urls: Option<FetchUrls>,
 }
 
 /// How a provider is looked at while nobody calls.
@@ -376,7 +382,7 @@ pub struct Deployment {
     pub tags: Vec<String>,
     /// Where it runs, for calls that name a region.
     pub region: Option<String>,
-    /// Price; absent: the catalogue's.
+    /// Price, in place of the catalogue's; absent: the catalogue's.
     pub price: Option<Price>,
     /// Most tokens of prompt and answer together; absent: the catalogue's.
     pub context_window: Option<u64>,
@@ -392,31 +398,6 @@ pub struct Deployment {
 
 fn one() -> u32 {
     1
-}
-
-/// Price in dollars per million tokens, and per query of a ranking, as decimal strings. A class without a figure costs as the class it
-/// belongs to; where there is a price per query, tokens without a figure cost nothing.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Price {
-    /// Fresh input; required unless `per_query` is given.
-    pub input: Option<String>,
-    /// Output; required unless `per_query` is given.
-    pub output: Option<String>,
-    /// Input read from the provider's cache.
-    pub cached_read: Option<String>,
-    /// Input written to a five-minute cache.
-    pub cache_write_5m: Option<String>,
-    /// Input written to a one-hour cache.
-    pub cache_write_1h: Option<String>,
-    /// Reasoning.
-    pub reasoning: Option<String>,
-    /// Audio input.
-    pub audio_input: Option<String>,
-    /// Audio output.
-    pub audio_output: Option<String>,
-    /// One query of a ranking, in dollars: with Cohere a search unit.
-    pub per_query: Option<String>,
 }
 
 /// A virtual key that exists from the start. It is made once; later changes are made by `KeyAdminService`.

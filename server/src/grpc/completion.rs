@@ -4,8 +4,8 @@ use futures::{Stream, StreamExt, TryStreamExt, stream::BoxStream};
 use tollgate_domain::{Error, Violation};
 use tollgate_pipeline::{Call, Collector, Request as Asked};
 use tollgate_proto::v1::{
-    CompletionRequest, CreateCompletionRequest, CreateCompletionResponse, Dialect, StreamCompletionRequest,
-    StreamCompletionResponse, completion_service_server::CompletionService,
+    CompletionRequest, CountTokensRequest, CountTokensResponse, CreateCompletionRequest, CreateCompletionResponse,
+    Dialect, StreamCompletionRequest, StreamCompletionResponse, completion_service_server::CompletionService,
 };
 use tollgate_providers::Mode;
 use tonic::{Extensions, Request, Response, Status};
@@ -50,6 +50,15 @@ impl CompletionService for Door {
             collector.take(event);
         }
         Ok(with_quota(CreateCompletionResponse { completion: Some(collector.finish()) }, &quota))
+    }
+
+    async fn count_tokens(
+        &self,
+        request: Request<CountTokensRequest>,
+    ) -> Result<Response<CountTokensResponse>, Status> {
+        let who = principal(&request);
+        let call = call("tokens.count", Mode::Whole, request, |r| r.request).map_err(status)?;
+        Ok(Response::new(self.0.control.count_tokens(&who, &call).await.map_err(status)?))
     }
 }
 

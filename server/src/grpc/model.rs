@@ -1,8 +1,9 @@
 use tollgate_proto::v1::{
-    ExplainRouteRequest, ExplainRouteResponse, GetModelRequest, GetModelResponse, GetRouteStateRequest,
-    GetRouteStateResponse, ListModelsRequest, ListModelsResponse, model_service_server::ModelService,
+    ExplainRouteRequest, ExplainRouteResponse, GetCatalogueModelRequest, GetCatalogueModelResponse, GetModelRequest,
+    GetModelResponse, GetRouteStateRequest, GetRouteStateResponse, ListCatalogueModelsRequest,
+    ListCatalogueModelsResponse, ListModelsRequest, ListModelsResponse, model_service_server::ModelService,
 };
-use tollgate_providers::Mode;
+use tollgate_providers::{Mode, catalogue::Query};
 use tonic::{Request, Response, Status};
 
 use super::{Rooms, completion::call, principal, status::status};
@@ -43,5 +44,28 @@ impl ModelService for Door {
         let call = call("route.explain", Mode::Whole, request, |asked| asked.request).map_err(status)?;
         let (order, left_out, config_hash) = self.0.control.explain_route(&who, &call).await.map_err(status)?;
         Ok(Response::new(ExplainRouteResponse { order, left_out, config_hash }))
+    }
+
+    async fn list_catalogue_models(
+        &self,
+        request: Request<ListCatalogueModelsRequest>,
+    ) -> Result<Response<ListCatalogueModelsResponse>, Status> {
+        let who = principal(&request);
+        let ListCatalogueModelsRequest { search, provider, capabilities, mode, page_size, page_token } =
+            request.into_inner();
+        let query = Query { search, provider, capabilities, mode };
+        let page = self.0.control.list_catalogue_models(&who, &query, page_size, &page_token).await;
+        let (models, next_page_token) = page.map_err(status)?;
+        Ok(Response::new(ListCatalogueModelsResponse { models, next_page_token }))
+    }
+
+    async fn get_catalogue_model(
+        &self,
+        request: Request<GetCatalogueModelRequest>,
+    ) -> Result<Response<GetCatalogueModelResponse>, Status> {
+        let who = principal(&request);
+        let GetCatalogueModelRequest { provider, model } = request.into_inner();
+        let model = self.0.control.get_catalogue_model(&who, &provider, &model).await.map_err(status)?;
+        Ok(Response::new(GetCatalogueModelResponse { model: Some(model) }))
     }
 }

@@ -41,7 +41,7 @@ def test_reflection_describes_every_rpc(channel):
     pool = DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
     completion = pool.FindServiceByName("tollgate.v1.CompletionService")
 
-    assert [method.name for method in completion.methods] == ["StreamCompletion", "CreateCompletion"]
+    assert [method.name for method in completion.methods] == ["StreamCompletion", "CreateCompletion", "CountTokens"]
     assert completion.methods_by_name["StreamCompletion"].server_streaming
     request = pool.FindMessageTypeByName("tollgate.v1.CompletionRequest")
     assert "max_output_tokens" in request.fields_by_name

@@ -211,6 +211,7 @@ impl MessageDecoder {
         known.cache_read_input_tokens = new.cache_read_input_tokens.or(known.cache_read_input_tokens);
         known.cache_creation = new.cache_creation.or(known.cache_creation.take());
         known.output_tokens_details = new.output_tokens_details.or(known.output_tokens_details.take());
+        known.service_tier = new.service_tier.or(known.service_tier.take());
         self.native_usage = Some(raw.get().to_owned());
         Ok(())
     }
@@ -233,13 +234,14 @@ impl MessageDecoder {
                 cached_read: read,
                 cache_write_5m: five_minutes,
                 cache_write_1h: one_hour,
-                audio: 0,
+                ..InputUsage::default()
             }),
             output: Some(OutputUsage {
                 total: output,
                 reasoning: usage.output_tokens_details.as_ref().and_then(|d| d.thinking_tokens).unwrap_or(0),
-                audio: 0,
+                ..OutputUsage::default()
             }),
+            service_tier_native: usage.service_tier.clone(),
             native_json: self.native_usage.clone(),
             ..Usage::default()
         })

@@ -76,6 +76,7 @@ pub(super) struct Usage {
     pub(super) cache_read_input_tokens: Option<u64>,
     pub(super) cache_creation: Option<CacheCreation>,
     pub(super) output_tokens_details: Option<OutputDetails>,
+    pub(super) service_tier: Option<String>,
 }
 
 #[derive(Deserialize, Default)]

@@ -297,9 +297,9 @@ fn normal(usage: &wire::Usage, text: &str) -> Usage {
             cached_read: read,
             cache_write_5m: written - one_hour,
             cache_write_1h: one_hour,
-            audio: 0,
+            ..InputUsage::default()
         }),
-        output: Some(OutputUsage { total: usage.output_tokens.unwrap_or(0), reasoning: 0, audio: 0 }),
+        output: Some(OutputUsage { total: usage.output_tokens.unwrap_or(0), ..OutputUsage::default() }),
         native_json: Some(text.to_owned()),
         ..Usage::default()
     }

@@ -89,8 +89,8 @@ impl Chat for Bedrock {
         true
     }
 
-    fn fetches(&self, url: &str) -> bool {
-        is_s3(url)
+    fn fetches(&self, model: &str, url: &str) -> bool {
+        matches!(Route::of(model), Route::Converse(_)) && is_s3(url)
     }
 }
 

@@ -69,7 +69,7 @@ impl Chat for Cohere {
         Box::new(stream::ChatDecoder::new(call.mode))
     }
 
-    fn fetches(&self, _url: &str) -> bool {
+    fn fetches(&self, _model: &str, _url: &str) -> bool {
         false
     }
 }

@@ -79,7 +79,7 @@ impl Chat for Gemini {
         true
     }
 
-    fn fetches(&self, url: &str) -> bool {
+    fn fetches(&self, _model: &str, url: &str) -> bool {
         fetches(Host::GeminiApi, url)
     }
 }

@@ -25,6 +25,8 @@ impl Counts {
         known.tool_use_prompt_tokens_details =
             new.tool_use_prompt_tokens_details.or(known.tool_use_prompt_tokens_details.take());
         known.candidates_tokens_details = new.candidates_tokens_details.or(known.candidates_tokens_details.take());
+        known.service_tier = new.service_tier.or(known.service_tier.take());
+        known.traffic_type = new.traffic_type.or(known.traffic_type.take());
         self.native = Some(text.to_owned());
         Ok(())
     }
@@ -33,26 +35,33 @@ impl Counts {
     pub(super) fn normal(&self) -> Option<Usage> {
         let known = &self.known;
         let prompt = known.prompt_token_count?;
+        let of_prompt = |modality: &str| {
+            let of_tools = of_modality(&known.tool_use_prompt_tokens_details, modality);
+            of_modality(&known.prompt_tokens_details, modality).saturating_add(of_tools)
+        };
         let thoughts = known.thoughts_token_count.unwrap_or(0);
         Some(Usage {
             input: Some(InputUsage {
                 total: prompt.saturating_add(known.tool_use_prompt_token_count.unwrap_or(0)),
                 cached_read: known.cached_content_token_count.unwrap_or(0),
-                audio: audio(&known.prompt_tokens_details).saturating_add(audio(&known.tool_use_prompt_tokens_details)),
+                audio: of_prompt("AUDIO"),
+                image: of_prompt("IMAGE"),
                 ..InputUsage::default()
             }),
             output: Some(OutputUsage {
                 total: known.candidates_token_count.unwrap_or(0).saturating_add(thoughts),
                 reasoning: thoughts,
-                audio: audio(&known.candidates_tokens_details),
+                audio: of_modality(&known.candidates_tokens_details, "AUDIO"),
+                image: of_modality(&known.candidates_tokens_details, "IMAGE"),
             }),
             native_json: self.native.clone(),
+            service_tier_native: known.service_tier.clone().or(known.traffic_type.clone()),
             ..Usage::default()
         })
     }
 }
 
-fn audio(details: &Option<Vec<wire::ModalityCount>>) -> u64 {
-    let audio = details.iter().flatten().filter(|d| d.modality.as_deref() == Some("AUDIO"));
-    audio.filter_map(|d| d.token_count).fold(0, u64::saturating_add)
+fn of_modality(details: &Option<Vec<wire::ModalityCount>>, modality: &str) -> u64 {
+    let counts = details.iter().flatten().filter(|d| d.modality.as_deref() == Some(modality));
+    counts.filter_map(|d| d.token_count).fold(0, u64::saturating_add)
 }

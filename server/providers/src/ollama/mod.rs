@@ -57,7 +57,7 @@ impl Chat for Ollama {
         Box::new(stream::LineDecoder::new(call.mode))
     }
 
-    fn fetches(&self, _url: &str) -> bool {
+    fn fetches(&self, _model: &str, _url: &str) -> bool {
         false
     }
 }

@@ -26,6 +26,7 @@ pub(crate) struct ChatDecoder {
     /// A delta came: messages that follow repeat.
     has_deltas: bool,
     usage: Option<Usage>,
+    service_tier: Option<String>,
     done: bool,
 }
 
@@ -41,6 +42,7 @@ impl ChatDecoder {
             choices: Vec::new(),
             has_deltas: false,
             usage: None,
+            service_tier: None,
             done: false,
         }
     }
@@ -97,6 +99,9 @@ impl ChatDecoder {
         let usage = chunk.usage.or_else(elsewhere).filter(|u| u.get() != "null");
         if let Some(raw) = usage {
             self.usage = normal(raw.get()).or(self.usage.take());
+        }
+        if let Some(word) = chunk.service_tier.and_then(|raw| serde_json::from_str(raw.get()).ok()) {
+            self.service_tier = word;
         }
         let is_flat_error = chunk.object.as_deref() == Some("error");
         if is_flat_error || chunk.error.is_some_and(|e| e.get() != "null") {
@@ -241,10 +246,15 @@ impl ChatDecoder {
         &mut self.choices[index as usize]
     }
 
+    /// The usage, with the service tier that any chunk named.
+    fn served(&self) -> Option<Usage> {
+        self.usage.clone().map(|usage| Usage { service_tier_native: self.service_tier.clone(), ..usage })
+    }
+
     /// The failure, with the usage that was known before it.
     fn failed(&self, failure: Failure) -> Failure {
         // A running count of an answer that broke is no final one.
-        let known = self.usage.clone().map(|usage| Usage { estimated: !self.is_complete(), ..usage });
+        let known = self.served().map(|usage| Usage { estimated: !self.is_complete(), ..usage });
         Failure { usage: failure.usage.or(known), ..failure }
     }
 
@@ -283,7 +293,7 @@ impl Decoder for ChatDecoder {
             let message = "the provider's answer ended before its end";
             return Err(self.failed(Failure::new(Class::UpstreamTruncated, message)));
         }
-        if let Some(usage) = self.usage.take() {
+        if let Some(usage) = self.served() {
             push(out, Event::Usage(usage));
         }
         Ok(())
@@ -347,10 +357,15 @@ pub(super) fn normal(text: &str) -> Option<Usage> {
                     .or(usage.num_cached_tokens),
             ),
             cache_write_5m: count(prompt.cache_write_tokens),
-            cache_write_1h: 0,
             audio: count(prompt.audio_tokens),
+            ..InputUsage::default()
         }),
-        output: Some(OutputUsage { total: total_out, reasoning, audio: count(completion.audio_tokens) }),
+        output: Some(OutputUsage {
+            total: total_out,
+            reasoning,
+            audio: count(completion.audio_tokens),
+            ..OutputUsage::default()
+        }),
         native_json: Some(text.to_owned()),
         ..Usage::default()
     })

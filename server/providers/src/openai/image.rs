@@ -61,6 +61,13 @@ struct Row<'a> {
 struct Tokens {
     input_tokens: f64,
     output_tokens: f64,
+    input_tokens_details: Option<Details>,
+    output_tokens_details: Option<Details>,
+}
+
+#[derive(Deserialize)]
+struct Details {
+    image_tokens: Option<f64>,
 }
 
 pub(super) fn answer(call: &UnaryCall<'_, Images>, body: Bytes) -> Result<GenerateImageResponse, Failure> {
@@ -95,9 +102,14 @@ pub(super) fn answer(call: &UnaryCall<'_, Images>, body: Bytes) -> Result<Genera
 fn usage(text: &str) -> Option<Usage> {
     let tokens: Tokens = serde_json::from_str(text).ok()?;
     let count = |n: f64| n.max(0.0) as u64;
+    let images = |details: Option<Details>| details.and_then(|d| d.image_tokens).map(count);
+    let (read, written) = (count(tokens.input_tokens), count(tokens.output_tokens));
+    let image_in = images(tokens.input_tokens_details).unwrap_or(0);
+    // Where it is not told apart, all of it is images.
+    let image_out = images(tokens.output_tokens_details).unwrap_or(written);
     Some(Usage {
-        input: Some(InputUsage { total: count(tokens.input_tokens), ..InputUsage::default() }),
-        output: Some(OutputUsage { total: count(tokens.output_tokens), ..OutputUsage::default() }),
+        input: Some(InputUsage { total: read, image: image_in, ..InputUsage::default() }),
+        output: Some(OutputUsage { total: written, image: image_out, ..OutputUsage::default() }),
         native_json: Some(text.to_owned()),
         ..Usage::default()
     })

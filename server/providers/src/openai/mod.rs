@@ -64,6 +64,8 @@ pub struct Quirks {
     pub makes_images: bool,
     /// Whether an in-band error's own status is to be believed (OpenRouter answers 200 with `code: 502`).
     pub trusts_inner_status: bool,
+    /// Whether it fetches images and files by URL. Where nobody knows, it is given the bytes.
+    pub fetches_urls: bool,
 }
 
 /// How a service is told how much to reason.
@@ -159,6 +161,10 @@ impl Chat for OpenAi {
 
     fn signs_reasoning(&self) -> bool {
         self.0.reasoning_in == Some(ReasoningIn::Details)
+    }
+
+    fn fetches(&self, _model: &str, _url: &str) -> bool {
+        self.0.fetches_urls
     }
 }
 

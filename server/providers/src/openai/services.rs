@@ -24,6 +24,7 @@ pub(crate) const fn row(name: &'static str, base_url: Option<&'static str>, abou
         reranks: false,
         moderates: false,
         makes_images: false,
+        fetches_urls: true,
         trusts_inner_status: false,
     }
 }
@@ -164,7 +165,10 @@ pub static SERVICES: [Quirks; 27] = [
         embeds: false,
         ..row("tgi", None, "Text Generation Inference: huggingface.co/docs/text-generation-inference, Messages API")
     },
-    row("openai_compatible", None, "Any other server of the dialect, which heeds all of it"),
+    Quirks {
+        fetches_urls: false,
+        ..row("openai_compatible", None, "Any other server of the dialect, which heeds all of it")
+    },
     Quirks {
         both_limits: true,
         reasoning_in: Some(ReasoningIn::Content),

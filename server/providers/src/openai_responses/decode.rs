@@ -213,6 +213,10 @@ impl ResponseDecoder {
         if let Some(usage) = response.usage {
             self.usage = normal(usage.get());
         }
+        let tier = response.service_tier.and_then(|raw| serde_json::from_str(raw.get()).ok()).flatten();
+        if let Some(usage) = &mut self.usage {
+            usage.service_tier_native = tier;
+        }
         let error = response.error.filter(|error| error.get() != "null");
         if error.is_some() || matches!(response.status.as_deref(), Some("failed" | "cancelled")) {
             let said = error.map_or("{}", |error| error.get());

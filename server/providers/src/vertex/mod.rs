@@ -85,8 +85,8 @@ impl Chat for Vertex {
         true
     }
 
-    fn fetches(&self, url: &str) -> bool {
-        gemini::fetches(gemini::Host::Vertex, url)
+    fn fetches(&self, model: &str, url: &str) -> bool {
+        !claude::serves(model) && gemini::fetches(gemini::Host::Vertex, url)
     }
 }
 
