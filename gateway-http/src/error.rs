@@ -238,6 +238,7 @@ fn openai_name(path: &str) -> String {
     match path.as_str() {
         "max_output_tokens" => "max_completion_tokens".into(),
         "inputs" => "input".into(),
+        "max_tokens_per_document" => "max_tokens_per_doc".into(),
         _ => match path.strip_prefix("inputs[") {
             Some(rest) => format!("input[{rest}"),
             None => path,

@@ -4,14 +4,15 @@
 //! embedded it is the gateway's own service stack in the same process, standalone a channel to a remote one.
 
 mod chat;
-mod embeddings;
 mod error;
 mod forward;
 mod health;
 mod models;
 pub mod openai;
 mod quota;
+pub mod rerank;
 mod stream;
+mod unary;
 
 use std::error::Error as StdError;
 
@@ -23,9 +24,13 @@ use axum::{
     routing::{get, post},
 };
 use bytes::Bytes;
-use tollgate_proto::v1::{
-    completion_service_client::CompletionServiceClient, embedding_service_client::EmbeddingServiceClient,
-    model_service_client::ModelServiceClient,
+use tollgate_proto::{
+    operation::{Embeddings, Images, Moderations, Reranking},
+    v1::{
+        completion_service_client::CompletionServiceClient, embedding_service_client::EmbeddingServiceClient,
+        image_service_client::ImageServiceClient, model_service_client::ModelServiceClient,
+        moderation_service_client::ModerationServiceClient, rerank_service_client::RerankServiceClient,
+    },
 };
 use tonic::{Status, body::Body};
 use tonic_health::pb::health_client::HealthClient;
@@ -63,6 +68,9 @@ pub struct ReadHere;
 struct Gateway {
     completions: CompletionServiceClient<Wire>,
     embeddings: EmbeddingServiceClient<Wire>,
+    reranks: RerankServiceClient<Wire>,
+    moderations: ModerationServiceClient<Wire>,
+    images: ImageServiceClient<Wire>,
     models: ModelServiceClient<Wire>,
     health: HealthClient<Wire>,
     options: Options,
@@ -91,18 +99,26 @@ where
     let gateway = Gateway {
         completions: client!(CompletionServiceClient),
         embeddings: client!(EmbeddingServiceClient),
+        reranks: client!(RerankServiceClient),
+        moderations: client!(ModerationServiceClient),
+        images: client!(ImageServiceClient),
         models: client!(ModelServiceClient),
         health: HealthClient::new(wire.clone()),
         options,
     };
     let openai = Router::new()
         .route("/chat/completions", post(chat::create))
-        .route("/embeddings", post(embeddings::create))
+        .route("/embeddings", post(unary::create::<Embeddings>))
+        .route("/rerank", post(unary::create::<Reranking>))
+        .route("/moderations", post(unary::create::<Moderations>))
+        .route("/images/generations", post(unary::create::<Images>))
         .route("/models", get(models::list))
         .route("/models/{*model}", get(models::retrieve));
     Router::new()
         .nest("/v1", openai.clone())
         .merge(openai)
+        // As Cohere's own client asks.
+        .route("/v2/rerank", post(unary::create::<Reranking>))
         .route("/health/liveness", get(health::liveness))
         .route("/health/readiness", get(health::readiness))
         .fallback(no_route)

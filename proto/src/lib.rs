@@ -4,6 +4,8 @@
 
 #![allow(missing_docs, clippy::all, clippy::unwrap_used, unreachable_pub, clippy::large_enum_variant)]
 
+pub mod operation;
+
 /// Version 1 of the contract.
 pub mod v1 {
     use std::fmt;

@@ -18,11 +18,13 @@ const NOTICE_DAYS: i64 = 30;
 /// The price that a deployment is given instead of the catalogue's.
 pub(crate) fn build(price: &config::Price) -> anyhow::Result<Price> {
     let base = figures(price)?;
-    for class in ["input", "output"] {
+    let per_query = price.per_query.as_deref().map(Rates::each).transpose().context("per_query")?;
+    for class in ["input", "output"].into_iter().filter(|_| per_query.is_none()) {
         ensure!(base.contains_key(class), "{class}: is required");
     }
     let tier = |(i, tier): (usize, &config::PriceTier)| {
         ensure!(tier.price.tiers.is_empty(), "tiers[{i}].price.tiers: a tier has none of its own");
+        ensure!(tier.price.per_query.is_none(), "tiers[{i}].price.per_query: a query costs the same in every tier");
         let pico_usd = figures(&tier.price).with_context(|| format!("tiers[{i}].price"))?;
         Ok(Tier { above_input_tokens: tier.above_input_tokens, pico_usd })
     };
@@ -30,7 +32,7 @@ pub(crate) fn build(price: &config::Price) -> anyhow::Result<Price> {
     if let Some(at) = tiers.windows(2).position(|pair| pair[0].above_input_tokens >= pair[1].above_input_tokens) {
         bail!("tiers[{}].above_input_tokens: must be more than that of the tier before", at + 1);
     }
-    Ok(catalogue::price(&base, &tiers))
+    Ok(catalogue::price(&base, &tiers, per_query))
 }
 
 fn figures(price: &config::Price) -> anyhow::Result<BTreeMap<String, i64>> {
@@ -128,11 +130,21 @@ mod tests {
     }
 
     #[test]
+    fn a_ranking_is_priced_by_the_query() {
+        let searched = Usage { search_units: Some(2), ..Default::default() };
+        assert_eq!(price("per_query: '0.002'").unwrap().cost(&searched), NanoUsd(4_000_000));
+        assert!(refused("per_query: '-1'").starts_with("per_query:"));
+        let tier = "{input: '1', output: '1', tiers: [{above_input_tokens: 1, price: {per_query: '1'}}]}";
+        assert!(refused(tier).starts_with("tiers[0].price.per_query:"));
+    }
+
+    #[test]
     fn another_figure_is_another_version() {
         let version = |yaml| price(yaml).unwrap().version;
         let plain = version("{input: '1', output: '4'}");
         assert_eq!(plain, version("{input: '1.0', output: '4'}"));
         assert_ne!(plain, version("{input: '1', output: '4', priority_output: '8'}"));
+        assert_ne!(plain, version("{input: '1', output: '4', per_query: '8'}"));
     }
 
     #[test]

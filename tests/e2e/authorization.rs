@@ -15,6 +15,9 @@ const CELLS: &str = "
     CompletionService/StreamCompletion      -    -    -    -    -    -    y
     CompletionService/CountTokens           y    y    y    y    y    y    y
     EmbeddingService/CreateEmbedding        -    -    -    -    -    -    y
+    RerankService/Rerank                    -    -    -    -    -    -    y
+    ModerationService/CreateModeration      -    -    -    -    -    -    y
+    ImageService/GenerateImage              -    -    -    -    -    -    y
     ModelService/ListModels                 y    y    y    y    y    y    y
     ModelService/GetModel                   y    y    y    y    y    y    y
     ModelService/GetRouteState              y    y    y    y    y    y    y
@@ -362,6 +365,32 @@ impl Cells {
                     ..Default::default()
                 };
                 is_allowed(client.embeddings().create_embedding(asked).await)
+            }
+            "RerankService/Rerank" => {
+                let asked = v1::RerankRequest {
+                    model: Some("scripted".into()),
+                    query: Some("q".into()),
+                    documents: vec!["a".into()],
+                    ..Default::default()
+                };
+                is_allowed(client.reranks().rerank(asked).await)
+            }
+            "ModerationService/CreateModeration" => {
+                let text = v1::ModerationInput { input: Some(v1::moderation_input::Input::Text("a".into())) };
+                let asked = v1::CreateModerationRequest {
+                    model: Some("scripted".into()),
+                    inputs: vec![text],
+                    ..Default::default()
+                };
+                is_allowed(client.moderations().create_moderation(asked).await)
+            }
+            "ImageService/GenerateImage" => {
+                let asked = v1::GenerateImageRequest {
+                    model: Some("scripted".into()),
+                    prompt: Some("a gate".into()),
+                    ..Default::default()
+                };
+                is_allowed(client.images().generate_image(asked).await)
             }
             "ModelService/ListModels" => {
                 is_allowed(client.models().list_models(v1::ListModelsRequest::default()).await)

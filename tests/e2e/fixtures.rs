@@ -4,8 +4,11 @@
 //! either door is folded to the fixtures' normal form. What the shim prints is read as the provider's own dialect where its bytes are
 //! passed on, and as OpenAI's where they are not: the way that clients of either read it.
 
+mod one_answer;
+
 use bytes::Bytes;
 use futures::StreamExt;
+use one_answer::Operation;
 use serde_json::{Value, json};
 use tollgate_client::{Client, v1};
 use tollgate_domain::{Class, Failure};
@@ -88,14 +91,11 @@ fn keys_of_aws() -> Value {
 }
 
 /// Fixtures of operations that the contract does not have.
-const NOT_SERVED: [(&str, &str); 8] = [
+const NOT_SERVED: [(&str, &str); 5] = [
     ("openai/completions_stream", "legacy completions"),
-    ("openai/moderation", "moderations"),
     ("openai/transcription_json", "transcriptions"),
     ("openai/transcription_verbose_json", "transcriptions"),
     ("openai/transcription_stream", "transcriptions"),
-    ("openai/image_generation", "image generation"),
-    ("openai/image_response_format_error", "image generation"),
     ("openai/models_list", "models are listed from the configuration"),
 ];
 
@@ -201,10 +201,15 @@ async fn conforms(kind: &str) {
     for fixture in &all {
         for cut in CUTS {
             let model = alias(fixture, cut);
-            let is_embedding = fixture.is_embedding();
-            let (by_grpc, by_rest) = match is_embedding {
-                true => (embedded(&client, &model, fixture).await, embedded_by_rest(&gateway, &model, fixture).await),
-                false => (asked(&client, &model, fixture).await, asked_by_rest(&gateway, setup, &model, fixture).await),
+            let (by_grpc, by_rest) = if let Some(operation) = Operation::of(fixture) {
+                (
+                    operation.asked(&client, &model, fixture).await,
+                    operation.asked_by_rest(&gateway, &model, fixture).await,
+                )
+            } else if fixture.is_embedding() {
+                (embedded(&client, &model, fixture).await, embedded_by_rest(&gateway, &model, fixture).await)
+            } else {
+                (asked(&client, &model, fixture).await, asked_by_rest(&gateway, setup, &model, fixture).await)
             };
             for (door, differences) in [("gRPC", by_grpc), ("the shim", by_rest)] {
                 if !differences.is_empty() {

@@ -18,6 +18,7 @@ mod ledger_check;
 mod limits;
 mod lossless;
 mod midstream;
+mod one_answer;
 mod operations;
 mod reconcile;
 mod replay;

@@ -38,9 +38,17 @@ async fn health_serves_and_reflection_lists_every_service() {
         panic!("no list");
     };
     let names: Vec<String> = list.service.into_iter().map(|s| s.name).collect();
-    for service in
-        ["CompletionService", "EmbeddingService", "ModelService", "KeyAdminService", "BudgetService", "AuditService"]
-    {
+    for service in [
+        "CompletionService",
+        "EmbeddingService",
+        "RerankService",
+        "ModerationService",
+        "ImageService",
+        "ModelService",
+        "KeyAdminService",
+        "BudgetService",
+        "AuditService",
+    ] {
         assert!(names.contains(&format!("tollgate.v1.{service}")), "{names:?}");
     }
 }

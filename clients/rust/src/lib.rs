@@ -16,8 +16,9 @@ pub use tollgate_proto::v1;
 use tollgate_proto::v1::{
     ErrorReason, audit_service_client::AuditServiceClient, budget_service_client::BudgetServiceClient,
     completion_service_client::CompletionServiceClient, embedding_service_client::EmbeddingServiceClient,
-    key_admin_service_client::KeyAdminServiceClient, model_service_client::ModelServiceClient,
-    tenancy_service_client::TenancyServiceClient,
+    image_service_client::ImageServiceClient, key_admin_service_client::KeyAdminServiceClient,
+    model_service_client::ModelServiceClient, moderation_service_client::ModerationServiceClient,
+    rerank_service_client::RerankServiceClient, tenancy_service_client::TenancyServiceClient,
 };
 use tonic::{
     Request, Status,
@@ -99,6 +100,12 @@ impl Client {
         completions: CompletionServiceClient,
         /// Embeddings.
         embeddings: EmbeddingServiceClient,
+        /// Rankings.
+        reranks: RerankServiceClient,
+        /// Moderations.
+        moderations: ModerationServiceClient,
+        /// Images.
+        images: ImageServiceClient,
         /// Models.
         models: ModelServiceClient,
         /// Virtual keys.

@@ -14,7 +14,7 @@ use super::Invalid;
 const MAX_DEPTH: usize = 64;
 
 /// The body as text that is one JSON value and not nested too deep.
-pub(super) fn text(body: &[u8]) -> Result<&str, Invalid> {
+pub(crate) fn text(body: &[u8]) -> Result<&str, Invalid> {
     let text = std::str::from_utf8(body).map_err(|e| Invalid::at("", format!("the body is not valid UTF-8: {e}")))?;
     if is_too_deep(body) {
         return Err(Invalid::at("", format!("the body is nested deeper than {MAX_DEPTH} levels")));
@@ -55,14 +55,14 @@ fn is_too_deep(body: &[u8]) -> bool {
 }
 
 /// An object's members, in order.
-pub(super) struct Members<'a> {
+pub(crate) struct Members<'a> {
     path: String,
     left: Vec<(Cow<'a, str>, &'a RawValue)>,
 }
 
 impl<'a> Members<'a> {
     /// Reads an object. A key that stands twice is refused: two readers could take it for two things.
-    pub(super) fn read(json: &'a str, path: &str) -> Result<Self, Invalid> {
+    pub(crate) fn read(json: &'a str, path: &str) -> Result<Self, Invalid> {
         struct Pairs<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
         impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -96,30 +96,30 @@ impl<'a> Members<'a> {
     }
 
     /// Path of a member.
-    pub(super) fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
     /// Takes a member's JSON; null is as good as absent.
-    pub(super) fn raw(&mut self, name: &str) -> Option<&'a str> {
+    pub(crate) fn raw(&mut self, name: &str) -> Option<&'a str> {
         let at = self.left.iter().position(|(key, _)| key == name)?;
         let (_, raw) = self.left.remove(at);
         Some(raw.get()).filter(|json| *json != "null")
     }
 
     /// Takes a member as a `T`.
-    pub(super) fn take<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, Invalid> {
+    pub(crate) fn take<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, Invalid> {
         let Some(json) = self.raw(name) else { return Ok(None) };
         serde_json::from_str(json).map(Some).map_err(|e| Invalid::at(self.path(name), told(&e)))
     }
 
     /// Looks at a member without taking it.
-    pub(super) fn peek(&self, name: &str) -> Option<&'a str> {
+    pub(crate) fn peek(&self, name: &str) -> Option<&'a str> {
         self.left.iter().find(|(key, _)| key == name).map(|(_, raw)| raw.get())
     }
 
     /// What was not taken, as object text in order; empty when nothing is left.
-    pub(super) fn rest(self) -> String {
+    pub(crate) fn rest(self) -> String {
         if self.left.is_empty() {
             return String::new();
         }
@@ -131,13 +131,13 @@ impl<'a> Members<'a> {
 }
 
 /// The items of an array.
-pub(super) fn items<'a>(json: &'a str, path: &str) -> Result<Vec<&'a str>, Invalid> {
+pub(crate) fn items<'a>(json: &'a str, path: &str) -> Result<Vec<&'a str>, Invalid> {
     let items: Vec<&'a RawValue> = serde_json::from_str(json).map_err(|e| Invalid::at(path, told(&e)))?;
     Ok(items.into_iter().map(RawValue::get).collect())
 }
 
 /// A string, if it is one.
-pub(super) fn string(json: &str) -> Option<String> {
+pub(crate) fn string(json: &str) -> Option<String> {
     json.starts_with('"').then(|| serde_json::from_str(json).ok()).flatten()
 }
 

@@ -3,11 +3,13 @@
 pub(crate) mod chunk;
 mod content;
 pub(crate) mod embedding;
-mod members;
+pub(crate) mod image;
+pub(crate) mod members;
+pub(crate) mod moderation;
 mod request;
 pub(crate) mod response;
 
-use tollgate_proto::v1::{CompletionRequest, CreateEmbeddingRequest};
+use tollgate_proto::v1::{CompletionRequest, CreateEmbeddingRequest, CreateModerationRequest, GenerateImageRequest};
 
 /// Why a body is no request: field path (OpenAI's names) and what is wrong there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,4 +50,14 @@ pub fn read_embedding(body: &[u8]) -> Result<CreateEmbeddingRequest, Invalid> {
 /// Also tells whether vectors are wanted as base64.
 pub(crate) fn read_embedding_with_encoding(body: &[u8]) -> Result<(CreateEmbeddingRequest, bool), Invalid> {
     embedding::read(members::text(body)?)
+}
+
+/// Reads a moderation request. `original` and `tollgate` are left empty.
+pub fn read_moderation(body: &[u8]) -> Result<CreateModerationRequest, Invalid> {
+    moderation::read(members::text(body)?)
+}
+
+/// Reads an image request. `original` and `tollgate` are left empty.
+pub fn read_image(body: &[u8]) -> Result<GenerateImageRequest, Invalid> {
+    image::read(members::text(body)?)
 }

@@ -59,6 +59,8 @@ pub struct Price {
     pub standard: Tariff,
     /// Other service tiers; one that is not listed costs as the standard one.
     pub service: BTreeMap<ServiceTier, Tariff>,
+    /// Pico-dollars for a query of a ranking, besides its tokens; `None`: only tokens cost.
+    pub per_query: Option<i64>,
     /// Names this price in ledger entries.
     pub version: String,
 }
@@ -242,7 +244,24 @@ impl Price {
         let input = usage.input.unwrap_or_default();
         let output = usage.output.unwrap_or_default();
         let tariff = self.tariff(ServiceTier::named(usage.service_tier_native()));
-        ceil_nano(tariff.rates_for(input.total).pico(&input, &output))
+        let tokens = tariff.rates_for(input.total).pico(&input, &output);
+        ceil_nano(tokens.saturating_add(self.pico_of_queries(usage.search_units.unwrap_or(0))))
+    }
+
+    fn pico_of_queries(&self, queries: u64) -> i128 {
+        i128::from(queries) * i128::from(self.per_query.unwrap_or(0))
+    }
+
+    /// What so many queries cost, besides their tokens.
+    pub fn queries(&self, queries: u64) -> NanoUsd {
+        ceil_nano(self.pico_of_queries(queries))
+    }
+
+    /// Whether `usage`, of a ranking, tells everything that costs.
+    pub fn is_told_by(&self, usage: &Usage) -> bool {
+        let reads_cost = self.standard.rates.dearest_input() > 0;
+        let has_read = usage.input.is_some_and(|input| input.total > 0);
+        (self.per_query.is_none() || usage.search_units.is_some()) && (!reads_cost || has_read)
     }
 
     /// The most that a call of at most these counts can cost at these service tiers: every class at its dearest, prompts of every length
@@ -278,7 +297,12 @@ impl Price {
             tier: tier.name().to_owned(),
             price: Some(tariff.to_proto()),
         });
-        v1::Price { service_tiers: service_tiers.collect(), version: self.version.clone(), ..self.standard.to_proto() }
+        v1::Price {
+            service_tiers: service_tiers.collect(),
+            version: self.version.clone(),
+            per_query_pico_usd: self.per_query,
+            ..self.standard.to_proto()
+        }
     }
 }
 

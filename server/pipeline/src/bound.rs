@@ -2,12 +2,31 @@
 //!
 //! A byte-level BPE token covers at least one byte, so the number of bytes bounds the number of tokens; templates add a few tokens
 //! per message, tool and part. Images and sound have no such law: providers publish at most some thousand tokens each, and the
-//! figures here lie above those.
+//! figures here lie above those. Rankings are billed by queries: Cohere's pricing page counts them in search units.
 
-use tollgate_proto::v1::{AudioPart, CompletionRequest, CreateEmbeddingRequest, FilePart, embedding_input::Input};
+use tollgate_proto::v1::{
+    AudioPart, CompletionRequest, CreateEmbeddingRequest, EmbeddingInput, FilePart, ModerationInput, RerankRequest,
+    embedding_input::Input, moderation_input::Input as Judged,
+};
 
-use crate::prompt::{Weights, weigh};
+use crate::{
+    call::Request,
+    prompt::{Weights, weigh},
+};
 
+/// OpenAI publishes up to 4,160 tokens (gpt-image-1) and 0.211 dollars at 30 a million (gpt-image-2) for 1024x1024 at high quality, which
+/// is a token for every 149 pixels.
+const PIXELS_PER_TOKEN: u64 = 128;
+/// Smaller images are not cheaper.
+const LEAST_DRAWN: u64 = 1_024 * 1_024;
+/// The largest size that a model is known to choose by itself.
+const LARGEST_CHOSEN: (u64, u64) = (1_536, 1_024);
+/// Cohere bills a query for every hundred documents.
+const PER_SEARCH_UNIT: u64 = 100;
+/// A document of more tokens, the query among them, is billed as several.
+const PER_PIECE: u64 = 500;
+/// Documents are cut after so many tokens, unless the request says otherwise.
+const PER_DOCUMENT: u64 = 4_096;
 const PER_REQUEST: u64 = 64;
 const PER_MESSAGE: u64 = 16;
 const PER_TOOL: u64 = 64;
@@ -19,6 +38,67 @@ const LEAST_PER_IMAGE: u64 = 340;
 const BYTES_PER_AUDIO_TOKEN: u64 = 16;
 /// A document that the provider fetches: a full context window of most models.
 const PER_REMOTE_FILE: u64 = 200_000;
+
+/// The most that a request can consume.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Most {
+    /// Tokens of what is read.
+    pub(crate) input: u64,
+    /// Tokens of each choice, where the request says; 0: nothing is written.
+    pub(crate) output: Option<u64>,
+    /// Choices.
+    pub(crate) choices: u64,
+    /// Queries of a ranking.
+    pub(crate) queries: u64,
+}
+
+impl Most {
+    /// Of what writes nothing.
+    fn read(input: u64) -> Self {
+        Self { input, output: Some(0), choices: 1, queries: 0 }
+    }
+}
+
+/// The most that `request` can consume.
+pub(crate) fn most(request: &Request) -> Most {
+    let count = |n: i64| u64::try_from(n).ok();
+    match request {
+        Request::Completion(request, _) => Most {
+            input: completion_input(request),
+            output: request.max_output_tokens.and_then(count),
+            choices: request.n.and_then(count).unwrap_or(1),
+            queries: 0,
+        },
+        Request::Embedding(request) => Most::read(embedding_input(request)),
+        Request::Moderation(request) => {
+            let inputs: u64 = request.inputs.iter().map(judged).sum();
+            Most::read(PER_REQUEST + inputs + request.extra_json.len() as u64)
+        }
+        Request::Image(request) => Most {
+            input: PER_REQUEST + (request.prompt().len() + request.extra_json.len()) as u64,
+            output: Some(drawn(request.size())),
+            choices: request.n.and_then(count).unwrap_or(1),
+            queries: 0,
+        },
+        Request::Rerank(request) => {
+            let pieces = pieces(request);
+            let input = PER_REQUEST + pieces.read + request.extra_json.len() as u64;
+            Most { queries: pieces.count.div_ceil(PER_SEARCH_UNIT).max(1), ..Most::read(input) }
+        }
+    }
+}
+
+/// The most tokens of what must fit a model's window together: inputs that are read one by one have it to themselves.
+pub(crate) fn longest(request: &Request) -> u64 {
+    match request {
+        Request::Completion(request, _) => completion_input(request),
+        Request::Embedding(request) => request.inputs.iter().map(embedded).max().unwrap_or(0),
+        Request::Moderation(request) => request.inputs.iter().map(judged).max().unwrap_or(0),
+        Request::Image(request) => request.prompt().len() as u64,
+        // Documents that are too long are cut, or read in pieces.
+        Request::Rerank(request) => request.query().len() as u64,
+    }
+}
 
 /// Bytes, and of media the most or the least that they can be.
 struct Bytes {
@@ -80,13 +160,56 @@ pub(crate) fn least_input(request: &CompletionRequest) -> u64 {
 }
 
 /// The most tokens that the inputs of `request` can be.
-pub(crate) fn embedding_input(request: &CreateEmbeddingRequest) -> u64 {
-    let inputs = request.inputs.iter().map(|i| match &i.input {
+fn embedding_input(request: &CreateEmbeddingRequest) -> u64 {
+    PER_REQUEST + request.inputs.iter().map(embedded).sum::<u64>()
+}
+
+fn embedded(input: &EmbeddingInput) -> u64 {
+    match &input.input {
         Some(Input::Text(text)) => text.len() as u64 + PER_MESSAGE,
         Some(Input::Tokens(tokens)) => tokens.ids.len() as u64 + PER_MESSAGE,
         None => 0,
-    });
-    PER_REQUEST + inputs.sum::<u64>()
+    }
+}
+
+fn judged(input: &ModerationInput) -> u64 {
+    match &input.input {
+        Some(Judged::Text(text)) => text.len() as u64 + PER_MESSAGE,
+        Some(Judged::ImageUrl(_)) => PER_IMAGE,
+        None => 0,
+    }
+}
+
+/// The most tokens that an image of this size is, at any quality. What is no size in pixels is as large as what models choose
+/// themselves.
+fn drawn(size: &str) -> u64 {
+    let side = |text: &str| text.parse::<u64>().ok();
+    let sides = size.split_once('x').and_then(|(width, height)| Some((side(width)?, side(height)?)));
+    let (width, height) = sides.unwrap_or(LARGEST_CHOSEN);
+    width.saturating_mul(height).max(LEAST_DRAWN).div_ceil(PIXELS_PER_TOKEN)
+}
+
+/// What a ranking is billed by.
+struct Pieces {
+    count: u64,
+    /// Tokens, the query read with each.
+    read: u64,
+}
+
+/// The most pieces that the documents of `request` can be.
+fn pieces(request: &RerankRequest) -> Pieces {
+    let cut = request.max_tokens_per_document.and_then(|n| u64::try_from(n).ok()).unwrap_or(PER_DOCUMENT);
+    let query = request.query().len() as u64;
+    // Of a piece that the query fills, a fourth is left to the document.
+    let room = PER_PIECE.saturating_sub(query).max(PER_PIECE / 4);
+    let mut pieces = Pieces { count: 0, read: 0 };
+    for document in &request.documents {
+        let bytes = document.len() as u64;
+        let count = bytes.min(cut).div_ceil(room).max(1);
+        pieces.count += count;
+        pieces.read += bytes + count * (query + PER_MESSAGE);
+    }
+    pieces
 }
 
 /// A guess where a provider gave no figure: four bytes a token, never less than one for something.

@@ -4,12 +4,17 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use prost::Message;
 use tokio::time::Instant;
 use tollgate_domain::{CallId, Secret};
-use tollgate_proto::v1::{CompletionRequest, CreateEmbeddingRequest, GatewayOptions, Original};
+use tollgate_proto::{
+    operation::Asked,
+    v1::{
+        CompletionRequest, CreateEmbeddingRequest, CreateModerationRequest, GatewayOptions, GenerateImageRequest,
+        RerankRequest,
+    },
+};
 use tollgate_providers::Mode;
-use tollgate_router::Deployment;
+use tollgate_router::{Deployment, Wanted};
 
 use crate::QuotaCell;
 
@@ -18,7 +23,7 @@ use crate::QuotaCell;
 pub struct Call {
     /// Its id.
     pub id: CallId,
-    /// `completion.create`, `completion.stream`, `embedding.create`: the action of its record.
+    /// `completion.create`, `embedding.create`, ...: the action of its record.
     pub action: &'static str,
     /// What came as the caller's key.
     pub credential: Option<Secret>,
@@ -66,23 +71,59 @@ pub enum Request {
     Completion(Arc<CompletionRequest>, Mode),
     /// Embeddings.
     Embedding(Arc<CreateEmbeddingRequest>),
+    /// A ranking.
+    Rerank(Arc<RerankRequest>),
+    /// A moderation.
+    Moderation(Arc<CreateModerationRequest>),
+    /// Images.
+    Image(Arc<GenerateImageRequest>),
+}
+
+impl Request {
+    /// What all requests have.
+    fn asked(&self) -> &dyn Asked {
+        match self {
+            Self::Completion(request, _) => &**request,
+            Self::Embedding(request) => &**request,
+            Self::Rerank(request) => &**request,
+            Self::Moderation(request) => &**request,
+            Self::Image(request) => &**request,
+        }
+    }
+
+    /// The operation.
+    pub(crate) fn wanted(&self) -> Wanted {
+        match self {
+            Self::Completion(..) => Wanted::Chat,
+            Self::Embedding(_) => Wanted::Embedding,
+            Self::Rerank(_) => Wanted::Rerank,
+            Self::Moderation(_) => Wanted::Moderation,
+            Self::Image(_) => Wanted::Image,
+        }
+    }
+
+    /// The operation and its mode, as fingerprints of requests have it.
+    pub(crate) fn mark(&self) -> &'static [u8] {
+        match self {
+            Self::Completion(_, Mode::Whole) => b"whole",
+            Self::Completion(_, Mode::Stream) => b"stream",
+            Self::Embedding(_) => b"embedding",
+            Self::Rerank(_) => b"rerank",
+            Self::Moderation(_) => b"moderation",
+            Self::Image(_) => b"image",
+        }
+    }
 }
 
 impl Call {
     /// The model alias that is asked for.
     pub fn model(&self) -> &str {
-        match &self.request {
-            Request::Completion(request, _) => request.model(),
-            Request::Embedding(request) => request.model(),
-        }
+        self.request.asked().model()
     }
 
     /// Wishes to the gateway.
     pub fn options(&self) -> Option<&GatewayOptions> {
-        match &self.request {
-            Request::Completion(request, _) => request.tollgate.as_ref(),
-            Request::Embedding(request) => request.tollgate.as_ref(),
-        }
+        self.request.asked().options()
     }
 
     /// Whether the reply shall tell its route.
@@ -97,25 +138,12 @@ impl Call {
 
     /// The caller's own end user.
     pub(crate) fn user(&self) -> Option<&str> {
-        match &self.request {
-            Request::Completion(request, _) => request.user.as_deref(),
-            Request::Embedding(request) => request.user.as_deref(),
-        }
-    }
-
-    fn original(&self) -> Option<&Original> {
-        match &self.request {
-            Request::Completion(request, _) => request.original.as_ref(),
-            Request::Embedding(request) => request.original.as_ref(),
-        }
+        self.request.asked().user()
     }
 
     /// The request as received: the caller's own bytes where there are such, else its protobuf form.
     pub(crate) fn body(&self) -> Bytes {
-        match (self.original(), &self.request) {
-            (Some(original), _) => original.body.clone(),
-            (None, Request::Completion(request, _)) => request.encode_to_vec().into(),
-            (None, Request::Embedding(request)) => request.encode_to_vec().into(),
-        }
+        let asked = self.request.asked();
+        asked.original().map_or_else(|| asked.encoded().into(), |original| original.body.clone())
     }
 }

@@ -301,6 +301,7 @@ impl FlowState {
             estimated: true,
             cost_nano_usd: bound.0,
             held_nano_usd: bound.0,
+            search_units: (self.bound.queries > 0).then_some(self.bound.queries),
             ..Usage::default()
         };
         let (charges, lease_windows) = charges(&self.hold, at_provider);
@@ -660,10 +661,13 @@ impl Classify for (&'static str, Option<Usage>) {
             let read = [i.cached_read, i.cache_write_5m, i.cache_write_1h, i.audio, i.audio_cached, i.image];
             let written = [o.reasoning, o.audio, o.image];
             let parts_fit = read.iter().all(|part| *part <= i.total) && written.iter().all(|part| *part <= o.total);
-            parts_fit && i.total.saturating_add(o.total) <= possible.saturating_mul(IMPLAUSIBLE)
+            let queries_fit = bound.queries == 0 || u.search_units.is_none_or(|units| units <= bound.queries);
+            parts_fit && queries_fit && i.total.saturating_add(o.total) <= possible.saturating_mul(IMPLAUSIBLE)
         };
+        let price = open.deployment.price.as_ref();
+        let is_told = |u: &Usage| bound.queries == 0 || price.is_none_or(|p| p.is_told_by(u));
         match usage {
-            Some(usage) if plausible(&usage) && !usage.estimated => {
+            Some(usage) if plausible(&usage) && is_told(&usage) && !usage.estimated => {
                 (LedgerEntryKind::Exact, outcome, Usage { estimated: false, ..usage })
             }
             // A complete answer whose provider counts not everything: Ollama leaves out a prompt that it had cached.
@@ -676,11 +680,13 @@ impl Classify for (&'static str, Option<Usage>) {
                 // What was reported before a break is kept: the input is final by then, the output at least this much.
                 let input = known.and_then(|u| u.input).filter(|i| i.total > 0);
                 let output = known.and_then(|u| u.output).unwrap_or_default();
+                let search_units = known.and_then(|u| u.search_units).unwrap_or(bound.queries);
                 let usage = Usage {
                     input: Some(
                         input.unwrap_or(InputUsage { total: bound::estimate(bound.input), ..InputUsage::default() }),
                     ),
-                    output: Some(OutputUsage { total: output.total.max(bound::estimate(open.produced)), ..output }),
+                    output: Some(bound.unsaid(&open.deployment, output, open.produced)),
+                    search_units: (search_units > 0).then_some(search_units),
                     estimated: true,
                     service_tier_native: reported.as_ref().and_then(|u| u.service_tier_native.clone()),
                     native_json: reported.and_then(|u| u.native_json),
@@ -716,6 +722,9 @@ fn add(total: &mut Usage, usage: &Usage) {
     output.reasoning = output.reasoning.saturating_add(o.reasoning);
     output.audio = output.audio.saturating_add(o.audio);
     output.image = output.image.saturating_add(o.image);
+    if let Some(units) = usage.search_units {
+        total.search_units = Some(total.search_units.unwrap_or(0).saturating_add(units));
+    }
     total.estimated |= usage.estimated;
     total.cost_nano_usd = total.cost_nano_usd.saturating_add(usage.cost_nano_usd);
     total.held_nano_usd = total.held_nano_usd.max(usage.held_nano_usd);

@@ -23,11 +23,10 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 use tollgate_domain::{Error, Retry};
 use tollgate_ledger::End;
-use tollgate_proto::v1::ErrorReason;
-use tollgate_providers::Mode;
+use tollgate_proto::v1::{CompletionEvent, ErrorReason};
 use tollgate_store::{Claims, Idempotency};
 
-use crate::{Billed, Call, Reply, call::Request, permit::Permit, record::Record};
+use crate::{Billed, Call, Reply, permit::Permit, record::Record};
 
 /// How long a call runs on without a reader: longer than the first pause of the SDKs (half a second at most), well below the second
 /// within which a hang-up must reach the provider.
@@ -40,13 +39,20 @@ pub(crate) fn of(permit: &Permit, call: &Call) -> Option<Idempotency> {
     let key = call.options()?.idempotency_key.as_deref().filter(|k| !k.is_empty())?;
     let short = |hash: Sha256| hash.finalize()[..16].to_vec();
     let scope = Sha256::new().chain_update(permit.caller.key_id()).chain_update([0]).chain_update(key);
-    let mode: &[u8] = match call.request {
-        Request::Completion(_, Mode::Whole) => b"whole",
-        Request::Completion(_, Mode::Stream) => b"stream",
-        Request::Embedding(_) => b"embedding",
-    };
-    let fingerprint = Sha256::new().chain_update(mode).chain_update(call.body());
+    let fingerprint = Sha256::new().chain_update(call.request.mark()).chain_update(call.body());
     Some(Idempotency { key: short(scope), fingerprint: short(fingerprint) })
+}
+
+/// A piece of an answer, as it is kept for repetitions.
+pub(crate) trait Kept: Clone + Send + Sync + 'static {
+    /// Bytes that it takes, or thereabouts.
+    fn size(&self) -> usize;
+}
+
+impl Kept for CompletionEvent {
+    fn size(&self) -> usize {
+        self.encoded_len()
+    }
 }
 
 /// What a call finds under its idempotency key.
@@ -142,12 +148,12 @@ pub(crate) async fn claim(
     }
 }
 
-impl<T: Message + Clone + Default + 'static> Flights<T> {
+impl<T: Kept> Flights<T> {
     pub(crate) fn new(retention: Duration, bytes: u64, claims: Option<Arc<dyn Claims>>) -> Self {
         let weigh = |_: &Key, known: &Known<T>| match known {
             Known::Kept(flight) => {
                 let log = flight.log.lock();
-                let size: usize = log.items.iter().map(|i| i.encoded_len() + 64).sum();
+                let size: usize = log.items.iter().map(|i| i.size() + 64).sum();
                 u32::try_from(size).unwrap_or(u32::MAX)
             }
             Known::Gone { .. } => 64,
@@ -233,7 +239,7 @@ fn check(known: &[u8], given: &[u8], call_id: &str) -> Result<(), Error> {
     Err(Error::new(ErrorReason::IdempotencyMismatch, message).with("callId", call_id))
 }
 
-impl<T: Message + Clone + Default + 'static> Lead<T> {
+impl<T: Kept> Lead<T> {
     /// Runs the call in a task of its own and reads along.
     pub(crate) fn lead(self, run: impl Future<Output = Result<Reply<T>, Error>> + Send + 'static) -> Reply<T> {
         let Self { flight, flights, key, billed } = self;
@@ -264,7 +270,7 @@ impl<T: Message + Clone + Default + 'static> Lead<T> {
     }
 }
 
-impl<T: Clone + Send + Sync + 'static> Flight<T> {
+impl<T: Kept> Flight<T> {
     fn check(&self, fingerprint: &[u8]) -> Result<(), Error> {
         check(&self.fingerprint, fingerprint, &self.call_id)
     }

@@ -9,7 +9,6 @@ mod call;
 mod collect;
 mod cooldowns;
 mod directory;
-mod embed;
 mod flow;
 mod idempotency;
 mod keyring;
@@ -27,15 +26,16 @@ mod settle;
 mod takeover;
 mod tokenizer;
 mod tokens;
+mod unary;
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 pub use authenticate::Caller;
 pub use call::{Again, Billed, Call, Request};
 pub use collect::Collector;
 pub use directory::{Directory, allows};
-use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 pub use keyring::{KeyEntry, KeyRing};
 pub use limit::{Gates, QuotaCell};
 pub use mirror::MIRROR;
@@ -48,12 +48,13 @@ use tokio::{
 use tollgate_audit::Trail;
 use tollgate_domain::{CallId, Clock, Error};
 use tollgate_ledger::Ledger;
-use tollgate_proto::v1::{CompletionEvent, CreateEmbeddingResponse};
-use tollgate_router::{States, Table, Wanted};
+use tollgate_proto::v1::CompletionEvent;
+use tollgate_router::{States, Table};
 use tollgate_store::{Claims, Cooldowns, Cooling};
+pub use unary::{Answer, Carried};
 
 use crate::{
-    idempotency::{Entry, Flights, claim},
+    idempotency::{Entry, Flights, Kept, claim},
     permit::Permit,
     record::Record,
 };
@@ -110,7 +111,7 @@ pub struct Pipeline {
     /// The router's clock counts from here.
     begun: Instant,
     completions: Flights<CompletionEvent>,
-    embeddings: Flights<CreateEmbeddingResponse>,
+    answers: Flights<Answer>,
     /// What providers thought before they called tools.
     memory: reasoning::Memory,
 }
@@ -166,7 +167,7 @@ impl Pipeline {
             seeds: parts.seeds,
             gates: parts.gates,
             completions: Flights::new(retention, bytes, parts.claims.clone()),
-            embeddings: Flights::new(retention, bytes, parts.claims.clone()),
+            answers: Flights::new(retention, bytes, parts.claims.clone()),
             memory: reasoning::Memory::new(),
             claims: parts.claims,
         });
@@ -178,20 +179,7 @@ impl Pipeline {
 
     /// The life of a completion, top to bottom. Each line takes what the line above has proved.
     pub async fn complete(self: &Arc<Self>, call: Call) -> Result<Reply<CompletionEvent>, Error> {
-        let mut record = self.open_record(&call);
-        let admitted = self.admit(&call, &mut record);
-        let permit = record.try_or_close(admitted)?;
-        match record.try_or_close(self.completions.enter(&permit, &call))? {
-            Entry::Alone => self.clone().serve(permit, call, record).await,
-            Entry::Lead(flight) => {
-                let (this, retention) = (self.clone(), self.settings.idempotency_retention);
-                Ok(flight.lead(async move {
-                    record.try_or_close(claim(this.claims.as_deref(), &permit, &call, retention).await)?;
-                    this.serve(permit, call, record).await
-                }))
-            }
-            Entry::Follow(flight) => Ok(flight.follow(record)),
-        }
+        self.enter(&self.completions, call, Self::serve).await
     }
 
     async fn serve(
@@ -201,40 +189,59 @@ impl Pipeline {
         mut record: Record,
     ) -> Result<Reply<CompletionEvent>, Error> {
         let passed = record.try_or_close(self.pass(&permit, &call).await)?;
-        let reserved = self.reserve(permit, &call, Wanted::Chat).await; // dropped unused, it releases itself
+        let reserved = self.reserve(permit, &call).await; // dropped unused, it releases itself
         let reservation = record.try_or_close(reserved)?;
         self.mirror(&reservation.permit, &call);
         self.send(reservation, passed, call, record).await // settles and closes the record, whatever happens
     }
 
-    /// The life of an embedding: the same stages over one answer.
-    pub async fn embed(self: &Arc<Self>, call: Call) -> Result<Reply<CreateEmbeddingResponse>, Error> {
-        let mut record = self.open_record(&call);
-        let admitted = self.admit(&call, &mut record);
-        let permit = record.try_or_close(admitted)?;
-        match record.try_or_close(self.embeddings.enter(&permit, &call))? {
-            Entry::Alone => self.clone().serve_embedding(permit, call, record).await,
-            Entry::Lead(flight) => {
-                let (this, retention) = (self.clone(), self.settings.idempotency_retention);
-                Ok(flight.lead(async move {
-                    record.try_or_close(claim(this.claims.as_deref(), &permit, &call, retention).await)?;
-                    this.serve_embedding(permit, call, record).await
-                }))
-            }
-            Entry::Follow(flight) => Ok(flight.follow(record)),
-        }
+    /// The life of an operation with one answer: the same stages.
+    pub async fn answer<O: Carried>(self: &Arc<Self>, call: Call) -> Result<O::Response, Error> {
+        let mut reply = self.enter(&self.answers, call, Self::serve_unary::<O>).await?;
+        let answer = reply.try_next().await?;
+        answer.and_then(O::response).ok_or_else(|| Error::internal("the answer is missing"))
     }
 
-    async fn serve_embedding(
+    async fn serve_unary<O: Carried>(
         self: Arc<Self>,
         permit: Permit,
         call: Call,
         mut record: Record,
-    ) -> Result<Reply<CreateEmbeddingResponse>, Error> {
+    ) -> Result<Reply<Answer>, Error> {
+        let asked = O::asked(&call.request).cloned().ok_or_else(|| Error::internal("a call of another operation"));
+        let asked = record.try_or_close(asked)?;
         let passed = record.try_or_close(self.pass(&permit, &call).await)?;
-        let reserved = self.reserve(permit, &call, Wanted::Embedding).await;
+        let reserved = self.reserve(permit, &call).await;
         let reservation = record.try_or_close(reserved)?;
-        self.send_embedding(reservation, passed, call, record).await
+        let response = self.send_unary::<O>(&asked, reservation, passed, call, record).await?;
+        Ok(futures::stream::once(async { Ok(O::answer(response)) }).boxed())
+    }
+
+    /// How every call begins: who it is, what it may do, and whether it came before.
+    async fn enter<T, F>(
+        self: &Arc<Self>,
+        flights: &Flights<T>,
+        call: Call,
+        serve: impl FnOnce(Arc<Self>, Permit, Call, Record) -> F + Send + 'static,
+    ) -> Result<Reply<T>, Error>
+    where
+        T: Kept,
+        F: Future<Output = Result<Reply<T>, Error>> + Send + 'static,
+    {
+        let mut record = self.open_record(&call);
+        let admitted = self.admit(&call, &mut record);
+        let permit = record.try_or_close(admitted)?;
+        match record.try_or_close(flights.enter(&permit, &call))? {
+            Entry::Alone => serve(self.clone(), permit, call, record).await,
+            Entry::Lead(flight) => {
+                let (this, retention) = (self.clone(), self.settings.idempotency_retention);
+                Ok(flight.lead(async move {
+                    record.try_or_close(claim(this.claims.as_deref(), &permit, &call, retention).await)?;
+                    serve(this, permit, call, record).await
+                }))
+            }
+            Entry::Follow(flight) => Ok(flight.follow(record)),
+        }
     }
 
     /// Who calls, and what the caller may do.
@@ -296,7 +303,7 @@ impl Pipeline {
     pub fn remember(&self, settled: Vec<(tollgate_store::Idempotency, String)>) {
         for (idempotency, call_id) in settled {
             self.completions.remember(&idempotency, &call_id);
-            self.embeddings.remember(&idempotency, &call_id);
+            self.answers.remember(&idempotency, &call_id);
         }
     }
 }

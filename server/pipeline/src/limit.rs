@@ -12,7 +12,7 @@ use tollgate_limits::{Asking, Expected, Full, Limited, Limiter, Pool, PoolState,
 use tollgate_proto::v1::{ErrorReason, Priority, RateLimits};
 use tollgate_router::Deployment;
 
-use crate::{Call, Pipeline, bound, call::Request, permit::Permit};
+use crate::{Call, Pipeline, bound, permit::Permit};
 
 /// Limits are not asked more often than this by whoever waits for them.
 const LEAST_WAIT: Duration = Duration::from_millis(2);
@@ -258,14 +258,9 @@ impl Pipeline {
 /// Tokens to expect of the prompt, and the most that the answer may have.
 fn expected_of(call: &Call) -> (i64, i64) {
     let tokens = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-    match &call.request {
-        Request::Completion(request, _) => {
-            let choices = request.n.unwrap_or(1).max(1);
-            let most = request.max_output_tokens.unwrap_or(i64::MAX).saturating_mul(choices);
-            (tokens(bound::estimate(bound::completion_input(request))), most)
-        }
-        Request::Embedding(request) => (tokens(bound::estimate(bound::embedding_input(request))), 0),
-    }
+    let most = bound::most(&call.request);
+    let output = most.output.map_or(u64::MAX, |output| output.saturating_mul(most.choices));
+    (tokens(bound::estimate(most.input)), tokens(output))
 }
 
 /// The one of two classes that goes later; not given is standard, and gives way to nothing.

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use futures::StreamExt;
 use tollgate_domain::CallId;
 use tollgate_proto::v1::{GatewayOptions, Key, KeyRole};
-use tollgate_router::Wanted;
 use tollgate_store::StoredKey;
 
 use crate::{
@@ -75,7 +74,7 @@ impl Pipeline {
                 Ok(passed) => passed,
                 Err(error) => return tracing::debug!(%error, "a call is not mirrored"),
             };
-            let reserved = this.reserve(permit, &copy, Wanted::Chat).await;
+            let reserved = this.reserve(permit, &copy).await;
             let Ok(reservation) = record.try_or_close(reserved) else { return };
             match this.send(reservation, passed, copy, record).await {
                 Ok(mut reply) => while let Some(Ok(_)) = reply.next().await {},

@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use tollgate_domain::{Error, NanoUsd, ServiceTier};
 use tollgate_ledger::{Ask, Hold, Scopes};
-use tollgate_proto::v1::{ErrorReason, HoldMode, WhenTight};
-use tollgate_router::{Deployment, Plan, Wanted};
+use tollgate_proto::v1::{ErrorReason, HoldMode, OutputUsage, WhenTight};
+use tollgate_router::{Deployment, Plan};
 
 use crate::{Call, Pipeline, bound, call::Request, permit::Permit, route::no_route};
 
@@ -34,6 +34,10 @@ pub(crate) struct Bound {
     asked: Option<u64>,
     /// Choices.
     choices: u64,
+    /// Queries of a ranking.
+    pub(crate) queries: u64,
+    /// Whether all of the output is written, as far as one knows: what it is follows from the request.
+    is_fixed: bool,
     /// Whether a hard budget or a ceiling makes the gateway set the limit upstream.
     pub(crate) capped: bool,
     /// The limit where nothing else names one.
@@ -91,13 +95,24 @@ impl Bound {
         self.per_choice(deployment).saturating_mul(self.choices)
     }
 
+    /// What an answer has that does not tell all of it: `bytes` came, and this much is known.
+    pub(crate) fn unsaid(&self, deployment: &Deployment, known: OutputUsage, bytes: u64) -> OutputUsage {
+        if !self.is_fixed {
+            return OutputUsage { total: known.total.max(bound::estimate(bytes)), ..known };
+        }
+        // Only images are written without a word.
+        let total = known.total.max(self.output(deployment));
+        OutputUsage { total, image: total, ..known }
+    }
+
     /// The most that an attempt at `deployment` can cost; unpriced ones cost nothing that we know of.
     pub(crate) fn cost(&self, deployment: &Deployment) -> NanoUsd {
         self.cost_of(deployment, self.output(deployment))
     }
 
     fn cost_of(&self, deployment: &Deployment, output: u64) -> NanoUsd {
-        deployment.price.as_ref().map_or(NanoUsd(0), |p| p.worst_case(self.input, output, self.served_at))
+        let Some(price) = &deployment.price else { return NanoUsd(0) };
+        NanoUsd(price.worst_case(self.input, output, self.served_at).0.saturating_add(price.queries(self.queries).0))
     }
 
     /// What must be held for an attempt at `deployment` now.
@@ -122,7 +137,7 @@ impl Bound {
 
 impl Pipeline {
     /// Holds the worst case: what is sent at most, at the dearest deployment that may serve it.
-    pub(crate) async fn reserve(&self, permit: Permit, call: &Call, wanted: Wanted) -> Result<Reservation, Error> {
+    pub(crate) async fn reserve(&self, permit: Permit, call: &Call) -> Result<Reservation, Error> {
         let key = permit.caller.key();
         let scopes = self.ledger.scopes(&permit.payer(call.model()));
         let ceiling = call.options().and_then(|o| o.max_cost_nano_usd);
@@ -131,30 +146,23 @@ impl Pipeline {
         let key_cap = key.default_output_cap.and_then(|cap| u64::try_from(cap).ok());
 
         let seed = (self.seeds)(call.id);
-        let plan = self.plan(&permit, call, wanted, seed).await;
-        let mut bound = match &call.request {
-            Request::Completion(request, _) => Bound {
-                input: bound::completion_input(request),
-                asked: request.max_output_tokens.and_then(|n| u64::try_from(n).ok()),
-                choices: request.n.and_then(|n| u64::try_from(n).ok()).unwrap_or(1),
-                capped,
-                default_cap: key_cap.unwrap_or(self.settings.default_output_cap),
-                afforded: None,
-                tranche: None,
-                written: 0,
-                served_at: ServiceTier::reachable(request.service_tier_native.as_deref()),
-            },
-            Request::Embedding(request) => Bound {
-                input: bound::embedding_input(request),
-                asked: Some(0),
-                choices: 1,
-                capped,
-                default_cap: 0,
-                afforded: None,
-                tranche: None,
-                written: 0,
-                served_at: ServiceTier::reachable(None),
-            },
+        let plan = self.plan(&permit, call, seed).await;
+        let most = bound::most(&call.request);
+        let mut bound = Bound {
+            input: most.input,
+            asked: most.output,
+            choices: most.choices,
+            queries: most.queries,
+            is_fixed: !matches!(call.request, Request::Completion(..)),
+            capped,
+            default_cap: key_cap.unwrap_or(self.settings.default_output_cap),
+            afforded: None,
+            tranche: None,
+            written: 0,
+            served_at: ServiceTier::reachable(match &call.request {
+                Request::Completion(request, _) => request.service_tier_native.as_deref(),
+                _ => None,
+            }),
         };
         let reachable: Vec<&Arc<Deployment>> = plan.reachable().collect();
         if reachable.is_empty() {
@@ -184,9 +192,11 @@ impl Pipeline {
             bound.tranche = Some(TRANCHE);
         }
         let want = most(&|d| bound.held(d));
-        // A call that names no limit gets what its budgets afford; one that does, only where all of them say so.
+        // A call that names no limit gets what its budgets afford; one that does, only where all of them say so. Only completions can
+        // be cut short.
         let may_clamp = bound.asked.is_none() || policies.iter().all(|p| p.when_tight == WhenTight::Clamp);
-        let min = if may_clamp && bound.asked != Some(0) { most(&|d| bound.least(d)) } else { want };
+        let is_completion = matches!(call.request, Request::Completion(..));
+        let min = if may_clamp && is_completion { most(&|d| bound.least(d)) } else { want };
         let ask = Ask { min: min.min(want), want, wait: self.hold_wait(call) };
         tollgate_planted::step("before_hold");
         let hold = self.ledger.hold(&scopes, ask).await?;

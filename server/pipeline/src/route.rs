@@ -4,7 +4,7 @@ use tollgate_domain::{Class, Error, Retry};
 use tollgate_proto::v1::{
     Candidate, CompletionRequest, ErrorReason, Part, RouteNeeds, part::Content, response_format::Format,
 };
-use tollgate_router::{Deployment, Needs, Plan, Step, Sticky, Wanted, stable_hash};
+use tollgate_router::{Deployment, Needs, Plan, Step, Sticky, stable_hash};
 
 use crate::{Call, Caller, Pipeline, bound, call::Request, permit::Permit, tokens};
 
@@ -15,8 +15,8 @@ impl Pipeline {
     }
 
     /// The walk of a call through the groups that it may use.
-    pub(crate) async fn plan(&self, permit: &Permit, call: &Call, wanted: Wanted, seed: u64) -> Plan {
-        let needs = needs(permit, call, wanted).await;
+    pub(crate) async fn plan(&self, permit: &Permit, call: &Call, seed: u64) -> Plan {
+        let needs = needs(permit, call).await;
         let now_us = self.route_now_us();
         let left = call.deadline.map(|deadline| deadline.saturating_duration_since(tokio::time::Instant::now()));
         let until = left.map(|left| now_us.saturating_add(u64::try_from(left.as_micros()).unwrap_or(u64::MAX)));
@@ -30,7 +30,7 @@ impl Pipeline {
         call: &Call,
     ) -> Result<(Vec<Candidate>, Vec<Candidate>, String), Error> {
         let permit = self.route(caller.clone(), call)?;
-        let mut plan = self.plan(&permit, call, Wanted::Chat, (self.seeds)(call.id)).await;
+        let mut plan = self.plan(&permit, call, (self.seeds)(call.id)).await;
         if plan.reachable().next().is_none() {
             return Err(no_route(&plan, call));
         }
@@ -63,14 +63,14 @@ pub(crate) fn told(needs: &Needs, call: &Call) -> RouteNeeds {
     }
 }
 
-async fn needs(permit: &Permit, call: &Call, wanted: Wanted) -> Needs {
+async fn needs(permit: &Permit, call: &Call) -> Needs {
     let options = call.options();
     let mut needs = Needs {
         tags: permit.account.tags.clone(),
         region: options.map(|o| o.region.clone()).filter(|region| !region.is_empty()),
         pinned: options.map(|o| o.deployment.clone()).filter(|name| !name.is_empty()),
         sticky: permit.routes.own().and_then(|own| stick(own.sticky.as_ref()?, permit, call)),
-        ..Needs::only(wanted)
+        ..Needs::only(call.request.wanted())
     };
     match &call.request {
         Request::Completion(request, _) => {
@@ -82,7 +82,10 @@ async fn needs(permit: &Permit, call: &Call, wanted: Wanted) -> Needs {
             needs.output_tokens = request.max_output_tokens.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
             needs.capabilities = capabilities(request);
         }
-        Request::Embedding(request) => needs.input_tokens = bound::estimate(bound::embedding_input(request)),
+        request => {
+            needs.input_tokens = bound::estimate(bound::longest(request));
+            needs.queries = bound::most(request).queries;
+        }
     }
     if let Some(again) = call.again {
         needs.input_tokens = again.input_tokens;

@@ -53,7 +53,7 @@ impl Pipeline {
         let group = reservation.permit.routes.own().map_or(MidstreamPolicy::Unspecified, |g| g.on_midstream_failure);
         let mode = match call.request {
             Request::Completion(_, mode) => mode,
-            Request::Embedding(_) => Mode::Whole,
+            _ => Mode::Whole,
         };
         let mut told = Told::nothing(takeover::policy(&call, group), mode);
         let mut flow = self.flow(reservation, passed, call, record);

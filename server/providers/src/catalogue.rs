@@ -60,7 +60,7 @@ pub struct Entry {
     /// The provider's page that the source cites.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub official_page: Option<String>,
-    /// Price per token, made of the figures above; `None`: it is not sold by tokens alone.
+    /// Price, made of the figures above; `None`: it is sold in units that are not charged.
     #[serde(skip)]
     pub price: Option<Price>,
 }

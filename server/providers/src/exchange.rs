@@ -6,10 +6,10 @@ use bytes::BytesMut;
 use futures::{StreamExt, stream::BoxStream};
 use tokio::time::timeout;
 use tollgate_domain::{Class, Failure, Secret};
-use tollgate_proto::v1::{CompletionEvent, CreateEmbeddingResponse};
+use tollgate_proto::{operation::Answered, v1::CompletionEvent};
 
 use crate::{
-    ChatCall, Decoder, EmbedCall, Head, Outgoing, Provider, Target,
+    ChatCall, Decoder, Head, Offered, Outgoing, Provider, Target, UnaryCall,
     credential::Credential,
     fetch::{Fetcher, with_bytes},
     headroom, refusal,
@@ -43,6 +43,16 @@ pub struct Answering {
     pub events: BoxStream<'static, Result<CompletionEvent, Failure>>,
 }
 
+/// A whole answer of the provider's.
+pub struct Answer<T> {
+    /// Its head.
+    pub head: Head,
+    /// Fields that were dropped on the way out.
+    pub dropped: Vec<String>,
+    /// What it says.
+    pub response: T,
+}
+
 /// The most of an error body that is read.
 const MAX_REFUSAL: usize = 1 << 20;
 /// The most of a whole answer that is held.
@@ -69,17 +79,22 @@ pub async fn chat(endpoint: &Endpoint, call: &ChatCall<'_>) -> Result<Answering,
 }
 
 /// Sends `call` and reads the whole answer.
-pub async fn embed(endpoint: &Endpoint, call: &EmbedCall<'_>) -> Result<(Head, CreateEmbeddingResponse), Failure> {
-    let Some(adapter) = endpoint.provider.embed() else {
-        return Err(Failure::new(Class::InvalidRequest, "the provider offers no embeddings"));
+pub async fn unary<O: Offered>(endpoint: &Endpoint, call: &UnaryCall<'_, O>) -> Result<Answer<O::Response>, Failure> {
+    let Some(adapter) = O::by(&*endpoint.provider) else {
+        return Err(Failure::new(Class::InvalidRequest, format!("the provider offers no {}", O::NAME)));
     };
     let outgoing = adapter.request(&endpoint.target, call)?;
-    let (request, _) = allowed(endpoint, outgoing, call.drop_params)?;
-    let Accepted { head, body, .. } = accepted(endpoint, request).await?;
-    let bytes = read_whole(body, MAX_WHOLE).await?;
-    let mut response = adapter.answer(call, bytes.freeze())?;
-    response.usage = response.usage.or_else(|| adapter.usage(&head));
-    Ok((head, response))
+    let (request, dropped) = allowed(endpoint, outgoing, call.drop_params)?;
+    let Accepted { head, body, shown } = accepted(endpoint, request).await?;
+    let request_id = refusal::request_id(&head.headers);
+    let read = read_whole(body, MAX_WHOLE).await.and_then(|bytes| adapter.answer(call, bytes.freeze()));
+    let mut response = read.map_err(|failure| {
+        let may_be_billed = failure.may_be_billed || failure.class.leaves_doubt();
+        Failure { may_be_billed, ..known(failure, head.status.as_u16(), &request_id, shown.as_ref()) }
+    })?;
+    let usage = response.envelope().usage;
+    *usage = usage.take().or_else(|| adapter.usage(&head));
+    Ok(Answer { head, dropped, response })
 }
 
 /// Asks whether the provider is there and heeds the credential, for at most `limit`; see [`Provider::is_answered_by`].
@@ -161,6 +176,18 @@ async fn sent(
     Err(failure)
 }
 
+/// A failure in an answer, with what its head says where it does not say so itself.
+fn known(mut failure: Failure, status: u16, request_id: &str, shown: Option<&Secret>) -> Failure {
+    if failure.status == 0 {
+        failure.status = status;
+    }
+    if failure.request_id.is_empty() {
+        request_id.clone_into(&mut failure.request_id);
+    }
+    hide(&mut failure, shown);
+    failure
+}
+
 /// Providers like to repeat what they were sent.
 fn hide(failure: &mut Failure, shown: Option<&Secret>) {
     if let Some(secret) = shown.filter(|secret| !secret.expose().is_empty()) {
@@ -225,16 +252,9 @@ impl Reading {
                     self.decoder.end(&mut events)
                 }
             };
-            if let Err(mut failure) = read {
+            if let Err(failure) = read {
                 self.body = None;
-                if failure.status == 0 {
-                    failure.status = self.status;
-                }
-                if failure.request_id.is_empty() {
-                    failure.request_id.clone_from(&self.request_id);
-                }
-                hide(&mut failure, self.shown.as_ref());
-                self.failure = Some(failure);
+                self.failure = Some(known(failure, self.status, &self.request_id, self.shown.as_ref()));
                 break;
             }
         }

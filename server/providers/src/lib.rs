@@ -28,8 +28,11 @@ pub mod openai_responses;
 mod provider;
 pub mod refusal;
 pub mod registry;
+pub mod rerank;
 pub mod transport;
 pub mod vertex;
 
 pub(crate) use provider::Written;
-pub use provider::{Chat, ChatCall, Decoder, Embed, EmbedCall, Head, Mode, Outgoing, Provider, Target, Unsupported};
+pub use provider::{
+    Chat, ChatCall, Decoder, EmbedCall, Head, Mode, Offered, Outgoing, Provider, Target, Unary, UnaryCall, Unsupported,
+};

@@ -1,8 +1,9 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tollgate_domain::{Class, Failure};
-use tollgate_proto::v1::{
-    CompletionEvent, CompletionRequest, CreateEmbeddingRequest, CreateEmbeddingResponse, Dialect, Usage,
+use tollgate_proto::{
+    operation::{Embeddings, Images, Moderations, Operation, Reranking},
+    v1::{CompletionEvent, CompletionRequest, Dialect, Usage},
 };
 
 use crate::credential::Credential;
@@ -19,7 +20,22 @@ pub trait Provider: Send + Sync {
     fn chat(&self) -> Option<&dyn Chat>;
 
     /// `None`: not offered, and the router will not ask.
-    fn embed(&self) -> Option<&dyn Embed> {
+    fn embed(&self) -> Option<&dyn Unary<Embeddings>> {
+        None
+    }
+
+    /// `None`: not offered, and the router will not ask.
+    fn rerank(&self) -> Option<&dyn Unary<Reranking>> {
+        None
+    }
+
+    /// `None`: not offered, and the router will not ask.
+    fn moderate(&self) -> Option<&dyn Unary<Moderations>> {
+        None
+    }
+
+    /// `None`: not offered, and the router will not ask.
+    fn images(&self) -> Option<&dyn Unary<Images>> {
         None
     }
 
@@ -62,18 +78,48 @@ pub trait Chat: Send + Sync {
     }
 }
 
-/// Embeddings.
-pub trait Embed: Send + Sync {
-    /// Writes the request.
-    fn request(&self, target: &Target, call: &EmbedCall<'_>) -> Result<Outgoing, Failure>;
+/// An operation with one answer.
+pub trait Unary<O: Operation>: Send + Sync {
+    /// Writes the request. Fails with `InvalidRequest` naming the field when the dialect cannot say what was asked.
+    fn request(&self, target: &Target, call: &UnaryCall<'_, O>) -> Result<Outgoing, Failure>;
 
     /// Reads the whole answer. `started.call_id` and its fellows stay empty: the pipeline knows them.
-    fn answer(&self, call: &EmbedCall<'_>, body: Bytes) -> Result<CreateEmbeddingResponse, Failure>;
+    fn answer(&self, call: &UnaryCall<'_, O>, body: Bytes) -> Result<O::Response, Failure>;
 
     /// Usage that stands in the answer's head and not in its body.
     fn usage(&self, head: &Head) -> Option<Usage> {
         let _ = head;
         None
+    }
+}
+
+/// An operation that providers may offer.
+pub trait Offered: Operation {
+    /// As `provider` speaks it; `None`: not offered, and the router will not ask.
+    fn by(provider: &dyn Provider) -> Option<&dyn Unary<Self>>;
+}
+
+impl Offered for Embeddings {
+    fn by(provider: &dyn Provider) -> Option<&dyn Unary<Self>> {
+        provider.embed()
+    }
+}
+
+impl Offered for Reranking {
+    fn by(provider: &dyn Provider) -> Option<&dyn Unary<Self>> {
+        provider.rerank()
+    }
+}
+
+impl Offered for Moderations {
+    fn by(provider: &dyn Provider) -> Option<&dyn Unary<Self>> {
+        provider.moderate()
+    }
+}
+
+impl Offered for Images {
+    fn by(provider: &dyn Provider) -> Option<&dyn Unary<Self>> {
+        provider.images()
     }
 }
 
@@ -162,10 +208,9 @@ impl ChatCall<'_> {
 }
 
 /// One attempt at one deployment.
-#[derive(Clone, Copy, Debug)]
-pub struct EmbedCall<'a> {
-    /// The request.
-    pub request: &'a CreateEmbeddingRequest,
+pub struct UnaryCall<'a, O: Operation> {
+    /// The request. Its `original` may be spliced by an adapter of the same dialect.
+    pub request: &'a O::Request,
     /// Attach the native answer of this dialect.
     pub want_native: Dialect,
     /// Leave out what the provider cannot heed, instead of refusing the call.
@@ -173,6 +218,9 @@ pub struct EmbedCall<'a> {
     /// Our id of the attempt.
     pub attempt_id: &'a str,
 }
+
+/// One attempt to embed.
+pub type EmbedCall<'a> = UnaryCall<'a, Embeddings>;
 
 /// A request ready to be sent.
 #[derive(Debug)]

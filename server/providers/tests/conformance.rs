@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // a test says by panicking
 
+mod operations;
+
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -26,19 +28,15 @@ use tollgate_providers::{
 };
 
 /// Fixtures of operations that no adapter offers yet. They are played as chats all the same: one that passes is news.
-const NOT_SERVED: [(&str, &str); 9] = [
+const NOT_SERVED: [(&str, &str); 5] = [
     ("openai/completions_stream", "legacy completions are not part of the contract"),
-    ("openai/moderation", "moderations are not part of the contract"),
     ("openai/transcription_json", "transcriptions are not part of the contract"),
     ("openai/transcription_verbose_json", "transcriptions are not part of the contract"),
     ("openai/transcription_stream", "transcriptions are not part of the contract"),
-    ("openai/image_generation", "image generation is not part of the contract"),
-    ("openai/image_response_format_error", "image generation is not part of the contract"),
     ("openai/models_list", "models are listed from the configuration"),
-    ("cohere/rerank", "reranking is not part of the contract"),
 ];
 
-/// Chat and embedding fixtures that an adapter cannot pass, with the reason. One that starts passing is news: take it out.
+/// Fixtures that an adapter cannot pass, with the reason. One that starts passing is news: take it out.
 const EXCEPTIONS: [(&str, &str); 0] = [];
 
 const CUTS: [Cut; 4] = [Cut::Whole, Cut::Bytes, Cut::Random(1), Cut::Random(2)];
@@ -179,7 +177,7 @@ async fn embed(kind: &str, fixture: &Fixture, cut: Cut) -> Vec<String> {
     let request = CreateEmbeddingRequest { inputs, ..CreateEmbeddingRequest::default() };
     let call =
         EmbedCall { request: &request, want_native: Dialect::Unspecified, drop_params: false, attempt_id: "a-1" };
-    let (_, response) = exchange::embed(&endpoint, &call).await.unwrap();
+    let response = exchange::unary(&endpoint, &call).await.unwrap().response;
     let mut wrong = Vec::new();
     let vectors: Vec<_> = response.embeddings.iter().map(|e| e.values.clone()).collect();
     if vectors != wanted {
@@ -238,7 +236,11 @@ async fn conforms(kind: &str) {
         }
         served += 1;
         for cut in CUTS {
-            let differences = if fixture.is_embedding() {
+            let endpoint =
+                async || Setup::of(kind).endpoint(&fixture, serve(&fixture.envelope, fixture.body.clone(), cut).await);
+            let differences = if let Some(seen) = operations::seen(fixture.path(), endpoint).await {
+                differences(fixture.expect(), &seen)
+            } else if fixture.is_embedding() {
                 embed(kind, &fixture, cut).await
             } else if fixture.path() == "/token" {
                 token(&fixture, cut).await

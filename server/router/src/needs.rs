@@ -14,6 +14,8 @@ pub struct Needs {
     pub input_tokens: u64,
     /// The most tokens of the answer; 0: not named.
     pub output_tokens: u64,
+    /// The most queries of a ranking; 0: it is none.
+    pub queries: u64,
     /// What it uses: `vision`, `tools`, `json_schema`, `audio_input`, `pdf`.
     pub capabilities: Vec<&'static str>,
     /// The beginning of its answer is given: only models that go on from there.
@@ -35,6 +37,7 @@ impl Needs {
             wanted,
             input_tokens: 0,
             output_tokens: 0,
+            queries: 0,
             capabilities: Vec::new(),
             prefill: false,
             tags: Vec::new(),

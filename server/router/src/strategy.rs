@@ -55,7 +55,7 @@ impl Strategy {
                 d.state().latency_us().unwrap_or(1.0) * under_way
             }),
             Self::Usage => least(left, rng, |d| d.used_share(now_us)),
-            Self::Cost => least(left, rng, |d| d.price_of(needs.input_tokens, needs.output_tokens)),
+            Self::Cost => least(left, rng, |d| d.price_of(needs)),
         }
     }
 }

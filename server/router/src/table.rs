@@ -8,7 +8,7 @@ use tollgate_domain::{Price, ServiceTier};
 use tollgate_proto::v1;
 use tollgate_providers::exchange::Endpoint;
 
-use crate::{CooldownPolicy, DeploymentState, RetryBudget, RetryPolicy, Routes, States, Strategy, Tags};
+use crate::{CooldownPolicy, DeploymentState, Needs, RetryBudget, RetryPolicy, Routes, States, Strategy, Tags};
 
 /// One model at one provider with one credential.
 pub struct Deployment {
@@ -103,11 +103,12 @@ impl Deployment {
     }
 
     /// What a call costs there; where nobody knows, more than anywhere else.
-    pub(crate) fn price_of(&self, input: u64, output: u64) -> f64 {
+    pub(crate) fn price_of(&self, needs: &Needs) -> f64 {
         // An answer of unknown length is taken to be as long as most are.
-        let output = if output == 0 { 512 } else { output };
-        let served_at = &[ServiceTier::Standard];
-        self.price.as_ref().map_or(f64::MAX, |price| price.worst_case(input, output, served_at).0 as f64)
+        let output = if needs.output_tokens == 0 { 512 } else { needs.output_tokens };
+        let Some(price) = &self.price else { return f64::MAX };
+        price.worst_case(needs.input_tokens, output, &[ServiceTier::Standard]).0 as f64
+            + price.queries(needs.queries).0 as f64
     }
 
     /// Whether it serves this kind of call.
@@ -115,6 +116,9 @@ impl Deployment {
         match wanted {
             Wanted::Chat => self.endpoint.provider.chat().is_some(),
             Wanted::Embedding => self.endpoint.provider.embed().is_some(),
+            Wanted::Rerank => self.endpoint.provider.rerank().is_some(),
+            Wanted::Moderation => self.endpoint.provider.moderate().is_some(),
+            Wanted::Image => self.endpoint.provider.images().is_some(),
         }
     }
 }
@@ -126,6 +130,12 @@ pub enum Wanted {
     Chat,
     /// Embeddings.
     Embedding,
+    /// A ranking.
+    Rerank,
+    /// A moderation.
+    Moderation,
+    /// Images.
+    Image,
 }
 
 /// A model alias and what serves it.

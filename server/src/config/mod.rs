@@ -438,7 +438,7 @@ pub struct ProvisionedKey {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Completions and embeddings.
+    /// Completions, embeddings, rankings, moderations and images.
     #[default]
     Caller,
     /// Every admin RPC; no completions.

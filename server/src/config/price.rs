@@ -1,15 +1,15 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// Price in dollars per million tokens, as decimal strings. A class without a figure costs as the class it belongs to. `flex_`, `priority_`
+/// Price in dollars per million tokens, and per query of a ranking, as decimal strings. A class without a figure costs as the class it belongs to. `flex_`, `priority_`
 /// and `batch_` figures hold where the provider's answer says that this service tier served the call; what is not given for a service
 /// tier costs as at the standard one.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Price {
-    /// Fresh input; required, except in a tier.
+    /// Fresh input; required, except in a tier and beside `per_query`.
     pub input: Option<String>,
-    /// Output; required, except in a tier.
+    /// Output; required, except in a tier and beside `per_query`.
     pub output: Option<String>,
     /// Input read from the provider's cache.
     pub cached_read: Option<String>,
@@ -47,6 +47,8 @@ pub struct Price {
     pub batch_output: Option<String>,
     /// Cached input served as a batch.
     pub batch_cached_read: Option<String>,
+    /// One query of a ranking, in dollars: with Cohere a search unit. Tokens without figures of their own cost nothing beside it.
+    pub per_query: Option<String>,
     /// Figures for long prompts, ascending; what a tier does not give stays.
     pub tiers: Vec<PriceTier>,
 }

@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt, TryStreamExt, stream::BoxStream};
-use tollgate_domain::{CallId, Error, Violation};
-use tollgate_pipeline::{Billed, Call, Collector, QuotaCell, Request as Asked};
+use tollgate_domain::{Error, Violation};
+use tollgate_pipeline::{Call, Collector, Request as Asked};
 use tollgate_proto::v1::{
     CompletionRequest, CountTokensRequest, CountTokensResponse, CreateCompletionRequest, CreateCompletionResponse,
     Dialect, StreamCompletionRequest, StreamCompletionResponse, completion_service_server::CompletionService,
@@ -11,7 +11,7 @@ use tollgate_providers::Mode;
 use tonic::{Extensions, Request, Response, Status};
 
 use super::{
-    Deadline, Rooms, principal,
+    Rooms, principal,
     quota::with_quota,
     status::{status, status_of},
     validate,
@@ -80,17 +80,7 @@ pub(super) fn call<T>(
     let asked = inner(message).ok_or_else(|| Error::invalid_field("request", "is required"))?;
     let asked = read_anew(asked, &extensions)?;
     validate::completion(&asked)?;
-    Ok(Call {
-        id: CallId::new(),
-        action,
-        credential: who.credential,
-        peer: who.peer,
-        deadline: extensions.get::<Deadline>().map(|d| d.0),
-        request: Asked::Completion(Arc::new(asked), mode),
-        again: None,
-        quota: QuotaCell::default(),
-        billed: Billed::default(),
-    })
+    Ok(super::call_of(action, who, &extensions, Asked::Completion(Arc::new(asked), mode)))
 }
 
 /// Typed fields and original bytes may never disagree: unless the shim of this very process read one from the other, the typed

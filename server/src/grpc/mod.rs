@@ -4,26 +4,26 @@ mod audit;
 mod budget;
 mod completion;
 mod deadline;
-mod embedding;
 mod key_admin;
 mod model;
 mod quota;
 mod stack;
 mod status;
 mod tenancy;
+mod unary;
 mod validate;
 
 use std::{net::SocketAddr, sync::Arc};
 
 use futures::{Stream, StreamExt, stream::BoxStream};
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::{Extensions, Status};
 
 pub(crate) use stack::call;
 pub use stack::{Doors, Grpc, stack};
 use tollgate_control::{Control, Principal};
-use tollgate_domain::{Error, Retry, Secret};
-use tollgate_pipeline::Pipeline;
+use tollgate_domain::{CallId, Error, Retry, Secret};
+use tollgate_pipeline::{Billed, Call, Pipeline, QuotaCell, Request};
 use tollgate_proto::v1::ErrorReason;
 
 pub use deadline::Deadline;
@@ -48,6 +48,21 @@ fn principal<T>(request: &tonic::Request<T>) -> Principal {
     });
     let peer = request.extensions().get::<PeerAddr>().map(|p| p.0.to_string());
     Principal { credential: key, peer }
+}
+
+/// A call, as it comes through a door.
+fn call_of(action: &'static str, who: Principal, extensions: &Extensions, request: Request) -> Call {
+    Call {
+        id: CallId::new(),
+        action,
+        credential: who.credential,
+        peer: who.peer,
+        deadline: extensions.get::<Deadline>().map(|d| d.0),
+        request,
+        again: None,
+        quota: QuotaCell::default(),
+        billed: Billed::default(),
+    }
 }
 
 /// A stream that never ends by itself, ended by the first error or by the shutdown.

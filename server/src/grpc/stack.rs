@@ -13,15 +13,16 @@ use tollgate_proto::{
     v1::{
         ErrorReason, audit_service_server::AuditServiceServer, budget_service_server::BudgetServiceServer,
         completion_service_server::CompletionServiceServer, embedding_service_server::EmbeddingServiceServer,
-        key_admin_service_server::KeyAdminServiceServer, model_service_server::ModelServiceServer,
-        tenancy_service_server::TenancyServiceServer,
+        image_service_server::ImageServiceServer, key_admin_service_server::KeyAdminServiceServer,
+        model_service_server::ModelServiceServer, moderation_service_server::ModerationServiceServer,
+        rerank_service_server::RerankServiceServer, tenancy_service_server::TenancyServiceServer,
     },
 };
 use tonic::{body::Body, codec::CompressionEncoding, server::NamedService, service::Routes};
 use tonic_health::server::HealthReporter;
 use tower::{Service, ServiceExt, service_fn, util::BoxCloneSyncService};
 
-use super::{Rooms, audit, budget, completion, deadline, embedding, key_admin, model, status::status, tenancy};
+use super::{Rooms, audit, budget, completion, deadline, key_admin, model, status::status, tenancy, unary};
 
 /// The stack as everything calls it.
 pub type Grpc = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
@@ -56,7 +57,11 @@ pub async fn stack(doors: Doors) -> anyhow::Result<(Grpc, HealthReporter)> {
         }};
     }
     add!(CompletionServiceServer, completion::Door(rooms.clone()));
-    add!(EmbeddingServiceServer, embedding::Door(rooms.clone()));
+    let unary = unary::Door(rooms.clone());
+    add!(EmbeddingServiceServer, unary.clone());
+    add!(RerankServiceServer, unary.clone());
+    add!(ModerationServiceServer, unary.clone());
+    add!(ImageServiceServer, unary);
     add!(ModelServiceServer, model::Door(rooms.clone()));
     add!(KeyAdminServiceServer, key_admin::Door(rooms.clone()));
     add!(TenancyServiceServer, tenancy::Door(rooms.clone()));

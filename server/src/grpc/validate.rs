@@ -2,7 +2,8 @@
 
 use tollgate_domain::{Error, Violation};
 use tollgate_proto::v1::{
-    CompletionRequest, CreateEmbeddingRequest, GatewayOptions, Part, Role, embedding_input::Input, part::Content,
+    CompletionRequest, CreateEmbeddingRequest, CreateModerationRequest, GatewayOptions, GenerateImageRequest, Part,
+    RerankRequest, Role, embedding_input::Input, moderation_input::Input as Judged, part::Content,
 };
 
 /// Deepest nesting of parts: a tool result holds parts, but no tool result.
@@ -71,6 +72,10 @@ const NAMED: [&str; 24] = [
 ];
 const NAMED_IN_MESSAGE: [&str; 4] = ["role", "content", "tool_calls", "tool_call_id"];
 const NAMED_IN_EMBEDDING: [&str; 5] = ["model", "input", "dimensions", "user", "encoding_format"];
+const NAMED_IN_IMAGE: [&str; 9] =
+    ["model", "prompt", "n", "size", "quality", "background", "output_format", "user", "stream"];
+const NAMED_IN_MODERATION: [&str; 2] = ["model", "input"];
+const NAMED_IN_RERANK: [&str; 6] = ["model", "query", "documents", "top_n", "return_documents", "max_tokens_per_doc"];
 
 fn at(field: &str) -> impl FnOnce() -> String {
     move || format!("request.{field}")
@@ -164,6 +169,51 @@ pub(crate) fn embedding(request: &CreateEmbeddingRequest) -> Result<(), Error> {
     }
     v.expect(request.dimensions.is_none_or(|n| n > 0), || "dimensions".into(), "must be positive");
     v.extra(&request.extra_json, &NAMED_IN_EMBEDDING, || "extra_json".into());
+    options(&mut v, request.tollgate.as_ref());
+    v.result()
+}
+
+/// A ranking.
+pub(crate) fn rerank(request: &RerankRequest) -> Result<(), Error> {
+    let mut v = Violations::default();
+    v.expect(!request.model().is_empty(), || "model".into(), "is required");
+    v.expect(!request.query().is_empty(), || "query".into(), "is required");
+    let count = request.documents.len();
+    v.expect((1..=10_000).contains(&count), || "documents".into(), "must be 1 to 10000 documents");
+    v.expect(request.top_n.is_none_or(|n| n > 0), || "top_n".into(), "must be positive");
+    let cut = request.max_tokens_per_document;
+    v.expect(cut.is_none_or(|n| n > 0), || "max_tokens_per_document".into(), "must be positive");
+    v.extra(&request.extra_json, &NAMED_IN_RERANK, || "extra_json".into());
+    options(&mut v, request.tollgate.as_ref());
+    v.result()
+}
+
+/// A moderation.
+pub(crate) fn moderation(request: &CreateModerationRequest) -> Result<(), Error> {
+    let mut v = Violations::default();
+    v.expect(!request.model().is_empty(), || "model".into(), "is required");
+    v.expect((1..=2_048).contains(&request.inputs.len()), || "inputs".into(), "must have 1 to 2048 inputs");
+    for (i, input) in request.inputs.iter().enumerate() {
+        let filled = match &input.input {
+            Some(Judged::Text(text) | Judged::ImageUrl(text)) => !text.is_empty(),
+            None => false,
+        };
+        v.expect(filled, || format!("inputs[{i}]"), "must not be empty");
+    }
+    v.extra(&request.extra_json, &NAMED_IN_MODERATION, || "extra_json".into());
+    options(&mut v, request.tollgate.as_ref());
+    v.result()
+}
+
+/// Images.
+pub(crate) fn image(request: &GenerateImageRequest) -> Result<(), Error> {
+    let mut v = Violations::default();
+    v.expect(!request.model().is_empty(), || "model".into(), "is required");
+    v.expect(!request.prompt().is_empty(), || "prompt".into(), "is required");
+    v.expect(request.n.is_none_or(|n| (1..=10).contains(&n)), || "n".into(), "must be 1 to 10");
+    // The upper bound keeps every worst case within 64 bits of nano-dollars.
+    v.expect(request.size().len() <= 11, || "size".into(), "must be a width and a height of at most five digits");
+    v.extra(&request.extra_json, &NAMED_IN_IMAGE, || "extra_json".into());
     options(&mut v, request.tollgate.as_ref());
     v.result()
 }

@@ -130,6 +130,9 @@ fn recorded(record: &AuditRecord) -> Result<Recorded<'_>, &'static str> {
     match record.action.as_str() {
         "completion.create" | "completion.stream" => {}
         "embedding.create" => return Err("embeddings"),
+        "rerank.create" => return Err("rankings"),
+        "moderation.create" => return Err("moderations"),
+        "image.generate" => return Err("images"),
         "completion.mirror" => return Err("copies of other calls"),
         _ => return Err("no calls"),
     }

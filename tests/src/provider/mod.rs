@@ -1,7 +1,8 @@
 //! A provider that does what a script tells it and keeps its own books.
 //!
-//! It speaks the real wire of OpenAI (`.../chat/completions`, `.../embeddings`, `.../models`), Anthropic (`.../messages`) and
-//! Gemini (`.../models/MODEL:generateContent`) under any path prefix, so a gateway cannot tell it from the original. It shares no code with the
+//! It speaks the real wire of OpenAI (`.../chat/completions`, `.../embeddings`, `.../moderations`, `.../images/generations`,
+//! `.../models`), Anthropic (`.../messages`), Gemini (`.../models/MODEL:generateContent`) and Cohere (`.../rerank`) under any path
+//! prefix, so a gateway cannot tell it from the original. It shares no code with the
 //! gateway: it is the witness against which the gateway's ledger is checked. [`script`] tells how an answer is
 //! scripted, [`log`] what is written down, `answer` how tokens are counted, `control` how another process steers it.
 //!
@@ -26,6 +27,7 @@ mod history;
 mod invoice;
 mod log;
 mod openai;
+mod operations;
 mod playback;
 mod respond;
 mod schema;

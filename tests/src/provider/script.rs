@@ -57,6 +57,9 @@ pub struct Step {
     /// Prompt tokens in place of the counting rule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt_tokens: Option<u64>,
+    /// Search units that a ranking reports in place of one for every hundred documents.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub search_units: Option<u64>,
     /// Reasoning tokens when the call asks for reasoning. Default 7.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning_tokens: Option<u64>,

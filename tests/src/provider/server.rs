@@ -21,7 +21,7 @@ use super::log::{Attempt, Call, Log, Outcome};
 use super::playback::{Playback, Reply, ResetFlag};
 use super::respond::{Dialect, dress, json_reply, refuse, set};
 use super::script::{Malformed, Scripts, Step};
-use super::{anthropic, control, embeddings, gemini, openai};
+use super::{anthropic, control, embeddings, gemini, openai, operations};
 
 /// What all connections share.
 #[derive(Debug)]
@@ -79,7 +79,12 @@ async fn route(state: &State, reset: &ResetFlag, request: Request<Incoming>) -> 
         Method::POST if path.ends_with("/chat/completions") => call.converse(Dialect::OpenAi, &body).await,
         Method::POST if path.ends_with("/messages") => call.converse(Dialect::Anthropic, &body).await,
         Method::POST if gemini::address(path).is_some() => call.converse(Dialect::Gemini, &body).await,
-        Method::POST if path.ends_with("/embeddings") => call.embed(&body).await,
+        Method::POST if path.ends_with("/embeddings") => {
+            call.single(&body, |body| embeddings::read(body).map(operations::Ask::Embed)).await
+        }
+        Method::POST if path.ends_with("/rerank") => call.single(&body, operations::rerank).await,
+        Method::POST if path.ends_with("/moderations") => call.single(&body, operations::moderate).await,
+        Method::POST if path.ends_with("/images/generations") => call.single(&body, operations::draw).await,
         Method::GET if path.ends_with("/models") => Ok(call.models()),
         // Self-hosted servers of OpenAI's dialect have a health route, and gateways may ask for it.
         Method::GET if path.starts_with("/health") => {
@@ -140,24 +145,26 @@ impl Arrival<'_> {
         }
     }
 
-    async fn embed(&self, bytes: &Bytes) -> Answered {
+    /// A call that is answered in one document.
+    async fn single(&self, bytes: &Bytes, read: fn(&Value) -> Result<operations::Ask, String>) -> Answered {
         let body: Value = serde_json::from_slice(bytes).unwrap_or_default();
         let mut attempt = self.open(&body);
         let admitted = self.admit(Dialect::OpenAi);
-        let read = admitted.map_err(|(status, message)| (status, message.map(str::to_owned)));
-        let embed = match read.and_then(|()| embeddings::read(&body).map_err(|message| (400, Some(message)))) {
-            Ok(embed) => embed,
+        let admitted = admitted.map_err(|(status, message)| (status, message.map(str::to_owned)));
+        let ask = match admitted.and_then(|()| read(&body).map_err(|message| (400, Some(message)))) {
+            Ok(ask) => ask,
             Err((status, message)) => {
                 return Ok(refuse(Dialect::OpenAi, attempt, status, message.as_deref(), &Step::default()));
             }
         };
-        let step = self.step(embed.directive.as_ref(), &embed.model);
-        let prompt_tokens = step.prompt_tokens.unwrap_or(embed.prompt_tokens);
-        let status = before_answer(&step, &Usage { prompt_tokens, ..Usage::default() }, &mut attempt).await?;
-        match status {
-            400.. => Ok(refuse(Dialect::OpenAi, attempt, status, None, &step)),
-            _ => Ok(self.whole(Dialect::OpenAi, embed.whole(&step), &step, attempt)),
+        let step = self.step(ask.directive(), ask.model());
+        let usage = ask.usage(&step);
+        let status = before_answer(&step, &usage, &mut attempt).await?;
+        if status >= 400 {
+            return Ok(refuse(Dialect::OpenAi, attempt, status, None, &step));
         }
+        attempt.wrote(usage.completion_tokens, false);
+        Ok(self.whole(Dialect::OpenAi, ask.whole(&step), &step, attempt))
     }
 
     fn models(&self) -> Response<Reply> {

@@ -163,7 +163,7 @@ proptest! {
         asked in prop_oneof![Just(None), Just(Some("auto")), Just(Some("flex")), Just(Some("priority")), Just(Some("batch"))],
         more in (0..100u64, 0..100u64),
     ) {
-        let price = Price { standard, service, version: String::new() };
+        let price = Price { standard, service, ..Price::default() };
         let reachable = ServiceTier::reachable(asked);
         let (input, output) = (used.input.unwrap_or_default().total, used.output.unwrap_or_default().total);
         let hold = price.worst_case(input + more.0, output + more.1, reachable);
@@ -172,4 +172,19 @@ proptest! {
             prop_assert!(price.cost(&served) <= hold, "{served:?}");
         }
     }
+}
+
+#[test]
+fn queries_cost_besides_tokens_and_never_more_than_was_held_for_them() {
+    let price = Price { per_query: Rates::each("0.0025").ok(), ..Price::default() };
+    let searched = Usage { search_units: Some(3), ..Usage::default() };
+    assert_eq!(price.cost(&searched), NanoUsd(7_500_000));
+    assert_eq!(price.queries(3), NanoUsd(7_500_000));
+    // A thousandth of a nano-dollar and a token of as much: rounded up once, held as two.
+    let tiny = Price { per_query: Some(1), ..Price::flat(Rates { input: 1, ..Rates::default() }) };
+    let used = Usage { search_units: Some(1), ..plain(1, 0) };
+    assert_eq!(tiny.cost(&used), NanoUsd(1));
+    assert_eq!(NanoUsd(tiny.worst_case(1, 0, STANDARD).0 + tiny.queries(1).0), NanoUsd(2));
+    assert!(tiny.is_told_by(&used) && !tiny.is_told_by(&searched));
+    assert!(price.is_told_by(&searched) && !price.is_told_by(&plain(1, 0)));
 }

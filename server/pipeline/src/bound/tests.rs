@@ -1,7 +1,7 @@
 use std::{fs, path::PathBuf};
 
 use serde_json::Value;
-use tollgate_proto::v1::{Message, Part, RefusalPart, TextPart, ToolCallPart, part::Content};
+use tollgate_proto::v1::{GenerateImageRequest, Message, Part, RefusalPart, TextPart, ToolCallPart, part::Content};
 
 use super::*;
 use crate::prompt;
@@ -91,4 +91,34 @@ fn the_least_leaves_out_what_may_not_be_read_and_the_most_nothing() {
     assert_eq!(least_input(&request), PER_REQUEST + PER_MESSAGE + 4 + LEAST_PER_IMAGE);
     let media = PER_IMAGE + (100 + 64) + PER_REMOTE_FILE;
     assert_eq!(completion_input(&request), PER_REQUEST + PER_MESSAGE + 4 + media);
+}
+
+fn ranking(query: &str, documents: &[String]) -> u64 {
+    let request =
+        RerankRequest { query: Some(query.into()), documents: documents.to_vec(), ..RerankRequest::default() };
+    most(&Request::Rerank(request.into())).queries
+}
+
+#[test]
+fn an_image_is_held_by_its_pixels() {
+    assert_eq!(drawn("1024x1024"), 8_192);
+    assert_eq!(drawn("3840x2160"), 64_800);
+    assert_eq!(drawn("256x256"), drawn("1024x1024"));
+    for unsized_ in ["", "auto", "x", "-1x5"] {
+        assert_eq!(drawn(unsized_), 12_288, "{unsized_}");
+    }
+    let request = GenerateImageRequest { n: Some(3), ..Default::default() };
+    let most = most(&Request::Image(request.into()));
+    assert_eq!((most.output, most.choices), (Some(12_288), 3));
+}
+
+#[test]
+fn a_query_is_held_for_every_hundred_documents_and_long_ones_count_as_several() {
+    let documents = |count, bytes| vec!["x".repeat(bytes); count];
+    assert_eq!(ranking("q", &documents(1, 10)), 1);
+    assert_eq!(ranking("q", &documents(100, 499)), 1);
+    assert_eq!(ranking("q", &documents(101, 10)), 2);
+    assert_eq!(ranking("q", &documents(100, 500)), 2, "each is two pieces");
+    assert_eq!(ranking("q", &documents(100, 1_000_000)), 9, "cut after 4,096 tokens, nine pieces");
+    assert_eq!(ranking(&"q".repeat(10_000), &documents(1, 10)), 1);
 }

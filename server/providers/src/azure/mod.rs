@@ -7,10 +7,11 @@
 use bytes::Bytes;
 use http::{HeaderName, Method, header};
 use tollgate_domain::Failure;
+use tollgate_proto::operation::Embeddings;
 use tollgate_proto::v1::CreateEmbeddingResponse;
 
 use crate::{
-    Chat, ChatCall, Decoder, Embed, EmbedCall, Head, Outgoing, Provider, Target, Written,
+    Chat, ChatCall, Decoder, EmbedCall, Head, Outgoing, Provider, Target, Unary, Written,
     credential::token::encoded,
     openai::{OPENAI_MODELS, Quirks, decode::ChatDecoder, embed, request, services::row},
     provider::unsendable,
@@ -41,7 +42,7 @@ impl Provider for Azure {
         Some(self)
     }
 
-    fn embed(&self) -> Option<&dyn Embed> {
+    fn embed(&self) -> Option<&dyn Unary<Embeddings>> {
         Some(self)
     }
 
@@ -70,7 +71,7 @@ impl Chat for Azure {
     }
 }
 
-impl Embed for Azure {
+impl Unary<Embeddings> for Azure {
     fn request(&self, target: &Target, call: &EmbedCall<'_>) -> Result<Outgoing, Failure> {
         let body = embed::request(target, call)?;
         Written::whole(body).sent(|body| post(target, "embeddings", call.attempt_id, body))

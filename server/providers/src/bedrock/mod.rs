@@ -20,10 +20,11 @@ use bytes::Bytes;
 use http::{Method, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tollgate_domain::{Class, Failure};
+use tollgate_proto::operation::Embeddings;
 use tollgate_proto::v1::{CreateEmbeddingResponse, Usage};
 
 use crate::{
-    Chat, ChatCall, Decoder, Embed, EmbedCall, Head, Mode, Outgoing, Provider, Target, conversation::reasoning,
+    Chat, ChatCall, Decoder, EmbedCall, Head, Mode, Outgoing, Provider, Target, Unary, conversation::reasoning,
     provider::unsendable,
 };
 
@@ -49,7 +50,7 @@ impl Provider for Bedrock {
         Some(self)
     }
 
-    fn embed(&self) -> Option<&dyn Embed> {
+    fn embed(&self) -> Option<&dyn Unary<Embeddings>> {
         Some(self)
     }
 
@@ -100,7 +101,7 @@ impl Chat for Bedrock {
     }
 }
 
-impl Embed for Bedrock {
+impl Unary<Embeddings> for Bedrock {
     fn request(&self, target: &Target, call: &EmbedCall<'_>) -> Result<Outgoing, Failure> {
         let (Route::Converse(model) | Route::Invoke(model)) = Route::of(&target.model);
         embed::body(model, call)?.sent(|body| post(target, model, "invoke", body.into()))

@@ -29,30 +29,34 @@ const BELONGS: [(&str, &str); 9] = [
     ("image_output", "output"),
 ];
 
-/// The price of an entry; `None`: it has none per token that would hold.
+/// The price of an entry; `None`: it is sold in units that are not charged.
 pub(super) fn of(entry: &Entry) -> Option<Price> {
     let base = &entry.pico_usd;
-    // A model whose output is sold in other units (queries, seconds) has no price per token that would hold.
+    let per_query = entry.unit_price().ok().and_then(|unit| unit.query_pico_usd);
+    // A model whose output is sold in other units (seconds) has no price per token that would hold.
     let writes = base.contains_key("output") || base.contains_key("image_output") || entry.mode == "embedding";
     let sold_otherwise = !entry.other_price.is_empty() && base.values().all(|figure| *figure == 0);
-    (base.contains_key("input") && writes && !sold_otherwise).then(|| price(base, &entry.tiers))
+    let by_token = base.contains_key("input") && writes && !sold_otherwise;
+    (by_token || per_query.is_some()).then(|| price(base, &entry.tiers, per_query))
 }
 
-/// The price that listed figures make: pico-dollars per token by class, and those that change for long prompts.
-pub fn price(base: &Figures, tiers: &[Tier]) -> Price {
+/// The price that listed figures make: pico-dollars per token by class, those that change for long prompts, and those per query.
+pub fn price(base: &Figures, tiers: &[Tier], per_query: Option<i64>) -> Price {
     let service = [ServiceTier::Flex, ServiceTier::Priority, ServiceTier::Batch].into_iter();
     let service = service.filter(|tier| SERVED.iter().any(|class| base.contains_key(&listed_as(*tier, class))));
     Price {
         standard: tariff(base, tiers, None),
         service: service.map(|tier| (tier, tariff(base, tiers, Some(tier)))).collect(),
-        version: version(base, tiers),
+        per_query,
+        version: version(base, tiers, per_query),
     }
 }
 
 /// Names the figures: whatever changes one of them makes another price.
-fn version(base: &Figures, tiers: &[Tier]) -> String {
+fn version(base: &Figures, tiers: &[Tier], per_query: Option<i64>) -> String {
     let tiers: Vec<_> = tiers.iter().map(|t| (t.above_input_tokens, &t.pico_usd)).collect();
-    let digest = Sha256::digest(format!("{base:?} {tiers:?}").as_bytes());
+    let per_query = per_query.map(|figure| format!(" {figure} a query")).unwrap_or_default();
+    let digest = Sha256::digest(format!("{base:?} {tiers:?}{per_query}").as_bytes());
     digest[..6].iter().map(|b| format!("{b:02x}")).collect()
 }
 

@@ -116,11 +116,20 @@ fn units_that_are_not_tokens_are_pico_dollars_too() {
     assert_eq!(listed("cohere", "rerank-v3.5").unit_price().unwrap().query_pico_usd, Some(2_000_000_000));
     assert_eq!(listed("groq", "whisper-large-v3-turbo").unit_price().unwrap().audio_second_pico_usd, Some(11_110_000));
     assert_eq!(listed("openai", "tts-1").unit_price().unwrap().character_pico_usd, Some(15_000_000));
-    for model in ["rerank-v3.5", "rerank-v4.0-fast"] {
-        assert!(listed("cohere", model).price.is_none(), "{model} is not sold by tokens");
-    }
+    assert!(listed("openai", "tts-1").price.is_none(), "it is not sold by tokens");
     // Free, and listed as such.
     assert!(listed("openai", "omni-moderation-latest").price.is_some());
+}
+
+#[test]
+fn rankings_are_sold_by_the_query_or_by_tokens() {
+    let price = |model| listed("cohere", model).price.clone().unwrap();
+    let searched = Usage { search_units: Some(1), ..Usage::default() };
+    assert_eq!(price("rerank-v3.5").cost(&searched), NanoUsd(2_000_000));
+    assert_eq!(price("rerank-v4.0-pro").cost(&searched), NanoUsd(2_500_000));
+    let by_token = price("rerank-v5.0-fast");
+    assert_eq!((by_token.standard.rates.input, by_token.per_query), (20_000, None));
+    assert_ne!(price("rerank-v4.0-fast").version, price("rerank-v4.0-pro").version);
 }
 
 #[test]

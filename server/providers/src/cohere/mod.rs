@@ -1,6 +1,6 @@
-//! Cohere's chat and embeddings, version 2 of its API.
+//! Cohere's chat, embeddings and rankings, version 2 of its API.
 //!
-//! Provider pages: "Chat (v2)", "Chat with streaming (v2)", "Embed (v2)", "Tool use", "Reasoning", "Structured outputs" and "Errors" of
+//! Provider pages: "Chat (v2)", "Chat with streaming (v2)", "Embed (v2)", "Rerank (v2)", "Tool use", "Reasoning", "Structured outputs" and "Errors" of
 //! Cohere's API reference.
 
 mod embed;
@@ -11,11 +11,14 @@ mod wire;
 
 use bytes::Bytes;
 use tollgate_domain::{Class, Failure};
-use tollgate_proto::v1::CreateEmbeddingResponse;
+use tollgate_proto::{
+    operation::{Embeddings, Reranking},
+    v1::CreateEmbeddingResponse,
+};
 
 use crate::{
-    Chat, ChatCall, Decoder, Embed, EmbedCall, Head, Outgoing, Provider, Target, conversation::reasoning, openai::post,
-    refusal,
+    Chat, ChatCall, Decoder, EmbedCall, Head, Outgoing, Provider, Target, Unary, conversation::reasoning, openai::post,
+    refusal, rerank,
 };
 
 /// Where it lives.
@@ -39,8 +42,12 @@ impl Provider for Cohere {
         Some(self)
     }
 
-    fn embed(&self) -> Option<&dyn Embed> {
+    fn embed(&self) -> Option<&dyn Unary<Embeddings>> {
         Some(self)
+    }
+
+    fn rerank(&self) -> Option<&dyn Unary<Reranking>> {
+        Some(&rerank::COHERE)
     }
 
     fn check(&self, target: &Target) -> Result<http::Request<Bytes>, Failure> {
@@ -72,7 +79,7 @@ impl Chat for Cohere {
     }
 }
 
-impl Embed for Cohere {
+impl Unary<Embeddings> for Cohere {
     fn request(&self, target: &Target, call: &EmbedCall<'_>) -> Result<Outgoing, Failure> {
         embed::body(target, call)?.sent(|body| post(target, "/v2/embed", call.attempt_id, body))
     }

@@ -17,10 +17,11 @@ mod wire;
 use bytes::Bytes;
 use http::{HeaderName, Method, header};
 use tollgate_domain::Failure;
+use tollgate_proto::operation::Embeddings;
 use tollgate_proto::v1::CreateEmbeddingResponse;
 
 use crate::{
-    Chat, ChatCall, Decoder, Embed, EmbedCall, Head, Mode, Outgoing, Provider, Target, Written,
+    Chat, ChatCall, Decoder, EmbedCall, Head, Mode, Outgoing, Provider, Target, Unary, Written,
     conversation::reasoning, provider::unsendable, refusal,
 };
 
@@ -50,7 +51,7 @@ impl Provider for Gemini {
         Some(self)
     }
 
-    fn embed(&self) -> Option<&dyn Embed> {
+    fn embed(&self) -> Option<&dyn Unary<Embeddings>> {
         Some(self)
     }
 
@@ -87,7 +88,7 @@ impl Chat for Gemini {
     }
 }
 
-impl Embed for Gemini {
+impl Unary<Embeddings> for Gemini {
     fn request(&self, target: &Target, call: &EmbedCall<'_>) -> Result<Outgoing, Failure> {
         let written = embed::request(target, call)?;
         written.sent(|body| post(target, &format!("/models/{}:batchEmbedContents", target.model), body))

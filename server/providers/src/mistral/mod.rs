@@ -9,10 +9,11 @@ mod request;
 
 use bytes::Bytes;
 use tollgate_domain::{Class, Failure};
+use tollgate_proto::operation::Embeddings;
 use tollgate_proto::v1::{CreateEmbeddingResponse, Dialect};
 
 use crate::{
-    Chat, ChatCall, Decoder, Embed, EmbedCall, Head, Outgoing, Provider, Target,
+    Chat, ChatCall, Decoder, EmbedCall, Head, Outgoing, Provider, Target, Unary,
     conversation::reasoning,
     openai::{self, Quirks, decode::ChatDecoder, models_of, post, services::row},
     refusal,
@@ -39,7 +40,7 @@ impl Provider for Mistral {
         Some(self)
     }
 
-    fn embed(&self) -> Option<&dyn Embed> {
+    fn embed(&self) -> Option<&dyn Unary<Embeddings>> {
         Some(self)
     }
 
@@ -76,7 +77,7 @@ impl Chat for Mistral {
     }
 }
 
-impl Embed for Mistral {
+impl Unary<Embeddings> for Mistral {
     fn request(&self, target: &Target, call: &EmbedCall<'_>) -> Result<Outgoing, Failure> {
         embed::body(target, call)?.sent(|body| post(target, "/embeddings", call.attempt_id, body))
     }

@@ -11,10 +11,11 @@ mod wire;
 
 use bytes::Bytes;
 use tollgate_domain::Failure;
+use tollgate_proto::operation::Embeddings;
 use tollgate_proto::v1::CreateEmbeddingResponse;
 
 use crate::{
-    Chat, ChatCall, Decoder, Embed, EmbedCall, Head, Outgoing, Provider, Target, conversation::reasoning, openai::post,
+    Chat, ChatCall, Decoder, EmbedCall, Head, Outgoing, Provider, Target, Unary, conversation::reasoning, openai::post,
     refusal,
 };
 
@@ -37,7 +38,7 @@ impl Provider for Ollama {
         Some(self)
     }
 
-    fn embed(&self) -> Option<&dyn Embed> {
+    fn embed(&self) -> Option<&dyn Unary<Embeddings>> {
         Some(self)
     }
 
@@ -68,7 +69,7 @@ impl Chat for Ollama {
     }
 }
 
-impl Embed for Ollama {
+impl Unary<Embeddings> for Ollama {
     fn request(&self, target: &Target, call: &EmbedCall<'_>) -> Result<Outgoing, Failure> {
         embed::body(target, call)?.sent(|body| post(target, "/api/embed", call.attempt_id, body))
     }

@@ -1,19 +1,23 @@
-//! OpenAI's chat completions and embeddings, and everybody who speaks that dialect.
+//! OpenAI's chat completions, embeddings, moderations and images, and everybody who speaks that dialect.
 //!
-//! Provider pages: OpenAI "Chat completions" and "Embeddings" API reference; vLLM "OpenAI-Compatible Server"; the API references of
+//! Provider pages: OpenAI "Chat completions", "Embeddings", "Moderations" and "Images" API reference; vLLM "OpenAI-Compatible Server"; the API references of
 //! Groq, DeepSeek, xAI, Together, Fireworks and OpenRouter. What sets the compatible ones apart is data: [`Quirks`].
 
 pub(crate) mod decode;
 pub(crate) mod embed;
 pub(crate) mod encode;
+mod image;
 mod models;
+mod moderate;
 mod param;
 pub(crate) mod request;
 pub mod services;
 pub(crate) mod wire;
 
 use http::{Method, header};
+pub(crate) use request::unsendable;
 use tollgate_domain::Failure;
+use tollgate_proto::operation::{Embeddings, Images, Moderations, Reranking};
 
 pub(crate) use self::param::leave_out;
 pub use self::{
@@ -21,8 +25,8 @@ pub use self::{
     param::Param,
 };
 use crate::{
-    Chat, ChatCall, Decoder, Embed, EmbedCall, Head, Outgoing, Provider, Target, Written, conversation::reasoning,
-    provider::unsendable, refusal,
+    Chat, ChatCall, Decoder, EmbedCall, Head, Outgoing, Provider, Target, Unary, UnaryCall, Written,
+    conversation::reasoning, provider, refusal, rerank,
 };
 
 /// What sets one service apart from the others of the dialect.
@@ -52,6 +56,12 @@ pub struct Quirks {
     pub adds: &'static [(&'static str, &'static str)],
     /// Whether it has embeddings.
     pub embeds: bool,
+    /// Whether it has rankings, in the shape of [`crate::rerank`].
+    pub reranks: bool,
+    /// Whether it has moderations.
+    pub moderates: bool,
+    /// Whether it makes images.
+    pub makes_images: bool,
     /// Whether an in-band error's own status is to be believed (OpenRouter answers 200 with `code: 502`).
     pub trusts_inner_status: bool,
     /// Whether it fetches images and files by URL. Where nobody knows, it is given the bytes.
@@ -106,8 +116,20 @@ impl Provider for OpenAi {
         Some(self)
     }
 
-    fn embed(&self) -> Option<&dyn Embed> {
+    fn embed(&self) -> Option<&dyn Unary<Embeddings>> {
         self.0.embeds.then_some(self)
+    }
+
+    fn rerank(&self) -> Option<&dyn Unary<Reranking>> {
+        self.0.reranks.then_some(&rerank::COMPATIBLE as &dyn Unary<Reranking>)
+    }
+
+    fn moderate(&self) -> Option<&dyn Unary<Moderations>> {
+        self.0.moderates.then_some(self as &dyn Unary<Moderations>)
+    }
+
+    fn images(&self) -> Option<&dyn Unary<Images>> {
+        self.0.makes_images.then_some(self as &dyn Unary<Images>)
     }
 
     fn check(&self, target: &Target) -> Result<http::Request<bytes::Bytes>, Failure> {
@@ -146,7 +168,7 @@ impl Chat for OpenAi {
     }
 }
 
-impl Embed for OpenAi {
+impl Unary<Embeddings> for OpenAi {
     fn request(&self, target: &Target, call: &EmbedCall<'_>) -> Result<Outgoing, Failure> {
         let body = embed::request(target, call)?;
         Written::whole(body).sent(|body| post(target, "/embeddings", call.attempt_id, body))
@@ -161,10 +183,40 @@ impl Embed for OpenAi {
     }
 }
 
+impl Unary<Moderations> for OpenAi {
+    fn request(&self, target: &Target, call: &UnaryCall<'_, Moderations>) -> Result<Outgoing, Failure> {
+        let body = moderate::request(target, call.request)?;
+        Written::whole(body).sent(|body| post(target, "/moderations", call.attempt_id, body))
+    }
+
+    fn answer(
+        &self,
+        call: &UnaryCall<'_, Moderations>,
+        body: bytes::Bytes,
+    ) -> Result<tollgate_proto::v1::CreateModerationResponse, Failure> {
+        moderate::answer(call, body)
+    }
+}
+
+impl Unary<Images> for OpenAi {
+    fn request(&self, target: &Target, call: &UnaryCall<'_, Images>) -> Result<Outgoing, Failure> {
+        let body = image::request(target, call.request)?;
+        Written::whole(body).sent(|body| post(target, "/images/generations", call.attempt_id, body))
+    }
+
+    fn answer(
+        &self,
+        call: &UnaryCall<'_, Images>,
+        body: bytes::Bytes,
+    ) -> Result<tollgate_proto::v1::GenerateImageResponse, Failure> {
+        image::answer(call, body)
+    }
+}
+
 /// Asks for the list of models.
 pub(crate) fn models_of(target: &Target) -> Result<http::Request<bytes::Bytes>, Failure> {
     let request = http::Request::builder().method(Method::GET).uri(format!("{}/models", target.base_url));
-    dressed(request.body(bytes::Bytes::new()).map_err(unsendable)?, target)
+    dressed(request.body(bytes::Bytes::new()).map_err(provider::unsendable)?, target)
 }
 
 /// A call of an operation below the base URL.
@@ -180,7 +232,7 @@ pub(crate) fn post(
         .header(header::CONTENT_TYPE, "application/json")
         .header("x-client-request-id", attempt_id)
         .body(bytes::Bytes::from(body))
-        .map_err(unsendable)?;
+        .map_err(provider::unsendable)?;
     dressed(request, target)
 }
 

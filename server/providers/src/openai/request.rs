@@ -192,6 +192,6 @@ fn with_usage(body: &[u8]) -> Result<String, Failure> {
     }
 }
 
-pub(super) fn unsendable(error: impl std::fmt::Display) -> Failure {
+pub(crate) fn unsendable(error: impl std::fmt::Display) -> Failure {
     Failure::new(Class::InvalidRequest, format!("the request cannot be sent on: {error}"))
 }

@@ -21,6 +21,9 @@ pub(crate) const fn row(name: &'static str, base_url: Option<&'static str>, abou
         families: &[],
         adds: &[],
         embeds: true,
+        reranks: false,
+        moderates: false,
+        makes_images: false,
         fetches_urls: true,
         trusts_inner_status: false,
     }
@@ -32,11 +35,14 @@ pub static SERVICES: [Quirks; 27] = [
         output_limit: "max_completion_tokens",
         both_limits: true,
         families: &OPENAI,
+        moderates: true,
+        makes_images: true,
         ..row("openai", Some("https://api.openai.com/v1"), "OpenAI: platform.openai.com/docs/api-reference/chat")
     },
     Quirks {
         reasoning_in: Some(ReasoningIn::Content),
         prefill: Prefill::FinalMessage,
+        reranks: true,
         ..row("vllm", None, "vLLM server: docs.vllm.ai, OpenAI-Compatible Server")
     },
     Quirks {
@@ -58,11 +64,15 @@ pub static SERVICES: [Quirks; 27] = [
         families: &XAI,
         ..row("xai", Some("https://api.x.ai/v1"), "xAI: docs.x.ai/docs/api-reference")
     },
-    row("together", Some("https://api.together.xyz/v1"), "Together: docs.together.ai/reference/chat-completions"),
+    Quirks {
+        reranks: true,
+        ..row("together", Some("https://api.together.xyz/v1"), "Together: docs.together.ai/reference/chat-completions")
+    },
     Quirks {
         reasoning_in: Some(ReasoningIn::Content),
         // Without it a prompt that is too long is cut in silence.
         adds: &[("context_length_exceeded_behavior", r#""error""#)],
+        reranks: true,
         ..row("fireworks", Some("https://api.fireworks.ai/inference/v1"), "Fireworks: docs.fireworks.ai/api-reference")
     },
     Quirks {

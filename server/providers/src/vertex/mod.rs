@@ -9,10 +9,11 @@ mod embed;
 use bytes::Bytes;
 use http::{Method, header};
 use tollgate_domain::Failure;
+use tollgate_proto::operation::Embeddings;
 use tollgate_proto::v1::CreateEmbeddingResponse;
 
 use crate::{
-    Chat, ChatCall, Decoder, Embed, EmbedCall, Head, Outgoing, Provider, Target, anthropic, conversation::reasoning,
+    Chat, ChatCall, Decoder, EmbedCall, Head, Outgoing, Provider, Target, Unary, anthropic, conversation::reasoning,
     gemini, provider::unsendable, refusal,
 };
 
@@ -42,7 +43,7 @@ impl Provider for Vertex {
         Some(self)
     }
 
-    fn embed(&self) -> Option<&dyn Embed> {
+    fn embed(&self) -> Option<&dyn Unary<Embeddings>> {
         Some(self)
     }
 
@@ -93,7 +94,7 @@ impl Chat for Vertex {
     }
 }
 
-impl Embed for Vertex {
+impl Unary<Embeddings> for Vertex {
     fn request(&self, target: &Target, call: &EmbedCall<'_>) -> Result<Outgoing, Failure> {
         let path = format!("/publishers/google/models/{}:predict", target.model);
         embed::request(call)?.sent(|body| post(target, &path, body))

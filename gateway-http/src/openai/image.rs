@@ -1,0 +1,72 @@
+//! `POST /v1/images/generations` as a `GenerateImageRequest`, and the answer back.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
+use tollgate_proto::v1::{GenerateImageRequest, GenerateImageResponse, generated_image::Image};
+
+use super::{Invalid, members::Members};
+
+pub(super) fn read(body: &str) -> Result<GenerateImageRequest, Invalid> {
+    let mut m = Members::read(body, "")?;
+    if m.take::<bool>("stream")?.unwrap_or(false) {
+        return Err(Invalid::at("stream", "images come when all are done; leave it out"));
+    }
+    Ok(GenerateImageRequest {
+        model: m.take("model")?,
+        prompt: m.take("prompt")?,
+        n: m.take("n")?,
+        size: m.take("size")?,
+        quality: m.take("quality")?,
+        background: m.take("background")?,
+        output_format: m.take("output_format")?,
+        user: m.take("user")?,
+        extra_json: m.rest(),
+        ..GenerateImageRequest::default()
+    })
+}
+
+/// OpenAI's object.
+pub(crate) fn answer(answer: &GenerateImageResponse) -> String {
+    let row = |image: &tollgate_proto::v1::GeneratedImage| -> Value {
+        let mut row = match &image.image {
+            Some(Image::Data(data)) => json!({"b64_json": STANDARD.encode(data)}),
+            Some(Image::Url(url)) => json!({"url": url}),
+            None => json!({}),
+        };
+        if let Some(prompt) = &image.revised_prompt {
+            row["revised_prompt"] = json!(prompt);
+        }
+        row
+    };
+    let usage = answer.usage.as_ref();
+    let read = usage.and_then(|u| u.input).map_or(0, |i| i.total);
+    let written = usage.and_then(|u| u.output).map_or(0, |o| o.total);
+    let mut body = json!({
+        "created": answer.started.as_ref().map_or(0, |s| s.created),
+        "data": answer.images.iter().map(row).collect::<Vec<_>>(),
+        "usage": {"input_tokens": read, "output_tokens": written, "total_tokens": read + written},
+    });
+    let told = [
+        ("size", &answer.size),
+        ("quality", &answer.quality),
+        ("background", &answer.background),
+        ("output_format", &answer.output_format),
+    ];
+    for (name, text) in told.into_iter().filter(|(_, text)| !text.is_empty()) {
+        body[name] = json!(text);
+    }
+    body.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_a_field_is_taken_and_streams_are_refused() {
+        let read = |more: &str| read(&format!(r#"{{"model":"m","prompt":"a gate","n":2{more}}}"#));
+        let request = read(r#","moderation":"low","stream":false"#).unwrap();
+        assert_eq!((request.n, request.extra_json.as_str()), (Some(2), r#"{"moderation":"low"}"#));
+        assert_eq!(read(r#","stream":true"#).unwrap_err().violations[0].0, "stream");
+    }
+}
