@@ -163,7 +163,7 @@ proptest! {
         asked in prop_oneof![Just(None), Just(Some("auto")), Just(Some("flex")), Just(Some("priority")), Just(Some("batch"))],
         more in (0..100u64, 0..100u64),
     ) {
-        let price = Price { standard, service, version: String::new() };
+        let price = Price { standard, service, ..Price::default() };
         let reachable = ServiceTier::reachable(asked);
         let (input, output) = (used.input.unwrap_or_default().total, used.output.unwrap_or_default().total);
         let hold = price.worst_case(input + more.0, output + more.1, reachable);
