@@ -142,7 +142,11 @@ impl Catalogue {
     }
 }
 
+/// Of Bedrock's models: how they are called and from where changes no price.
 fn without_region<'a>(provider_kind: &str, model: &'a str) -> Option<&'a str> {
+    if let Some(rest) = model.strip_prefix("invoke/").filter(|_| provider_kind == "bedrock") {
+        return Some(without_region(provider_kind, rest).unwrap_or(rest));
+    }
     const PREFIXES: [&str; 9] = ["us", "us-gov", "eu", "apac", "ap", "jp", "au", "ca", "global"];
     let (prefix, rest) = model.split_once('.').filter(|_| provider_kind == "bedrock")?;
     PREFIXES.contains(&prefix).then_some(rest)
