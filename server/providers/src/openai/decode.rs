@@ -141,7 +141,7 @@ impl ChatDecoder {
     /// What a broken answer had said before it broke still counts.
     fn text_before_error(&mut self, choices: Vec<wire::Choice<'_>>, out: &mut Vec<CompletionEvent>) {
         for choice in choices {
-            let index = choice.index.unwrap_or(0);
+            let index = place(&choice);
             if let Some(delta) = choice.delta.or(choice.message) {
                 self.delta(index, delta, "", out);
             }
@@ -149,7 +149,7 @@ impl ChatDecoder {
     }
 
     fn choice(&mut self, choice: wire::Choice<'_>, out: &mut Vec<CompletionEvent>) -> Result<(), Failure> {
-        let index = choice.index.unwrap_or(0).min(1_023);
+        let index = place(&choice);
         let logprobs = choice.logprobs.map(|l| l.get()).filter(|l| *l != "null").unwrap_or_default();
         // Some services repeat the message so far beside a delta (Perplexity), or in a last chunk without one (MiniMax).
         let is_whole = choice.message.is_some() && choice.delta.is_none();
@@ -292,6 +292,11 @@ impl Decoder for ChatDecoder {
     fn done(&self) -> bool {
         self.done
     }
+}
+
+/// Which choice of the answer it is: within bounds, for all before it are held as well.
+fn place(choice: &wire::Choice<'_>) -> u32 {
+    choice.index.unwrap_or(0).min(1_023)
 }
 
 /// A part of a list of content. What says nothing here is passed over.
