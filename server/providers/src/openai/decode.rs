@@ -9,8 +9,8 @@ use tollgate_proto::v1::{
 use super::{Quirks, wire};
 use crate::{
     ChatCall, Decoder,
-    answer::{Choice, ToolPiece, attach_logprobs, push},
-    framing::{Ended, Framing, cut_short, sse::SseEvent},
+    answer::{Choice, ToolPiece, attach_logprobs, push, started_first},
+    framing::{Ended, Framing, before_end, cut_short, sse::SseEvent},
     json, refusal,
 };
 
@@ -47,9 +47,9 @@ impl ChatDecoder {
 
     fn events(&mut self, parsed: Vec<SseEvent>, out: &mut Vec<CompletionEvent>) -> Result<(), Failure> {
         for event in parsed {
-            if event.data.as_ref() == b"[DONE]" {
+            if self.done || event.data.as_ref() == b"[DONE]" {
                 self.done = true;
-                continue;
+                return Ok(());
             }
             if event.name == "error" {
                 return Err(self.failed(refusal::in_band(200, &event.data, self.quirks.trusts_inner_status)));
@@ -59,7 +59,7 @@ impl ChatDecoder {
                 // Garbage behind the answer's end harms nothing.
                 Err(failure) if failure.class == Class::UpstreamProtocol && self.is_complete() => {
                     self.done = true;
-                    continue;
+                    return Ok(());
                 }
                 read => read?,
             };
@@ -100,7 +100,9 @@ impl ChatDecoder {
         }
         let is_flat_error = chunk.object.as_deref() == Some("error");
         if is_flat_error || chunk.error.is_some_and(|e| e.get() != "null") {
+            let from = out.len();
             self.text_before_error(choices, out);
+            started_first(&mut self.started, from, out);
             return Err(self.failed(refusal::in_band(200, text.as_bytes(), self.quirks.trusts_inner_status)));
         }
         let usage_only = choices.is_empty() && usage.is_some();
@@ -188,6 +190,9 @@ impl ChatDecoder {
     fn delta(&mut self, index: u32, delta: wire::Delta<'_>, logprobs: &str, out: &mut Vec<CompletionEvent>) {
         let from = out.len();
         let state = self.state(index);
+        if state.is_finished() {
+            return;
+        }
         let mut said = delta.reasoning_content.or(delta.reasoning).map(|t| t.0).filter(|t| !t.is_empty());
         let details = delta.reasoning_details.unwrap_or_default();
         if said.is_none() {
@@ -271,13 +276,15 @@ impl Decoder for ChatDecoder {
     fn feed(&mut self, bytes: &Bytes, out: &mut Vec<CompletionEvent>) -> Result<(), Failure> {
         let (parsed, framed) = self.framing.feed(bytes);
         self.events(parsed, out)?;
-        framed
+        before_end(self.done, framed)
     }
 
     fn end(&mut self, out: &mut Vec<CompletionEvent>) -> Result<(), Failure> {
         match self.framing.end() {
             (Ended::Whole(body), _) => self.whole(body, out)?,
-            (Ended::Events(parsed), framed) => self.events(parsed, out).and(framed).map_err(cut_short)?,
+            (Ended::Events(parsed), framed) => {
+                self.events(parsed, out).and_then(|()| before_end(self.done, framed)).map_err(cut_short)?;
+            }
         }
         if !self.is_complete() {
             let message = "the provider's answer ended before its end";
