@@ -2,7 +2,7 @@
 //! well.
 
 pub mod event_stream;
-mod json_array;
+pub mod json_array;
 pub mod ndjson;
 pub mod sse;
 
