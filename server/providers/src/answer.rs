@@ -1,7 +1,8 @@
 //! An answer as it grows: its parts numbered, each told once when it is done. What every decoder writes its events with.
 
 use tollgate_proto::v1::{
-    CompletionEvent, Delta, FinishReason, Finished, PartDone, ToolCallStart, completion_event::Event, delta::Piece,
+    CompletionEvent, Delta, FinishReason, Finished, PartDone, Started, ToolCallStart, completion_event::Event,
+    delta::Piece,
 };
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -12,7 +13,7 @@ enum Kind {
     Other,
 }
 
-/// One choice of an answer.
+/// One choice of an answer. What comes behind its end is none of it.
 pub(crate) struct Choice {
     index: u32,
     next_part: u32,
@@ -88,7 +89,7 @@ impl Choice {
 
     /// Empty text says nothing.
     fn grow(&mut self, kind: Kind, text: String, piece: fn(String) -> Piece, out: &mut Vec<CompletionEvent>) {
-        if text.is_empty() {
+        if text.is_empty() || self.is_finished {
             return;
         }
         let part = match self.open {
@@ -100,6 +101,9 @@ impl Choice {
 
     /// A part that comes in one piece.
     fn alone(&mut self, piece: Piece, out: &mut Vec<CompletionEvent>) {
+        if self.is_finished {
+            return;
+        }
         let part = self.open_part(Kind::Other, out);
         push_piece(self.index, part, piece, out);
     }
@@ -113,6 +117,9 @@ impl Choice {
 
     /// Takes a piece of a tool call. Id and name are set once; the same key with another id is another call.
     pub(crate) fn tool(&mut self, piece: ToolPiece, out: &mut Vec<CompletionEvent>) {
+        if self.is_finished {
+            return;
+        }
         self.close_part(out);
         let id = piece.id.filter(|id| !id.is_empty());
         let key = piece.key.unwrap_or(match &id {
@@ -210,6 +217,14 @@ impl Tool {
 
 pub(crate) fn push(out: &mut Vec<CompletionEvent>, event: Event) {
     out.push(CompletionEvent { event: Some(event), ..CompletionEvent::default() });
+}
+
+/// Puts a head without a name before `out[from..]`, where a provider told of its answer before it told the answer's head.
+pub(crate) fn started_first(is_started: &mut bool, from: usize, out: &mut Vec<CompletionEvent>) {
+    if out.len() > from && !std::mem::replace(is_started, true) {
+        let event = Some(Event::Started(Started::default()));
+        out.insert(from, CompletionEvent { event, ..CompletionEvent::default() });
+    }
 }
 
 pub(crate) fn push_piece(choice: u32, part: u32, piece: Piece, out: &mut Vec<CompletionEvent>) {

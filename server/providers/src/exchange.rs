@@ -54,7 +54,7 @@ pub struct Answer<T> {
 }
 
 /// The most of an error body that is read.
-const MAX_REFUSAL: usize = 1 << 20;
+pub(crate) const MAX_REFUSAL: usize = 1 << 20;
 /// The most of a whole answer that is held.
 pub(crate) const MAX_WHOLE: usize = 64 << 20;
 /// How long to read on after the answer's end, so that the connection can be used again.

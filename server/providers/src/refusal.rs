@@ -9,6 +9,8 @@ use http::HeaderMap;
 use serde_json::Value;
 use tollgate_domain::{Class, Failure};
 
+use crate::exchange::MAX_REFUSAL;
+
 /// An error object, whatever its shape was.
 #[derive(Debug, Default)]
 pub(crate) struct Parsed {
@@ -51,7 +53,9 @@ pub fn in_band(outer: u16, object: &[u8], trusts_inner_status: bool) -> Failure 
 /// Takes any of the shapes that providers use: `{error: {...}}`, `{error: "..."}`, a flat object, `{detail: ...}`, one of these in an
 /// array, or no JSON at all.
 pub(crate) fn parse(body: &[u8]) -> Parsed {
-    let Ok(mut value) = serde_json::from_slice::<Value>(body) else {
+    // As a tree it takes many times its bytes: what is larger than a refusal may be is not made one.
+    let tree = (body.len() <= MAX_REFUSAL).then(|| serde_json::from_slice::<Value>(body).ok());
+    let Some(mut value) = tree.flatten() else {
         return Parsed { message: plain_text(body), ..Parsed::default() };
     };
     if let Value::Array(items) = &mut value
@@ -277,23 +281,25 @@ pub fn duration(text: &str) -> Option<Duration> {
 /// Takes keys out of a provider's words: they like to repeat what they were sent.
 pub(crate) fn scrub(text: &str) -> String {
     const PREFIXES: [&str; 6] = ["sk-", "tg-", "gsk_", "xai-", "Bearer ", "AIza"];
-    let mut clean = text.to_owned();
-    for prefix in PREFIXES {
-        let mut from = 0;
-        while let Some(found) = clean[from..].find(prefix) {
-            let start = from + found;
-            let body = start + prefix.len();
-            let is_key = |c: char| c.is_ascii_alphanumeric() || "-_.*".contains(c);
-            let end = clean[body..].find(|c| !is_key(c)).map_or(clean.len(), |n| body + n);
-            if end - body >= 6 {
-                clean.replace_range(start..end, "<hidden>");
-                from = start + "<hidden>".len();
+    let is_key = |c: char| c.is_ascii_alphanumeric() || "-_.*".contains(c);
+    PREFIXES.iter().fold(text.to_owned(), |text, prefix| {
+        // Written anew rather than edited in place: a text of nothing but keys is read once for each prefix, however long it is.
+        let mut clean = String::with_capacity(text.len());
+        let mut rest = text.as_str();
+        while let Some((before, key)) = rest.split_once(prefix) {
+            let (key, after) = key.split_at(key.find(|c| !is_key(c)).unwrap_or(key.len()));
+            clean.push_str(before);
+            if key.len() >= 6 {
+                clean.push_str("<hidden>");
+                rest = after;
             } else {
-                from = body;
+                clean.push_str(prefix);
+                rest = &rest[before.len() + prefix.len()..];
             }
         }
-    }
-    clean
+        clean.push_str(rest);
+        clean
+    })
 }
 
 #[cfg(test)]
@@ -358,6 +364,14 @@ mod tests {
         let clean = scrub(text);
         assert!(!clean.contains("tollg") && !clean.contains("abcdef") && !clean.contains("0123456"), "{clean}");
         assert!(clean.contains("sk-a is short"));
+    }
+
+    #[test]
+    fn a_text_of_nothing_but_keys_is_cleaned_in_time_and_one_without_end_is_told_shortly() {
+        // In time that grows with the square of its length this would take hours.
+        assert_eq!(scrub(&"sk-live00 ".repeat(1_000_000)), "<hidden> ".repeat(1_000_000));
+        let endless = format!(r#"{{"message":"{}"}}"#, "x".repeat(MAX_REFUSAL));
+        assert!(in_band(200, endless.as_bytes(), false).message.len() <= 500);
     }
 
     #[test]

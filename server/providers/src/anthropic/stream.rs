@@ -10,8 +10,8 @@ use tollgate_proto::v1::{
 use super::wire;
 use crate::{
     Decoder, Mode,
-    answer::{push, push_piece},
-    framing::{Ended, Framing, cut_short, sse::SseEvent},
+    answer::{push, push_piece, started_first},
+    framing::{Ended, Framing, before_end, cut_short, sse::SseEvent},
     json::Object,
     refusal,
 };
@@ -28,6 +28,7 @@ struct Block {
 pub(super) struct MessageDecoder {
     framing: Framing,
     id: Option<String>,
+    is_started: bool,
     open: Option<Block>,
     parts: u32,
     has_tools: bool,
@@ -42,6 +43,7 @@ impl MessageDecoder {
         Self {
             framing: Framing::new(mode),
             id: None,
+            is_started: false,
             open: None,
             parts: 0,
             has_tools: false,
@@ -57,7 +59,10 @@ impl MessageDecoder {
             if self.stopped {
                 return Ok(());
             }
-            self.event(event.text(), out)?;
+            let from = out.len();
+            let read = self.event(event.text(), out);
+            started_first(&mut self.is_started, from, out);
+            read?;
         }
         Ok(())
     }
@@ -67,16 +72,18 @@ impl MessageDecoder {
         match event.kind.as_str() {
             "message_start" => {
                 let Some(message) = event.message else { return Ok(()) };
-                if self.id.is_some() && self.id == message.id {
+                if self.is_started && self.id == message.id {
                     return Ok(()); // told twice
                 }
-                if self.id.is_some() {
+                if self.is_started {
                     let what = "the provider began another answer in the middle of this one";
                     return Err(self.failed(Failure::new(Class::UpstreamProtocol, what)));
                 }
                 self.count(message.usage)?;
                 self.start(message.id, message.model, out);
             }
+            // What follows its end is none of the answer.
+            "content_block_start" | "content_block_delta" if self.finished => {}
             "content_block_start" => {
                 if let Some(block) = event.content_block {
                     self.open_block(event.index.unwrap_or(self.parts), block.get(), out)?;
@@ -98,7 +105,8 @@ impl MessageDecoder {
     }
 
     fn start(&mut self, id: Option<String>, model: Option<String>, out: &mut Vec<CompletionEvent>) {
-        self.id = Some(id.clone().unwrap_or_default());
+        self.id.clone_from(&id);
+        self.is_started = true;
         let started = Started {
             response_id: id.unwrap_or_default(),
             served_model: model.unwrap_or_default(),
@@ -163,10 +171,11 @@ impl MessageDecoder {
             Some("signature_delta") => delta.signature.map(Piece::ReasoningSignature),
             Some("input_json_delta") => {
                 let json = delta.partial_json.filter(|j| !j.is_empty());
-                if let (Some((_, came)), Some(_)) = (&mut open.tool, &json) {
+                // Blocks that are no call of ours have no arguments to tell.
+                open.tool.as_mut().zip(json).map(|((_, came), json)| {
                     *came = true;
-                }
-                json.map(Piece::ToolArguments)
+                    Piece::ToolArguments(json)
+                })
             }
             Some("citations_delta") => delta.citation.map(|c| Piece::OpaqueJson(cited(c.get()))),
             _ => None,
@@ -284,13 +293,15 @@ impl Decoder for MessageDecoder {
     fn feed(&mut self, bytes: &Bytes, out: &mut Vec<CompletionEvent>) -> Result<(), Failure> {
         let (parsed, framed) = self.framing.feed(bytes);
         self.events(parsed, out)?;
-        framed
+        before_end(self.stopped, framed)
     }
 
     fn end(&mut self, out: &mut Vec<CompletionEvent>) -> Result<(), Failure> {
         match self.framing.end() {
             (Ended::Whole(body), _) => self.whole(&body, out)?,
-            (Ended::Events(parsed), framed) => self.events(parsed, out).and(framed).map_err(cut_short)?,
+            (Ended::Events(parsed), framed) => {
+                self.events(parsed, out).and_then(|()| before_end(self.stopped, framed)).map_err(cut_short)?;
+            }
         }
         if !self.finished {
             let message = "the provider's answer ended before its end";

@@ -61,10 +61,12 @@ impl ConverseDecoder {
 
     fn frame(&mut self, frame: Frame, out: &mut Vec<CompletionEvent>) -> Result<(), Failure> {
         match frame {
-            Frame::Event { name, payload } if name == "chunk" => {
+            // An answer is in one dialect to its end.
+            Frame::Event { name, payload } if name == "chunk" && !self.is_started => {
                 self.is_claudes = true;
                 self.claude.feed(&unpacked(&payload)?, out)
             }
+            Frame::Event { .. } if self.is_claudes => Ok(()),
             Frame::Event { name, payload } => match self.event(&name, &payload, out) {
                 // Garbage behind the answer's end harms nothing.
                 Err(failure) if failure.class == Class::UpstreamProtocol && self.is_complete() => Ok(()),
@@ -251,6 +253,9 @@ impl Decoder for ConverseDecoder {
             Body::Frames(stream) => {
                 let (frames, framed) = stream.feed(bytes);
                 for frame in frames {
+                    if self.done() {
+                        return Ok(());
+                    }
                     self.frame(frame, out)?;
                 }
                 framed.or_else(|failure| if self.is_complete() { Ok(()) } else { Err(self.failed(failure)) })

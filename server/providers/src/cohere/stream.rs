@@ -10,8 +10,8 @@ use tollgate_proto::v1::{
 use super::wire::{self, count};
 use crate::{
     Decoder, Mode,
-    answer::{Choice, ToolPiece, attach_logprobs, push},
-    framing::{Ended, Framing, cut_short, sse::SseEvent},
+    answer::{Choice, ToolPiece, attach_logprobs, push, started_first},
+    framing::{Ended, Framing, before_end, cut_short, sse::SseEvent},
     json::Object,
     refusal,
 };
@@ -19,6 +19,7 @@ use crate::{
 /// Decodes one answer.
 pub(super) struct ChatDecoder {
     framing: Framing,
+    is_started: bool,
     choice: Choice,
     usage: Option<Usage>,
     done: bool,
@@ -26,7 +27,7 @@ pub(super) struct ChatDecoder {
 
 impl ChatDecoder {
     pub(super) fn new(mode: Mode) -> Self {
-        Self { framing: Framing::new(mode), choice: Choice::new(0), usage: None, done: false }
+        Self { framing: Framing::new(mode), is_started: false, choice: Choice::new(0), usage: None, done: false }
     }
 
     fn events(&mut self, parsed: Vec<SseEvent>, out: &mut Vec<CompletionEvent>) -> Result<(), Failure> {
@@ -35,7 +36,10 @@ impl ChatDecoder {
                 self.done = true;
                 return Ok(());
             }
-            self.event(event.text(), out)?;
+            let from = out.len();
+            let read = self.event(event.text(), out);
+            started_first(&mut self.is_started, from, out);
+            read?;
         }
         Ok(())
     }
@@ -46,7 +50,7 @@ impl ChatDecoder {
         let delta = event.delta.unwrap_or_default();
         let message = delta.message.unwrap_or_default();
         match kind.as_str() {
-            "message-start" => start(event.id, out),
+            "message-start" => self.start(event.id, out),
             "content-start" | "content-delta" => {
                 let from = out.len();
                 if let Some(content) = object::<wire::Content>(message.content)? {
@@ -73,6 +77,12 @@ impl ChatDecoder {
             _ => {} // ends of calls and citations, and what is to come
         }
         Ok(())
+    }
+
+    fn start(&mut self, id: Option<String>, out: &mut Vec<CompletionEvent>) {
+        if !std::mem::replace(&mut self.is_started, true) {
+            push(out, Event::Started(Started { response_id: id.unwrap_or_default(), ..Started::default() }));
+        }
     }
 
     fn content(&mut self, content: wire::Content, out: &mut Vec<CompletionEvent>) {
@@ -124,7 +134,7 @@ impl ChatDecoder {
             return Err(refusal::in_band(200, body, false));
         };
         self.done = true;
-        start(answer.id, out);
+        self.start(answer.id, out);
         let from = out.len();
         for content in message.content.unwrap_or_default() {
             self.content(content, out);
@@ -148,13 +158,15 @@ impl Decoder for ChatDecoder {
     fn feed(&mut self, bytes: &Bytes, out: &mut Vec<CompletionEvent>) -> Result<(), Failure> {
         let (parsed, framed) = self.framing.feed(bytes);
         self.events(parsed, out)?;
-        framed
+        before_end(self.done, framed)
     }
 
     fn end(&mut self, out: &mut Vec<CompletionEvent>) -> Result<(), Failure> {
         match self.framing.end() {
             (Ended::Whole(body), _) => self.whole(&body, out)?,
-            (Ended::Events(parsed), framed) => self.events(parsed, out).and(framed).map_err(cut_short)?,
+            (Ended::Events(parsed), framed) => {
+                self.events(parsed, out).and_then(|()| before_end(self.done, framed)).map_err(cut_short)?;
+            }
         }
         if !self.choice.is_finished() {
             return Err(Failure::new(Class::UpstreamTruncated, "the provider's answer ended before its end"));
@@ -181,10 +193,6 @@ fn read<'a, T: serde::Deserialize<'a>>(text: &'a str) -> Result<T, Failure> {
 /// A member that is an object; lists, which open a stream, are empty.
 fn object<'a, T: serde::Deserialize<'a>>(member: Option<&'a RawValue>) -> Result<Option<T>, Failure> {
     member.map(RawValue::get).filter(|json| json.starts_with('{')).map(read).transpose()
-}
-
-fn start(id: Option<String>, out: &mut Vec<CompletionEvent>) {
-    push(out, Event::Started(Started { response_id: id.unwrap_or_default(), ..Started::default() }));
 }
 
 fn piece(key: Option<u32>, call: wire::ToolCall) -> ToolPiece {

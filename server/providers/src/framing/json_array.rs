@@ -9,7 +9,7 @@ use super::sse::{MAX_EVENT_BYTES, SseEvent};
 
 /// Cuts an array's bytes into its elements, which must be objects.
 #[derive(Default)]
-pub(crate) struct JsonArray {
+pub struct JsonArray {
     place: Place,
     /// The beginning of an element whose end has not come.
     partial: BytesMut,
@@ -30,7 +30,7 @@ enum Place {
 
 impl JsonArray {
     /// Takes the next bytes and appends the elements that they complete, as events without a name.
-    pub(crate) fn feed(&mut self, bytes: &Bytes, events: &mut Vec<SseEvent>) -> Result<(), Failure> {
+    pub fn feed(&mut self, bytes: &Bytes, events: &mut Vec<SseEvent>) -> Result<(), Failure> {
         if self.partial.len() + bytes.len() > MAX_EVENT_BYTES {
             return Err(broken("an element of the answer is larger than 64 MiB"));
         }
@@ -70,7 +70,7 @@ impl JsonArray {
     }
 
     /// The body has ended. Whether the array was closed says nothing; an element that was not is cut.
-    pub(crate) fn end(&self) -> Result<(), Failure> {
+    pub fn end(&self) -> Result<(), Failure> {
         match self.place {
             Place::Inside => Err(Failure::new(Class::UpstreamTruncated, "the answer ended inside an element")),
             _ => Ok(()),

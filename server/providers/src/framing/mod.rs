@@ -2,7 +2,7 @@
 //! well.
 
 pub mod event_stream;
-mod json_array;
+pub mod json_array;
 pub mod ndjson;
 pub mod sse;
 
@@ -56,17 +56,22 @@ impl Framing {
 
     /// Takes the next bytes. What was complete before a failure is given along with it.
     pub(crate) fn feed(&mut self, bytes: &Bytes) -> (Vec<SseEvent>, Result<(), Failure>) {
+        let mut bytes = bytes.clone();
         if let Self::Unknown = self {
+            // White space tells nothing, and is no part of what follows it in the same bytes either.
+            let Some(begin) = bytes.iter().position(|b| !b.is_ascii_whitespace()) else {
+                return (Vec::new(), Ok(()));
+            };
+            bytes = bytes.slice(begin..);
             // A provider that does not stream this answer sends the JSON, or a page of some proxy's, instead.
-            *self = match bytes.iter().find(|b| !b.is_ascii_whitespace()) {
-                None => return (Vec::new(), Ok(())),
+            *self = match bytes.first() {
                 Some(b'{') => Self::Whole(BytesMut::new()),
                 Some(b'[') => Self::Array(JsonArray::default()),
                 Some(b'<') => {
                     let what = "the provider answered with a page instead of its own JSON";
                     return (Vec::new(), Err(Failure::new(Class::UpstreamProtocol, what)));
                 }
-                Some(_) => Self::Sse(SseParser::default()),
+                _ => Self::Sse(SseParser::default()),
             };
         }
         let mut events = Vec::new();
@@ -75,12 +80,12 @@ impl Framing {
                 Err(Failure::new(Class::UpstreamProtocol, "the provider's answer is larger than 64 MiB"))
             }
             Self::Whole(body) => {
-                body.extend_from_slice(bytes);
+                body.extend_from_slice(&bytes);
                 Ok(())
             }
-            Self::Sse(parser) => parser.feed(bytes, &mut events),
-            Self::Lines(parser) => parser.feed(bytes, &mut events),
-            Self::Array(array) => array.feed(bytes, &mut events),
+            Self::Sse(parser) => parser.feed(&bytes, &mut events),
+            Self::Lines(parser) => parser.feed(&bytes, &mut events),
+            Self::Array(array) => array.feed(&bytes, &mut events),
             Self::Unknown => Ok(()),
         };
         (events, framed)
@@ -106,10 +111,35 @@ impl Framing {
     }
 }
 
+/// What follows an answer's own end is none of it, whichever bytes it comes with, and breaks nothing.
+pub(crate) fn before_end(is_done: bool, framed: Result<(), Failure>) -> Result<(), Failure> {
+    if is_done { Ok(()) } else { framed }
+}
+
 /// An event that was cut in its middle is no JSON: that is truncation, not a slip of the protocol.
 pub(crate) fn cut_short(failure: Failure) -> Failure {
     match failure.class {
         Class::UpstreamProtocol => Failure { class: Class::UpstreamTruncated, ..failure },
         _ => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn white_space_before_an_answer_is_none_of_it_wherever_the_bytes_are_cut() {
+        let body = Bytes::from_static(b" \n \xef\xbb\xbfdata: x\n\n");
+        for cut in 0..=3 {
+            let mut framing = Framing::new(Mode::Stream);
+            let mut events = Vec::new();
+            for piece in [body.slice(..cut), body.slice(cut..)] {
+                let (more, framed) = framing.feed(&piece);
+                framed.unwrap();
+                events.extend(more);
+            }
+            assert_eq!(events.iter().map(SseEvent::text).collect::<Vec<_>>(), ["x"], "cut at {cut}");
+        }
     }
 }

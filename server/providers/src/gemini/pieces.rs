@@ -6,14 +6,19 @@ use serde_json::{Map, Value};
 
 use super::wire::{FunctionCall, PartialArg};
 
-/// The largest index of an array that a piece may name: it bounds what a provider can make us hold.
-const MAX_INDEX: usize = 10_000;
+/// The most members and items that a call's arguments may be made of: it bounds what a few bytes of a path can make us hold.
+const MAX_VALUES: usize = 100_000;
+/// The most members and items that a path may lead through: as deep as a parser of JSON follows, for arguments are written and dropped
+/// level by level.
+const MAX_DEPTH: usize = 100;
 
 /// A call that is not complete.
 pub(super) struct PiecedCall {
     pub(super) id: Option<String>,
     pub(super) name: String,
     arguments: Value,
+    /// The members and items that may still be made.
+    room: usize,
 }
 
 enum Step<'a> {
@@ -24,15 +29,14 @@ enum Step<'a> {
 impl PiecedCall {
     pub(super) fn new(call: &FunctionCall<'_>) -> Self {
         let name = call.name.clone().unwrap_or_default();
-        Self { id: call.id.clone(), name, arguments: Value::Object(Map::new()) }
+        Self { id: call.id.clone(), name, arguments: Value::Object(Map::new()), room: MAX_VALUES }
     }
 
     /// Takes the pieces. Text grows; anything else is replaced. One whose place cannot be read is left out.
     pub(super) fn take(&mut self, pieces: Vec<PartialArg>) {
         for piece in pieces {
-            let Some(place) = piece.json_path.as_deref().and_then(|path| reach(&mut self.arguments, path)) else {
-                continue;
-            };
+            let path = piece.json_path.as_deref();
+            let Some(place) = path.and_then(|path| reach(&mut self.arguments, path, &mut self.room)) else { continue };
             match (place, piece) {
                 (Value::String(text), PartialArg { string_value: Some(more), .. }) => text.push_str(&more),
                 (place, PartialArg { string_value: Some(text), .. }) => *place = Value::String(text),
@@ -49,8 +53,8 @@ impl PiecedCall {
     }
 }
 
-/// The value at a path (RFC 9535: names and indexes only), made where there is none.
-fn reach<'a>(root: &'a mut Value, path: &str) -> Option<&'a mut Value> {
+/// The value at a path (RFC 9535: names and indexes only), made where there is none and there is room.
+fn reach<'a>(root: &'a mut Value, path: &str, room: &mut usize) -> Option<&'a mut Value> {
     let mut place = root;
     for step in steps(path)? {
         place = match step {
@@ -58,14 +62,19 @@ fn reach<'a>(root: &'a mut Value, path: &str) -> Option<&'a mut Value> {
                 if !place.is_object() {
                     *place = Value::Object(Map::new());
                 }
-                place.as_object_mut()?.entry(name).or_insert(Value::Null)
+                let members = place.as_object_mut()?;
+                if !members.contains_key(name) {
+                    *room = room.checked_sub(1)?;
+                }
+                members.entry(name).or_insert(Value::Null)
             }
             Step::Item(index) => {
                 if !place.is_array() {
                     *place = Value::Array(Vec::new());
                 }
                 let items = place.as_array_mut()?;
-                if items.len() <= index {
+                if let Some(made) = (index + 1).checked_sub(items.len()) {
+                    *room = room.checked_sub(made)?;
                     items.resize(index + 1, Value::Null);
                 }
                 &mut items[index]
@@ -95,11 +104,14 @@ fn steps(path: &str) -> Option<Vec<Step<'_>>> {
                     }
                     None => {
                         let (index, rest) = inside.split_once(']')?;
-                        (Step::Item(index.parse().ok().filter(|index| *index <= MAX_INDEX)?), rest)
+                        (Step::Item(index.parse().ok().filter(|index| *index < MAX_VALUES)?), rest)
                     }
                 }
             }
         };
+        if steps.len() == MAX_DEPTH {
+            return None;
+        }
         steps.push(step);
     }
     Some(steps)
@@ -130,5 +142,24 @@ mod tests {
         ]);
         let expected = "{\"city\":\"San Jos\u{e9}\",\"stops\":[{\"the \u{e9}nd\":true},{\"name\":\"b\"}],\"days\":3,\"none\":null}";
         assert_eq!(call.arguments(), expected);
+    }
+
+    #[test]
+    fn a_path_makes_neither_deep_nor_large_what_it_leads_to() {
+        let call = FunctionCall { id: None, name: None, args: None, partial_args: None, will_continue: None };
+        let taken = |paths: &[String]| {
+            let mut call = PiecedCall::new(&call);
+            let piece =
+                |path| serde_json::from_value(serde_json::json!({"jsonPath": path, "boolValue": true})).unwrap();
+            call.take(paths.iter().map(piece).collect());
+            call.arguments()
+        };
+        assert_eq!(taken(&[format!("${}", ".a".repeat(1_000_000))]), "{}");
+        assert!(taken(&[format!("${}", ".a".repeat(100))]).contains("true"));
+        let large: Vec<_> = (0..100).map(|n| format!("$.a{n}[99999][99999]")).collect();
+        assert!(taken(&large).len() < 1_000_000);
+        let names: Vec<_> = (0..200_000).map(|n| format!("$.a{n}")).collect();
+        assert_eq!(taken(&names).matches("true").count(), MAX_VALUES);
+        assert!(taken(&["$.a[9999]".to_owned()]).contains("true"));
     }
 }

@@ -8,7 +8,7 @@ use super::wire;
 use crate::{
     Decoder, Mode,
     answer::{Choice, push},
-    framing::{Ended, Framing, cut_short, sse::SseEvent},
+    framing::{Ended, Framing, before_end, cut_short, sse::SseEvent},
     openai::wire::text_of,
     refusal,
 };
@@ -71,7 +71,7 @@ impl Decoder for LineDecoder {
     fn feed(&mut self, bytes: &Bytes, out: &mut Vec<CompletionEvent>) -> Result<(), Failure> {
         let (lines, framed) = self.framing.feed(bytes);
         self.lines(lines, out)?;
-        framed
+        before_end(self.done(), framed)
     }
 
     fn end(&mut self, out: &mut Vec<CompletionEvent>) -> Result<(), Failure> {
@@ -80,7 +80,9 @@ impl Decoder for LineDecoder {
                 return Err(Failure::new(Class::UpstreamTruncated, "the answer is empty"));
             }
             (Ended::Whole(body), _) => self.line(&body, out)?,
-            (Ended::Events(lines), framed) => self.lines(lines, out).and(framed).map_err(cut_short)?,
+            (Ended::Events(lines), framed) => {
+                self.lines(lines, out).and_then(|()| before_end(self.done(), framed)).map_err(cut_short)?;
+            }
         }
         if !self.choice.is_finished() {
             return Err(Failure::new(Class::UpstreamTruncated, "the provider's answer ended before its end"));

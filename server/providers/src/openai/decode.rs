@@ -9,8 +9,8 @@ use tollgate_proto::v1::{
 use super::{Quirks, wire};
 use crate::{
     ChatCall, Decoder,
-    answer::{Choice, ToolPiece, attach_logprobs, push},
-    framing::{Ended, Framing, cut_short, sse::SseEvent},
+    answer::{Choice, ToolPiece, attach_logprobs, push, started_first},
+    framing::{Ended, Framing, before_end, cut_short, sse::SseEvent},
     json, refusal,
 };
 
@@ -49,9 +49,9 @@ impl ChatDecoder {
 
     fn events(&mut self, parsed: Vec<SseEvent>, out: &mut Vec<CompletionEvent>) -> Result<(), Failure> {
         for event in parsed {
-            if event.data.as_ref() == b"[DONE]" {
+            if self.done || event.data.as_ref() == b"[DONE]" {
                 self.done = true;
-                continue;
+                return Ok(());
             }
             if event.name == "error" {
                 return Err(self.failed(refusal::in_band(200, &event.data, self.quirks.trusts_inner_status)));
@@ -61,7 +61,7 @@ impl ChatDecoder {
                 // Garbage behind the answer's end harms nothing.
                 Err(failure) if failure.class == Class::UpstreamProtocol && self.is_complete() => {
                     self.done = true;
-                    continue;
+                    return Ok(());
                 }
                 read => read?,
             };
@@ -105,7 +105,9 @@ impl ChatDecoder {
         }
         let is_flat_error = chunk.object.as_deref() == Some("error");
         if is_flat_error || chunk.error.is_some_and(|e| e.get() != "null") {
+            let from = out.len();
             self.text_before_error(choices, out);
+            started_first(&mut self.started, from, out);
             return Err(self.failed(refusal::in_band(200, text.as_bytes(), self.quirks.trusts_inner_status)));
         }
         let usage_only = choices.is_empty() && usage.is_some();
@@ -146,7 +148,7 @@ impl ChatDecoder {
     /// What a broken answer had said before it broke still counts.
     fn text_before_error(&mut self, choices: Vec<wire::Choice<'_>>, out: &mut Vec<CompletionEvent>) {
         for choice in choices {
-            let index = choice.index.unwrap_or(0);
+            let index = place(&choice);
             if let Some(delta) = choice.delta.or(choice.message) {
                 self.delta(index, delta, "", out);
             }
@@ -154,7 +156,7 @@ impl ChatDecoder {
     }
 
     fn choice(&mut self, choice: wire::Choice<'_>, out: &mut Vec<CompletionEvent>) -> Result<(), Failure> {
-        let index = choice.index.unwrap_or(0).min(1_023);
+        let index = place(&choice);
         let logprobs = choice.logprobs.map(|l| l.get()).filter(|l| *l != "null").unwrap_or_default();
         // Some services repeat the message so far beside a delta (Perplexity), or in a last chunk without one (MiniMax).
         let is_whole = choice.message.is_some() && choice.delta.is_none();
@@ -193,6 +195,9 @@ impl ChatDecoder {
     fn delta(&mut self, index: u32, delta: wire::Delta<'_>, logprobs: &str, out: &mut Vec<CompletionEvent>) {
         let from = out.len();
         let state = self.state(index);
+        if state.is_finished() {
+            return;
+        }
         let mut said = delta.reasoning_content.or(delta.reasoning).map(|t| t.0).filter(|t| !t.is_empty());
         let details = delta.reasoning_details.unwrap_or_default();
         if said.is_none() {
@@ -281,13 +286,15 @@ impl Decoder for ChatDecoder {
     fn feed(&mut self, bytes: &Bytes, out: &mut Vec<CompletionEvent>) -> Result<(), Failure> {
         let (parsed, framed) = self.framing.feed(bytes);
         self.events(parsed, out)?;
-        framed
+        before_end(self.done, framed)
     }
 
     fn end(&mut self, out: &mut Vec<CompletionEvent>) -> Result<(), Failure> {
         match self.framing.end() {
             (Ended::Whole(body), _) => self.whole(body, out)?,
-            (Ended::Events(parsed), framed) => self.events(parsed, out).and(framed).map_err(cut_short)?,
+            (Ended::Events(parsed), framed) => {
+                self.events(parsed, out).and_then(|()| before_end(self.done, framed)).map_err(cut_short)?;
+            }
         }
         if !self.is_complete() {
             let message = "the provider's answer ended before its end";
@@ -302,6 +309,11 @@ impl Decoder for ChatDecoder {
     fn done(&self) -> bool {
         self.done
     }
+}
+
+/// Which choice of the answer it is: within bounds, for all before it are held as well.
+fn place(choice: &wire::Choice<'_>) -> u32 {
+    choice.index.unwrap_or(0).min(1_023)
 }
 
 /// A part of a list of content. What says nothing here is passed over.

@@ -11,8 +11,8 @@ use tollgate_proto::v1::{
 use super::wire;
 use crate::{
     Decoder, Mode,
-    answer::{Choice, ToolPiece, attach_logprobs, push},
-    framing::{Ended, Framing, cut_short, sse::SseEvent},
+    answer::{Choice, ToolPiece, attach_logprobs, push, started_first},
+    framing::{Ended, Framing, before_end, cut_short, sse::SseEvent},
     json::{Object, array},
     refusal,
 };
@@ -48,10 +48,16 @@ impl ResponseDecoder {
     fn events(&mut self, parsed: Vec<SseEvent>, out: &mut Vec<CompletionEvent>) -> Result<(), Failure> {
         for event in parsed {
             // Some servers of the dialect end it as they end chats.
-            if self.is_stopped || event.data.as_ref() == b"[DONE]" {
+            if self.is_stopped {
                 return Ok(());
             }
-            self.event(event.text(), out)?;
+            if event.data.as_ref() == b"[DONE]" {
+                continue;
+            }
+            let from = out.len();
+            let read = self.event(event.text(), out);
+            started_first(&mut self.is_started, from, out);
+            read?;
         }
         Ok(())
     }
@@ -267,13 +273,15 @@ impl Decoder for ResponseDecoder {
     fn feed(&mut self, bytes: &Bytes, out: &mut Vec<CompletionEvent>) -> Result<(), Failure> {
         let (parsed, framed) = self.framing.feed(bytes);
         self.events(parsed, out)?;
-        framed
+        before_end(self.is_stopped, framed)
     }
 
     fn end(&mut self, out: &mut Vec<CompletionEvent>) -> Result<(), Failure> {
         match self.framing.end() {
             (Ended::Whole(body), _) => self.whole(&body, out)?,
-            (Ended::Events(parsed), framed) => self.events(parsed, out).and(framed).map_err(cut_short)?,
+            (Ended::Events(parsed), framed) => {
+                self.events(parsed, out).and_then(|()| before_end(self.is_stopped, framed)).map_err(cut_short)?;
+            }
         }
         if !self.is_stopped {
             let message = "the provider's answer ended before its end";

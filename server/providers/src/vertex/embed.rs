@@ -56,11 +56,23 @@ pub(super) fn answer(body: &Bytes) -> Result<CreateEmbeddingResponse, Failure> {
     let answer: Answer = serde_json::from_slice(body).map_err(unreadable)?;
     let Some(predictions) = answer.predictions else { return Err(refusal::in_band(200, body, false)) };
     let tokens = |p: &Prediction| p.embeddings.statistics.as_ref()?.token_count.map(|n| n as u64);
-    let total: Option<u64> = predictions.iter().map(tokens).sum();
+    let total = predictions.iter().try_fold(0u64, |total, p| Some(total.saturating_add(tokens(p)?)));
     let usage = total.filter(|_| !predictions.is_empty()).map(|total| Usage {
         input: Some(InputUsage { total, ..InputUsage::default() }),
         output: Some(OutputUsage::default()),
         ..Usage::default()
     });
     Ok(response(predictions.into_iter().map(|p| p.embeddings.values), usage))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_that_add_up_to_too_much_are_the_most_that_can_be_said() {
+        let prediction = r#"{"embeddings":{"values":[1],"statistics":{"token_count":1e19}}}"#;
+        let body = Bytes::from(format!(r#"{{"predictions":[{prediction},{prediction}]}}"#));
+        assert_eq!(answer(&body).unwrap().usage.unwrap().input.unwrap().total, u64::MAX);
+    }
 }
