@@ -163,10 +163,39 @@ const BAD_KEY: [&str; 4] = ["api_key_invalid", "incorrect api key", "invalid_api
 const NO_MODEL: [&str; 3] = ["not a valid model id", "model identifier is invalid", "model_not_found"];
 const OVERLOADED: [&str; 4] = ["overloaded", "over capacity", "at capacity", "capacity exceeded"];
 
+/// A text without what stands between quotation marks: an apostrophe inside a word is none.
+fn without_quotes(text: &str) -> String {
+    let mut left = String::with_capacity(text.len());
+    let mut open: Option<char> = None;
+    let mut before = ' ';
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
+        let is_word = |c: char| c.is_alphanumeric();
+        match open {
+            Some(mark) => {
+                if letter == mark && !letters.peek().copied().is_some_and(is_word) {
+                    open = None;
+                }
+            }
+            None if matches!(letter, '\'' | '"') && !is_word(before) => open = Some(letter),
+            None => left.push(letter),
+        }
+        before = letter;
+    }
+    left
+}
+
 fn judge(status: u16, parsed: &Parsed) -> Failure {
     let everything = format!("{} {} {} {}", parsed.code, parsed.kind, parsed.reason, parsed.message).to_lowercase();
     let says = |markers: &[&str]| markers.iter().any(|m| everything.contains(m));
     let bad_request = matches!(status, 400 | 422);
+    // What a provider quotes of a request that it finds wrong is the caller's: it must not pass for a verdict on the account.
+    let unquoted = match bad_request {
+        true => format!("{} {} {} {}", parsed.code, parsed.kind, parsed.reason, without_quotes(&parsed.message)),
+        false => everything.clone(),
+    };
+    let unquoted = unquoted.to_lowercase();
+    let judges = |markers: &[&str]| markers.iter().any(|m| unquoted.contains(m));
     // OpenAI's Responses name what went wrong in the code alone.
     let kind = match parsed.kind.as_str() {
         "" | "error" => parsed.code.as_str(),
@@ -175,9 +204,9 @@ fn judge(status: u16, parsed: &Parsed) -> Failure {
     // Google says of every rate limit that the quota is exceeded, and sends the caller to a page on billing.
     let is_out_of_money = match kind {
         "RESOURCE_EXHAUSTED" => parsed.is_daily,
-        _ => status == 402 || says(&MONEY),
+        _ => status == 402 || judges(&MONEY),
     };
-    let class = if says(&CONTENT) || (status == 403 && (parsed.is_flagged || everything.contains("flagged"))) {
+    let class = if judges(&CONTENT) || (status == 403 && (parsed.is_flagged || everything.contains("flagged"))) {
         Class::ContentFilter
     } else if is_out_of_money {
         Class::QuotaExceeded
@@ -185,9 +214,9 @@ fn judge(status: u16, parsed: &Parsed) -> Failure {
         Class::RequestTooLarge
     } else if (bad_request || status == 200) && says(&CONTEXT) && !everything.contains("string_above_max_length") {
         Class::ContextLength
-    } else if (bad_request || status == 200) && says(&BAD_KEY) {
+    } else if (bad_request || status == 200) && judges(&BAD_KEY) {
         Class::Authentication
-    } else if (bad_request || status == 200) && says(&NO_MODEL) {
+    } else if (bad_request || status == 200) && judges(&NO_MODEL) {
         Class::NotFound
     } else {
         match (status, kind) {
@@ -402,6 +431,25 @@ mod tests {
             let failure = classify(status, &HeaderMap::new(), body.as_bytes());
             assert_eq!((failure.class, failure.native_code.as_str()), (class, code), "{body}");
         }
+    }
+
+    #[test]
+    fn what_a_provider_quotes_of_the_request_is_no_verdict_on_the_account() {
+        let said = |message: &str| {
+            let body = serde_json::json!({"error": {"message": message, "type": "invalid_request_error"}});
+            classify(400, &HeaderMap::new(), body.to_string().as_bytes()).class
+        };
+        for quoted in
+            ["insufficient_quota", "incorrect api key", "model_not_found", "content_filter", "it's billing_error"]
+        {
+            assert_eq!(
+                said(&format!("Invalid value: '{quoted}'. Supported values are: 'low'.")),
+                Class::InvalidRequest
+            );
+            assert_eq!(said(&format!("Invalid value: \"{quoted}\".")), Class::InvalidRequest, "{quoted}");
+        }
+        assert_eq!(said("Incorrect API key provided: x. It's at console.example."), Class::Authentication);
+        assert_eq!(said("Your credit balance is too low; don't worry."), Class::QuotaExceeded);
     }
 
     #[test]
