@@ -93,7 +93,7 @@ impl ConverseDecoder {
                 Ok(())
             }
             "metadata" => {
-                self.count(event.usage)?;
+                self.count(event.usage, event.service_tier)?;
                 self.is_done = self.choice.is_finished();
                 self.spoiled.take().map_or(Ok(()), |failure| Err(self.failed(failure)))
             }
@@ -190,10 +190,11 @@ impl ConverseDecoder {
         self.choice.finish(reason, word, None, out);
     }
 
-    fn count(&mut self, usage: Option<&RawValue>) -> Result<(), Failure> {
+    fn count(&mut self, usage: Option<&RawValue>, tier: Option<wire::ServiceTier>) -> Result<(), Failure> {
         if let Some(raw) = usage {
             let told: wire::Usage = serde_json::from_str(raw.get()).map_err(broken)?;
-            self.usage = Some(normal(&told, raw.get()));
+            let service_tier_native = tier.and_then(|tier| tier.kind);
+            self.usage = Some(Usage { service_tier_native, ..normal(&told, raw.get()) });
         }
         Ok(())
     }
@@ -224,7 +225,7 @@ impl ConverseDecoder {
             return Err(refusal::exception("", &body));
         };
         self.start(out);
-        self.count(answer.usage)?;
+        self.count(answer.usage, answer.service_tier)?;
         for block in output.message.map(|message| message.content).unwrap_or_default() {
             self.block(block, out)?;
         }

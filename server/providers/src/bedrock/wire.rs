@@ -12,6 +12,8 @@ pub(super) struct Answer<'a> {
     pub(super) stop_reason: Option<String>,
     #[serde(borrow)]
     pub(super) usage: Option<&'a RawValue>,
+    #[serde(rename = "serviceTier")]
+    pub(super) service_tier: Option<ServiceTier>,
     /// `message`: one of Anthropic's own.
     #[serde(rename = "type")]
     pub(super) kind: Option<String>,
@@ -99,6 +101,8 @@ pub(super) struct Event<'a> {
     pub(super) stop_reason: Option<String>,
     #[serde(borrow)]
     pub(super) usage: Option<&'a RawValue>,
+    #[serde(rename = "serviceTier")]
+    pub(super) service_tier: Option<ServiceTier>,
 }
 
 /// How a block begins.
@@ -166,4 +170,11 @@ pub(super) struct Error {
     pub(super) message: Option<String>,
     #[serde(rename = "__type", alias = "code")]
     pub(super) name: Option<String>,
+}
+
+/// The tier that served the call.
+#[derive(Deserialize)]
+pub(super) struct ServiceTier {
+    #[serde(rename = "type")]
+    pub(super) kind: Option<String>,
 }

@@ -27,6 +27,7 @@ impl Counts {
         known.candidates_tokens_details = new.candidates_tokens_details.or(known.candidates_tokens_details.take());
         known.service_tier = new.service_tier.or(known.service_tier.take());
         known.traffic_type = new.traffic_type.or(known.traffic_type.take());
+        known.cache_tokens_details = new.cache_tokens_details.or(known.cache_tokens_details.take());
         self.native = Some(text.to_owned());
         Ok(())
     }
@@ -45,7 +46,9 @@ impl Counts {
                 total: prompt.saturating_add(known.tool_use_prompt_token_count.unwrap_or(0)),
                 cached_read: known.cached_content_token_count.unwrap_or(0),
                 audio: of_prompt("AUDIO"),
-                image: of_prompt("IMAGE"),
+                audio_cached: of_modality(&known.cache_tokens_details, "AUDIO"),
+                // Cached images are cached reads: no class overlaps another but audio.
+                image: of_prompt("IMAGE").saturating_sub(of_modality(&known.cache_tokens_details, "IMAGE")),
                 ..InputUsage::default()
             }),
             output: Some(OutputUsage {

@@ -126,6 +126,7 @@ pub(super) struct Usage {
     pub(super) prompt_tokens_details: Option<Vec<ModalityCount>>,
     pub(super) tool_use_prompt_tokens_details: Option<Vec<ModalityCount>>,
     pub(super) candidates_tokens_details: Option<Vec<ModalityCount>>,
+    pub(super) cache_tokens_details: Option<Vec<ModalityCount>>,
     pub(super) service_tier: Option<String>,
     /// Vertex's word for it.
     pub(super) traffic_type: Option<String>,
