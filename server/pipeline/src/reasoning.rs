@@ -15,6 +15,8 @@ use tollgate_proto::v1::{
 
 use crate::flow::FlowState;
 
+/// The format of reasoning that has no proof: see `ReasoningPart.format`.
+const UNSIGNED: &str = "unsigned";
 /// How long it is kept.
 const RETENTION: Duration = Duration::from_secs(3_600);
 /// How many bytes of it at most; the least used goes first.
@@ -65,7 +67,7 @@ impl Memory {
 
     /// Keeps what an answer that called tools had thought.
     pub(crate) fn keep(&self, key_id: &str, format: &'static str, gathered: Gathered) {
-        let calls = gathered.calls();
+        let calls: Vec<_> = gathered.calls().into_iter().filter(|id| is_unique(id)).collect();
         if format.is_empty() || calls.is_empty() || gathered.is_empty() {
             return;
         }
@@ -103,6 +105,7 @@ impl Memory {
                 dropped.push(format!("messages[{i}].reasoning"));
             }
             if let Some(kept) = recalled {
+                parts.retain(|part| !is_reasoning(part));
                 put_back(parts, &kept);
             }
         }
@@ -111,8 +114,11 @@ impl Memory {
 
     /// What a provider of `format` had thought before this turn's tool calls, where the caller does not say.
     fn recall(&self, message: &Message, key_id: &str, format: &str) -> Option<Arc<Kept>> {
-        if format.is_empty() || message.parts.iter().any(|part| is_reasoning(part) && !belongs_elsewhere(part, format))
-        {
+        // Words alone are not what a provider that signs wants back.
+        let is_signing = format != UNSIGNED;
+        let carries =
+            |part: &Part| is_reasoning(part) && !belongs_elsewhere(part, format) && (is_proven(part) || !is_signing);
+        if format.is_empty() || message.parts.iter().any(carries) {
             return None;
         }
         let call = message.parts.iter().find_map(call_id)?;
@@ -122,6 +128,15 @@ impl Memory {
 
 fn is_reasoning(part: &Part) -> bool {
     matches!(part.content, Some(Content::Reasoning(_)))
+}
+
+fn is_proven(part: &Part) -> bool {
+    matches!(&part.content, Some(Content::Reasoning(r)) if r.signature.is_some() || r.redacted.is_some())
+}
+
+/// Some providers number their calls (`functions.search:0`): such an id names a call of every conversation.
+fn is_unique(id: &str) -> bool {
+    !id.contains(['.', ':'])
 }
 
 fn belongs_elsewhere(part: &Part, format: &str) -> bool {

@@ -87,6 +87,26 @@ fn what_a_caller_carries_is_left_as_it_is() {
 }
 
 #[test]
+fn words_without_their_proof_are_replaced_by_what_was_kept() {
+    let memory = Memory::new();
+    memory.keep("key-1", OURS, answer());
+    let words = part(Content::Reasoning(ReasoningPart { text: "Hmm.".into(), ..ReasoningPart::default() }));
+    let request = asking(vec![words, called("call_a"), called("call_b")]);
+    let (fitted, _) = memory.fit(&request, "key-1", OURS);
+    assert_eq!(fitted.messages[0].parts[0], thought("Hmm.", "sig-0", OURS));
+    assert_eq!(fitted.messages[0].parts.len(), 4);
+}
+
+#[test]
+fn what_led_to_a_call_that_is_only_numbered_is_not_kept() {
+    let memory = Memory::new();
+    let numbered = gathered(&[said(0, Piece::ReasoningSignature("sig".into())), call(1, "functions.search:0")]);
+    memory.keep("key-1", OURS, numbered);
+    let request = asking(vec![called("functions.search:0")]);
+    assert!(Arc::ptr_eq(&memory.fit(&request, "key-1", OURS).0, &request));
+}
+
+#[test]
 fn another_key_and_another_provider_are_given_nothing() {
     let memory = Memory::new();
     memory.keep("key-1", OURS, answer());
