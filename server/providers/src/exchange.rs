@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use futures::{StreamExt, stream::BoxStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tollgate_domain::{Class, Failure, Secret};
 use tollgate_proto::{operation::Answered, v1::CompletionEvent};
 
@@ -223,6 +223,8 @@ struct Reading {
     body: Option<BodyStream>,
     ready: VecDeque<CompletionEvent>,
     failure: Option<Failure>,
+    /// Until when to read on, once the answer's end has come.
+    read_on: Option<Instant>,
     status: u16,
     request_id: String,
     shown: Option<Secret>,
@@ -235,7 +237,8 @@ impl Reading {
         while events.is_empty() {
             let Some(body) = &mut self.body else { break };
             let next = if self.decoder.done() {
-                timeout(AFTER_END, body.next()).await.unwrap_or_default()
+                let until = *self.read_on.get_or_insert_with(|| Instant::now() + AFTER_END);
+                timeout_at(until, body.next()).await.unwrap_or_default()
             } else {
                 body.next().await
             };
@@ -269,8 +272,16 @@ fn events(
     request_id: String,
     shown: Option<Secret>,
 ) -> BoxStream<'static, Result<CompletionEvent, Failure>> {
-    let reading =
-        Reading { decoder, body: Some(body), ready: VecDeque::new(), failure: None, status, request_id, shown };
+    let reading = Reading {
+        decoder,
+        body: Some(body),
+        ready: VecDeque::new(),
+        failure: None,
+        read_on: None,
+        status,
+        request_id,
+        shown,
+    };
     futures::stream::unfold(reading, |mut reading| async move {
         if reading.ready.is_empty() && reading.failure.is_none() {
             reading.fill().await;
