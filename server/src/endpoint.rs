@@ -32,7 +32,13 @@ pub(crate) fn build(provider: &Provider, simulated: Option<&Transport>) -> anyho
     only_of_its_kind(provider)?;
     let placed = base_url(provider)?;
     let known = provider.base_url.clone().or(placed).or(adapter.base_url().map(str::to_owned));
-    let Some(base_url) = known else { bail!("base_url: is required for the kind {:?}", provider.kind) };
+    let Some(base_url) = known else {
+        match provider.kind.as_str() {
+            "bedrock" => bail!("region: is required for the kind \"bedrock\", or a base_url"),
+            "vertex" => bail!("project and location: are required for the kind \"vertex\", or a base_url"),
+            kind => bail!("base_url: is required for the kind {kind:?}"),
+        }
+    };
     let uri: http::Uri = base_url.parse().with_context(|| format!("base_url: {base_url:?} is not a URL"))?;
     if uri.scheme().is_none() || uri.authority().is_none() {
         bail!("base_url: {base_url:?} needs a scheme and a host, as in https://host/v1");
