@@ -22,67 +22,8 @@ use tollgate_fixtures::{
     fold::{counts, differences, fold},
     keys::service_account,
     serve::{Cut, serve},
+    setup::Setup,
 };
-
-/// How a provider is configured for its fixtures.
-struct Setup {
-    kind: &'static str,
-    /// Path of the base URL.
-    base: &'static str,
-    /// Where the base's path differs from fixture to fixture: it ends before this.
-    base_before: &'static str,
-    /// Where the model's name stands in the path of a fixture's request: behind this, up to the next of `:/?`; empty: in the body alone.
-    model_after: &'static str,
-    /// Whether the shim passes the provider's own bytes on.
-    is_native: bool,
-    /// Members of the provider's configuration besides.
-    more: fn() -> Value,
-}
-
-const fn setup(kind: &'static str, base: &'static str) -> Setup {
-    Setup { kind, base, base_before: "", model_after: "", is_native: true, more: || json!({}) }
-}
-
-const fn translated(kind: &'static str, base: &'static str) -> Setup {
-    Setup { is_native: false, ..setup(kind, base) }
-}
-
-const SETUPS: &[Setup] = &[
-    setup("openai", "/v1"),
-    translated("anthropic", "/v1"),
-    setup("vllm", "/v1"),
-    setup("groq", "/openai/v1"),
-    setup("deepseek", ""),
-    setup("xai", "/v1"),
-    setup("together", "/v1"),
-    setup("fireworks", "/inference/v1"),
-    setup("openrouter", "/api/v1"),
-    translated("openai_responses", "/v1"),
-    Setup { model_after: "/deployments/", more: || json!({"api_version": "2024-10-21"}), ..setup("azure", "") },
-    setup("perplexity", ""),
-    setup("cerebras", "/v1"),
-    setup("sambanova", "/v1"),
-    setup("nebius", "/v1"),
-    setup("nvidia_nim", "/v1"),
-    setup("huggingface", "/v1"),
-    setup("deepinfra", "/v1/openai"),
-    setup("moonshot", "/v1"),
-    setup("zhipu", "/api/paas/v4"),
-    setup("qwen", "/compatible-mode/v1"),
-    setup("minimax", "/v1"),
-    setup("github_models", "/inference"),
-    setup("databricks", "/serving-endpoints"),
-    setup("lm_studio", "/v1"),
-    setup("llama_cpp", "/v1"),
-    setup("sglang", "/v1"),
-    setup("tgi", "/v1"),
-    translated("mistral", "/v1"),
-    translated("cohere", ""),
-    translated("ollama", ""),
-    Setup { model_after: "/models/", ..translated("gemini", "/v1beta") },
-    Setup { base_before: "/publishers/", model_after: "/models/", ..translated("vertex", "") },
-    Setup { model_after: "/model/", more: keys_of_aws, ..translated("bedrock", "") },
-];
 
 fn keys_of_aws() -> Value {
     let aws =
@@ -101,18 +42,12 @@ const NOT_SERVED: [(&str, &str); 5] = [
 
 const CUTS: [Cut; 3] = [Cut::Whole, Cut::Bytes, Cut::Random(3)];
 
-impl Setup {
-    fn base<'a>(&'a self, path: &'a str) -> &'a str {
-        let varies = path.split_once(self.base_before).filter(|_| !self.base_before.is_empty());
-        varies.map_or(self.base, |(base, _)| base)
-    }
-
-    fn model(&self, path: &str) -> String {
-        let named = path.split_once(self.model_after).filter(|_| !self.model_after.is_empty());
-        let segment = named.map_or("m", |(_, rest)| rest.split([':', '/', '?']).next().unwrap_or(rest));
-        let model = percent_encoding::percent_decode_str(segment).decode_utf8().unwrap();
-        // How a deployment asks for Bedrock's other operation.
-        if path.ends_with("/invoke-with-response-stream") { format!("invoke/{model}") } else { model.into_owned() }
+/// What a kind is configured with besides.
+fn more(setup: &Setup) -> Value {
+    match setup.kind {
+        "azure" => json!({"api_version": setup.api_version}),
+        "bedrock" => keys_of_aws(),
+        _ => json!({}),
     }
 }
 
@@ -155,7 +90,7 @@ async fn gateway(setup: &Setup, all: &[Fixture]) -> Gateway {
             let mut settings = json!({
                 "kind": setup.kind, "base_url": format!("http://{address}{}", setup.base(fixture.path())), "api_key": "sk-upstream-test",
             });
-            settings.as_object_mut().unwrap().extend((setup.more)().as_object().unwrap().clone());
+            settings.as_object_mut().unwrap().extend(more(setup).as_object().unwrap().clone());
             let deployment = deployment(&provider, &setup.model(fixture.path()));
             builder =
                 builder.set(&format!("/providers/{provider}"), settings).deployment(&alias(fixture, cut), deployment);
@@ -168,7 +103,7 @@ async fn gateway(setup: &Setup, all: &[Fixture]) -> Gateway {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn vertex_tokens() {
     let all = fixtures("vertex");
-    let setup = SETUPS.iter().find(|s| s.kind == "vertex").unwrap();
+    let setup = Setup::of("vertex");
     let text = all.iter().find(|f| f.name == "vertex/text").unwrap();
     let tokens: Vec<_> = all.iter().filter(|f| f.path() == TOKEN).collect();
     assert_eq!(tokens.len(), 2);
@@ -192,7 +127,7 @@ async fn vertex_tokens() {
 }
 
 async fn conforms(kind: &str) {
-    let setup = SETUPS.iter().find(|s| s.kind == kind).unwrap();
+    let setup = Setup::of(kind);
     let all = served(kind);
     assert!(!all.is_empty(), "{kind} has fixtures");
     let gateway = gateway(setup, &all).await;
@@ -373,14 +308,8 @@ async fn asked_by_rest(gateway: &Gateway, setup: &Setup, model: &str, fixture: &
     }
     let asked = v1::CompletionRequest::default();
     let call = ChatCall {
-        request: &asked,
-        mode: if fixture.asks_for_stream() { Mode::Stream } else { Mode::Whole },
-        output_cap: None,
-        max_output: None,
         want_native: v1::Dialect::Unspecified,
-        drop_params: false,
-        prefill: None,
-        attempt_id: "a",
+        ..ChatCall::new(&asked, if fixture.asks_for_stream() { Mode::Stream } else { Mode::Whole })
     };
     let reader = registry(if setup.is_native { setup.kind } else { "openai" }).unwrap();
     let target = Target {
@@ -502,39 +431,4 @@ macro_rules! providers {
     };
 }
 
-providers!(
-    openai,
-    anthropic,
-    vllm,
-    groq,
-    deepseek,
-    xai,
-    together,
-    fireworks,
-    openrouter,
-    openai_responses,
-    azure,
-    perplexity,
-    cerebras,
-    sambanova,
-    nebius,
-    nvidia_nim,
-    huggingface,
-    deepinfra,
-    moonshot,
-    zhipu,
-    qwen,
-    minimax,
-    github_models,
-    databricks,
-    lm_studio,
-    llama_cpp,
-    sglang,
-    tgi,
-    mistral,
-    cohere,
-    ollama,
-    gemini,
-    vertex,
-    bedrock,
-);
+tollgate_fixtures::for_each_kind!(providers);

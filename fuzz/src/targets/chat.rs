@@ -85,14 +85,10 @@ fn told(kind: &str, model: &str, input: &Input<'_>, pieces: Vec<Bytes>) -> Told 
     let request =
         CompletionRequest { messages: vec![message], tollgate: Some(options), ..CompletionRequest::default() };
     let call = ChatCall {
-        request: &request,
-        mode: if input.flag(0) { Mode::Stream } else { Mode::Whole },
-        output_cap: None,
         max_output: Some(100),
         want_native: if input.flag(1) { Dialect::OpenaiChat } else { Dialect::Unspecified },
         drop_params: true,
-        prefill: None,
-        attempt_id: "a",
+        ..ChatCall::new(&request, if input.flag(0) { Mode::Stream } else { Mode::Whole })
     };
     let breaks = input.flag(3).then(|| Err(Failure::new(Class::UpstreamTruncated, "the connection broke")));
     BODY.set(pieces.into_iter().map(Ok).chain(breaks).collect());

@@ -22,16 +22,7 @@ fn benches(c: &mut Criterion) {
             headers: Default::default(),
         };
         let request = CompletionRequest::default();
-        let call = ChatCall {
-            request: &request,
-            mode: Mode::Stream,
-            output_cap: None,
-            max_output: None,
-            want_native: Dialect::OpenaiChat,
-            drop_params: false,
-            prefill: None,
-            attempt_id: "a",
-        };
+        let call = ChatCall { want_native: Dialect::OpenaiChat, ..ChatCall::new(&request, Mode::Stream) };
         let mut group = c.benchmark_group("decode a stream");
         group.throughput(Throughput::Bytes(body.len() as u64));
         group.bench_function(kind, |b| {

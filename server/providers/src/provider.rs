@@ -200,6 +200,22 @@ pub struct ChatCall<'a> {
     pub attempt_id: &'a str,
 }
 
+impl<'a> ChatCall<'a> {
+    /// A call about which nothing is said but its request.
+    pub fn new(request: &'a CompletionRequest, mode: Mode) -> Self {
+        Self {
+            request,
+            mode,
+            output_cap: None,
+            max_output: None,
+            want_native: Dialect::Unspecified,
+            drop_params: false,
+            prefill: None,
+            attempt_id: "",
+        }
+    }
+}
+
 impl ChatCall<'_> {
     /// The output limit to send: the pipeline's, else the caller's.
     pub(crate) fn output_limit(&self) -> Option<u64> {

@@ -27,16 +27,7 @@ fn target(model: &str) -> Target {
 }
 
 fn outgoing(model: &str, request: &CompletionRequest, mode: Mode, prefill: Option<&str>) -> Result<Outgoing, Failure> {
-    let call = ChatCall {
-        request,
-        mode,
-        output_cap: None,
-        max_output: Some(4_096),
-        want_native: Dialect::Unspecified,
-        drop_params: false,
-        prefill,
-        attempt_id: "a-1",
-    };
+    let call = ChatCall { max_output: Some(4_096), prefill, ..ChatCall::new(request, mode) };
     registry("bedrock").unwrap().chat().unwrap().request(&target(model), &call)
 }
 
@@ -366,16 +357,7 @@ fn coheres_vectors_are_read_in_both_shapes_and_their_usage_from_the_head() {
 
 fn decoded(body: &str) -> Result<Vec<tollgate_proto::v1::CompletionEvent>, Failure> {
     let request = read(json!({}));
-    let call = ChatCall {
-        request: &request,
-        mode: Mode::Whole,
-        output_cap: None,
-        max_output: None,
-        want_native: Dialect::Unspecified,
-        drop_params: false,
-        prefill: None,
-        attempt_id: "a-1",
-    };
+    let call = ChatCall::new(&request, Mode::Whole);
     let mut decoder = registry("bedrock").unwrap().chat().unwrap().decoder(&target("m"), &call);
     let mut events = Vec::new();
     decoder.feed(&Bytes::from(body.to_owned()), &mut events)?;

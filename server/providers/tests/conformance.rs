@@ -14,6 +14,7 @@ use tollgate_fixtures::{
     fold::{counts, differences, fold},
     keys::service_account,
     serve::{Cut, serve},
+    setup::Setup,
 };
 use tollgate_proto::v1::{
     CompletionEvent, CompletionRequest, CreateEmbeddingRequest, Dialect, EmbeddingInput, Message, Part, Role, TextPart,
@@ -41,94 +42,19 @@ const EXCEPTIONS: [(&str, &str); 0] = [];
 
 const CUTS: [Cut; 4] = [Cut::Whole, Cut::Bytes, Cut::Random(1), Cut::Random(2)];
 
-/// How a deployment of a kind is set up for its fixtures.
-struct Setup {
-    kind: &'static str,
-    /// Path of the base URL.
-    base: &'static str,
-    /// Where the path of the base URL differs from fixture to fixture: it is everything before this. Empty: it does not.
-    base_before: &'static str,
-    api_version: Option<&'static str>,
-    /// Where the model's name stands in the path of a fixture's request: behind this, up to the next of `:/?`; empty: in the body alone.
-    model_after: &'static str,
-}
-
-const fn setup(kind: &'static str, base: &'static str) -> Setup {
-    Setup { kind, base, base_before: "", api_version: None, model_after: "" }
-}
-
-const SETUPS: &[Setup] = &[
-    setup("openai", "/v1"),
-    setup("anthropic", "/v1"),
-    setup("vllm", "/v1"),
-    setup("groq", "/openai/v1"),
-    setup("deepseek", ""),
-    setup("xai", "/v1"),
-    setup("together", "/v1"),
-    setup("fireworks", "/inference/v1"),
-    setup("openrouter", "/api/v1"),
-    setup("openai_responses", "/v1"),
-    Setup { api_version: Some("2024-10-21"), model_after: "/deployments/", ..setup("azure", "") },
-    setup("perplexity", ""),
-    setup("cerebras", "/v1"),
-    setup("sambanova", "/v1"),
-    setup("nebius", "/v1"),
-    setup("nvidia_nim", "/v1"),
-    setup("huggingface", "/v1"),
-    setup("deepinfra", "/v1/openai"),
-    setup("moonshot", "/v1"),
-    setup("zhipu", "/api/paas/v4"),
-    setup("qwen", "/compatible-mode/v1"),
-    setup("minimax", "/v1"),
-    setup("github_models", "/inference"),
-    setup("databricks", "/serving-endpoints"),
-    setup("lm_studio", "/v1"),
-    setup("llama_cpp", "/v1"),
-    setup("sglang", "/v1"),
-    setup("tgi", "/v1"),
-    setup("mistral", "/v1"),
-    setup("cohere", ""),
-    setup("ollama", ""),
-    Setup { model_after: "/models/", ..setup("gemini", "/v1beta") },
-    Setup { base_before: "/publishers/", model_after: "/models/", ..setup("vertex", "") },
-    Setup { model_after: "/model/", ..setup("bedrock", "") },
-];
-
-impl Setup {
-    fn of(kind: &str) -> &'static Self {
-        SETUPS.iter().find(|s| s.kind == kind).unwrap_or_else(|| panic!("{kind} is set up"))
-    }
-
-    fn base<'a>(&self, path: &'a str) -> &'a str
-    where
-        Self: 'a,
-    {
-        let varies = path.split_once(self.base_before).filter(|_| !self.base_before.is_empty());
-        varies.map_or(self.base, |(base, _)| base)
-    }
-
-    fn model(&self, path: &str) -> String {
-        let named = path.split_once(self.model_after).filter(|_| !self.model_after.is_empty());
-        let segment = named.map_or("m", |(_, rest)| rest.split([':', '/', '?']).next().unwrap_or(rest));
-        let model = percent_encoding::percent_decode_str(segment).decode_utf8().unwrap();
-        // How a deployment asks for Bedrock's other operation.
-        if path.ends_with("/invoke-with-response-stream") { format!("invoke/{model}") } else { model.into_owned() }
-    }
-
-    fn endpoint(&self, fixture: &Fixture, address: std::net::SocketAddr) -> Endpoint {
-        Endpoint {
-            provider: registry(self.kind).unwrap_or_else(|| panic!("{} is in the registry", self.kind)),
-            target: Target {
-                base_url: format!("http://{address}{}", self.base(fixture.path())),
-                api_version: self.api_version.map(str::to_owned),
-                credential: Credential::Key(Secret::new("sk-upstream-test")),
-                model: self.model(fixture.path()),
-                headers: Default::default(),
-            },
-            timeouts: Timeouts { idle: Duration::from_secs(5), ..Timeouts::default() },
-            transport: Transport::new(),
-            fetcher: None,
-        }
+fn endpoint(setup: &Setup, fixture: &Fixture, address: std::net::SocketAddr) -> Endpoint {
+    Endpoint {
+        provider: registry(setup.kind).unwrap_or_else(|| panic!("{} is in the registry", setup.kind)),
+        target: Target {
+            base_url: format!("http://{address}{}", setup.base(fixture.path())),
+            api_version: setup.api_version.map(str::to_owned),
+            credential: Credential::Key(Secret::new("sk-upstream-test")),
+            model: setup.model(fixture.path()),
+            headers: Default::default(),
+        },
+        timeouts: Timeouts { idle: Duration::from_secs(5), ..Timeouts::default() },
+        transport: Transport::new(),
+        fetcher: None,
     }
 }
 
@@ -139,17 +65,11 @@ fn request() -> CompletionRequest {
 }
 
 async fn chat(kind: &str, fixture: &Fixture, body: Vec<u8>, cut: Cut) -> (Vec<CompletionEvent>, Option<Failure>) {
-    let endpoint = Setup::of(kind).endpoint(fixture, serve(&fixture.envelope, body, cut).await);
+    let endpoint = endpoint(Setup::of(kind), fixture, serve(&fixture.envelope, body, cut).await);
     let request = request();
     let call = ChatCall {
-        request: &request,
-        mode: if fixture.asks_for_stream() { Mode::Stream } else { Mode::Whole },
-        output_cap: None,
         max_output: Some(4_096),
-        want_native: Dialect::Unspecified,
-        drop_params: false,
-        prefill: None,
-        attempt_id: "a-1",
+        ..ChatCall::new(&request, if fixture.asks_for_stream() { Mode::Stream } else { Mode::Whole })
     };
     let mut events = Vec::new();
     let mut answering = match exchange::chat(&endpoint, &call).await {
@@ -166,7 +86,7 @@ async fn chat(kind: &str, fixture: &Fixture, body: Vec<u8>, cut: Cut) -> (Vec<Co
 }
 
 async fn embed(kind: &str, fixture: &Fixture, cut: Cut) -> Vec<String> {
-    let endpoint = Setup::of(kind).endpoint(fixture, serve(&fixture.envelope, fixture.body.clone(), cut).await);
+    let endpoint = endpoint(Setup::of(kind), fixture, serve(&fixture.envelope, fixture.body.clone(), cut).await);
     let expect = fixture.expect();
     let wanted = match &expect["embeddings"] {
         Value::Array(many) => many.clone(),
@@ -237,7 +157,7 @@ async fn conforms(kind: &str) {
         served += 1;
         for cut in CUTS {
             let endpoint =
-                async || Setup::of(kind).endpoint(&fixture, serve(&fixture.envelope, fixture.body.clone(), cut).await);
+                async || endpoint(Setup::of(kind), &fixture, serve(&fixture.envelope, fixture.body.clone(), cut).await);
             let differences = if let Some(seen) = operations::seen(fixture.path(), endpoint).await {
                 differences(fixture.expect(), &seen)
             } else if fixture.is_embedding() {
@@ -332,42 +252,7 @@ macro_rules! providers {
     };
 }
 
-providers!(
-    openai,
-    anthropic,
-    vllm,
-    groq,
-    deepseek,
-    together,
-    openrouter,
-    xai,
-    fireworks,
-    openai_responses,
-    azure,
-    perplexity,
-    cerebras,
-    sambanova,
-    nebius,
-    nvidia_nim,
-    huggingface,
-    deepinfra,
-    moonshot,
-    zhipu,
-    qwen,
-    minimax,
-    github_models,
-    databricks,
-    lm_studio,
-    llama_cpp,
-    sglang,
-    tgi,
-    mistral,
-    cohere,
-    ollama,
-    gemini,
-    vertex,
-    bedrock,
-);
+tollgate_fixtures::for_each_kind!(providers);
 
 #[test]
 fn the_normal_form_tells_differences() {

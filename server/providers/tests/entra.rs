@@ -14,7 +14,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tollgate_domain::{Class, Failure, Secret};
-use tollgate_proto::v1::{CompletionRequest, Dialect};
+use tollgate_proto::v1::CompletionRequest;
 use tollgate_providers::{
     ChatCall, Mode, Target,
     credential::{
@@ -124,16 +124,7 @@ fn by_secret(address: SocketAddr) -> ClientCredentials {
 
 async fn call(endpoint: &Endpoint) -> Result<(), Failure> {
     let request = CompletionRequest::default();
-    let call = ChatCall {
-        request: &request,
-        mode: Mode::Whole,
-        output_cap: None,
-        max_output: None,
-        want_native: Dialect::Unspecified,
-        drop_params: false,
-        prefill: None,
-        attempt_id: "a-1",
-    };
+    let call = ChatCall::new(&request, Mode::Whole);
     exchange::chat(endpoint, &call).await.map(|_| ())
 }
 

@@ -77,16 +77,7 @@ impl World {
     }
 
     async fn call(&self, request: &CompletionRequest) -> Result<(), Failure> {
-        let call = ChatCall {
-            request,
-            mode: Mode::Whole,
-            output_cap: None,
-            max_output: None,
-            want_native: Dialect::Unspecified,
-            drop_params: false,
-            prefill: None,
-            attempt_id: "a-1",
-        };
+        let call = ChatCall::new(request, Mode::Whole);
         exchange::chat(&self.endpoint, &call).await.map(|_| ())
     }
 

@@ -12,7 +12,7 @@ use message::{answered, result, user};
 use serde_json::{Value, json};
 use tollgate_domain::{Class, Failure, Secret};
 use tollgate_proto::v1::{
-    CompletionEvent, CompletionRequest, Dialect, FinishReason, ImagePart, Message, OpaquePart, Part, Role,
+    CompletionEvent, CompletionRequest, FinishReason, ImagePart, Message, OpaquePart, Part, Role,
     completion_event::Event, delta::Piece, part::Content,
 };
 use tollgate_providers::{ChatCall, Mode, Outgoing, Target, credential::Credential, registry::registry};
@@ -28,16 +28,7 @@ fn target(model: &str) -> Target {
 }
 
 fn call(request: &CompletionRequest, mode: Mode) -> ChatCall<'_> {
-    ChatCall {
-        request,
-        mode,
-        output_cap: None,
-        max_output: None,
-        want_native: Dialect::Unspecified,
-        drop_params: false,
-        prefill: None,
-        attempt_id: "a-1",
-    }
+    ChatCall::new(request, mode)
 }
 
 fn written(kind: &str, model: &str, request: &CompletionRequest) -> Result<(String, Value, Outgoing), Failure> {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::time::{advance, pause, resume};
 use tollgate_domain::{Class, Failure};
 use tollgate_fixtures::keys::service_account;
-use tollgate_proto::v1::{CompletionRequest, Dialect};
+use tollgate_proto::v1::CompletionRequest;
 use tollgate_providers::{
     ChatCall, Mode, Target,
     credential::{
@@ -79,16 +79,7 @@ async fn asked(takes: fn(&str) -> bool) -> (Upstream, Result<(), Failure>) {
         fetcher: None,
     };
     let request = CompletionRequest::default();
-    let call = ChatCall {
-        request: &request,
-        mode: Mode::Whole,
-        output_cap: None,
-        max_output: None,
-        want_native: Dialect::Unspecified,
-        drop_params: false,
-        prefill: None,
-        attempt_id: "a-1",
-    };
+    let call = ChatCall::new(&request, Mode::Whole);
     let answered = exchange::chat(&endpoint, &call).await.map(|_| ());
     (upstream, answered)
 }

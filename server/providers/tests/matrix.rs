@@ -7,7 +7,6 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde_json::{Value, json};
 use tollgate_fixtures::{Fixture, fixtures};
-use tollgate_proto::v1::Dialect;
 use tollgate_providers::{
     ChatCall, Mode, Target,
     registry::{kinds, registry},
@@ -99,16 +98,7 @@ fn heard(kind: &str, model: &str, asked: &Value) -> Heard {
         model: model.into(),
         headers: Default::default(),
     };
-    let call = ChatCall {
-        request: &request,
-        mode: Mode::Whole,
-        output_cap: None,
-        max_output: None,
-        want_native: Dialect::Unspecified,
-        drop_params: false,
-        prefill: None,
-        attempt_id: "a-1",
-    };
+    let call = ChatCall::new(&request, Mode::Whole);
     match registry(kind).unwrap().chat().unwrap().request(&target, &call) {
         Ok(outgoing) => match (outgoing.unsupported.first(), outgoing.dropped.is_empty()) {
             (Some(first), _) => {

@@ -10,8 +10,8 @@ use sent::{original, sent, written};
 use serde_json::{Value, json};
 use tollgate_domain::{Class, Failure};
 use tollgate_proto::v1::{
-    CompletionEvent, CompletionRequest, Dialect, FilePart, FinishReason, ImagePart, Message, Part, ReasoningPart,
-    RefusalPart, Role, TextPart, ToolCallPart, ToolResultPart, completion_event::Event, delta::Piece, part::Content,
+    CompletionEvent, CompletionRequest, FilePart, FinishReason, ImagePart, Message, Part, ReasoningPart, RefusalPart,
+    Role, TextPart, ToolCallPart, ToolResultPart, completion_event::Event, delta::Piece, part::Content,
 };
 use tollgate_providers::{ChatCall, Mode, registry::registry};
 
@@ -173,16 +173,7 @@ fn what_this_api_does_not_have_is_refused_by_name() {
 
 fn decoded(body: String) -> (Vec<CompletionEvent>, Result<(), Failure>) {
     let request = CompletionRequest::default();
-    let call = ChatCall {
-        request: &request,
-        mode: Mode::Stream,
-        output_cap: None,
-        max_output: None,
-        want_native: Dialect::Unspecified,
-        drop_params: false,
-        prefill: None,
-        attempt_id: "a-1",
-    };
+    let call = ChatCall::new(&request, Mode::Stream);
     let mut decoder = registry("openai_responses").unwrap().chat().unwrap().decoder(&sent::target("m"), &call);
     let mut events = Vec::new();
     let told = decoder.feed(&Bytes::from(body), &mut events).and_then(|()| decoder.end(&mut events));

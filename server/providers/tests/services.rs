@@ -214,14 +214,5 @@ fn a_beginning_is_marked_as_the_service_wants_it() {
 }
 
 fn call<'a>(request: &'a CompletionRequest, prefill: Option<&'a str>) -> ChatCall<'a> {
-    ChatCall {
-        request,
-        mode: Mode::Stream,
-        output_cap: None,
-        max_output: None,
-        want_native: Dialect::Unspecified,
-        drop_params: false,
-        prefill,
-        attempt_id: "a-1",
-    }
+    ChatCall { prefill, ..ChatCall::new(request, Mode::Stream) }
 }

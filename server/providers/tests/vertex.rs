@@ -20,16 +20,7 @@ fn target(model: &str) -> Target {
 
 fn sent(model: &str, mode: Mode, body: Value) -> Result<(http::request::Parts, Value, Vec<String>), Failure> {
     let request = tollgate_http::openai::read_chat(body.to_string().as_bytes()).unwrap();
-    let call = ChatCall {
-        request: &request,
-        mode,
-        output_cap: None,
-        max_output: Some(64),
-        want_native: Dialect::Unspecified,
-        drop_params: false,
-        prefill: None,
-        attempt_id: "a-1",
-    };
+    let call = ChatCall { max_output: Some(64), ..ChatCall::new(&request, mode) };
     let outgoing = registry("vertex").unwrap().chat().unwrap().request(&target(model), &call)?;
     let (parts, body) = outgoing.request.into_parts();
     Ok((parts, serde_json::from_slice(&body).unwrap(), outgoing.unsupported.into_iter().map(|u| u.field).collect()))

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tollgate_domain::{Failure, Secret};
-use tollgate_proto::v1::{CompletionRequest, Dialect};
+use tollgate_proto::v1::CompletionRequest;
 use tollgate_providers::{ChatCall, Mode, Outgoing, Provider, Target, credential::Credential, registry::registry};
 
 pub(crate) fn provider(kind: &str) -> std::sync::Arc<dyn Provider> {
@@ -20,16 +20,7 @@ pub(crate) fn target(credential: Credential) -> Target {
 }
 
 pub(crate) fn call(request: &CompletionRequest, mode: Mode) -> ChatCall<'_> {
-    ChatCall {
-        request,
-        mode,
-        output_cap: None,
-        max_output: None,
-        want_native: Dialect::Unspecified,
-        drop_params: false,
-        prefill: None,
-        attempt_id: "a-1",
-    }
+    ChatCall::new(request, mode)
 }
 
 pub(crate) fn key() -> Credential {

@@ -43,16 +43,7 @@ pub(crate) fn target(model: &str) -> Target {
 
 pub(crate) fn sent(kind: &str, model: &str, request: &CompletionRequest, mode: Mode, output_cap: Option<u64>) -> Sent {
     let target = target(model);
-    let call = ChatCall {
-        request,
-        mode,
-        output_cap,
-        max_output: None,
-        want_native: Dialect::Unspecified,
-        drop_params: false,
-        prefill: None,
-        attempt_id: "a-1",
-    };
+    let call = ChatCall { output_cap, ..ChatCall::new(request, mode) };
     let provider = registry(kind).unwrap();
     let outgoing = provider.chat().unwrap().request(&target, &call).unwrap();
     let (parts, body) = outgoing.request.into_parts();
