@@ -2,12 +2,13 @@
 
 #![no_main]
 
+mod mutate;
 mod targets;
 
 use std::{alloc::System, env, fs, path::Path, sync::OnceLock};
 
 use cap::Cap;
-use libfuzzer_sys::fuzz_target;
+use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 
 /// The most that an input may make a target hold, whatever it claims: an input has at most some KiB.
 const MOST_HELD: usize = 64 << 20;
@@ -27,6 +28,18 @@ fuzz_target!(
         ALLOCATOR.set_limit(usize::MAX).expect("more than is allocated");
     }
 );
+
+// Every other change is one of libFuzzer's own.
+fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    let changed = if seed.is_multiple_of(2) { mutate::mutate(&data[..size], seed.into()) } else { None };
+    match changed.filter(|changed| changed.len() <= max_size) {
+        Some(changed) => {
+            data[..changed.len()].copy_from_slice(&changed);
+            changed.len()
+        }
+        None => fuzzer_mutate(data, size, max_size),
+    }
+});
 
 /// Writes the target's seeds and the dictionary where `TOLLGATE_FUZZ_CORPUS` and `TOLLGATE_FUZZ_DICTIONARY` say; without a target, lists
 /// them all.

@@ -6,7 +6,7 @@
 mod chat;
 mod frames;
 mod framings;
-mod input;
+pub(crate) mod input;
 mod others;
 mod seeds;
 
