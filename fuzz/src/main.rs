@@ -31,7 +31,7 @@ fuzz_target!(
 
 // Every other change is one of libFuzzer's own.
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
-    let changed = if seed % 2 == 0 { mutate::mutate(&data[..size], seed.into()) } else { None };
+    let changed = if seed.is_multiple_of(2) { mutate::mutate(&data[..size], seed.into()) } else { None };
     match changed.filter(|changed| changed.len() <= max_size) {
         Some(changed) => {
             data[..changed.len()].copy_from_slice(&changed);
