@@ -158,7 +158,7 @@ impl GatewayBuilder {
     /// When it cannot be started, ends, or is not ready in ten seconds.
     pub async fn try_start(self) -> Result<Gateway> {
         let mut gateway = self.spawn()?;
-        gateway.ready().await?;
+        gateway.ready_somewhere().await?;
         Ok(gateway)
     }
 

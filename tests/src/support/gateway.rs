@@ -180,6 +180,21 @@ impl Gateway {
         }
     }
 
+    /// Waits until it is ready, on another port where somebody took its own between the choice and the use.
+    pub(super) async fn ready_somewhere(&mut self) -> Result<()> {
+        for _ in 0..4 {
+            match self.ready().await {
+                Err(_) if self.builder.port.is_none() && self.logs().contains("Address already in use") => {
+                    self.address.set_port(free_port()?);
+                    self.write_config()?;
+                    self.launch()?;
+                }
+                told => return told,
+            }
+        }
+        self.ready().await
+    }
+
     fn write_config(&self) -> Result<()> {
         let (listen, data_dir) = (self.address.to_string(), self.data_dir());
         let text = match &self.builder.yaml {
