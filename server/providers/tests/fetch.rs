@@ -96,6 +96,17 @@ impl World {
     }
 }
 
+#[tokio::test]
+async fn nobody_reads_storage_with_the_operators_rights() {
+    for (kind, url) in
+        [("vertex", "gs://bucket/a.png"), ("bedrock", "s3://bucket/a.png"), ("openai", "s3://bucket/a.png")]
+    {
+        let refusal = World::of(kind, None).refusal(&asks_of(url)).await;
+        assert!(refusal.starts_with("messages[1].content[1].image_url"), "{refusal}");
+        assert!(refusal.contains("send the bytes"), "{refusal}");
+    }
+}
+
 /// Loopback over plain HTTP.
 fn rules() -> FetchRules {
     FetchRules { schemes: vec!["http".into()], allow_private: true, ..FetchRules::default() }

@@ -34,6 +34,8 @@ pub use self::connect::Resolve;
 use self::{connect::Connector, media::Media, parts::Named};
 use crate::{Chat, Target, provider::invalid};
 
+/// Clouds read these with the rights of whoever calls them, which are not the caller's.
+const STORAGE: [&str; 2] = ["s3://", "gs://"];
 /// So many URLs of a call are fetched at once.
 const AT_ONCE: usize = 4;
 /// The longest URL.
@@ -126,6 +128,10 @@ pub(crate) async fn with_bytes(
 ) -> Result<Option<CompletionRequest>, Failure> {
     let (mut ready, mut wanted) = (Vec::new(), Vec::new());
     for part in parts::named(request) {
+        if STORAGE.iter().any(|scheme| part.url.starts_with(scheme)) {
+            let why = "lies in storage that would be read with the operator's own rights; send the bytes";
+            return Err(invalid(&part.path(), why));
+        }
         match media::of_data_url(part.url) {
             Some(read) => ready.push((part, read.map_err(|refused| refused.at(&part))?)),
             None if adapter.fetches(&target.model, part.url) => {}
