@@ -1,8 +1,8 @@
 //! The most that a request can cost in tokens, proven from its bytes.
 //!
 //! A byte-level BPE token covers at least one byte, so the number of bytes bounds the number of tokens; templates add a few tokens
-//! per message, tool and part. Images and sound have no such law: providers publish at most some thousand tokens each, and the
-//! figures here lie above those. Rankings are billed by queries: Cohere's pricing page counts them in search units.
+//! per message, tool and part. Images and sound have no such law: the figures here lie above those that
+//! providers publish. Rankings are billed by queries: Cohere's pricing page counts them in search units.
 
 use tollgate_proto::v1::{
     AudioPart, CompletionRequest, CreateEmbeddingRequest, EmbeddingInput, FilePart, ModerationInput, RerankRequest,
@@ -29,9 +29,10 @@ const PER_PIECE: u64 = 500;
 const PER_DOCUMENT: u64 = 4_096;
 const PER_REQUEST: u64 = 64;
 const PER_MESSAGE: u64 = 16;
-const PER_TOOL: u64 = 64;
-/// Above the largest published figure for one image.
-const PER_IMAGE: u64 = 20_000;
+/// A tool, and what some providers tell the model of tools at all: Anthropic publishes up to some 350 tokens.
+const PER_TOOL: u64 = 512;
+/// Above the largest published figure for one image: gpt-4o-mini's of high detail, 2,833 tokens and 5,667 for each of up to eight tiles.
+const PER_IMAGE: u64 = 50_000;
 /// What OpenAI's models take for an image of low detail, 85 tokens, as bytes of text.
 const LEAST_PER_IMAGE: u64 = 340;
 /// A second of sound is at most some dozen tokens and at least two thousand bytes.
