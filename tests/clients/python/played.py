@@ -1,21 +1,14 @@
 """A provider that plays the adapters' fixtures, and a gateway with a provider of the right kind in front of each."""
 
 import json
-import subprocess
 import threading
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import yaml
-
-from processes import REPOSITORY, UPSTREAM_KEY, Gateway, binary
+from processes import REPOSITORY, UPSTREAM_KEY, Gateway
 
 FIXTURES = REPOSITORY / "server/providers/fixtures"
-
-# What a kind needs besides a base URL and a key.
-SETTINGS: dict[str, dict] = {}
-
 
 @dataclass(frozen=True)
 class Fixture:
@@ -95,29 +88,7 @@ class Player:
 
 
 def provider_settings(kind: str, base_url: str) -> dict:
-    return {"kind": kind, "base_url": base_url, "api_key": UPSTREAM_KEY} | SETTINGS.get(kind, {})
-
-
-def check(directory: Path, config: dict) -> str:
-    """What the gateway has against a configuration; empty: nothing."""
-    file = directory / "check.yaml"
-    file.write_text(yaml.safe_dump(config))
-    command = [str(binary("tollgate", "TOLLGATE_BIN")), "check", "--config", str(file)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    return done.stderr if done.returncode else ""
-
-
-def kinds_of_the_gateway(directory: Path) -> set[str]:
-    """Those that it names itself when it is asked for one that there is not."""
-    refused = check(directory, {"providers": {"p": {"kind": "no such kind"}}})
-    assert "known are" in refused, refused
-    return set(json.loads(refused.split("known are ")[1].strip()))
-
-
-def refused_settings(directory: Path, kinds: set[str]) -> dict[str, str]:
-    """Kinds that need more than `SETTINGS` gives them, and what they miss."""
-    said = {kind: check(directory, {"providers": {kind: provider_settings(kind, "http://127.0.0.1:1")}}) for kind in kinds}
-    return {kind: why for kind, why in said.items() if why}
+    return {"kind": kind, "base_url": base_url, "api_key": UPSTREAM_KEY}
 
 
 class PlayedGateway(Gateway):
