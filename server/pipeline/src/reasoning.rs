@@ -13,10 +13,10 @@ use tollgate_proto::v1::{
     part::Content,
 };
 
+use tollgate_providers::UNSIGNED;
+
 use crate::flow::FlowState;
 
-/// The format of reasoning that has no proof: see `ReasoningPart.format`.
-const UNSIGNED: &str = "unsigned";
 /// How long it is kept.
 const RETENTION: Duration = Duration::from_secs(3_600);
 /// How many bytes of it at most; the least used goes first.

@@ -55,6 +55,7 @@ impl Pipeline {
             Request::Completion(_, mode) => mode,
             _ => Mode::Whole,
         };
+        let may_call_tools = matches!(&call.request, Request::Completion(request, _) if !request.tools.is_empty());
         let mut told = Told::nothing(takeover::policy(&call, group), mode);
         let mut flow = self.flow(reservation, passed, call, record);
         let (mut deployment, mut answering, first) = flow.answer(None, None).await?;
@@ -84,7 +85,10 @@ impl Pipeline {
                         let state = flow.state();
                         state.observe(&event);
                         fill(&mut event, state, &deployment, now_seconds);
-                        gathered.observe(&event);
+                        // Nothing must come back where no tools can be called.
+                        if may_call_tools {
+                            gathered.observe(&event);
+                        }
                         // Before the next piece is asked for: what it may cost is held.
                         let extended = state.extend().await;
                         yield Ok(numbered(event, &mut seq));

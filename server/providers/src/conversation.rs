@@ -122,7 +122,7 @@ pub(crate) mod reasoning {
     /// Of other models on Bedrock.
     pub(crate) const BEDROCK: &str = "aws-bedrock-v1";
     /// Words without a proof, which anybody takes back who takes words.
-    pub(crate) const UNSIGNED: &str = "unsigned";
+    pub const UNSIGNED: &str = "unsigned";
 }
 
 /// `data:` URL of RFC 2397.

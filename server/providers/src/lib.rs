@@ -32,6 +32,7 @@ pub mod rerank;
 pub mod transport;
 pub mod vertex;
 
+pub use conversation::reasoning::UNSIGNED;
 pub(crate) use provider::Written;
 pub use provider::{
     Chat, ChatCall, Decoder, EmbedCall, Head, Mode, Offered, Outgoing, Provider, Target, Unary, UnaryCall, Unsupported,

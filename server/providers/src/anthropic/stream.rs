@@ -11,7 +11,7 @@ use super::wire;
 use crate::{
     Decoder, Mode,
     answer::{push, push_piece, started_first},
-    framing::{Ended, Framing, before_end, cut_short, sse::SseEvent},
+    framing::{Ended, Framing, before_end, cut_short, ended_early, sse::SseEvent},
     json::Object,
     refusal,
 };
@@ -304,8 +304,7 @@ impl Decoder for MessageDecoder {
             }
         }
         if !self.finished {
-            let message = "the provider's answer ended before its end";
-            return Err(self.failed(Failure::new(Class::UpstreamTruncated, message)));
+            return Err(self.failed(ended_early()));
         }
         if let Some(usage) = self.normal() {
             push(out, Event::Usage(usage));

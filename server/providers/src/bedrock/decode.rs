@@ -14,7 +14,7 @@ use crate::{
     answer::{Choice, ToolPiece, push},
     anthropic,
     framing::{
-        Ended, Framing,
+        Ended, Framing, ended_early,
         event_stream::{EventStream, Frame},
     },
     json::Object,
@@ -277,8 +277,7 @@ impl Decoder for ConverseDecoder {
             return Err(self.failed(failure));
         }
         if !self.choice.is_finished() {
-            let message = "the provider's answer ended before its end";
-            return Err(self.failed(Failure::new(Class::UpstreamTruncated, message)));
+            return Err(self.failed(ended_early()));
         }
         if let Some(usage) = self.usage.take() {
             push(out, Event::Usage(usage));

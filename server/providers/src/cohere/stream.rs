@@ -11,7 +11,7 @@ use super::wire::{self, count};
 use crate::{
     Decoder, Mode,
     answer::{Choice, ToolPiece, attach_logprobs, push, started_first},
-    framing::{Ended, Framing, before_end, cut_short, sse::SseEvent},
+    framing::{Ended, Framing, before_end, cut_short, ended_early, sse::SseEvent},
     json::Object,
     refusal,
 };
@@ -169,7 +169,7 @@ impl Decoder for ChatDecoder {
             }
         }
         if !self.choice.is_finished() {
-            return Err(Failure::new(Class::UpstreamTruncated, "the provider's answer ended before its end"));
+            return Err(ended_early());
         }
         if let Some(usage) = self.usage.take() {
             push(out, Event::Usage(usage));

@@ -116,6 +116,11 @@ pub(crate) fn before_end(is_done: bool, framed: Result<(), Failure>) -> Result<(
     if is_done { Ok(()) } else { framed }
 }
 
+/// The body has ended, and the answer in it had not.
+pub(crate) fn ended_early() -> Failure {
+    Failure::new(Class::UpstreamTruncated, "the provider's answer ended before its end")
+}
+
 /// An event that was cut in its middle is no JSON: that is truncation, not a slip of the protocol.
 pub(crate) fn cut_short(failure: Failure) -> Failure {
     match failure.class {

@@ -8,7 +8,7 @@ use super::{logprobs, pieces::PiecedCall, usage::Counts, wire};
 use crate::{
     Decoder, Mode,
     answer::{Choice, attach_logprobs, push},
-    framing::{Ended, Framing, cut_short, sse::SseEvent},
+    framing::{Ended, Framing, cut_short, ended_early, sse::SseEvent},
     json::Object,
     refusal,
 };
@@ -242,8 +242,7 @@ impl Decoder for ContentDecoder {
             (Ended::Events(parsed), framed) => self.events(parsed, out).and(framed).map_err(cut_short)?,
         }
         if !self.is_complete() {
-            let message = "the provider's answer ended before its end";
-            return Err(self.failed(Failure::new(Class::UpstreamTruncated, message)));
+            return Err(self.failed(ended_early()));
         }
         if let Some(usage) = self.counts.normal() {
             push(out, Event::Usage(usage));

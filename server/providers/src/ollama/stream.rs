@@ -8,7 +8,7 @@ use super::wire;
 use crate::{
     Decoder, Mode,
     answer::{Choice, push},
-    framing::{Ended, Framing, before_end, cut_short, sse::SseEvent},
+    framing::{Ended, Framing, before_end, cut_short, ended_early, sse::SseEvent},
     openai::wire::text_of,
     refusal,
 };
@@ -85,7 +85,7 @@ impl Decoder for LineDecoder {
             }
         }
         if !self.choice.is_finished() {
-            return Err(Failure::new(Class::UpstreamTruncated, "the provider's answer ended before its end"));
+            return Err(ended_early());
         }
         if let Some(usage) = self.usage.take() {
             push(out, Event::Usage(usage));

@@ -10,7 +10,7 @@ use super::{Quirks, wire};
 use crate::{
     ChatCall, Decoder,
     answer::{Choice, ToolPiece, attach_logprobs, push, started_first},
-    framing::{Ended, Framing, before_end, cut_short, sse::SseEvent},
+    framing::{Ended, Framing, before_end, cut_short, ended_early, sse::SseEvent},
     json, refusal,
 };
 
@@ -297,8 +297,7 @@ impl Decoder for ChatDecoder {
             }
         }
         if !self.is_complete() {
-            let message = "the provider's answer ended before its end";
-            return Err(self.failed(Failure::new(Class::UpstreamTruncated, message)));
+            return Err(self.failed(ended_early()));
         }
         if let Some(usage) = self.served() {
             push(out, Event::Usage(usage));

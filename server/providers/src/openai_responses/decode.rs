@@ -12,7 +12,7 @@ use super::wire;
 use crate::{
     Decoder, Mode,
     answer::{Choice, ToolPiece, attach_logprobs, push, started_first},
-    framing::{Ended, Framing, before_end, cut_short, sse::SseEvent},
+    framing::{Ended, Framing, before_end, cut_short, ended_early, sse::SseEvent},
     json::{Object, array},
     refusal,
 };
@@ -284,8 +284,7 @@ impl Decoder for ResponseDecoder {
             }
         }
         if !self.is_stopped {
-            let message = "the provider's answer ended before its end";
-            return Err(self.failed(Failure::new(Class::UpstreamTruncated, message)));
+            return Err(self.failed(ended_early()));
         }
         if let Some(usage) = self.usage.take() {
             push(out, Event::Usage(usage));
