@@ -75,7 +75,7 @@ impl Cluster {
 
     /// A call with an idempotency key; tells status and error code.
     async fn keyed(&self, replica: usize, key: &str) -> (u16, String) {
-        let caller = Caller::bearer(&self.secret).with("idempotency-key", key);
+        let caller = Caller::bearer(&self.free).with("idempotency-key", key);
         let reply = caller.post(&self.replicas[replica].v1("chat/completions"), &hello(json!({}))).await.unwrap();
         (reply.status.as_u16(), reply.json()["error"]["code"].as_str().unwrap_or_default().to_owned())
     }
@@ -84,6 +84,12 @@ impl Cluster {
     async fn claims(&self) -> usize {
         let count = "SELECT count(*) FROM idempotency_claim";
         self.postgres.sql(&self.database, count).and_then(|n| n.trim().parse().ok()).unwrap_or_default()
+    }
+
+    /// Redis knows all idempotency keys that PostgreSQL knows.
+    async fn redis_is_told(&self) {
+        let exists = ["EXISTS", "{tollgate}:claims"];
+        eventually("redis is told", async || self.redis.command(&exists).is_some_and(|n| n.trim() == ":1")).await;
     }
 
     async fn metric(&self, replica: usize, line: &str) -> bool {
@@ -158,13 +164,44 @@ async fn an_idempotency_key_is_billed_once_though_one_store_was_away_and_the_oth
     tokio::task::block_in_place(|| cluster.redis.kill_and_forget());
     assert_eq!(cluster.keyed(1, "second").await, (409, "idempotency_replay_unavailable".into()));
     tokio::task::block_in_place(|| cluster.redis.run());
-    let exists = ["EXISTS", "{tollgate}:claims"];
-    eventually("redis is told", async || cluster.redis.command(&exists).is_some_and(|n| n.trim() == ":1")).await;
+    cluster.redis_is_told().await;
     tokio::task::block_in_place(|| cluster.postgres.kill());
     for key in ["first", "second"] {
         assert_eq!(cluster.keyed(1, key).await, (409, "idempotency_replay_unavailable".into()));
     }
     assert_eq!(cluster.provider.log().stats().calls, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_without_redis_waits_for_those_who_may_have_claimed_keys_there_alone() {
+    let mut cluster = Cluster::start().await;
+    cluster.redis_is_told().await;
+    tokio::task::block_in_place(|| cluster.postgres.kill());
+    eventually("redis is enough", async || cluster.keyed(0, "told late").await.0 == 200).await;
+    // PostgreSQL is back, and the one who knows of the claim does not reach it.
+    cluster.line.set(Fault::BlackHole);
+    tokio::task::block_in_place(|| cluster.redis.kill_and_forget());
+    tokio::task::block_in_place(|| cluster.postgres.run());
+    for _ in 0..20 {
+        assert_eq!(cluster.keyed(1, "told late").await, (503, "ledger_unavailable".into()));
+    }
+    cluster.line.heal();
+    let taken = (409, "idempotency_replay_unavailable".to_owned());
+    eventually("postgres is told", async || cluster.keyed(1, "told late").await == taken).await;
+    eventually("postgres is enough", async || cluster.keyed(1, "another").await.0 == 200).await;
+    assert_eq!(cluster.provider.log().stats().calls, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_dead_replica_claimed_in_redis_alone_another_one_tells_postgres() {
+    let mut cluster = Cluster::start().await;
+    cluster.redis_is_told().await;
+    tokio::task::block_in_place(|| cluster.postgres.kill());
+    eventually("redis is enough", async || cluster.keyed(0, "orphan").await.0 == 200).await;
+    cluster.replicas[0].kill9();
+    tokio::task::block_in_place(|| cluster.postgres.run());
+    eventually("postgres knows", async || cluster.claims().await == 1).await;
+    assert_eq!(cluster.keyed(1, "orphan").await, (409, "idempotency_replay_unavailable".into()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -193,6 +230,7 @@ async fn a_key_whose_answer_is_booked_stays_taken_though_its_caller_left_before_
 async fn a_replica_alone_cut_off_from_postgres_leaves_calls_with_idempotency_keys_to_the_others() {
     let cluster = Cluster::start().await;
     assert_eq!(cluster.keyed(0, "before").await.0, 200);
+    assert_eq!(cluster.call(0).await.0, 200);
     cluster.line.set(Fault::BlackHole);
     assert_eq!(cluster.keyed(0, "during").await, (503, "ledger_unavailable".into()));
     assert_eq!(cluster.keyed(1, "during").await.0, 200);

@@ -13,6 +13,8 @@ pub struct RedisClaims {
     unclaim: Script,
     vouch: Script,
     fill: Script,
+    alone: Script,
+    told: Script,
 }
 
 /// A claim in Redis, and how far it can be trusted alone.
@@ -38,18 +40,49 @@ impl RedisClaims {
             unclaim: script!("unclaim"),
             vouch: script!("vouch"),
             fill: script!("fill"),
+            alone: script!("alone"),
+            told: script!("told"),
         })
     }
 
-    /// Claims a key, and tells whether that is enough when the ledger of record is away.
-    pub async fn take(&self, idempotency: &Idempotency, call_id: &str, retention: Duration) -> Result<Took> {
+    /// Claims a key, and tells whether that is enough when the ledger of record is away. `is_alone`: it is away, and has yet to be told.
+    pub async fn take(
+        &self,
+        idempotency: &Idempotency,
+        call_id: &str,
+        retention: Duration,
+        is_alone: bool,
+    ) -> Result<Took> {
         let mut connection = self.connection.clone();
         let mut invocation = self.claim.key("{tollgate}:epoch");
         invocation.arg(&idempotency.key).arg(&idempotency.fingerprint).arg(call_id).arg(retention.as_secs().max(1));
+        invocation.arg(u8::from(is_alone));
         let (fingerprint, has, whole, vouched): (Vec<u8>, String, bool, bool) =
             invocation.invoke_async(&mut connection).await.map_err(failed)?;
         let other = (has != call_id).then_some(Claimed { fingerprint, call_id: has });
         Ok(Took { other, whole, vouched })
+    }
+
+    /// Some of the claims that the ledger of record has yet to be told, with how long each still counts.
+    pub async fn alone(&self) -> Result<Vec<(Idempotency, String, Duration)>> {
+        let mut connection = self.connection.clone();
+        let mut invocation = self.alone.key("{tollgate}:epoch");
+        invocation.arg(CHUNK);
+        let rows: Vec<(Vec<u8>, Vec<u8>, String, u64)> =
+            invocation.invoke_async(&mut connection).await.map_err(failed)?;
+        let all = rows.into_iter().map(|(key, fingerprint, call_id, seconds)| {
+            (Idempotency { key, fingerprint }, call_id, Duration::from_secs(seconds))
+        });
+        Ok(all.collect())
+    }
+
+    /// The ledger of record knows this claim now.
+    pub async fn told(&self, key: &[u8]) -> Result<()> {
+        let mut connection = self.connection.clone();
+        let mut invocation = self.told.key("{tollgate}:epoch");
+        invocation.arg(key);
+        invocation.invoke_async::<i64>(&mut connection).await.map_err(failed)?;
+        Ok(())
     }
 
     /// Says that the ledger of record is reached, for so long. False: Redis was not told all claims since it started.
@@ -84,7 +117,7 @@ impl RedisClaims {
 #[async_trait]
 impl Claims for RedisClaims {
     async fn claim(&self, idempotency: &Idempotency, call_id: &str, retention: Duration) -> Result<Option<Claimed>> {
-        Ok(self.take(idempotency, call_id, retention).await?.other)
+        Ok(self.take(idempotency, call_id, retention, false).await?.other)
     }
 
     async fn release(&self, key: &[u8], call_id: &str) -> Result<()> {
