@@ -9,6 +9,8 @@ use tollgate_domain::Clock;
 
 /// How often the wall clock is looked at.
 const LOOK: i64 = Duration::from_secs(1).as_micros() as i64;
+/// A look that took longer compares clocks of different times, and does not count.
+const QUICK: i64 = Duration::from_millis(1).as_micros() as i64;
 /// The wall clock is followed at once as far as it is disciplined, not set.
 const SLEW: i64 = Duration::from_millis(500).as_micros() as i64;
 /// A clock that was set is believed when it has stood by that for so long.
@@ -18,7 +20,12 @@ const BELIEF: i64 = Duration::from_secs(60).as_micros() as i64;
 pub(crate) fn system_clock() -> Clock {
     let started = Instant::now();
     let steady = Steady::new(wall_us());
-    Clock::new(move || steady.now_us(i64::try_from(started.elapsed().as_micros()).unwrap_or(i64::MAX), wall_us))
+    let monotonic_us = move || i64::try_from(started.elapsed().as_micros()).unwrap_or(i64::MAX);
+    Clock::new(move || {
+        let asked_us = monotonic_us();
+        // Between the two clocks the process may have stood still.
+        steady.now_us(asked_us, || Some(wall_us()).filter(|_| monotonic_us() - asked_us <= QUICK))
+    })
 }
 
 fn wall_us() -> i64 {
@@ -45,13 +52,16 @@ impl Steady {
         }
     }
 
-    fn now_us(&self, monotonic_us: i64, wall_us: impl FnOnce() -> i64) -> i64 {
+    fn now_us(&self, monotonic_us: i64, wall_us: impl FnOnce() -> Option<i64>) -> i64 {
         let looked_at = self.looked_at_us.load(Relaxed);
         // Of all who find that a look is due, one takes it.
         if monotonic_us - looked_at >= LOOK
             && self.looked_at_us.compare_exchange(looked_at, monotonic_us, Relaxed, Relaxed).is_ok()
         {
-            self.look(monotonic_us, wall_us());
+            match wall_us() {
+                Some(wall_us) => self.look(monotonic_us, wall_us),
+                None => self.looked_at_us.store(looked_at, Relaxed), // the next one looks again
+            }
         }
         self.offset_us.load(Relaxed).saturating_add(monotonic_us)
     }
@@ -89,7 +99,7 @@ mod tests {
     /// The time told at each second, with a wall clock that is `wrong(second)` off.
     fn told(seconds: i64, wrong: impl Fn(i64) -> i64) -> Vec<i64> {
         let steady = Steady::new(START);
-        let at = |second: i64| steady.now_us(second * SECOND, || START + second * SECOND + wrong(second)) - START;
+        let at = |second: i64| steady.now_us(second * SECOND, || Some(START + second * SECOND + wrong(second))) - START;
         (1..=seconds).map(at).collect()
     }
 
@@ -115,6 +125,13 @@ mod tests {
     fn a_clock_that_is_slewed_is_followed_at_once() {
         let slewed = told(200, |second| second * 100);
         assert_eq!(slewed.last(), Some(&(200 * SECOND + 200 * 100)));
+    }
+
+    #[test]
+    fn a_look_that_took_too_long_is_taken_again_by_the_next() {
+        let steady = Steady::new(START);
+        assert_eq!(steady.now_us(2 * SECOND, || None), START + 2 * SECOND);
+        assert_eq!(steady.now_us(2 * SECOND + 1, || Some(START + 2 * SECOND + 101)), START + 2 * SECOND + 101);
     }
 
     #[test]

@@ -20,7 +20,12 @@ use tokio::{
 };
 use tollgate_store::{Coordinator, Denied, Epoch, Granted, Lost, Membership, Rollup, StoreError, View, Want};
 
-use crate::{Ledger, account::Account, hold::Scopes};
+use crate::{
+    Ledger,
+    account::Account,
+    hold::Scopes,
+    skew::{Answer, Skew},
+};
 
 /// How often a replica says that it lives.
 const BEAT: Duration = Duration::from_millis(250);
@@ -302,19 +307,24 @@ async fn patiently<T>(asked: impl Future<Output = Result<T, Lost>>) -> Result<T,
     tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err(Lost::Gone("no answer within a second".into())))
 }
 
-/// By how much the ledger of record's clock is ahead of ours.
-pub(crate) async fn skew(cluster: &Cluster, clock: &tollgate_domain::Clock) -> Result<i64, StoreError> {
+/// By how much the ledger of record's clock is ahead of ours: the best of some answers.
+pub(crate) async fn skew(cluster: &Cluster, clock: &tollgate_domain::Clock) -> Result<Skew, StoreError> {
     let begun = Instant::now();
-    loop {
-        let before_us = clock.now_us();
-        match patiently(cluster.members.beat(0, false, &[])).await {
-            Ok(view) => return Ok(view.now_us - (before_us + (clock.now_us() - before_us) / 2)),
-            Err(lost) if begun.elapsed() > Duration::from_secs(15) => {
-                return Err(StoreError::Unavailable(lost.to_string()));
+    let mut best: Option<Answer> = None;
+    for _ in 0..5 {
+        let answer = loop {
+            let before_us = clock.now_us();
+            match patiently(cluster.members.beat(0, false, &[])).await {
+                Ok(view) => break Answer::new(before_us, view.now_us, clock.now_us()),
+                Err(lost) if begun.elapsed() > Duration::from_secs(15) => {
+                    return Err(StoreError::Unavailable(lost.to_string()));
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-        }
+        };
+        best = best.filter(|best| best.error_us <= answer.error_us).or(Some(answer));
     }
+    best.map(Skew::first).ok_or_else(|| StoreError::Unavailable("the ledger of record does not tell its time".into()))
 }
 
 /// Joins: ships what the last run left, gives back what it had leased, and starts the loops.
@@ -523,9 +533,8 @@ impl Ledger {
         let beat = state.cluster.members.beat(epoch, sees_redis, &leases);
         let view = patiently(beat).await?;
         let View { now_us, epoch, live } = &view;
-        // The middle of the question's way; a clock that jumps moves no window, for windows never go back.
-        let middle_us = before_us + (self.clock.now_us() - before_us) / 2;
-        self.skew_us.store(now_us - middle_us, Ordering::Relaxed);
+        // A clock that jumps moves no window, for windows never go back.
+        self.skew.learn(Answer::new(before_us, *now_us, self.clock.now_us()));
         state.live.store(live.len(), Ordering::Relaxed);
         state.first.store(live.first().is_some_and(|m| m.replica == self.replica), Ordering::Relaxed);
         *state.epoch.lock() = *epoch;

@@ -15,16 +15,11 @@ mod note;
 mod policy;
 mod reserve;
 mod shipper;
+mod skew;
 mod window;
 mod writer;
 
-use std::{
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-};
+use std::{path::PathBuf, sync::Arc};
 
 pub use account::{Account, Balance, NO_LEASE, Part};
 pub use book::{Payer, is_each};
@@ -40,7 +35,7 @@ use tollgate_proto::v1::{AuditRecord, Budget, BudgetAlert, Hold as HoldRow, Ledg
 use tollgate_store::{Batch, Change, LedgerRow, Object, Store, StoreError, Thing};
 pub use window::{Span, Window};
 
-use crate::{book::Book, journal::Journal, note::Note, writer::Writer};
+use crate::{book::Book, journal::Journal, note::Note, skew::Skew, writer::Writer};
 
 /// When a record counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -153,7 +148,7 @@ pub struct Ledger {
     durability: Durability,
     clock: Clock,
     /// What the ledger of record's time is ahead of ours: windows follow it.
-    skew_us: AtomicI64,
+    skew: Skew,
     on_record: OnRecord,
     on_alert: OnAlert,
     cluster: Option<cluster::State>,
@@ -184,20 +179,20 @@ impl Ledger {
         let replay = note::replay(found, applied, online, &options.journal)?;
         journal.skip_to(applied + 1);
         let book = Book::new(options.cluster.is_some());
-        let (objects, skew_us) = match options.offline {
-            Some(Offline { objects, skew_us }) => (objects, skew_us),
+        let (objects, skew) = match options.offline {
+            Some(Offline { objects, skew_us }) => (objects, Skew::known(skew_us)),
             None => {
                 // Objects first: what they say of alerts holds for the entries behind them.
                 store.apply(&Batch { changes: replay.objects, through: applied, ..Batch::default() }).await?;
                 // Windows follow the ledger of record's clock from the first on: they never go back.
-                let skew_us = match &options.cluster {
+                let skew = match &options.cluster {
                     Some(cluster) => cluster::skew(cluster, &options.clock).await?,
-                    None => 0,
+                    None => Skew::known(0),
                 };
-                (store.objects_after(0).await?.into_iter().map(|(_, object)| object).collect(), skew_us)
+                (store.objects_after(0).await?.into_iter().map(|(_, object)| object).collect(), skew)
             }
         };
-        let now_us = options.clock.now_us().saturating_add(skew_us);
+        let now_us = options.clock.now_us().saturating_add(skew.us());
         for object in &objects {
             put_budget(&book, object, now_us);
         }
@@ -211,7 +206,7 @@ impl Ledger {
             replica: options.replica.clone(),
             durability: options.durability,
             clock: options.clock,
-            skew_us: AtomicI64::new(skew_us),
+            skew,
             on_record: options.on_record,
             on_alert: options.on_alert,
             cluster: options.cluster.map(|cluster| cluster::State::new(cluster, options.replica, online)),
@@ -246,12 +241,12 @@ impl Ledger {
         if tollgate_planted::bug("window_by_local_clock") {
             return self.clock.now_us();
         }
-        self.clock.now_us().saturating_add(self.skew_us.load(Ordering::Relaxed))
+        self.clock.now_us().saturating_add(self.skew.us())
     }
 
     /// What the ledger of record's time is ahead of ours, in microseconds.
     pub fn skew_us(&self) -> i64 {
-        self.skew_us.load(Ordering::Relaxed)
+        self.skew.us()
     }
 
     /// Names this replica.
