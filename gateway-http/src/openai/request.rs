@@ -77,13 +77,13 @@ fn tag_list(json: &str) -> Vec<String> {
     }
 }
 
-/// Beyond 64 signed bits (some services draw unsigned ones) it stays with the original alone.
+/// Beyond 64 signed bits (some services draw unsigned ones) it is left among the members that the contract does not name.
 fn seed(m: &mut Members<'_>) -> Result<Option<i64>, Invalid> {
-    let Some(json) = m.raw("seed") else { return Ok(None) };
-    match (serde_json::from_str(json), serde_json::from_str::<u64>(json)) {
-        (Ok(seed), _) => Ok(Some(seed)),
-        (Err(_), Ok(_)) => Ok(None),
-        (Err(error), Err(_)) => Err(Invalid::at("seed", error.to_string())),
+    match m.peek("seed") {
+        Some(json) if serde_json::from_str::<i64>(json).is_err() && serde_json::from_str::<u64>(json).is_ok() => {
+            Ok(None)
+        }
+        _ => m.take("seed"),
     }
 }
 

@@ -10,7 +10,7 @@ use tollgate_proto::v1::{
     embedding_input::Input, part::Content,
 };
 
-use crate::{json::Object, left_out::LeftOut, provider::invalid};
+use crate::{json::Object, left_out::LeftOut, provider::cannot};
 
 /// A message, sorted as dialects of OpenAI's shape keep it apart.
 #[derive(Default)]
@@ -106,7 +106,7 @@ pub(crate) fn function_call(id: &str, call: &ToolCallPart) -> String {
 pub(crate) fn texts(request: &CreateEmbeddingRequest) -> Result<Vec<&str>, Failure> {
     let texts = request.inputs.iter().enumerate().map(|(i, input)| match &input.input {
         Some(Input::Text(text)) => Ok(text.as_str()),
-        _ => Err(invalid(&format!("input[{i}]"), "must be text: this provider takes no token ids")),
+        _ => Err(cannot(&format!("input[{i}]"), "must be text: this provider takes no token ids")),
     });
     texts.collect()
 }
@@ -145,7 +145,7 @@ pub(crate) fn arguments_object<'a>(call: &'a ToolCallPart, path: &str) -> Result
     match call.arguments_json.trim() {
         "" | "null" => Ok("{}"),
         text if is_object(text) => Ok(text),
-        _ => Err(invalid(&format!("{path}.arguments"), "must be a JSON object for this provider")),
+        _ => Err(cannot(&format!("{path}.arguments"), "must be a JSON object for this provider")),
     }
 }
 

@@ -63,7 +63,7 @@ const AFTER_END: Duration = Duration::from_secs(1);
 /// Sends `call` and waits for the answer's head.
 pub async fn chat(endpoint: &Endpoint, call: &ChatCall<'_>) -> Result<Answering, Failure> {
     let Some(adapter) = endpoint.provider.chat() else {
-        return Err(Failure::new(Class::InvalidRequest, "the provider offers no completions"));
+        return Err(Failure::new(Class::Unsupported, "the provider offers no completions"));
     };
     let fetched =
         with_bytes(call.request, endpoint.provider.name(), &endpoint.target, adapter, endpoint.fetcher.as_ref())
@@ -81,7 +81,7 @@ pub async fn chat(endpoint: &Endpoint, call: &ChatCall<'_>) -> Result<Answering,
 /// Sends `call` and reads the whole answer.
 pub async fn unary<O: Offered>(endpoint: &Endpoint, call: &UnaryCall<'_, O>) -> Result<Answer<O::Response>, Failure> {
     let Some(adapter) = O::by(&*endpoint.provider) else {
-        return Err(Failure::new(Class::InvalidRequest, format!("the provider offers no {}", O::NAME)));
+        return Err(Failure::new(Class::Unsupported, format!("the provider offers no {}", O::NAME)));
     };
     let outgoing = adapter.request(&endpoint.target, call)?;
     let (request, dropped) = allowed(endpoint, outgoing, call.drop_params)?;

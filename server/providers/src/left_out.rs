@@ -1,9 +1,11 @@
-//! What a request goes without, found out while it is written: for dialects of OpenAI's shape that say less than OpenAI's.
+//! What a request goes without, found out while it is written: for dialects that say less than OpenAI's.
 
 use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
-use tollgate_proto::v1::{CompletionRequest, FunctionTool, Message, Part, Role, Tool, tool::Kind};
+use tollgate_proto::v1::{
+    CompletionRequest, FunctionTool, ImagePart, Message, Part, Role, Tool, part::Content, tool::Kind,
+};
 
 use crate::{Unsupported, Written, conversation::members, json::Object};
 
@@ -65,6 +67,47 @@ impl LeftOut {
         }
     }
 
+    /// What messages, parts and functions say beside what every dialect has of them. Caching hints are for those who know their own.
+    pub(crate) fn besides(&mut self, request: &CompletionRequest) {
+        for (i, message) in request.messages.iter().enumerate() {
+            let path = format!("messages[{i}]");
+            self.beside(message, &path);
+            for (j, part) in message.parts.iter().enumerate() {
+                let path = format!("{path}.content[{j}]");
+                self.of_part(part, message.role(), &path);
+                if let Some(Content::ToolResult(result)) = &part.content {
+                    result.content.iter().for_each(|inner| self.of_part(inner, message.role(), &path));
+                }
+            }
+        }
+        for (i, tool) in request.tools.iter().enumerate() {
+            self.of_function(tool, &format!("tools[{i}]"));
+        }
+    }
+
+    fn of_part(&mut self, part: &Part, role: Role, path: &str) {
+        self.members(&part.extra_json, role, path);
+        if let Some(Content::Image(ImagePart { detail: Some(detail), .. })) = &part.content
+            && detail != "auto"
+        {
+            self.dropped(format!("{path}.image_url.detail"));
+        }
+    }
+
+    fn of_function(&mut self, tool: &Tool, path: &str) {
+        self.members(&tool.extra_json, Role::Unspecified, path);
+        if let Some(Kind::Function(function)) = &tool.kind {
+            self.members(&function.extra_json, Role::Unspecified, &format!("{path}.function"));
+        }
+    }
+
+    /// Adds what an adapter has found by itself.
+    pub(crate) fn and(mut self, unsupported: Vec<Unsupported>, dropped: Vec<String>) -> Self {
+        self.unsupported.extend(unsupported);
+        self.dropped.extend(dropped);
+        self
+    }
+
     fn members(&mut self, extra_json: &str, role: Role, path: &str) {
         for name in members(extra_json) {
             match role {
@@ -83,9 +126,7 @@ impl LeftOut {
                 self.because(path, "must be a function for this provider");
                 continue;
             };
-            for (path, extra_json) in [(&path, &tool.extra_json), (&format!("{path}.function"), &function.extra_json)] {
-                self.members(extra_json, Role::Unspecified, path);
-            }
+            self.of_function(tool, &path);
             if !tool.cache_control_json.is_empty() {
                 self.dropped(format!("{path}.cache_control"));
             }

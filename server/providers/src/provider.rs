@@ -299,7 +299,12 @@ impl Unsupported {
     }
 }
 
-/// The call cannot be said in this dialect, and nothing can be left out.
+/// The call cannot be said in this dialect, and nothing can be left out; in another it may be.
+pub(crate) fn cannot(field: &str, why: &str) -> Failure {
+    Failure::new(Class::Unsupported, format!("{field}: {why}"))
+}
+
+/// The call is malformed, whoever is asked.
 pub(crate) fn invalid(field: &str, why: &str) -> Failure {
     Failure::new(Class::InvalidRequest, format!("{field}: {why}"))
 }

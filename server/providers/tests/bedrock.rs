@@ -6,8 +6,8 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tollgate_domain::{Class, Failure, Secret};
 use tollgate_proto::v1::{
-    CompletionRequest, CreateEmbeddingRequest, Dialect, EmbeddingInput, FilePart, Message, Part, ReasoningPart, Role,
-    TextPart, embedding_input::Input, part::Content,
+    CompletionRequest, CreateEmbeddingRequest, Dialect, EmbeddingInput, FilePart, Message, Part, Reasoning,
+    ReasoningPart, Role, TextPart, embedding_input::Input, part::Content,
 };
 use tollgate_providers::{
     ChatCall, EmbedCall, Head, Mode, Outgoing, Target, bedrock, credential::Credential, registry::registry,
@@ -215,7 +215,7 @@ fn only_what_lies_in_s3_is_named_by_its_url() {
     let location = json!({"s3Location": {"uri": "s3://bucket/cat.JPG"}});
     assert_eq!(body["messages"][0]["content"][1], json!({"image": {"format": "jpeg", "source": location}}));
     let failure = image("https://example.com/cat.png").unwrap_err();
-    assert_eq!(failure.class, Class::InvalidRequest);
+    assert_eq!(failure.class, Class::Unsupported);
     assert!(failure.message.contains("messages[0].content[1]"), "{}", failure.message);
 }
 
@@ -245,6 +245,53 @@ fn reasoning_goes_back_unchanged_and_without_its_proof_not_at_all() {
     ]);
     assert_eq!(body["messages"][0]["content"], expected);
     assert_eq!(dropped, ["messages[0].content[2].reasoning"]);
+}
+
+#[test]
+fn a_tool_loop_that_lost_its_thoughts_goes_on_without_thinking() {
+    let mut request = read(json!({"messages": called("toolu_1"), "tools": [tool()], "reasoning_effort": "high"}));
+    let (body, _, dropped) = sent(CLAUDE, &request);
+    assert!(body.get("additionalModelRequestFields").is_none() && body.get("outputConfig").is_none(), "{body}");
+    assert_eq!(dropped, ["reasoning_effort"]);
+    assert_eq!(sent(NOVA, &request).0["outputConfig"], json!({"effort": "high"}), "only Claude insists on them");
+    let signature = Some("sig==".to_owned());
+    let thought = ReasoningPart { text: "I think.".into(), signature, ..ReasoningPart::default() };
+    request.messages[1].parts.insert(0, part(Content::Reasoning(thought)));
+    let (body, _, dropped) = sent(CLAUDE, &request);
+    assert_eq!(body["additionalModelRequestFields"], json!({"thinking": {"type": "adaptive"}}));
+    assert_eq!(dropped, Vec::<String>::new());
+}
+
+#[test]
+fn a_reasoning_budget_stays_below_the_output_limit() {
+    // What is asked for, our own cap; what is thought, what is said of it.
+    let cases = [
+        (None, Some(8_192), Some(8_192), Ok(8_191)),
+        (None, Some(8_192), Some(20_000), Ok(10_000)),
+        (None, Some(8_192), Some(1_024), Err(())),
+        (Some(9_000), None, None, Err(())),
+        (Some(12_000), None, None, Ok(10_000)),
+    ];
+    for (asked, max_output, output_cap, thought) in cases {
+        let mut request = read(json!({}));
+        request.max_output_tokens = asked;
+        request.reasoning = Some(Reasoning { budget_tokens: Some(10_000), effort_native: None });
+        let call = ChatCall { max_output, output_cap, ..ChatCall::new(&request, Mode::Whole) };
+        for kind in ["bedrock", "anthropic"] {
+            let outgoing = registry(kind).unwrap().chat().unwrap().request(&target(CLAUDE), &call).unwrap();
+            let body: Value = serde_json::from_slice(outgoing.request.body()).unwrap();
+            let thinking = &[&body["thinking"], &body["additionalModelRequestFields"]["thinking"]];
+            let budget = thinking.iter().find_map(|thinking| thinking["budget_tokens"].as_i64());
+            assert_eq!(budget, thought.ok(), "{kind} {asked:?} {output_cap:?}");
+            let said = (outgoing.unsupported.len(), outgoing.dropped.len());
+            let expected = match (asked, thought) {
+                (Some(_), Err(())) => (1, 0),
+                (_, Ok(10_000)) => (0, 0),
+                _ => (0, 1),
+            };
+            assert_eq!(said, expected, "{kind} {asked:?} {output_cap:?}");
+        }
+    }
 }
 
 #[test]

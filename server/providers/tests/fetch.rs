@@ -90,7 +90,7 @@ impl World {
 
     async fn refusal(&self, request: &CompletionRequest) -> String {
         let failure = self.call(request).await.unwrap_err();
-        assert_eq!(failure.class, Class::InvalidRequest, "{}", failure.message);
+        assert_eq!(failure.class, Class::Unsupported, "{}", failure.message);
         assert!(self.provider.0.lock().unwrap().is_empty(), "nothing is sent on");
         failure.message
     }

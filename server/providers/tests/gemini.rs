@@ -282,7 +282,7 @@ fn media_go_by_value_or_by_what_the_host_fetches() {
         json!([{"fileData": {"mimeType": "image/png", "fileUri": "gs://bucket/a.png?x"}}])
     );
     let failure = parts("gemini", url("https://example.com/a.png")).unwrap_err();
-    assert_eq!(failure.class, Class::InvalidRequest);
+    assert_eq!(failure.class, Class::Unsupported);
     assert!(failure.message.starts_with("messages[0].content[0]: "), "{}", failure.message);
     let kept = json!([{"type": "file", "file": {"file_id": "files/abc"}}]);
     let uri = "https://generativelanguage.googleapis.com/v1beta/files/abc";

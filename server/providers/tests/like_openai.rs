@@ -284,7 +284,7 @@ fn ollama_takes_images_by_value_and_arguments_as_objects() {
     for (path, messages) in [("messages[0].content[0]", image), ("messages[0].tool_calls.arguments", call_text)] {
         let request = read(json!({ "messages": messages }));
         let failure = written("ollama", &call(&request, Mode::Whole)).unwrap_err();
-        assert_eq!(failure.class, Class::InvalidRequest);
+        assert_eq!(failure.class, Class::Unsupported);
         assert!(failure.message.starts_with(path), "{}", failure.message);
     }
     let chat = provider("ollama");

@@ -47,7 +47,7 @@ fn claude_fetches_nothing_here() {
     let image = json!([{"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}]);
     let body = json!({"model": "m", "messages": [{"role": "user", "content": image}]});
     let failure = sent("claude-sonnet-4-5", Mode::Whole, body.clone()).unwrap_err();
-    assert_eq!(failure.class, Class::InvalidRequest);
+    assert_eq!(failure.class, Class::Unsupported);
     assert!(failure.message.starts_with("messages[0].content[0]: "), "{}", failure.message);
     assert!(sent("gemini-2.5-pro", Mode::Whole, body).is_ok());
 }

@@ -1,5 +1,7 @@
 //! What a request must be before anything is done about it: all violations at once, by field path.
 
+use std::collections::BTreeMap;
+
 use tollgate_domain::{Error, Violation};
 use tollgate_proto::v1::{
     CompletionRequest, CreateEmbeddingRequest, CreateModerationRequest, GatewayOptions, GenerateImageRequest, Part,
@@ -28,11 +30,15 @@ impl Violations {
         if text.is_empty() {
             return;
         }
-        let Ok(members) = serde_json::from_str::<std::collections::BTreeMap<String, serde::de::IgnoredAny>>(text)
-        else {
+        let Ok(members) = serde_json::from_str::<BTreeMap<String, &serde_json::value::RawValue>>(text) else {
             return self.expect(false, field, "must be the text of a JSON object");
         };
-        for name in named.iter().filter(|n| members.contains_key(**n)) {
+        // The field holds 64 signed bits; some services draw unsigned seeds.
+        let is_beyond = |name: &str| {
+            let said = members.get(name).filter(|_| name == "seed");
+            said.and_then(|said| said.get().parse::<u64>().ok()).is_some_and(|seed| i64::try_from(seed).is_err())
+        };
+        for name in named.iter().filter(|n| members.contains_key(**n) && !is_beyond(n)) {
             self.expect(false, &field, &format!("must not hold {name:?}: the request has a field for it"));
         }
     }
@@ -241,6 +247,17 @@ mod tests {
         let error = completion(&CompletionRequest { extra_json, ..CompletionRequest::default() }).unwrap_err();
         let said: Vec<_> = error.violations.iter().filter(|v| v.field == "request.extra_json").collect();
         assert_eq!(said.len(), 2, "{said:?}");
+    }
+
+    #[test]
+    fn a_seed_beyond_the_field_may_be_an_extra() {
+        let said = |extra_json: &str| {
+            let request = CompletionRequest { extra_json: extra_json.into(), ..CompletionRequest::default() };
+            let error = completion(&request).unwrap_err();
+            error.violations.iter().any(|v| v.field == "request.extra_json")
+        };
+        assert!(!said(r#"{"seed":18446744073709551615}"#));
+        assert!(said(r#"{"seed":7}"#) && said(r#"{"seed":"x"}"#));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, header};
 use tollgate_domain::Failure;
 
-pub(crate) use self::request::thinking;
+pub(crate) use self::request::{thinking, within};
 use crate::{
     Chat, ChatCall, Decoder, Head, Mode, Outgoing, Provider, Target, Written, conversation::reasoning, json::Object,
     provider::unsendable, refusal,

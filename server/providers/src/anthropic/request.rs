@@ -10,6 +10,7 @@ use crate::{
     ChatCall, Mode, Unsupported, Written,
     conversation::members,
     json::{Object, array},
+    left_out::LeftOut,
 };
 
 /// A limit is required; where nobody names one, this is it.
@@ -37,7 +38,10 @@ pub(super) fn body(mut body: Object, call: &ChatCall<'_>) -> Result<Written, Fai
     }
     tool_choice(request, &mut body);
     let has_lost_thoughts = request.reasoning.is_some() && turns.have_lost_thoughts();
-    output_and_thinking(request, call.prefill.is_none() && !has_lost_thoughts, &mut body);
+    let thinks = call.prefill.is_none() && !has_lost_thoughts;
+    let reasoning = request.reasoning.as_ref().filter(|_| thinks);
+    let reasoning = reasoning.map(|r| within(r, Some(limit), request, &mut unsupported, &mut turns.dropped));
+    output_and_thinking(request, reasoning.as_ref(), &mut body);
     if let Some(user) = &request.user {
         let mut metadata = Object::default();
         metadata.field("user_id", user);
@@ -58,7 +62,10 @@ pub(super) fn body(mut body: Object, call: &ChatCall<'_>) -> Result<Written, Fai
     if call.mode == Mode::Stream {
         body.field("stream", &true);
     }
-    Ok(Written { body: body.finish().into_bytes(), unsupported, dropped: turns.dropped })
+    unsupported.extend(turns.unsupported);
+    let mut left_out = LeftOut::default();
+    left_out.besides(request);
+    Ok(left_out.and(unsupported, turns.dropped).of(&body))
 }
 
 fn system(turns: &Turns, body: &mut Object) {
@@ -137,15 +144,15 @@ fn tool_choice(request: &CompletionRequest, body: &mut Object) {
     body.raw("tool_choice", &choice.finish());
 }
 
-/// Without thinking where the provider would refuse it: in an answer that is gone on with, and in a tool loop that lost its thoughts.
-fn output_and_thinking(request: &CompletionRequest, thinks: bool, body: &mut Object) {
+/// Without reasoning where the provider would refuse it: in an answer that is gone on with, and in a tool loop that lost its thoughts.
+fn output_and_thinking(request: &CompletionRequest, reasoning: Option<&Reasoning>, body: &mut Object) {
     let mut config = Object::default();
     if let Some(Format::JsonSchema(schema)) = request.response_format.as_ref().and_then(|f| f.format.as_ref()) {
         let mut format = Object::default();
         format.field("type", "json_schema").raw("schema", schema.schema_json.as_deref().unwrap_or("{}"));
         config.raw("format", &format.finish());
     }
-    if let Some(reasoning) = request.reasoning.as_ref().filter(|_| thinks) {
+    if let Some(reasoning) = reasoning {
         if let Some(thinking) = thinking(reasoning) {
             body.raw("thinking", &thinking);
         }
@@ -166,6 +173,35 @@ pub(crate) fn thinking(reasoning: &Reasoning) -> Option<String> {
         (Some(_), None) => Some(r#"{"type":"adaptive"}"#.to_owned()),
         (None, None) => None,
     }
+}
+
+/// The least that may be thought, in tokens ("Extended thinking", budget_tokens).
+const LEAST_THOUGHT: u64 = 1_024;
+
+/// With a budget below the output limit, which the provider insists on: a limit of ours makes it less, a limit of the caller's own
+/// contradicts it.
+pub(crate) fn within(
+    reasoning: &Reasoning,
+    limit: Option<u64>,
+    request: &CompletionRequest,
+    unsupported: &mut Vec<Unsupported>,
+    dropped: &mut Vec<String>,
+) -> Reasoning {
+    let mut fits = reasoning.clone();
+    let budget = reasoning.budget_tokens.and_then(|budget| u64::try_from(budget).ok());
+    let (Some(budget), Some(limit)) = (budget, limit) else { return fits };
+    if budget < limit {
+        return fits;
+    }
+    let field = "reasoning.budget_tokens";
+    fits.budget_tokens = None;
+    if request.max_output_tokens.is_some_and(|asked| u64::try_from(asked).is_ok_and(|asked| asked <= budget)) {
+        unsupported.push(Unsupported::because(field, "must be below the call's output limit"));
+    } else {
+        fits.budget_tokens = i64::try_from(limit - 1).ok().filter(|_| limit > LEAST_THOUGHT);
+        dropped.push(field.into());
+    }
+    fits
 }
 
 fn without_counterpart(request: &CompletionRequest) -> Vec<Unsupported> {

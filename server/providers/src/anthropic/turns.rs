@@ -7,9 +7,10 @@ use tollgate_proto::v1::{
 };
 
 use crate::{
+    Unsupported,
     conversation::arguments_object,
     json::{Object, array},
-    provider::invalid,
+    provider::{cannot, invalid},
 };
 
 /// What the conversation becomes.
@@ -19,6 +20,7 @@ pub(super) struct Turns {
     pub(super) system: Vec<(String, String)>,
     /// Role and blocks.
     turns: Vec<(&'static str, Vec<String>)>,
+    pub(super) unsupported: Vec<Unsupported>,
     pub(super) dropped: Vec<String>,
 }
 
@@ -49,7 +51,7 @@ impl Turns {
                         Some(Content::Text(text)) => {
                             self.system.push((text.text.clone(), part.cache_control_json.clone()))
                         }
-                        _ => return Err(invalid(path, "a system message takes text only with this provider")),
+                        _ => return Err(cannot(path, "a system message takes text only with this provider")),
                     }
                 }
                 Ok(())
@@ -69,7 +71,7 @@ impl Turns {
                 turn.splice(at..at, results);
                 Ok(())
             }
-            Role::Unspecified => Err(invalid(&format!("{path}.role"), "is not known to this provider")),
+            Role::Unspecified => Err(cannot(&format!("{path}.role"), "is not known to this provider")),
         }
     }
 
@@ -100,7 +102,7 @@ impl Turns {
     fn blocks(&mut self, role: &'static str, message: &Message, path: &str) -> Result<(), Failure> {
         let mut blocks = Vec::new();
         for (j, part) in message.parts.iter().enumerate() {
-            blocks.extend(self.block(part, &format!("{path}.content[{j}]"))?);
+            blocks.extend(self.block(part, message.role(), &format!("{path}.content[{j}]"))?);
         }
         if !blocks.is_empty() {
             self.turn(role).extend(blocks);
@@ -108,7 +110,7 @@ impl Turns {
         Ok(())
     }
 
-    fn block(&mut self, part: &Part, path: &str) -> Result<Option<String>, Failure> {
+    fn block(&mut self, part: &Part, role: Role, path: &str) -> Result<Option<String>, Failure> {
         let mut block = Object::default();
         match &part.content {
             // Empty text is refused by the provider and says nothing.
@@ -132,10 +134,15 @@ impl Turns {
                     return Ok(None);
                 }
             },
-            Some(Content::Audio(_)) => return Err(invalid(path, "audio is not taken by this provider")),
+            Some(Content::Audio(_)) => return Err(cannot(path, "audio is not taken by this provider")),
             Some(Content::ToolResult(_)) => return Err(invalid(path, "a tool result belongs in a tool message")),
-            Some(Content::Opaque(opaque)) => {
+            // What another model said is not asked for again.
+            Some(Content::Opaque(opaque)) if role == Role::Assistant => {
                 self.dropped.push(format!("{path}.{}", opaque.r#type));
+                return Ok(None);
+            }
+            Some(Content::Opaque(_)) => {
+                self.unsupported.push(Unsupported::new(path));
                 return Ok(None);
             }
             None => return Ok(None),
@@ -154,7 +161,7 @@ impl Turns {
             many => {
                 let mut blocks = Vec::new();
                 for (k, inner) in many.iter().enumerate() {
-                    blocks.extend(self.block(inner, &format!("{path}[{k}]"))?);
+                    blocks.extend(self.block(inner, Role::Tool, &format!("{path}[{k}]"))?);
                 }
                 block.raw("content", &array(&blocks));
             }

@@ -7,7 +7,7 @@ use tollgate_proto::v1::{
 };
 
 use super::refusal;
-use crate::{EmbedCall, Head, Unsupported, Written, conversation::members, json::Object, provider::invalid};
+use crate::{EmbedCall, Head, Unsupported, Written, conversation::members, json::Object, provider::cannot};
 
 /// What texts are embedded for where the caller does not say; Cohere's models must be told.
 const INPUT_TYPE: &str = "search_document";
@@ -32,7 +32,7 @@ pub(super) fn body(model: &str, call: &EmbedCall<'_>) -> Result<Written, Failure
     for (i, input) in request.inputs.iter().enumerate() {
         match &input.input {
             Some(Input::Text(text)) => texts.push(text.as_str()),
-            _ => return Err(invalid(&format!("inputs[{i}]"), "must be text for this provider")),
+            _ => return Err(cannot(&format!("inputs[{i}]"), "must be text for this provider")),
         }
     }
     let mut unsupported: Vec<Unsupported> =
@@ -41,7 +41,7 @@ pub(super) fn body(model: &str, call: &EmbedCall<'_>) -> Result<Written, Failure
     let mut body = Object::default();
     if is_titan(model) {
         let [text] = texts.as_slice() else {
-            return Err(invalid("inputs", "must be one text with this model, which embeds one per call"));
+            return Err(cannot("inputs", "must be one text with this model, which embeds one per call"));
         };
         body.field("inputText", text);
         match request.dimensions {
@@ -67,7 +67,7 @@ pub(super) fn body(model: &str, call: &EmbedCall<'_>) -> Result<Written, Failure
             }
         }
     } else {
-        return Err(invalid("model", "must be one of amazon.titan-embed or cohere.embed for embeddings with bedrock"));
+        return Err(cannot("model", "must be one of amazon.titan-embed or cohere.embed for embeddings with bedrock"));
     }
     let dropped = request.user.iter().map(|_| "user".to_owned()).collect();
     Ok(Written { body: body.finish().into_bytes(), unsupported, dropped })

@@ -9,9 +9,10 @@ use tollgate_proto::v1::{CompletionRequest, Reasoning, response_format::Format};
 use super::{tools::Tools, turns::Turns};
 use crate::{
     ChatCall, Unsupported, Written,
-    anthropic::thinking,
+    anthropic::{thinking, within},
     conversation::members,
     json::{Object, array},
+    left_out::LeftOut,
 };
 
 /// The body, and what it goes without.
@@ -25,6 +26,10 @@ pub(super) fn body(model: &str, call: &ChatCall<'_>) -> Result<Written, Failure>
     if let Some(prefill) = call.prefill {
         turns.begin_answer(prefill);
     }
+    // As with Claude elsewhere: a tool loop that lost its thoughts goes on without thinking.
+    let has_lost_thoughts = is_claude && request.reasoning.is_some() && turns.have_lost_thoughts();
+    // An answer that is gone on with is past it.
+    let thought = request.reasoning.as_ref().filter(|_| call.prefill.is_none() && !has_lost_thoughts);
     let tools = Tools::read(request, is_claude, &mut turns, &mut unsupported);
     let mut body = Object::default();
     if !turns.system.is_empty() {
@@ -38,7 +43,9 @@ pub(super) fn body(model: &str, call: &ChatCall<'_>) -> Result<Written, Failure>
     let mut native = Object::default();
     if is_claude {
         native.maybe("top_k", request.top_k.as_ref());
-        if let Some(thinking) = thought(call).and_then(thinking) {
+        let limit = call.output_cap.or(asked(request));
+        let fits = thought.map(|r| within(r, limit, request, &mut unsupported, &mut turns.dropped));
+        if let Some(thinking) = fits.as_ref().and_then(thinking) {
             native.raw("thinking", &thinking);
         }
         if !tools.claude_choice.is_empty() {
@@ -46,7 +53,7 @@ pub(super) fn body(model: &str, call: &ChatCall<'_>) -> Result<Written, Failure>
         }
     }
     member(&mut body, "additionalModelRequestFields", &native);
-    member(&mut body, "outputConfig", &output(call));
+    member(&mut body, "outputConfig", &output(request, thought));
     if let Some(tier) = service_tier(request, &mut unsupported) {
         let mut object = Object::default();
         object.field("type", tier);
@@ -55,14 +62,18 @@ pub(super) fn body(model: &str, call: &ChatCall<'_>) -> Result<Written, Failure>
     if let Some(metadata) = metadata(request) {
         body.field("requestMetadata", &metadata);
     }
-    let mut dropped = turns.dropped;
-    dropped.extend(request.user.as_ref().map(|_| "user".to_owned()));
-    Ok(Written { body: body.finish().into_bytes(), unsupported, dropped })
+    if has_lost_thoughts {
+        turns.dropped.push("reasoning_effort".into());
+    }
+    unsupported.extend(turns.unsupported);
+    let mut left_out = LeftOut::default();
+    left_out.besides(request);
+    left_out.user(request.user.as_ref());
+    Ok(left_out.and(unsupported, turns.dropped).of(&body))
 }
 
-/// How much to think: an answer that is gone on with is past it.
-fn thought<'a>(call: &ChatCall<'a>) -> Option<&'a Reasoning> {
-    call.request.reasoning.as_ref().filter(|_| call.prefill.is_none())
+fn asked(request: &CompletionRequest) -> Option<u64> {
+    request.max_output_tokens.and_then(|n| u64::try_from(n).ok())
 }
 
 /// An object that says something.
@@ -75,9 +86,8 @@ fn member(body: &mut Object, name: &str, object: &Object) {
 
 fn inference(call: &ChatCall<'_>) -> Object {
     let request = call.request;
-    let asked = request.max_output_tokens.and_then(|n| u64::try_from(n).ok());
     let mut config = Object::default();
-    config.maybe("maxTokens", call.output_cap.or(asked).as_ref());
+    config.maybe("maxTokens", call.output_cap.or(asked(request)).as_ref());
     config.maybe("temperature", request.temperature.as_ref().filter(|t| **t <= 1.0));
     config.maybe("topP", request.top_p.as_ref());
     config.maybe("stopSequences", request.stop.as_ref().map(|s| &s.sequences).filter(|s| !s.is_empty()));
@@ -85,8 +95,7 @@ fn inference(call: &ChatCall<'_>) -> Object {
 }
 
 /// The form of the answer, and how much to think about it.
-fn output(call: &ChatCall<'_>) -> Object {
-    let request = call.request;
+fn output(request: &CompletionRequest, thought: Option<&Reasoning>) -> Object {
     let mut config = Object::default();
     if let Some(Format::JsonSchema(format)) = request.response_format.as_ref().and_then(|f| f.format.as_ref()) {
         let mut schema = Object::default();
@@ -99,7 +108,7 @@ fn output(call: &ChatCall<'_>) -> Object {
         text_format.field("type", "json_schema").raw("structure", &structure.finish());
         config.raw("textFormat", &text_format.finish());
     }
-    if let Some(reasoning) = thought(call) {
+    if let Some(reasoning) = thought {
         config.maybe("effort", reasoning.effort_native.as_ref().filter(|effort| *effort != "none"));
     }
     config

@@ -11,9 +11,10 @@ use tollgate_proto::v1::{
 
 use super::is_s3;
 use crate::{
+    Unsupported,
     conversation::arguments_object,
     json::{Object, array},
-    provider::invalid,
+    provider::{cannot, invalid},
 };
 
 /// What the conversation becomes.
@@ -25,6 +26,7 @@ pub(super) struct Turns {
     caches: bool,
     /// Names of documents, which must differ.
     names: HashSet<String>,
+    pub(super) unsupported: Vec<Unsupported>,
     pub(super) dropped: Vec<String>,
 }
 
@@ -36,14 +38,22 @@ struct Turn {
     has_text: bool,
 }
 
-/// How tool results and cache points begin, for telling them from other blocks.
+/// How blocks of a kind begin, for telling them from others.
 const RESULT: &str = r#"{"toolResult":"#;
+const TOOL_USE: &str = r#"{"toolUse":"#;
+const THOUGHT: &str = r#"{"reasoningContent":"#;
 const CACHE_POINT: &str = r#"{"cachePoint":"#;
 
 impl Turns {
     pub(super) fn read(messages: &[Message], caches: bool) -> Result<Self, Failure> {
-        let mut turns =
-            Self { system: Vec::new(), turns: Vec::new(), caches, names: HashSet::new(), dropped: Vec::new() };
+        let mut turns = Self {
+            system: Vec::new(),
+            turns: Vec::new(),
+            caches,
+            names: HashSet::new(),
+            unsupported: Vec::new(),
+            dropped: Vec::new(),
+        };
         for (i, message) in messages.iter().enumerate() {
             turns.message(message, &format!("messages[{i}]"))?;
         }
@@ -53,6 +63,15 @@ impl Turns {
     /// The `messages` array.
     pub(super) fn messages(&self) -> String {
         array(&self.turns.iter().map(Turn::json).collect::<Vec<_>>())
+    }
+
+    /// Whether the last turn waits for the model to go on after tools that it called, and the thoughts that led to the calls are not there.
+    pub(super) fn have_lost_thoughts(&self) -> bool {
+        let [.., called, results] = self.turns.as_slice() else { return false };
+        let has = |turn: &Turn, start: &str| turn.blocks.iter().any(|block| block.starts_with(start));
+        results.blocks.first().is_some_and(|block| block.starts_with(RESULT))
+            && has(called, TOOL_USE)
+            && !has(called, THOUGHT)
     }
 
     /// The model goes on from here.
@@ -84,14 +103,14 @@ impl Turns {
                 blocks.splice(at..at, results);
                 Ok(())
             }
-            Role::Unspecified => Err(invalid(&format!("{path}.role"), "is not known to this provider")),
+            Role::Unspecified => Err(cannot(&format!("{path}.role"), "is not known to this provider")),
         }
     }
 
     fn system_message(&mut self, message: &Message, path: &str) -> Result<(), Failure> {
         for part in &message.parts {
             let Some(Content::Text(text)) = &part.content else {
-                return Err(invalid(path, "a system message takes text only with this provider"));
+                return Err(cannot(path, "a system message takes text only with this provider"));
             };
             if !is_blank(&text.text) {
                 self.system.push(text_block(&text.text));
@@ -121,7 +140,7 @@ impl Turns {
                     documents.push(name);
                 }
                 _ => {
-                    let block = self.block(part, &path)?;
+                    let block = self.block(part, message.role(), &path)?;
                     has_text |= block.as_ref().is_some_and(|block| block.starts_with(r#"{"text":"#));
                     blocks.extend(block);
                 }
@@ -138,7 +157,7 @@ impl Turns {
     }
 
     /// Everything but documents.
-    fn block(&mut self, part: &Part, path: &str) -> Result<Option<String>, Failure> {
+    fn block(&mut self, part: &Part, role: Role, path: &str) -> Result<Option<String>, Failure> {
         Ok(Some(match &part.content {
             // Blank text is refused by the provider and says nothing.
             Some(Content::Text(text)) if is_blank(&text.text) => return Ok(None),
@@ -156,8 +175,13 @@ impl Turns {
                 }
             },
             Some(Content::ToolResult(_)) => return Err(invalid(path, "a tool result belongs in a tool message")),
-            Some(Content::Opaque(opaque)) => {
+            // What another model said is not asked for again.
+            Some(Content::Opaque(opaque)) if role == Role::Assistant => {
                 self.dropped.push(format!("{path}.{}", opaque.r#type));
+                return Ok(None);
+            }
+            Some(Content::Opaque(_)) => {
+                self.unsupported.push(Unsupported::new(path));
                 return Ok(None);
             }
             Some(Content::File(_)) | None => return Ok(None),
@@ -170,7 +194,7 @@ impl Turns {
             let path = format!("{path}[{k}]");
             match &inner.content {
                 Some(Content::File(file)) => content.push(self.document(file, &path)?.0),
-                _ => content.extend(self.block(inner, &path)?),
+                _ => content.extend(self.block(inner, Role::Tool, &path)?),
             }
         }
         let mut block = Object::default();
@@ -183,13 +207,13 @@ impl Turns {
         let source = match (&file.data, &file.url) {
             (Some(data), _) => bytes_source(data),
             (None, Some(url)) if is_s3(url) => s3_source(url),
-            (None, Some(_)) => return Err(invalid(path, NOT_FETCHED)),
+            (None, Some(_)) => return Err(cannot(path, NOT_FETCHED)),
             (None, None) => return Err(invalid(path, "the file has neither data nor an s3:// URL")),
         };
         let given = file.filename.as_deref().or(file.url.as_deref());
         let Some(format) = document_format(file.media_type.as_deref(), given) else {
             let why = "must be pdf, csv, doc, docx, xls, xlsx, html, txt or md for this provider";
-            return Err(invalid(&format!("{path}.media_type"), why));
+            return Err(cannot(&format!("{path}.media_type"), why));
         };
         let name = self.document_name(given.unwrap_or_default());
         let mut block = Object::default();
@@ -286,7 +310,7 @@ fn image_block(image: &ImagePart, path: &str) -> Result<String, Failure> {
     let (source, format) = match (&image.data, &image.url) {
         (Some(data), _) => (bytes_source(data), None),
         (None, Some(url)) if is_s3(url) => (s3_source(url), extension(url)),
-        (None, Some(_)) => return Err(invalid(path, NOT_FETCHED)),
+        (None, Some(_)) => return Err(cannot(path, NOT_FETCHED)),
         (None, None) => return Err(invalid(path, "the image has neither data nor url")),
     };
     let stated = image.media_type.as_deref().map(essence);
@@ -295,7 +319,7 @@ fn image_block(image: &ImagePart, path: &str) -> Result<String, Failure> {
         Some("png") => "png",
         Some("gif") => "gif",
         Some("webp") => "webp",
-        _ => return Err(invalid(path, "the image must be png, jpeg, gif or webp for this provider")),
+        _ => return Err(cannot(path, "the image must be png, jpeg, gif or webp for this provider")),
     };
     let mut block = Object::default();
     block.field("format", format).raw("source", &source);
@@ -304,7 +328,7 @@ fn image_block(image: &ImagePart, path: &str) -> Result<String, Failure> {
 
 fn audio_block(audio: &AudioPart, path: &str) -> Result<String, Failure> {
     let (Some(data), Some(format)) = (&audio.data, &audio.format) else {
-        return Err(invalid(path, "audio needs its data and format with this provider"));
+        return Err(cannot(path, "audio needs its data and format with this provider"));
     };
     let mut block = Object::default();
     block.field("format", format).raw("source", &bytes_source(data));

@@ -8,7 +8,7 @@ use crate::{
     conversation::{Said, function_call, image_part, plain_text, text, text_part},
     json::{Object, array},
     left_out::LeftOut,
-    provider::invalid,
+    provider::cannot,
 };
 
 /// The `messages` array.
@@ -27,7 +27,7 @@ pub(super) fn messages(call: &ChatCall<'_>, left_out: &mut LeftOut) -> Result<St
                     written.push(tool(result, &path)?);
                 }
             }
-            Role::Unspecified => return Err(invalid(&format!("{path}.role"), "is not known to this provider")),
+            Role::Unspecified => return Err(cannot(&format!("{path}.role"), "is not known to this provider")),
         }
     }
     if let Some(prefill) = call.prefill {
@@ -49,9 +49,9 @@ fn plain(role: &str, said: &Said<'_>, left_out: &mut LeftOut) -> Result<String, 
     for (part, path) in &said.content {
         match &part.content {
             Some(Content::Image(image)) => parts.push(image_part(image)),
-            Some(Content::Audio(_)) => return Err(invalid(path, "audio is not taken by this provider")),
+            Some(Content::Audio(_)) => return Err(cannot(path, "audio is not taken by this provider")),
             Some(Content::File(_)) => {
-                return Err(invalid(path, "files are not taken by this provider; documents are, as text"));
+                return Err(cannot(path, "files are not taken by this provider; documents are, as text"));
             }
             Some(Content::Opaque(_)) => left_out.unsupported(path),
             _ => parts.extend(text(part).map(text_part)),
@@ -122,6 +122,6 @@ fn result_part(part: &Part, path: &str) -> Result<String, Failure> {
         Some(Content::Opaque(opaque)) if opaque.r#type == "document" => Ok(opaque.json.clone()),
         _ => text(part)
             .map(text_part)
-            .ok_or_else(|| invalid(&format!("{path}.content"), "a tool result must be text for this provider")),
+            .ok_or_else(|| cannot(&format!("{path}.content"), "a tool result must be text for this provider")),
     }
 }

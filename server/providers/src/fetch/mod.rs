@@ -32,7 +32,10 @@ use url::{Position, Url};
 
 pub use self::connect::Resolve;
 use self::{connect::Connector, media::Media, parts::Named};
-use crate::{Chat, Target, provider::invalid};
+use crate::{
+    Chat, Target,
+    provider::{cannot, invalid},
+};
 
 /// Clouds read these with the rights of whoever calls them, which are not the caller's.
 const STORAGE: [&str; 2] = ["s3://", "gs://"];
@@ -117,8 +120,8 @@ enum Refused {
 
 /// `request` with bytes in the place of URLs that its provider does not fetch itself; `None`: there are none.
 ///
-/// Its original is left out of the copy, which adapters then write from its fields. A failure is the caller's (`InvalidRequest`) and
-/// names the part.
+/// Its original is left out of the copy, which adapters then write from its fields. A failure names the part,
+/// and is this provider's alone (`Unsupported`) unless the part is malformed.
 pub(crate) async fn with_bytes(
     request: &CompletionRequest,
     provider: &str,
@@ -130,7 +133,7 @@ pub(crate) async fn with_bytes(
     for part in parts::named(request) {
         if STORAGE.iter().any(|scheme| part.url.starts_with(scheme)) {
             let why = "lies in storage that would be read with the operator's own rights; send the bytes";
-            return Err(invalid(&part.path(), why));
+            return Err(cannot(&part.path(), why));
         }
         match media::of_data_url(part.url) {
             Some(read) => ready.push((part, read.map_err(|refused| refused.at(&part))?)),
@@ -144,7 +147,7 @@ pub(crate) async fn with_bytes(
                 "{provider} is not asked to fetch URLs, and the gateway fetches none for it; send the bytes (a data: URL), or \
                  have fetch_urls configured for the provider"
             );
-            return Err(invalid(&first.path(), &why));
+            return Err(cannot(&first.path(), &why));
         };
         ready.extend(fetcher.fetch_all(&wanted).boxed().await?);
     }
@@ -161,7 +164,8 @@ pub(crate) async fn with_bytes(
 
 impl Refused {
     fn at(&self, part: &Named<'_>) -> Failure {
-        invalid(&part.path(), &self.to_string())
+        let refuse = if matches!(self, Self::BadDataUrl) { invalid } else { cannot };
+        refuse(&part.path(), &self.to_string())
     }
 }
 

@@ -10,7 +10,7 @@ use super::usage::Counts;
 use crate::{
     EmbedCall, Target, Unsupported, Written,
     json::{Object, array},
-    provider::invalid,
+    provider::cannot,
     refusal,
 };
 
@@ -49,7 +49,7 @@ impl<'a> Asked<'a> {
         for (i, input) in request.inputs.iter().enumerate() {
             match &input.input {
                 Some(Input::Text(text)) => texts.push(text.as_str()),
-                _ => return Err(invalid(&format!("input[{i}]"), "must be text for this provider")),
+                _ => return Err(cannot(&format!("input[{i}]"), "must be text for this provider")),
             }
         }
         let mut members: serde_json::Map<String, Value> = serde_json::from_str(&request.extra_json).unwrap_or_default();

@@ -5,7 +5,10 @@ use tollgate_domain::Failure;
 use tollgate_proto::v1::{AudioPart, FilePart, ImagePart};
 
 use super::Host;
-use crate::{json::Object, provider::invalid};
+use crate::{
+    json::Object,
+    provider::{cannot, invalid},
+};
 
 /// Where the Gemini API keeps what was uploaded to it.
 const FILES: &str = "https://generativelanguage.googleapis.com/";
@@ -53,7 +56,7 @@ pub(super) fn image(host: Host, image: &ImagePart, path: &str) -> Result<Object,
 pub(super) fn audio(audio: &AudioPart, path: &str) -> Result<Object, Failure> {
     match &audio.data {
         Some(data) => Ok(inline(&format!("audio/{}", audio.format.as_deref().unwrap_or("wav")), data)),
-        None => Err(invalid(path, "the audio must come with its bytes: the provider keeps none")),
+        None => Err(cannot(path, "the audio must come with its bytes: the provider keeps none")),
     }
 }
 
@@ -83,7 +86,7 @@ fn inline(media_type: &str, data: &[u8]) -> Object {
 
 fn file_data(host: Host, url: &str, told: Option<&str>, otherwise: &str, path: &str) -> Result<Object, Failure> {
     if !fetches(host, url) {
-        return Err(invalid(path, "the provider fetches nothing from such a URL; send the bytes"));
+        return Err(cannot(path, "the provider fetches nothing from such a URL; send the bytes"));
     }
     let mut data = Object::default();
     let is_video = YOUTUBE.iter().any(|prefix| url.starts_with(prefix));

@@ -10,6 +10,7 @@ use super::{Host, model, turns::Turns};
 use crate::{
     ChatCall, Target, Unsupported, Written,
     json::{Object, array},
+    left_out::LeftOut,
 };
 
 /// The body, and what it goes without.
@@ -44,7 +45,9 @@ pub(super) fn body(host: Host, target: &Target, call: &ChatCall<'_>) -> Result<W
     if request.user.is_some() {
         dropped.push("user".into());
     }
-    Ok(Written { body: body.finish().into_bytes(), unsupported, dropped })
+    let mut left_out = LeftOut::default();
+    left_out.besides(request);
+    Ok(left_out.and(unsupported, dropped).of(&body))
 }
 
 fn generation_config(model: &str, call: &ChatCall<'_>, unsupported: &mut Vec<Unsupported>) -> Object {

@@ -16,7 +16,7 @@ use crate::{
     Unsupported,
     conversation::{arguments_object, is_object, members, tool_names},
     json::{Object, array},
-    provider::invalid,
+    provider::{cannot, invalid},
 };
 
 /// Stands for a signature in a history that never had one ("Thought signatures", frequently asked questions).
@@ -104,7 +104,7 @@ impl<'a> Turns<'a> {
                 for part in &message.parts {
                     match &part.content {
                         Some(Content::Text(part)) => self.system.push(text(&part.text).finish()),
-                        _ => return Err(invalid(path, "a system message takes text only with this provider")),
+                        _ => return Err(cannot(path, "a system message takes text only with this provider")),
                     }
                 }
             }
@@ -123,7 +123,7 @@ impl<'a> Turns<'a> {
                     }
                 }
             }
-            Role::Unspecified => return Err(invalid(&format!("{path}.role"), "is not known to this provider")),
+            Role::Unspecified => return Err(cannot(&format!("{path}.role"), "is not known to this provider")),
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use crate::{
     conversation::{Said, data_url, function_call, image_part, text, text_part, tool_names},
     json::{Object, array},
     left_out::LeftOut,
-    provider::invalid,
+    provider::{cannot, invalid},
 };
 
 /// The `messages` array.
@@ -35,7 +35,7 @@ pub(super) fn messages(call: &ChatCall<'_>, left_out: &mut LeftOut) -> Result<St
                     written.push(tool(result, message, &names, &path, left_out)?);
                 }
             }
-            Role::Unspecified => return Err(invalid(&format!("{path}.role"), "is not known to this provider")),
+            Role::Unspecified => return Err(cannot(&format!("{path}.role"), "is not known to this provider")),
         }
     }
     if let Some(prefill) = call.prefill {
@@ -121,7 +121,7 @@ fn chunk(part: &Part, path: &str, left_out: &mut LeftOut) -> Result<Option<Strin
         Some(Content::Image(image)) => Some(image_part(image)),
         Some(Content::File(file)) => Some(document(file, path)?),
         Some(Content::Audio(audio)) => {
-            let Some(data) = &audio.data else { return Err(invalid(path, "must carry the sound itself")) };
+            let Some(data) = &audio.data else { return Err(cannot(path, "must carry the sound itself")) };
             let mut object = Object::default();
             object.field("type", "input_audio").field("input_audio", &STANDARD.encode(data));
             Some(object.finish())

@@ -11,7 +11,7 @@ use crate::{
     conversation::{Said, arguments_object, text, tool_names},
     json::{Object, array},
     left_out::LeftOut,
-    provider::invalid,
+    provider::cannot,
 };
 
 /// The `messages` array.
@@ -31,7 +31,7 @@ pub(super) fn messages(call: &ChatCall<'_>, left_out: &mut LeftOut) -> Result<St
                     written.push(tool(result, message, &names, &path, left_out)?);
                 }
             }
-            Role::Unspecified => return Err(invalid(&format!("{path}.role"), "is not known to this provider")),
+            Role::Unspecified => return Err(cannot(&format!("{path}.role"), "is not known to this provider")),
         }
     }
     if let Some(prefill) = call.prefill {
@@ -100,11 +100,11 @@ impl<'a> Shown<'a> {
             Some(Content::Image(image)) => match &image.data {
                 Some(data) => self.images.push(STANDARD.encode(data)),
                 None => {
-                    return Err(invalid(path, "must carry the image itself: this provider fetches none by its URL"));
+                    return Err(cannot(path, "must carry the image itself: this provider fetches none by its URL"));
                 }
             },
-            Some(Content::Audio(_)) => return Err(invalid(path, "audio is not taken by this provider")),
-            Some(Content::File(_)) => return Err(invalid(path, "files are not taken by this provider")),
+            Some(Content::Audio(_)) => return Err(cannot(path, "audio is not taken by this provider")),
+            Some(Content::File(_)) => return Err(cannot(path, "files are not taken by this provider")),
             Some(Content::Opaque(_)) if role == "assistant" => left_out.dropped(path),
             Some(Content::Opaque(_)) => left_out.unsupported(path),
             _ => self.texts.extend(text(part)),

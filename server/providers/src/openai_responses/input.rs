@@ -9,7 +9,7 @@ use crate::{
     Unsupported,
     conversation::{data_url, members, plain_text},
     json::{Object, array},
-    provider::invalid,
+    provider::{cannot, invalid},
 };
 
 /// What the conversation becomes.
@@ -69,7 +69,7 @@ impl Input {
                     }
                 }
             }
-            Role::Unspecified => return Err(invalid(&format!("{path}.role"), "is not known to this provider")),
+            Role::Unspecified => return Err(cannot(&format!("{path}.role"), "is not known to this provider")),
         }
         // What led to nothing that is sent is refused.
         self.dropped.extend(self.reasoning.drain(..).map(|(_, path)| path));
@@ -164,7 +164,7 @@ impl Input {
             Some(Content::Refusal(refusal)) => Some(typed_text("refusal", "refusal", &refusal.text)),
             Some(Content::Image(image)) => Some(input_image(image)),
             Some(Content::File(file)) => Some(input_file(file, path)?),
-            Some(Content::Audio(_)) => return Err(invalid(path, "audio is not taken by this provider")),
+            Some(Content::Audio(_)) => return Err(cannot(path, "audio is not taken by this provider")),
             Some(Content::ToolResult(_)) => return Err(invalid(path, "a tool result belongs in a tool message")),
             Some(Content::Opaque(opaque)) => {
                 let what = if opaque.r#type.is_empty() { path.to_owned() } else { format!("{path}.{}", opaque.r#type) };

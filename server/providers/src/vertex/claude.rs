@@ -3,7 +3,7 @@
 use tollgate_domain::Failure;
 use tollgate_proto::v1::{Message, part::Content};
 
-use crate::{ChatCall, Mode, Written, anthropic, json::Object, provider::invalid};
+use crate::{ChatCall, Mode, Written, anthropic, json::Object, provider::cannot};
 
 /// The version of the API that the body names.
 const VERSION: &str = "vertex-2023-10-16";
@@ -47,7 +47,7 @@ fn nothing_to_fetch(messages: &[Message]) -> Result<(), Failure> {
             };
             if url.is_some() {
                 let path = format!("messages[{i}].content[{j}]");
-                return Err(invalid(&path, "Claude on Vertex AI fetches nothing; send the bytes"));
+                return Err(cannot(&path, "Claude on Vertex AI fetches nothing; send the bytes"));
             }
         }
     }
