@@ -274,20 +274,85 @@ async fn what_may_be_dropped_is_told() {
 }
 
 #[tokio::test]
-async fn a_call_goes_to_the_deployment_that_heeds_its_parameters() {
-    let world = World::with_provider(|builder, url| {
+async fn what_stands_beside_a_message_is_refused_by_name_or_told_too() {
+    let world = world("anthropic").await;
+    let url = world.v1("chat/completions");
+    let image =
+        json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo=", "detail": "low"}});
+    let text = json!({"type": "text", "text": "hi", "annotate": 1});
+    let mut tool = tool();
+    tool["function"]["cost"] = json!(3);
+    let body = json!({"model": MODEL, "messages": [{"role": "user", "name": "ann", "content": [text, image]}],
+                      "tools": [tool], "seed": 18_446_744_073_709_551_615_u64});
+    let reply = world.gateway.caller().post(&url, &body).await.unwrap();
+    assert_eq!(reply.status, 400, "{}", reply.json());
+    let caller = world.gateway.caller().with("x-tollgate-drop-params", "true");
+    let reply = caller.post(&url, &body).await.unwrap();
+    assert_eq!(reply.status, 200, "{}", reply.json());
+    let dropped = reply.header("x-tollgate-dropped-params");
+    let mut dropped: Vec<&str> = dropped.split(", ").collect();
+    dropped.sort_unstable();
+    let expected = [
+        "messages[0].content[0].annotate",
+        "messages[0].content[1].image_url.detail",
+        "messages[0].name",
+        "seed",
+        "tools[0].function.cost",
+    ];
+    assert_eq!(dropped, expected);
+}
+
+#[tokio::test]
+async fn caching_hints_reach_those_who_take_them_and_no_others() {
+    for (kind, takes) in [("openai", false), ("openrouter", true)] {
+        let world = World::with_provider(|builder, url| {
+            let deployment = json!({"provider": kind, "model": "m", "price": {"input": "1", "output": "1"}});
+            builder.provider_of_kind(kind, kind, url).deployment(MODEL, deployment)
+        })
+        .await;
+        let hint = json!({"type": "ephemeral"});
+        let mut tool = tool();
+        tool["cache_control"] = hint.clone();
+        let text = json!({"type": "text", "text": "hi", "cache_control": hint});
+        let body = json!({"model": MODEL, "messages": [{"role": "user", "content": [text]}], "tools": [tool]});
+        let reply = world.gateway.caller().post(&world.v1("chat/completions"), &body).await.unwrap();
+        assert_eq!(reply.status, 200, "{}", reply.json());
+        let sent = world.provider.log().last().unwrap().body.unwrap();
+        assert_eq!(sent["messages"][0]["content"][0].get("cache_control").is_some(), takes, "{kind}: {sent}");
+        assert_eq!(sent["tools"][0].get("cache_control").is_some(), takes, "{kind}: {sent}");
+        let told = reply.headers.get("x-tollgate-dropped-params").map(|told| told.to_str().unwrap().to_owned());
+        let expected = "messages[0].content[0].cache_control, tools[0].cache_control";
+        assert_eq!(told, (!takes).then(|| expected.to_owned()), "{kind}");
+    }
+}
+
+/// A deployment of a kind that heeds less, and one of the dialect behind it.
+async fn two_deployments() -> World {
+    World::with_provider(|builder, url| {
         let builder = builder.provider_of_kind("anthropic", "anthropic", url).provider("plain", url);
         let deployment = |provider: &str, order: u32| {
             json!({"provider": provider, "model": provider, "order": order, "price": {"input": "1", "output": "1"}})
         };
         builder.deployment(MODEL, deployment("anthropic", 0)).deployment(MODEL, deployment("plain", 1))
     })
-    .await;
-    let caller = world.gateway.caller().with("x-tollgate-want-routing", "true");
-    let body = json!({"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "seed": 7});
-    let reply = caller.post(&world.v1("chat/completions"), &body).await.unwrap();
-    assert_eq!(reply.status, 200, "{}", reply.json());
-    assert_eq!(world.provider.log().records().len(), 1);
-    assert_eq!(world.provider.log().last().unwrap().model, "plain");
-    assert!(reply.header("x-tollgate-route").contains("unsupported"), "{}", reply.header("x-tollgate-route"));
+    .await
+}
+
+#[tokio::test]
+async fn a_call_goes_to_the_deployment_that_heeds_its_parameters() {
+    let audio = json!([{"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}}]);
+    for (name, content, seed) in [("a parameter", json!("hi"), Some(7)), ("content", audio, None)] {
+        let world = two_deployments().await;
+        let caller = world.gateway.caller().with("x-tollgate-want-routing", "true");
+        let mut body = json!({"model": MODEL, "messages": [{"role": "user", "content": content}]});
+        if let Some(seed) = seed {
+            body["seed"] = seed.into();
+        }
+        let reply = caller.post(&world.v1("chat/completions"), &body).await.unwrap();
+        assert_eq!(reply.status, 200, "{name}: {}", reply.json());
+        assert_eq!(world.provider.log().records().len(), 1, "{name}");
+        assert_eq!(world.provider.log().last().unwrap().model, "plain", "{name}");
+        let route = reply.header("x-tollgate-route");
+        assert!(route.contains("unsupported"), "{name}: {route}");
+    }
 }

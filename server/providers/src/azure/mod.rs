@@ -13,7 +13,7 @@ use tollgate_proto::v1::CreateEmbeddingResponse;
 use crate::{
     Chat, ChatCall, Decoder, EmbedCall, Head, Outgoing, Provider, Target, Unary, Written,
     credential::token::encoded,
-    openai::{OPENAI_MODELS, Quirks, decode::ChatDecoder, embed, request, services::row},
+    openai::{OPENAI_MODELS, Param, Quirks, decode::ChatDecoder, embed, request, services::row},
     provider::unsendable,
     refusal,
 };
@@ -23,6 +23,7 @@ static QUIRKS: Quirks = Quirks {
     output_limit: "max_completion_tokens",
     both_limits: true,
     families: &OPENAI_MODELS,
+    lacks: &[Param::TopK],
     ..row("azure", None, "Azure OpenAI: learn.microsoft.com/azure/ai-services/openai/reference")
 };
 

@@ -22,6 +22,8 @@ pub(super) fn chat(quirks: &Quirks, family: Option<&Family>, target: &Target, ca
     let mut dropped = Vec::new();
     let mut body = Object::default();
     body.field("model", &target.model);
+    let unhinted = (!quirks.hints).then(|| without_hints(request, &mut dropped)).flatten();
+    let request = unhinted.as_ref().unwrap_or(request);
     let mut messages: Vec<String> = request.messages.iter().flat_map(|m| message(quirks, m, &mut dropped)).collect();
     messages.extend(call.prefill.map(|prefill| beginning(quirks, prefill)));
     body.raw("messages", &array(&messages));
@@ -56,6 +58,30 @@ pub(super) fn chat(quirks: &Quirks, family: Option<&Family>, target: &Target, ca
         body.raw("stream_options", r#"{"include_usage":true}"#);
     }
     Written { body: body.finish().into_bytes(), unsupported: budget(quirks, request).into_iter().collect(), dropped }
+}
+
+/// A copy without caching hints, where there are any.
+fn without_hints(request: &CompletionRequest, dropped: &mut Vec<String>) -> Option<CompletionRequest> {
+    let before = dropped.len();
+    let mut take = |hint: &mut String, path: &dyn Fn() -> String| {
+        if !std::mem::take(hint).is_empty() {
+            dropped.push(format!("{}.cache_control", path()));
+        }
+    };
+    let mut copy = CompletionRequest { original: None, ..request.clone() };
+    for (i, message) in copy.messages.iter_mut().enumerate() {
+        for (j, part) in message.parts.iter_mut().enumerate() {
+            let path = || format!("messages[{i}].content[{j}]");
+            take(&mut part.cache_control_json, &path);
+            if let Some(Content::ToolResult(result)) = &mut part.content {
+                result.content.iter_mut().for_each(|inner| take(&mut inner.cache_control_json, &path));
+            }
+        }
+    }
+    for (i, tool) in copy.tools.iter_mut().enumerate() {
+        take(&mut tool.cache_control_json, &|| format!("tools[{i}]"));
+    }
+    (dropped.len() > before).then_some(copy)
 }
 
 fn sampling(body: &mut Object, request: &CompletionRequest) {

@@ -7,6 +7,7 @@ pub(crate) mod decode;
 pub(crate) mod embed;
 pub(crate) mod encode;
 mod image;
+mod media;
 mod models;
 mod moderate;
 mod param;
@@ -21,6 +22,7 @@ use tollgate_proto::operation::{Embeddings, Images, Moderations, Reranking};
 
 pub(crate) use self::param::leave_out;
 pub use self::{
+    media::Media,
     models::{Family, OPENAI as OPENAI_MODELS},
     param::Param,
 };
@@ -50,6 +52,11 @@ pub struct Quirks {
     pub prefill: Prefill,
     /// What it does not heed, with any of its models.
     pub lacks: &'static [Param],
+    /// Content that none of its models takes.
+    pub refuses: &'static [Media],
+    /// Whether it takes caching hints, `cache_control` on parts and tools. Others cache by themselves, and may refuse a member that
+    /// they do not know.
+    pub hints: bool,
     /// Families of its models that heed less than the others. The first that fits a name counts.
     pub families: &'static [Family],
     /// Members of the body, as JSON, that it gets unless the caller wrote them.

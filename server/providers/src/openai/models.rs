@@ -1,7 +1,8 @@
 //! Families of models that heed less than others of the same service.
 //!
 //! Sources: OpenAI, "Reasoning models" and "Using GPT-5" (parameter compatibility); Microsoft, "Azure OpenAI reasoning models" (what is
-//! not supported); xAI, "Reasoning" (presence_penalty, frequency_penalty and stop).
+//! not supported); xAI, "Reasoning" (presence_penalty, frequency_penalty and stop);
+//! DeepSeek, "Reasoning Model".
 
 use tollgate_proto::v1::CompletionRequest;
 
@@ -45,6 +46,15 @@ pub static OPENAI: [Family; 3] = [
     Family { begins: &["gpt-5", "o3", "o4"], ..OPENAI_REASONING },
     Family { begins: &["o1"], lacks: SAMPLING, ..OPENAI_REASONING },
 ];
+
+/// DeepSeek's ("Reasoning Model", parameters that are not supported).
+pub(super) static DEEPSEEK: [Family; 1] = [Family {
+    begins: &["deepseek-reasoner"],
+    except: &[],
+    rests: false,
+    lacks: &[Temperature, TopP, FrequencyPenalty, PresencePenalty, Logprobs, TopLogprobs],
+    limit: None,
+}];
 
 /// xAI's.
 pub(super) static XAI: [Family; 1] = [Family {

@@ -1,9 +1,9 @@
 //! Our call to their JSON: spliced where the caller wrote it in this very dialect, else encoded.
 
 use tollgate_domain::{Class, Failure};
-use tollgate_proto::v1::{CompletionRequest, Dialect};
+use tollgate_proto::v1::{CompletionRequest, Dialect, Part, part::Content};
 
-use super::{Effort, Family, Prefill, Quirks, encode, leave_out};
+use super::{Effort, Family, Prefill, Quirks, encode, leave_out, media};
 use crate::{
     ChatCall, Mode, Target, Unsupported, Written,
     conversation::members,
@@ -13,8 +13,9 @@ use crate::{
 pub(crate) fn chat(quirks: &Quirks, target: &Target, call: &ChatCall<'_>) -> Result<Written, Failure> {
     let request = call.request;
     let family = Family::of(quirks.families, &target.model);
+    media::check(quirks.refuses, request)?;
     let mut written = match &request.original {
-        Some(original) if original.dialect() == Dialect::OpenaiChat => {
+        Some(original) if original.dialect() == Dialect::OpenaiChat && !is_foreign(quirks, request) => {
             let mut written = Written::whole(Vec::new());
             written.body = splice(quirks, family, &original.body, target, call)?;
             written.unsupported.extend(budget(quirks, request));
@@ -27,6 +28,19 @@ pub(crate) fn chat(quirks: &Quirks, target: &Target, call: &ChatCall<'_>) -> Res
         leave_out(family.lacks(request), "is not taken by this model while it reasons", request, &mut written)?;
     }
     Ok(written)
+}
+
+/// Whether the caller's own bytes say what the service must not get: reasoning of another's, or caching hints.
+fn is_foreign(quirks: &Quirks, request: &CompletionRequest) -> bool {
+    let is_reasoning = |part: &Part| matches!(part.content, Some(Content::Reasoning(_)));
+    let is_hinted = |part: &Part| match &part.content {
+        _ if !part.cache_control_json.is_empty() => true,
+        Some(Content::ToolResult(result)) => result.content.iter().any(|inner| !inner.cache_control_json.is_empty()),
+        _ => false,
+    };
+    let mut parts = request.messages.iter().flat_map(|message| &message.parts);
+    parts.any(|part| (quirks.reasoning_in.is_none() && is_reasoning(part)) || (!quirks.hints && is_hinted(part)))
+        || (!quirks.hints && request.tools.iter().any(|tool| !tool.cache_control_json.is_empty()))
 }
 
 /// The caller's own bytes, edited only where the gateway must: model, stream, usage, what the service spells otherwise, and a cap that a
