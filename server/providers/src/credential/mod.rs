@@ -40,6 +40,7 @@ pub trait Signer: Send + Sync + fmt::Debug {
     /// calls that wait for it. Fails with `Authentication` when that refuses.
     fn sign<'a>(&'a self, request: &'a mut http::Request<Bytes>) -> BoxFuture<'a, Result<(), Failure>>;
 
-    /// The provider refused what `request` was signed with: forgets it. Whether another signature may pass.
+    /// The provider refused what `request` was signed with: forgets it, though not again and again. Whether another signature may
+    /// pass.
     fn refused(&self, request: &http::Request<Bytes>) -> bool;
 }

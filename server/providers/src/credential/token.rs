@@ -68,8 +68,7 @@ impl<S: TokenSource> Signer for Bearer<S> {
 
     fn refused(&self, request: &http::Request<Bytes>) -> bool {
         let sent = request.headers().get(header::AUTHORIZATION);
-        self.held.forget(|value| Some(value) == sent);
-        true
+        self.held.forget(|value| Some(value) == sent)
     }
 }
 
