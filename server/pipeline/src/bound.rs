@@ -37,7 +37,7 @@ const PER_IMAGE: u64 = 50_000;
 const LEAST_PER_IMAGE: u64 = 340;
 /// A second of sound is at most some dozen tokens and at least two thousand bytes.
 const BYTES_PER_AUDIO_TOKEN: u64 = 16;
-/// A document that the provider fetches: a full context window of most models.
+/// A document that the provider fetches, or that is compressed: a full context window of most models.
 const PER_REMOTE_FILE: u64 = 200_000;
 
 /// The most that a request can consume.
@@ -145,7 +145,10 @@ impl Weights for Bytes {
     }
 
     fn file(&self, file: &FilePart) -> u64 {
-        let most = || file.data.as_ref().map_or(PER_REMOTE_FILE, |d| d.len() as u64);
+        // What is compressed holds more text than it has bytes, and a page of it may be read as an image besides.
+        let is_plain = file.media_type().starts_with("text/") || file.media_type() == "application/json";
+        let least = if is_plain { 0 } else { PER_REMOTE_FILE };
+        let most = || file.data.as_ref().map_or(PER_REMOTE_FILE, |d| (d.len() as u64).max(least));
         if self.most { most() } else { 0 }
     }
 }

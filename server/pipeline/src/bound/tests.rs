@@ -93,6 +93,23 @@ fn the_least_leaves_out_what_may_not_be_read_and_the_most_nothing() {
     assert_eq!(completion_input(&request), PER_REQUEST + PER_MESSAGE + 4 + media);
 }
 
+#[test]
+fn what_is_compressed_is_held_at_more_than_its_bytes() {
+    use tollgate_proto::v1::FilePart;
+
+    let held = |media_type: &str| {
+        let file =
+            FilePart { data: Some(vec![0; 1_000].into()), media_type: Some(media_type.into()), ..Default::default() };
+        Bytes { most: true }.file(&file)
+    };
+    assert_eq!(held("text/plain; charset=utf-8"), 1_000);
+    assert_eq!(held("application/json"), 1_000);
+    for compressed in ["application/pdf", "", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"]
+    {
+        assert_eq!(held(compressed), PER_REMOTE_FILE, "{compressed}");
+    }
+}
+
 fn ranking(query: &str, documents: &[String]) -> u64 {
     let request =
         RerankRequest { query: Some(query.into()), documents: documents.to_vec(), ..RerankRequest::default() };
