@@ -66,7 +66,8 @@ impl Hold {
         }
         if tollgate_planted::bug("check_then_add") {
             drop(std::mem::take(&mut locked));
-            std::thread::yield_now();
+            // Long enough for another thread to come in between on a busy machine.
+            std::thread::sleep(std::time::Duration::from_micros(100));
             locked = scopes.iter().map(|a| a.lock()).collect();
         }
         let parts = locked.iter_mut().zip(scopes).map(|(locked, account)| {
