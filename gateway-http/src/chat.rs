@@ -8,7 +8,7 @@ use axum::{
 };
 use bytes::Bytes;
 use tollgate_proto::v1::{
-    CreateCompletionRequest, Dialect, GatewayOptions, MidstreamPolicy, Original, Routing, Started,
+    Completion, CreateCompletionRequest, Dialect, GatewayOptions, MidstreamPolicy, Original, Routing, Started,
     StreamCompletionRequest,
 };
 
@@ -16,41 +16,51 @@ use crate::{
     Gateway,
     error::Refusal,
     forward,
-    openai::{self, Invalid, response},
+    openai::{self, Invalid, Wishes, chunk::Chunks, response},
     quota, stream,
 };
+use tonic::metadata::MetadataMap;
 
 pub(crate) async fn create(State(mut gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
     let body = forward::read(&gateway, &parts, body).await?;
     let (mut asked, wishes) = openai::read_chat_with_wishes(&body)?;
     asked.original = Some(Original { dialect: Dialect::OpenaiChat as i32, body: body.clone() });
-    let mut options = options(&parts, Dialect::OpenaiChat)?;
-    options.native_usage = !wishes.stream || wishes.include_usage;
-    options.tags.extend(wishes.tags);
-    options.drop_params = options.drop_params.or(wishes.drop_params);
-    // What a header says counts before the body.
-    if options.fallbacks.is_empty() && !options.no_fallbacks {
-        options.fallbacks = wishes.fallbacks;
-    }
-    asked.tollgate = Some(options);
+    asked.tollgate = Some(asked_options(&parts, Dialect::OpenaiChat, &wishes)?);
     if wishes.stream {
         let request = forward::request(&gateway, &parts, StreamCompletionRequest { request: Some(asked) });
         let (metadata, events, _) = gateway.completions.stream_completion(request).await?.into_parts();
-        return stream::respond(events, &metadata, wishes.include_usage).await;
+        return stream::respond(events, &metadata, Chunks::new(wishes.include_usage, wishes.functions)).await;
     }
     let request = forward::request(&gateway, &parts, CreateCompletionRequest { request: Some(asked) });
     let (metadata, answer, _) = gateway.completions.create_completion(request).await?.into_parts();
     let completion = answer.completion.unwrap_or_default();
     let mut headers = HeaderMap::new();
-    quota::tell(&mut headers, &metadata);
-    tell(&mut headers, completion.started.as_ref(), completion.routing.as_ref());
-    tell_cost(&mut headers, completion.usage.as_ref().map_or(0, |u| u.cost_nano_usd));
+    tell_all(&mut headers, &metadata, &completion);
     let body = match completion.native {
         Some(native) => native.body,
-        None => Bytes::from(response::completion(&completion)),
+        None => Bytes::from(response::completion(&completion, wishes.functions)),
     };
     Ok(json(headers, body))
+}
+
+/// What headers and body together wish of the gateway. What a header says counts before the body.
+pub(crate) fn asked_options(parts: &Parts, native: Dialect, wishes: &Wishes) -> Result<GatewayOptions, Refusal> {
+    let mut options = options(parts, native)?;
+    options.native_usage = !wishes.stream || wishes.include_usage;
+    options.tags.extend_from_slice(&wishes.tags);
+    options.drop_params = options.drop_params.or(wishes.drop_params);
+    if options.fallbacks.is_empty() && !options.no_fallbacks {
+        options.fallbacks.clone_from(&wishes.fallbacks);
+    }
+    Ok(options)
+}
+
+/// All that headers tell of an answer in one piece.
+pub(crate) fn tell_all(headers: &mut HeaderMap, metadata: &MetadataMap, completion: &Completion) {
+    quota::tell(headers, metadata);
+    tell(headers, completion.started.as_ref(), completion.routing.as_ref());
+    tell_cost(headers, completion.usage.as_ref().map_or(0, |u| u.cost_nano_usd));
 }
 
 /// What the caller's headers wish of the gateway.
@@ -68,7 +78,11 @@ pub(crate) fn options(parts: &Parts, native: Dialect) -> Result<GatewayOptions, 
         Some(_) => return Err(Invalid::at(MIDSTREAM, "must be fail, continue or restart").into()),
     };
     Ok(GatewayOptions {
-        tags: forward::text(parts, "x-tollgate-tags").map(list).unwrap_or_default(),
+        tags: ["x-tollgate-tags", "x-litellm-tags"]
+            .iter()
+            .filter_map(|name| forward::text(parts, name))
+            .flat_map(list)
+            .collect(),
         no_fallbacks: fallbacks == "none",
         fallbacks: if fallbacks == "none" { Vec::new() } else { list(fallbacks) },
         on_midstream_failure: on_midstream_failure as i32,
@@ -111,6 +125,9 @@ pub(crate) fn tell(headers: &mut HeaderMap, started: Option<&Started>, routing: 
         set("x-tollgate-request-id", &started.call_id);
         set("x-tollgate-model", &started.served_model);
         set("x-tollgate-deployment", &started.deployment);
+        // By the names that LiteLLM's users read.
+        set("x-litellm-call-id", &started.call_id);
+        set("x-litellm-model-id", &started.deployment);
         set("x-tollgate-attempts", &started.attempt.to_string());
         if !started.dropped_params.is_empty() {
             // Names of members may be any text.
@@ -129,6 +146,7 @@ pub(crate) fn tell(headers: &mut HeaderMap, started: Option<&Started>, routing: 
 pub(crate) fn tell_cost(headers: &mut HeaderMap, nano: i64) {
     let text = format!("{}.{:09}", nano / 1_000_000_000, nano % 1_000_000_000);
     if let Ok(value) = HeaderValue::try_from(text) {
+        headers.insert("x-litellm-response-cost", value.clone());
         headers.insert("x-tollgate-cost", value);
     }
 }

@@ -217,6 +217,7 @@ impl IntoResponse for Refusal {
         }
         if let Some(id) = self.request_id.as_deref().and_then(|id| HeaderValue::from_str(id).ok()) {
             headers.insert("x-request-id", id.clone());
+            headers.insert("x-litellm-call-id", id.clone());
             headers.insert("x-tollgate-request-id", id);
         }
         if let Some(route) = self.route.as_deref().and_then(|route| HeaderValue::from_str(route).ok()) {

@@ -10,12 +10,16 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tonic::metadata::{MetadataKey, MetadataMap, MetadataValue};
 
-use crate::{Gateway, ReadHere, error::Refusal};
+use crate::{Gateway, ReadHere, error::Refusal, openai::members};
 
 /// Headers that reach the gateway as metadata; no other does.
 const PASSED_ON: [&str; 3] = ["traceparent", "tracestate", "x-request-id"];
 /// Deadlines beyond this mean none.
 const LONGEST: f64 = 86_400.0;
+
+/// The model that a path names, as Azure's do: it counts before the body's.
+#[derive(Clone, Debug)]
+pub(crate) struct ModelInPath(pub(crate) String);
 
 /// Wraps `message` with what comes along with it.
 pub(crate) fn request<T>(gateway: &Gateway, parts: &Parts, message: T) -> tonic::Request<T> {
@@ -60,7 +64,10 @@ pub(crate) async fn read(gateway: &Gateway, parts: &Parts, body: Body) -> Result
         return Err(Refusal::too_large(limit));
     }
     match Limited::new(body, limit).collect().await {
-        Ok(read) => Ok(read.to_bytes()),
+        Ok(read) => match parts.extensions.get::<ModelInPath>() {
+            Some(ModelInPath(model)) => Ok(members::with_model(&read.to_bytes(), model)?),
+            None => Ok(read.to_bytes()),
+        },
         Err(error) if error.is::<LengthLimitError>() => Err(Refusal::too_large(limit)),
         Err(error) => {
             let message = format!("the body could not be read: {error}");

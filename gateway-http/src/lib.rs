@@ -12,14 +12,16 @@ pub mod openai;
 mod quota;
 pub mod rerank;
 mod stream;
+mod text;
 mod unary;
 
-use std::error::Error as StdError;
+use std::{collections::HashMap, error::Error as StdError};
 
 use axum::{
     Router,
-    extract::Request,
+    extract::{Path, Request},
     http::{Method, header},
+    middleware::{Next, from_fn},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -36,7 +38,7 @@ use tonic::{Status, body::Body};
 use tonic_health::pb::health_client::HealthClient;
 use tower::{ServiceBuilder, util::BoxCloneSyncService};
 
-use crate::error::Refusal;
+use crate::{error::Refusal, forward::ModelInPath, openai::Invalid};
 pub use crate::{error::http_status, quota::reset};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
@@ -108,6 +110,7 @@ where
     };
     let openai = Router::new()
         .route("/chat/completions", post(chat::create))
+        .route("/completions", post(text::create))
         .route("/embeddings", post(unary::create::<Embeddings>))
         .route("/rerank", post(unary::create::<Reranking>))
         .route("/moderations", post(unary::create::<Moderations>))
@@ -116,6 +119,10 @@ where
         .route("/models/{*model}", get(models::retrieve));
     Router::new()
         .nest("/v1", openai.clone())
+        // Azure's paths, which name the deployment, with and without their newer form; and an old one of OpenAI's.
+        .nest("/openai/v1", openai.clone())
+        .nest("/openai/deployments/{deployment}", openai.clone().layer(from_fn(model_in_path)))
+        .nest("/engines/{deployment}", openai.clone().layer(from_fn(model_in_path)))
         .merge(openai)
         // As Cohere's own client asks.
         .route("/v2/rerank", post(unary::create::<Reranking>))
@@ -124,6 +131,18 @@ where
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)
         .with_state(gateway)
+}
+
+/// Takes the model from the path.
+async fn model_in_path(
+    Path(params): Path<HashMap<String, String>>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Refusal> {
+    let model = params.get("deployment").filter(|model| !model.is_empty()).cloned();
+    let model = model.ok_or_else(|| Refusal::from(Invalid::at("model", "is missing in the path")))?;
+    request.extensions_mut().insert(ModelInPath(model));
+    Ok(next.run(request).await)
 }
 
 async fn no_route(request: Request) -> Response {

@@ -18,18 +18,39 @@ use tokio::time::{Instant, Sleep, sleep};
 use tollgate_proto::v1::{CompletionEvent, StreamCompletionResponse, completion_event::Event};
 use tonic::{Status, Streaming, metadata::MetadataMap};
 
-use crate::{chat, error::Refusal, openai::chunk::Chunks, quota};
+use crate::{chat, error::Refusal, quota};
 
 /// A comment is sent when nothing else was for so long: balancers cut connections that are silent.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Ready events are joined up to this size, so that a burst leaves in one write.
 const COALESCE: usize = 32 << 10;
 
+/// Writes a stream in one dialect.
+pub(crate) trait Printer: Send + Unpin + 'static {
+    /// An event, as the dialect says it.
+    fn print(&mut self, event: CompletionEvent, out: &mut BytesMut);
+
+    /// A piece of the provider's own, which speaks the dialect itself.
+    fn native(&mut self, piece: &[u8], out: &mut BytesMut) {
+        data(piece, out);
+    }
+
+    /// The stream broke.
+    fn failed(&mut self, refusal: &Refusal, out: &mut BytesMut) {
+        data(refusal.body().as_bytes(), out);
+    }
+
+    /// The stream is complete.
+    fn end(&mut self, out: &mut BytesMut) {
+        data(b"[DONE]", out);
+    }
+}
+
 /// Waits for the first event, so that an early failure is a plain HTTP error, and answers with the stream.
-pub(crate) async fn respond(
+pub(crate) async fn respond<P: Printer>(
     mut events: Streaming<StreamCompletionResponse>,
     metadata: &MetadataMap,
-    include_usage: bool,
+    printer: P,
 ) -> Result<Response, Refusal> {
     let first = match events.next().await {
         Some(first) => first?.event.unwrap_or_default(),
@@ -43,9 +64,9 @@ pub(crate) async fn respond(
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     let body = SseBody {
-        // The first event decides: chunks of the provider's own, or ours.
+        // The first event decides: pieces of the provider's own, or ours.
         native: first.native.is_some(),
-        chunks: Chunks::new(include_usage),
+        printer,
         first: Some(first),
         events: Some(events),
         idle: Box::pin(sleep(KEEP_ALIVE)),
@@ -54,35 +75,35 @@ pub(crate) async fn respond(
 }
 
 /// The body owns the stream: dropping the one drops the other, and with it the call.
-struct SseBody {
+struct SseBody<P> {
     first: Option<CompletionEvent>,
     events: Option<Streaming<StreamCompletionResponse>>,
     native: bool,
-    chunks: Chunks,
+    printer: P,
     idle: Pin<Box<Sleep>>,
 }
 
-impl SseBody {
+impl<P: Printer> SseBody<P> {
     fn print(&mut self, event: CompletionEvent, out: &mut BytesMut) {
         if !self.native {
-            return self.chunks.print(event, out);
+            return self.printer.print(event, out);
         }
         match (&event.native, &event.event) {
             (_, Some(Event::Restarted(_))) => {
                 self.native = false;
-                self.chunks.print(event, out);
+                self.printer.print(event, out);
             }
-            (_, Some(Event::Routing(_))) => self.chunks.print(event, out),
+            (_, Some(Event::Routing(_))) => self.printer.print(event, out),
             (Some(native), _) => {
-                data(&native.body, out);
+                self.printer.native(&native.body, out);
                 if matches!(event.event, Some(Event::Started(_))) {
                     // Learns the ids, in case that the end is ours.
-                    self.chunks.print(event, &mut BytesMut::new());
+                    self.printer.print(event, &mut BytesMut::new());
                 }
             }
             // An end of the gateway's own: a budget affords no more.
             (None, Some(Event::Finished(finished))) if finished.native_reason == "budget" => {
-                self.chunks.print(event, out)
+                self.printer.print(event, out)
             }
             _ => {}
         }
@@ -97,7 +118,7 @@ pub(crate) fn data(json: &[u8], out: &mut BytesMut) {
     out.put_slice(b"\n\n");
 }
 
-impl http_body::Body for SseBody {
+impl<P: Printer> http_body::Body for SseBody<P> {
     type Data = Bytes;
     type Error = std::convert::Infallible;
 
@@ -113,11 +134,11 @@ impl http_body::Body for SseBody {
                 Poll::Ready(Some(Ok(response))) => self.print(response.event.unwrap_or_default(), &mut out),
                 Poll::Ready(Some(Err(status))) => {
                     self.events = None;
-                    data(Refusal::from(status).body().as_bytes(), &mut out);
+                    self.printer.failed(&Refusal::from(status), &mut out);
                 }
                 Poll::Ready(None) => {
                     self.events = None;
-                    data(b"[DONE]", &mut out);
+                    self.printer.end(&mut out);
                 }
             }
         }

@@ -32,8 +32,7 @@ fn keys_of_aws() -> Value {
 }
 
 /// Fixtures of operations that the contract does not have.
-const NOT_SERVED: [(&str, &str); 5] = [
-    ("openai/completions_stream", "legacy completions"),
+const NOT_SERVED: [(&str, &str); 4] = [
     ("openai/transcription_json", "transcriptions"),
     ("openai/transcription_verbose_json", "transcriptions"),
     ("openai/transcription_stream", "transcriptions"),
@@ -156,6 +155,16 @@ async fn conforms(kind: &str) {
     assert!(wrong.is_empty(), "{} of {kind}'s checks fail:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+/// The body of a call that completes a prompt as it stands, where the fixture answers one.
+fn text_body(model: &str, fixture: &Fixture) -> Option<Value> {
+    let stream = fixture.asks_for_stream();
+    fixture.is_text().then(|| json!({"model": model, "prompt": "Hi", "stream": stream}))
+}
+
+fn original(body: &Value) -> v1::Original {
+    v1::Original { dialect: v1::Dialect::OpenaiCompletions as i32, body: body.to_string().into() }
+}
+
 fn request(model: &str) -> v1::CompletionRequest {
     let part = v1::Part { content: Some(Content::Text(v1::TextPart { text: "Hi".into() })), ..v1::Part::default() };
     let message = v1::Message { role: v1::Role::User as i32, parts: vec![part], ..v1::Message::default() };
@@ -169,7 +178,8 @@ fn request(model: &str) -> v1::CompletionRequest {
 }
 
 async fn asked(client: &Client, model: &str, fixture: &Fixture) -> Vec<String> {
-    let request = Some(request(model));
+    let original = text_body(model, fixture).as_ref().map(original);
+    let request = Some(v1::CompletionRequest { original, ..request(model) });
     let mut events = Vec::new();
     let ended = match fixture.asks_for_stream() {
         true => match client.completions().stream_completion(v1::StreamCompletionRequest { request }).await {
@@ -281,7 +291,11 @@ async fn asked_by_rest(gateway: &Gateway, setup: &Setup, model: &str, fixture: &
         "stream_options": if fixture.asks_for_stream() { json!({"include_usage": true}) } else { Value::Null },
     });
     let caller = gateway.caller().with("x-tollgate-want-routing", "true");
-    let reply = caller.post(&gateway.v1("chat/completions"), &body).await.unwrap();
+    let prompt = text_body(model, fixture);
+    let reply = match &prompt {
+        Some(body) => caller.post(&gateway.v1("completions"), body).await.unwrap(),
+        None => caller.post(&gateway.v1("chat/completions"), &body).await.unwrap(),
+    };
     let unusable = fixture.is_unusable().then_some("server_error");
     let expected_class = fixture.expect()["error"]["class"].as_str().or(unusable);
     if !reply.status.is_success() {
@@ -306,7 +320,8 @@ async fn asked_by_rest(gateway: &Gateway, setup: &Setup, model: &str, fixture: &
         let keep = |event: &&str| !event.contains(r#""tollgate":"#);
         body = Bytes::from(text.split_inclusive("\n\n").filter(keep).collect::<String>());
     }
-    let asked = v1::CompletionRequest::default();
+    let original = prompt.as_ref().map(original);
+    let asked = v1::CompletionRequest { original, ..v1::CompletionRequest::default() };
     let call = ChatCall {
         want_native: v1::Dialect::Unspecified,
         ..ChatCall::new(&asked, if fixture.asks_for_stream() { Mode::Stream } else { Mode::Whole })

@@ -26,6 +26,7 @@ mod routing;
 mod scenarios;
 mod scopes;
 mod support;
+mod surface;
 mod tenancy;
 mod urls;
 mod utilisation;

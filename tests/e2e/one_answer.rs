@@ -293,7 +293,6 @@ async fn bad_bodies_are_refused_by_the_name_of_the_field() {
             json!({"model": "rank", "query": "q", "documents": ["a"], "max_tokens_per_doc": 0}),
             "max_tokens_per_doc",
         ),
-        ("moderations", json!({"input": "a"}), "model"),
         ("moderations", json!({"model": "judge", "input": []}), "input"),
         ("moderations", json!({"model": "judge", "input": [{"type": "audio"}]}), "input[0]"),
         ("images/generations", json!({"model": "draw"}), "prompt"),

@@ -8,12 +8,17 @@ use tollgate_proto::v1::{
     CompletionEvent, Delta, MidstreamPolicy, ReasoningPart, Restarted, Started, completion_event::Event, delta::Piece,
 };
 
-use super::response::{detail, finish_word, usage};
-use crate::stream::data;
+use super::{
+    functions::as_function,
+    response::{detail, finish_word, usage},
+};
+use crate::stream::{Printer, data};
 
 /// Prints `chat.completion.chunk`s.
 pub(crate) struct Chunks {
     include_usage: bool,
+    /// The caller knows functions, and no tools.
+    functions: bool,
     started: Started,
     choices: BTreeMap<u32, Spoken>,
     /// Another attempt has taken over where one broke.
@@ -28,12 +33,8 @@ struct Spoken {
     tools: Vec<u32>,
 }
 
-impl Chunks {
-    pub(crate) fn new(include_usage: bool) -> Self {
-        Self { include_usage, started: Started::default(), choices: BTreeMap::new(), goes_on: false }
-    }
-
-    pub(crate) fn print(&mut self, event: CompletionEvent, out: &mut BytesMut) {
+impl Printer for Chunks {
+    fn print(&mut self, event: CompletionEvent, out: &mut BytesMut) {
         match event.event {
             // An answer that goes on keeps its id.
             Some(Event::Started(started)) if !self.goes_on => self.started = started,
@@ -55,6 +56,12 @@ impl Chunks {
             }
             _ => {}
         }
+    }
+}
+
+impl Chunks {
+    pub(crate) fn new(include_usage: bool, functions: bool) -> Self {
+        Self { include_usage, functions, started: Started::default(), choices: BTreeMap::new(), goes_on: false }
     }
 
     /// A chunk without choices, which clients that know nothing of it read past.
@@ -130,7 +137,10 @@ impl Chunks {
         }
     }
 
-    fn chunk(&self, choices: Value, usage: Option<Value>, out: &mut BytesMut) {
+    fn chunk(&self, mut choices: Value, usage: Option<Value>, out: &mut BytesMut) {
+        if self.functions {
+            choices.as_array_mut().into_iter().flatten().for_each(as_function);
+        }
         let mut chunk = self.body(choices);
         if self.include_usage {
             chunk["usage"] = usage.unwrap_or_default();

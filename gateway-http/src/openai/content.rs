@@ -8,7 +8,7 @@ use tollgate_proto::v1::{
 };
 
 use super::{
-    Invalid,
+    Invalid, functions,
     members::{Members, items, string},
 };
 
@@ -48,6 +48,9 @@ pub(super) fn message(json: &str, path: &str) -> Result<Message, Invalid> {
         for (i, call) in items(calls, &path)?.into_iter().enumerate() {
             message.parts.push(tool_call(call, &format!("{path}[{i}]"))?);
         }
+    }
+    if message.role() == Role::Assistant {
+        message.parts.extend(functions::call(&mut m)?);
     }
     put_at_their_places(&mut message.parts, reasoning);
     message.extra_json = m.rest();

@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, fmt};
 
+use bytes::Bytes;
 use serde::{
     Deserialize, Deserializer,
     de::{self, DeserializeOwned, MapAccess},
@@ -128,6 +129,21 @@ impl<'a> Members<'a> {
         };
         format!("{{{}}}", self.left.iter().map(member).collect::<Vec<_>>().join(","))
     }
+}
+
+/// A body with another model.
+pub(crate) fn with_model(body: &[u8], model: &str) -> Result<Bytes, Invalid> {
+    let mut m = Members::read(text(body)?, "")?;
+    m.raw("model");
+    let mut edited = format!("{{\"model\":{}", serde_json::to_string(model).unwrap_or_default());
+    match m.rest().strip_prefix('{') {
+        Some(rest) => {
+            edited.push(',');
+            edited.push_str(rest);
+        }
+        None => edited.push('}'),
+    }
+    Ok(edited.into())
 }
 
 /// The items of an array.

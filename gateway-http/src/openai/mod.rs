@@ -3,11 +3,13 @@
 pub(crate) mod chunk;
 mod content;
 pub(crate) mod embedding;
+mod functions;
 pub(crate) mod image;
 pub(crate) mod members;
 pub(crate) mod moderation;
 mod request;
 pub(crate) mod response;
+pub(crate) mod text;
 
 use tollgate_proto::v1::{CompletionRequest, CreateEmbeddingRequest, CreateModerationRequest, GenerateImageRequest};
 
@@ -28,6 +30,8 @@ impl Invalid {
 pub(crate) struct Wishes {
     pub(crate) stream: bool,
     pub(crate) include_usage: bool,
+    /// The caller knows functions, and no tools.
+    pub(crate) functions: bool,
     pub(crate) tags: Vec<String>,
     pub(crate) fallbacks: Vec<String>,
     pub(crate) drop_params: Option<bool>,
@@ -40,6 +44,11 @@ pub fn read_chat(body: &[u8]) -> Result<CompletionRequest, Invalid> {
 
 pub(crate) fn read_chat_with_wishes(body: &[u8]) -> Result<(CompletionRequest, Wishes), Invalid> {
     request::read(members::text(body)?)
+}
+
+/// Reads a request to complete a prompt. `original` and `tollgate` are left empty.
+pub fn read_text(body: &[u8]) -> Result<CompletionRequest, Invalid> {
+    text::read(members::text(body)?).map(|(request, _)| request)
 }
 
 /// Reads an embedding request. `original` and `tollgate` are left empty.

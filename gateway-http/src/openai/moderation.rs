@@ -8,9 +8,13 @@ use super::{
     members::{Members, items, string},
 };
 
+/// Who names no model gets this one ("Moderations", create).
+const DEFAULT_MODEL: &str = "omni-moderation-latest";
+
 pub(super) fn read(body: &str) -> Result<CreateModerationRequest, Invalid> {
     let mut m = Members::read(body, "")?;
-    let mut request = CreateModerationRequest { model: m.take("model")?, ..CreateModerationRequest::default() };
+    let model = m.take("model")?.unwrap_or_else(|| DEFAULT_MODEL.to_owned());
+    let mut request = CreateModerationRequest { model: Some(model), ..CreateModerationRequest::default() };
     if let Some(json) = m.raw("input") {
         request.inputs = inputs(json)?;
     }

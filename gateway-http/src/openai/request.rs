@@ -1,19 +1,19 @@
 //! `POST /v1/chat/completions` as a `CompletionRequest`.
 
 use tollgate_proto::v1::{
-    CompletionRequest, FunctionTool, JsonObjectFormat, JsonSchemaFormat, LogitBias, OutputLimitSpelling, Reasoning,
-    ResponseFormat, StopSequences, TextFormat, Tool, ToolChoice, ToolChoiceMode, response_format::Format, tool::Kind,
+    CompletionRequest, JsonObjectFormat, JsonSchemaFormat, LogitBias, OutputLimitSpelling, Reasoning, ResponseFormat,
+    StopSequences, TextFormat, Tool, ToolChoice, ToolChoiceMode, response_format::Format, tool::Kind,
     tool_choice::Choice,
 };
 
 use super::{
-    Invalid, Wishes, content,
+    Invalid, Wishes, content, functions,
     members::{Members, items, string},
 };
 
 pub(super) fn read(body: &str) -> Result<(CompletionRequest, Wishes), Invalid> {
     let mut m = Members::read(body, "")?;
-    let wishes = wishes(&mut m)?;
+    let mut wishes = wishes(&mut m)?;
     let mut request = CompletionRequest { model: m.take("model")?, ..CompletionRequest::default() };
     if let Some(messages) = m.raw("messages") {
         for (i, message) in items(messages, "messages")?.into_iter().enumerate() {
@@ -27,6 +27,8 @@ pub(super) fn read(body: &str) -> Result<(CompletionRequest, Wishes), Invalid> {
     }
     request.tool_choice = m.raw("tool_choice").map(tool_choice).transpose()?;
     request.response_format = m.raw("response_format").map(response_format).transpose()?;
+    wishes.functions = functions::offered(&mut m, &mut request)?;
+    functions::number(&mut request.messages);
     request.parallel_tool_calls = m.take("parallel_tool_calls")?;
     request.temperature = m.take("temperature")?;
     request.top_p = m.take("top_p")?;
@@ -49,7 +51,7 @@ pub(super) fn read(body: &str) -> Result<(CompletionRequest, Wishes), Invalid> {
     Ok((request, wishes))
 }
 
-fn wishes(m: &mut Members<'_>) -> Result<Wishes, Invalid> {
+pub(super) fn wishes(m: &mut Members<'_>) -> Result<Wishes, Invalid> {
     let stream = m.take("stream")?.unwrap_or(false);
     let include_usage = match m.raw("stream_options") {
         Some(options) => Members::read(options, "stream_options")?.take("include_usage")?.unwrap_or(false),
@@ -59,6 +61,8 @@ fn wishes(m: &mut Members<'_>) -> Result<Wishes, Invalid> {
         Some(metadata) => Members::read(metadata, "metadata")?.raw("tags").map(tag_list).unwrap_or_default(),
         None => Vec::new(),
     };
+    // LiteLLM's clients write them beside as well.
+    let tags = tags.into_iter().chain(m.raw("tags").map(tag_list).unwrap_or_default()).collect();
     let fallbacks = match m.raw("fallbacks") {
         Some(list) => {
             serde_json::from_str(list).map_err(|_| Invalid::at("fallbacks", "must be a list of names of models"))?
@@ -66,7 +70,7 @@ fn wishes(m: &mut Members<'_>) -> Result<Wishes, Invalid> {
         None => Vec::new(),
     };
     let drop_params = m.take("drop_params")?;
-    Ok(Wishes { stream, include_usage, tags, fallbacks, drop_params })
+    Ok(Wishes { stream, include_usage, functions: false, tags, fallbacks, drop_params })
 }
 
 /// A list, or a string with commas.
@@ -78,7 +82,7 @@ fn tag_list(json: &str) -> Vec<String> {
 }
 
 /// Beyond 64 signed bits (some services draw unsigned ones) it is left among the members that the contract does not name.
-fn seed(m: &mut Members<'_>) -> Result<Option<i64>, Invalid> {
+pub(super) fn seed(m: &mut Members<'_>) -> Result<Option<i64>, Invalid> {
     match m.peek("seed") {
         Some(json) if serde_json::from_str::<i64>(json).is_err() && serde_json::from_str::<u64>(json).is_ok() => {
             Ok(None)
@@ -87,7 +91,7 @@ fn seed(m: &mut Members<'_>) -> Result<Option<i64>, Invalid> {
     }
 }
 
-fn stop(m: &mut Members<'_>) -> Result<Option<StopSequences>, Invalid> {
+pub(super) fn stop(m: &mut Members<'_>) -> Result<Option<StopSequences>, Invalid> {
     let Some(json) = m.raw("stop") else { return Ok(None) };
     if let Some(one) = string(json) {
         return Ok(Some(StopSequences { sequences: vec![one], single: true }));
@@ -96,7 +100,7 @@ fn stop(m: &mut Members<'_>) -> Result<Option<StopSequences>, Invalid> {
     Ok(Some(StopSequences { sequences, single: false }))
 }
 
-fn logit_bias(m: &mut Members<'_>) -> Result<Vec<LogitBias>, Invalid> {
+pub(super) fn logit_bias(m: &mut Members<'_>) -> Result<Vec<LogitBias>, Invalid> {
     let biases: Option<std::collections::BTreeMap<String, f64>> = m.take("logit_bias")?;
     Ok(biases.into_iter().flatten().map(|(token_id, bias)| LogitBias { token_id, bias }).collect())
 }
@@ -122,14 +126,7 @@ fn read_tool(json: &str, path: &str) -> Result<Tool, Invalid> {
     }
     let cache_control_json = m.raw("cache_control").unwrap_or_default().to_owned();
     let function = m.raw("function").ok_or_else(|| Invalid::at(m.path("function"), "is required"))?;
-    let mut f = Members::read(function, &m.path("function"))?;
-    let function = FunctionTool {
-        name: f.take("name")?.unwrap_or_default(),
-        description: f.take("description")?,
-        parameters_json: f.raw("parameters").map(str::to_owned),
-        strict: f.take("strict")?,
-        extra_json: f.rest(),
-    };
+    let function = functions::read_function(Members::read(function, &m.path("function"))?)?;
     Ok(Tool { kind: Some(Kind::Function(function)), cache_control_json, extra_json: m.rest() })
 }
 

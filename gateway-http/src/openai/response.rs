@@ -1,17 +1,25 @@
 //! A collected completion of another dialect as OpenAI's JSON.
 
+use super::functions::as_function;
 use serde_json::{Map, Value, json};
 use tollgate_proto::v1::{Choice, Completion, FinishReason, Finished, Part, ReasoningPart, Usage, part::Content};
 
-/// `chat.completion`.
-pub(crate) fn completion(completion: &Completion) -> String {
+/// `chat.completion`. `functions`: the caller knows functions, and no tools.
+pub(crate) fn completion(completion: &Completion, functions: bool) -> String {
     let started = completion.started.clone().unwrap_or_default();
     let mut body = Map::new();
     body.insert("id".into(), json!(started.response_id));
     body.insert("object".into(), json!("chat.completion"));
     body.insert("created".into(), json!(started.created));
     body.insert("model".into(), json!(started.served_model));
-    body.insert("choices".into(), completion.choices.iter().map(choice).collect());
+    let shown = completion.choices.iter().map(|given| {
+        let mut shown = choice(given);
+        if functions {
+            as_function(&mut shown);
+        }
+        shown
+    });
+    body.insert("choices".into(), shown.collect());
     if let Some(shown) = &completion.usage {
         body.insert("usage".into(), usage(shown));
     }

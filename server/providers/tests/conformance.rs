@@ -17,8 +17,8 @@ use tollgate_fixtures::{
     setup::Setup,
 };
 use tollgate_proto::v1::{
-    CompletionEvent, CompletionRequest, CreateEmbeddingRequest, Dialect, EmbeddingInput, Message, Part, Role, TextPart,
-    completion_event::Event, embedding_input::Input, part::Content,
+    CompletionEvent, CompletionRequest, CreateEmbeddingRequest, Dialect, EmbeddingInput, Message, Original, Part, Role,
+    TextPart, completion_event::Event, embedding_input::Input, part::Content,
 };
 use tollgate_providers::{
     ChatCall, EmbedCall, Mode, Target,
@@ -29,8 +29,7 @@ use tollgate_providers::{
 };
 
 /// Fixtures of operations that no adapter offers yet. They are played as chats all the same: one that passes is news.
-const NOT_SERVED: [(&str, &str); 5] = [
-    ("openai/completions_stream", "legacy completions are not part of the contract"),
+const NOT_SERVED: [(&str, &str); 4] = [
     ("openai/transcription_json", "transcriptions are not part of the contract"),
     ("openai/transcription_verbose_json", "transcriptions are not part of the contract"),
     ("openai/transcription_stream", "transcriptions are not part of the contract"),
@@ -64,9 +63,15 @@ fn request() -> CompletionRequest {
     CompletionRequest { model: Some("alias".into()), messages: vec![message], ..CompletionRequest::default() }
 }
 
+/// The same as a prompt to be completed.
+fn prompt() -> Original {
+    let body = r#"{"model":"alias","prompt":"Hi","stream":true}"#;
+    Original { dialect: Dialect::OpenaiCompletions as i32, body: body.into() }
+}
+
 async fn chat(kind: &str, fixture: &Fixture, body: Vec<u8>, cut: Cut) -> (Vec<CompletionEvent>, Option<Failure>) {
     let endpoint = endpoint(Setup::of(kind), fixture, serve(&fixture.envelope, body, cut).await);
-    let request = request();
+    let request = CompletionRequest { original: fixture.is_text().then(prompt), ..request() };
     let call = ChatCall {
         max_output: Some(4_096),
         ..ChatCall::new(&request, if fixture.asks_for_stream() { Mode::Stream } else { Mode::Whole })

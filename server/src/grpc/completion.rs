@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use futures::{Stream, StreamExt, TryStreamExt, stream::BoxStream};
 use tollgate_domain::{Error, Violation};
+use tollgate_http::openai;
 use tollgate_pipeline::{Call, Collector, Request as Asked};
 use tollgate_proto::v1::{
     CompletionRequest, CountTokensRequest, CountTokensResponse, CreateCompletionRequest, CreateCompletionResponse,
@@ -90,10 +91,15 @@ fn read_anew(asked: CompletionRequest, extensions: &Extensions) -> Result<Comple
     if extensions.get::<tollgate_http::ReadHere>().is_some() {
         return Ok(asked);
     }
-    if original.dialect() != Dialect::OpenaiChat {
-        return Err(Error::invalid_field("request.original.dialect", "must be DIALECT_OPENAI_CHAT"));
-    }
-    let read = tollgate_http::openai::read_chat(&original.body).map_err(invalid)?;
+    let read = match original.dialect() {
+        Dialect::OpenaiChat => openai::read_chat(&original.body),
+        Dialect::OpenaiCompletions => openai::read_text(&original.body),
+        _ => {
+            let known = "must be DIALECT_OPENAI_CHAT or DIALECT_OPENAI_COMPLETIONS";
+            return Err(Error::invalid_field("request.original.dialect", known));
+        }
+    };
+    let read = read.map_err(invalid)?;
     Ok(CompletionRequest { original: asked.original, tollgate: asked.tollgate, ..read })
 }
 

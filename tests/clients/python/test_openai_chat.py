@@ -146,3 +146,10 @@ def test_the_async_client_holds_twenty_streams_at_once(rest, word):
             return await asyncio.wait_for(asyncio.gather(*(first_piece(client, met) for _ in range(20))), 20)
 
     assert asyncio.run(all_of_them()) == ["not"] * 20
+
+
+def test_the_azure_client_finds_its_paths(rest):
+    azure = openai.AzureOpenAI(azure_endpoint=rest.url, api_key=rest.key, api_version="2024-10-21", max_retries=0)
+    answer = azure.chat.completions.create(model="gpt", messages=say('[[script {"text": "Good day"}]]'))
+    assert answer.choices[0].message.content == "Good day"
+    assert len(azure.embeddings.create(model="embed", input="x").data) == 1

@@ -1,6 +1,6 @@
 //! A provider that does what a script tells it and keeps its own books.
 //!
-//! It speaks the real wire of OpenAI (`.../chat/completions`, `.../embeddings`, `.../moderations`, `.../images/generations`,
+//! It speaks the real wire of OpenAI (`.../chat/completions`, `.../completions`, `.../embeddings`, `.../moderations`, `.../images/generations`,
 //! `.../models`), Anthropic (`.../messages`), Gemini (`.../models/MODEL:generateContent`) and Cohere (`.../rerank`) under any path
 //! prefix, so a gateway cannot tell it from the original. It shares no code with the
 //! gateway: it is the witness against which the gateway's ledger is checked. [`script`] tells how an answer is
@@ -33,6 +33,7 @@ mod respond;
 mod schema;
 pub mod script;
 mod server;
+mod text;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -77,7 +77,7 @@ fn each_text(content: &Value, see: &mut impl FnMut(&str)) {
     content.as_str().into_iter().chain(parts).for_each(see);
 }
 
-fn finish_word(answer: &Answer, step: &Step) -> Value {
+pub(super) fn finish_word(answer: &Answer, step: &Step) -> Value {
     match (&step.finish_reason, answer.finish) {
         (Some(word), _) if word.is_empty() => Value::Null,
         (Some(word), _) => word.as_str().into(),
@@ -87,7 +87,7 @@ fn finish_word(answer: &Answer, step: &Step) -> Value {
     }
 }
 
-fn usage_json(usage: &Usage) -> Value {
+pub(super) fn usage_json(usage: &Usage) -> Value {
     json!({
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,

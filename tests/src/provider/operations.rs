@@ -177,15 +177,36 @@ impl Rerank {
     }
 }
 
+/// What OpenAI's newest moderation judges.
+const CATEGORIES: [&str; 13] = [
+    "harassment",
+    "harassment/threatening",
+    "hate",
+    "hate/threatening",
+    "illicit",
+    "illicit/violent",
+    "self-harm",
+    "self-harm/instructions",
+    "self-harm/intent",
+    "sexual",
+    "sexual/minors",
+    "violence",
+    "violence/graphic",
+];
+
 impl Moderate {
     fn results(&self) -> Vec<Value> {
+        let by_category = |value: &dyn Fn(&str) -> Value| -> Value {
+            CATEGORIES.iter().map(|name| ((*name).to_owned(), value(name))).collect::<serde_json::Map<_, _>>().into()
+        };
         let result = |text: &String| {
             let is_violent = text.contains("kill");
+            let score = if is_violent { 0.75 } else { 0.25 };
             json!({
                 "flagged": is_violent,
-                "categories": { "violence": is_violent, "hate": false },
-                "category_scores": { "violence": if is_violent { 0.75 } else { 0.25 }, "hate": 0.0 },
-                "category_applied_input_types": { "violence": ["text"], "hate": ["text"] }
+                "categories": by_category(&|name| json!(is_violent && name == "violence")),
+                "category_scores": by_category(&|name| json!(if name == "violence" { score } else { 0.0 })),
+                "category_applied_input_types": by_category(&|_| json!(["text"])),
             })
         };
         self.texts.iter().map(result).collect()

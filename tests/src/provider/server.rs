@@ -21,7 +21,7 @@ use super::log::{Attempt, Call, Log, Outcome};
 use super::playback::{Playback, Reply, ResetFlag};
 use super::respond::{Dialect, dress, json_reply, refuse, set};
 use super::script::{Malformed, Scripts, Step};
-use super::{anthropic, control, embeddings, gemini, openai, operations};
+use super::{anthropic, control, embeddings, gemini, openai, operations, text};
 
 /// What all connections share.
 #[derive(Debug)]
@@ -77,6 +77,7 @@ async fn route(state: &State, reset: &ResetFlag, request: Request<Incoming>) -> 
     let call = Arrival { state, reset, path, headers: &head.headers };
     match head.method {
         Method::POST if path.ends_with("/chat/completions") => call.converse(Dialect::OpenAi, &body).await,
+        Method::POST if path.ends_with("/completions") => call.converse(Dialect::Text, &body).await,
         Method::POST if path.ends_with("/messages") => call.converse(Dialect::Anthropic, &body).await,
         Method::POST if gemini::address(path).is_some() => call.converse(Dialect::Gemini, &body).await,
         Method::POST if path.ends_with("/embeddings") => {
@@ -114,6 +115,7 @@ impl Arrival<'_> {
         }
         let read = match dialect {
             Dialect::OpenAi => openai::read(&body),
+            Dialect::Text => text::read(&body),
             Dialect::Anthropic => anthropic::read(&body),
             Dialect::Gemini => gemini::read(self.path, &body),
         };
@@ -137,6 +139,7 @@ impl Arrival<'_> {
                 let seq = attempt.record.seq;
                 let document = match dialect {
                     Dialect::OpenAi => openai::whole(&ask, &answer, &step, seq, attempt.record.started_at_ms / 1000),
+                    Dialect::Text => text::whole(&ask, &answer, &step, seq, attempt.record.started_at_ms / 1000),
                     Dialect::Anthropic => anthropic::whole(&ask, &answer, &step, seq),
                     Dialect::Gemini => gemini::whole(&ask, &answer, &step, seq),
                 };
@@ -193,7 +196,7 @@ impl Arrival<'_> {
         let header = |name: &str| self.headers.get(name).and_then(|value| value.to_str().ok());
         let bearer = header("authorization").and_then(|value| value.strip_prefix("Bearer "));
         let key = match dialect {
-            Dialect::OpenAi => bearer,
+            Dialect::OpenAi | Dialect::Text => bearer,
             Dialect::Anthropic => header("x-api-key").or(bearer),
             Dialect::Gemini => header("x-goog-api-key").or(bearer),
         };
@@ -225,12 +228,13 @@ impl Arrival<'_> {
         let request_id = attempt.record.provider_request_id.clone();
         let (frames, usual) = match dialect {
             Dialect::OpenAi => (openai::stream(ask, answer, step, seq, created), openai::error(500, None)),
+            Dialect::Text => (text::stream(ask, answer, step, seq, created), openai::error(500, None)),
             Dialect::Anthropic => (anthropic::stream(ask, answer, step, seq), anthropic::error(529, None, &request_id)),
             Dialect::Gemini => (gemini::stream(ask, answer, step, seq), gemini::error(503, None)),
         };
         let error = step.error.as_ref().unwrap_or(&usual);
         let event = match dialect {
-            Dialect::OpenAi => format!("data: {error}\n\n"),
+            Dialect::OpenAi | Dialect::Text => format!("data: {error}\n\n"),
             Dialect::Anthropic => anthropic::sse(error),
             Dialect::Gemini => gemini::sse(error),
         };

@@ -24,6 +24,7 @@ static QUIRKS: Quirks = Quirks {
     both_limits: true,
     families: &OPENAI_MODELS,
     lacks: &[Param::TopK],
+    completes: true,
     ..row("azure", None, "Azure OpenAI: learn.microsoft.com/azure/ai-services/openai/reference")
 };
 
@@ -64,7 +65,8 @@ impl Provider for Azure {
 impl Chat for Azure {
     fn request(&self, target: &Target, call: &ChatCall<'_>) -> Result<Outgoing, Failure> {
         let written = request::chat(&QUIRKS, target, call)?;
-        written.sent(|body| post(target, "chat/completions", call.attempt_id, body))
+        let path = if request::is_text(&QUIRKS, call) { "completions" } else { "chat/completions" };
+        written.sent(|body| post(target, path, call.attempt_id, body))
     }
 
     fn decoder(&self, _target: &Target, call: &ChatCall<'_>) -> Box<dyn Decoder> {

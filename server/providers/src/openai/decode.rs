@@ -6,7 +6,7 @@ use tollgate_proto::v1::{
     CompletionEvent, Dialect, FinishReason, InputUsage, Original, OutputUsage, Started, Usage, completion_event::Event,
 };
 
-use super::{Quirks, wire};
+use super::{Quirks, request::is_text, wire};
 use crate::{
     ChatCall, Decoder,
     answer::{Choice, ToolPiece, attach_logprobs, push, started_first},
@@ -18,7 +18,10 @@ use crate::{
 pub(crate) struct ChatDecoder {
     quirks: &'static Quirks,
     framing: Framing,
-    native: bool,
+    /// The dialect that the caller wants the provider's own pieces in.
+    native: Option<Dialect>,
+    /// The answer completes a prompt: text without messages.
+    is_text: bool,
     /// The caller did not ask for usage in the stream, so what only we asked for is taken out of native chunks.
     hide_usage: bool,
     started: bool,
@@ -32,11 +35,14 @@ pub(crate) struct ChatDecoder {
 
 impl ChatDecoder {
     pub(crate) fn new(quirks: &'static Quirks, call: &ChatCall<'_>) -> Self {
+        let is_text = is_text(quirks, call);
+        let spoken = if is_text { Dialect::OpenaiCompletions } else { Dialect::OpenaiChat };
         let native_usage = call.request.tollgate.as_ref().is_some_and(|o| o.native_usage);
         Self {
             quirks,
             framing: Framing::new(call.mode),
-            native: call.want_native == Dialect::OpenaiChat,
+            native: Some(call.want_native).filter(|wanted| *wanted == spoken),
+            is_text,
             hide_usage: !native_usage,
             started: false,
             choices: Vec::new(),
@@ -65,14 +71,21 @@ impl ChatDecoder {
                 }
                 read => read?,
             };
-            if self.native {
-                self.attach_native(event.data, usage_only, from, out);
+            if let Some(dialect) = self.native {
+                self.attach_native(dialect, event.data, usage_only, from, out);
             }
         }
         Ok(())
     }
 
-    fn attach_native(&self, data: Bytes, usage_only: bool, from: usize, out: &mut Vec<CompletionEvent>) {
+    fn attach_native(
+        &self,
+        dialect: Dialect,
+        data: Bytes,
+        usage_only: bool,
+        from: usize,
+        out: &mut Vec<CompletionEvent>,
+    ) {
         if usage_only && self.hide_usage {
             return;
         }
@@ -81,7 +94,7 @@ impl ChatDecoder {
             true => json::edit(&data, &[("usage", None)]).map_or(data.clone(), Bytes::from),
             false => data,
         };
-        let native = Some(Original { dialect: Dialect::OpenaiChat as i32, body });
+        let native = Some(Original { dialect: dialect as i32, body });
         match out.get_mut(from) {
             Some(first) => first.native = native,
             None => out.push(CompletionEvent { native, ..CompletionEvent::default() }),
@@ -164,6 +177,14 @@ impl ChatDecoder {
         self.has_deltas |= choice.delta.is_some();
         if let Some(delta) = choice.delta.or(choice.message).filter(|_| !is_repeated) {
             self.delta(index, delta, logprobs, out);
+        }
+        if let Some(text) = choice.text.filter(|_| self.is_text) {
+            let from = out.len();
+            let state = self.state(index);
+            if !state.is_finished() {
+                state.text(text, out);
+                attach_logprobs(index, logprobs, from, out);
+            }
         }
         if let Some(error) = choice.error.filter(|e| e.get() != "null") {
             return Err(self.failed(refusal::in_band(200, error.get().as_bytes(), self.quirks.trusts_inner_status)));
@@ -272,10 +293,8 @@ impl ChatDecoder {
         }
         let from = out.len();
         self.chunk(text, out)?;
-        if self.native
-            && let Some(first) = out.get_mut(from)
-        {
-            first.native = Some(Original { dialect: Dialect::OpenaiChat as i32, body });
+        if let (Some(dialect), Some(first)) = (self.native, out.get_mut(from)) {
+            first.native = Some(Original { dialect: dialect as i32, body });
         }
         self.done = true;
         Ok(())

@@ -1,4 +1,4 @@
-//! OpenAI's chat completions, embeddings, moderations and images, and everybody who speaks that dialect.
+//! OpenAI's chat completions, the completions of prompts before them, embeddings, moderations and images, and everybody who speaks that dialect.
 //!
 //! Provider pages: OpenAI "Chat completions", "Embeddings", "Moderations" and "Images" API reference; vLLM "OpenAI-Compatible Server"; the API references of
 //! Groq, DeepSeek, xAI, Together, Fireworks and OpenRouter. What sets the compatible ones apart is data: [`Quirks`].
@@ -61,6 +61,8 @@ pub struct Quirks {
     pub families: &'static [Family],
     /// Members of the body, as JSON, that it gets unless the caller wrote them.
     pub adds: &'static [(&'static str, &'static str)],
+    /// Whether it completes prompts as they stand, `/completions`. Where it does not, a prompt is a message of the user's.
+    pub completes: bool,
     /// Whether it has embeddings.
     pub embeds: bool,
     /// Whether it has rankings, in the shape of [`crate::rerank`].
@@ -151,7 +153,8 @@ impl Provider for OpenAi {
 impl Chat for OpenAi {
     fn request(&self, target: &Target, call: &ChatCall<'_>) -> Result<Outgoing, Failure> {
         let written = request::chat(self.0, target, call)?;
-        written.sent(|body| post(target, "/chat/completions", call.attempt_id, body))
+        let path = if request::is_text(self.0, call) { "/completions" } else { "/chat/completions" };
+        written.sent(|body| post(target, path, call.attempt_id, body))
     }
 
     fn decoder(&self, _target: &Target, call: &ChatCall<'_>) -> Box<dyn Decoder> {

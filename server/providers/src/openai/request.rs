@@ -1,7 +1,7 @@
 //! Our call to their JSON: spliced where the caller wrote it in this very dialect, else encoded.
 
 use tollgate_domain::{Class, Failure};
-use tollgate_proto::v1::{CompletionRequest, Dialect, Part, part::Content};
+use tollgate_proto::v1::{CompletionRequest, Dialect, Original, Part, part::Content};
 
 use super::{Effort, Family, Prefill, Quirks, encode, leave_out, media};
 use crate::{
@@ -9,6 +9,12 @@ use crate::{
     conversation::members,
     json::{self, Object},
 };
+
+/// Whether the call completes a prompt as it stands, and the service knows how.
+pub(crate) fn is_text(quirks: &Quirks, call: &ChatCall<'_>) -> bool {
+    let dialect = call.request.original.as_ref().map(Original::dialect);
+    quirks.completes && call.prefill.is_none() && dialect == Some(Dialect::OpenaiCompletions)
+}
 
 pub(crate) fn chat(quirks: &Quirks, target: &Target, call: &ChatCall<'_>) -> Result<Written, Failure> {
     let request = call.request;
@@ -20,6 +26,11 @@ pub(crate) fn chat(quirks: &Quirks, target: &Target, call: &ChatCall<'_>) -> Res
             written.body = splice(quirks, family, &original.body, target, call)?;
             written.unsupported.extend(budget(quirks, request));
             written
+        }
+        Some(original) if is_text(quirks, call) => {
+            let mut edits = edits(&original.body, target, call)?;
+            edits.extend(call.output_cap.map(|cap| ("max_tokens", Some(cap.to_string()))));
+            return Ok(Written::whole(json::edit(&original.body, &edits).map_err(unsendable)?));
         }
         _ => encode::chat(quirks, family, target, call),
     };
@@ -52,21 +63,7 @@ fn splice(
     target: &Target,
     call: &ChatCall<'_>,
 ) -> Result<Vec<u8>, Failure> {
-    let model = serde_json::to_string(&target.model).unwrap_or_default();
-    let mut edits = vec![("model", Some(model))];
-    match call.mode {
-        Mode::Stream => {
-            edits.push(("stream", Some("true".to_owned())));
-            edits.push(("stream_options", Some(with_usage(body)?)));
-        }
-        Mode::Whole => {
-            // Absent means no, everywhere in this dialect.
-            edits.push(("stream", None));
-            edits.push(("stream_options", None));
-        }
-    }
-    // Wishes to the gateway, which servers refuse.
-    edits.extend([("fallbacks", None), ("drop_params", None)]);
+    let mut edits = edits(body, target, call)?;
     if let Some(prefill) = call.prefill {
         edits.push(("messages", Some(messages_and(quirks, body, prefill)?)));
         edits.extend(continues(quirks).map(|(name, json)| (name, Some(json.to_owned()))));
@@ -78,6 +75,18 @@ fn splice(
     }
     edits.extend(added(quirks, call.request).map(|(name, json)| (name, Some(json.to_owned()))));
     json::edit(body, &edits).map_err(unsendable)
+}
+
+/// What is edited in any body: the model, the stream, and wishes to the gateway, which servers refuse.
+fn edits(body: &[u8], target: &Target, call: &ChatCall<'_>) -> Result<Vec<(&'static str, Option<String>)>, Failure> {
+    let model = serde_json::to_string(&target.model).unwrap_or_default();
+    // Absent means no, everywhere in this dialect.
+    let (stream, options) = match call.mode {
+        Mode::Stream => (Some("true".to_owned()), Some(with_usage(body)?)),
+        Mode::Whole => (None, None),
+    };
+    let edits = [("model", Some(model)), ("stream", stream), ("stream_options", options)];
+    Ok(edits.into_iter().chain(["fallbacks", "drop_params", "tags"].map(|wish| (wish, None))).collect())
 }
 
 /// One limit, in the spelling that the server and the model heed.

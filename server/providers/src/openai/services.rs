@@ -24,6 +24,7 @@ pub(crate) const fn row(name: &'static str, base_url: Option<&'static str>, abou
         hints: false,
         families: &[],
         adds: &[],
+        completes: false,
         embeds: true,
         reranks: false,
         moderates: false,
@@ -42,6 +43,7 @@ pub static SERVICES: [Quirks; 27] = [
         families: &OPENAI,
         moderates: true,
         makes_images: true,
+        completes: true,
         ..row("openai", Some("https://api.openai.com/v1"), "OpenAI: platform.openai.com/docs/api-reference/chat")
     },
     Quirks {
@@ -49,6 +51,7 @@ pub static SERVICES: [Quirks; 27] = [
         reasoning_in: Some(ReasoningIn::Content),
         prefill: Prefill::FinalMessage,
         reranks: true,
+        completes: true,
         ..row("vllm", None, "vLLM server: docs.vllm.ai, OpenAI-Compatible Server")
     },
     Quirks {
@@ -78,6 +81,7 @@ pub static SERVICES: [Quirks; 27] = [
     Quirks {
         refuses: &[File],
         reranks: true,
+        completes: true,
         ..row("together", Some("https://api.together.xyz/v1"), "Together: docs.together.ai/reference/chat-completions")
     },
     Quirks {
@@ -86,6 +90,7 @@ pub static SERVICES: [Quirks; 27] = [
         // Without it a prompt that is too long is cut in silence.
         adds: &[("context_length_exceeded_behavior", r#""error""#)],
         reranks: true,
+        completes: true,
         ..row("fireworks", Some("https://api.fireworks.ai/inference/v1"), "Fireworks: docs.fireworks.ai/api-reference")
     },
     Quirks {
@@ -93,6 +98,7 @@ pub static SERVICES: [Quirks; 27] = [
         effort: Effort::Object,
         reasoning_in: Some(ReasoningIn::Details),
         trusts_inner_status: true,
+        completes: true,
         ..row("openrouter", Some("https://openrouter.ai/api/v1"), "OpenRouter: openrouter.ai/docs/api-reference")
     },
     Quirks {
@@ -120,7 +126,14 @@ pub static SERVICES: [Quirks; 27] = [
         ],
         ..row("sambanova", Some("https://api.sambanova.ai/v1"), "SambaNova: docs.sambanova.ai, OpenAI compatibility")
     },
-    row("nebius", Some("https://api.tokenfactory.nebius.com/v1"), "Nebius Token Factory: docs.tokenfactory.nebius.com"),
+    Quirks {
+        completes: true,
+        ..row(
+            "nebius",
+            Some("https://api.tokenfactory.nebius.com/v1"),
+            "Nebius Token Factory: docs.tokenfactory.nebius.com",
+        )
+    },
     row("nvidia_nim", Some("https://integrate.api.nvidia.com/v1"), "NVIDIA NIM: docs.api.nvidia.com/nim/reference"),
     Quirks {
         embeds: false,
@@ -130,7 +143,10 @@ pub static SERVICES: [Quirks; 27] = [
             "Hugging Face router: huggingface.co/docs/inference-providers",
         )
     },
-    row("deepinfra", Some("https://api.deepinfra.com/v1/openai"), "DeepInfra: deepinfra.com/docs/openai_api"),
+    Quirks {
+        completes: true,
+        ..row("deepinfra", Some("https://api.deepinfra.com/v1/openai"), "DeepInfra: deepinfra.com/docs/openai_api")
+    },
     Quirks {
         lacks: &[Param::TopK, Param::Seed, Param::LogitBias, Param::Logprobs, Param::TopLogprobs],
         refuses: &[Audio, File],
@@ -192,17 +208,20 @@ pub static SERVICES: [Quirks; 27] = [
     Quirks {
         lacks: &[Param::N, Param::Logprobs, Param::TopLogprobs],
         refuses: &[Audio, File],
+        completes: true,
         ..row("lm_studio", None, "LM Studio server: lmstudio.ai/docs/app/api/endpoints/openai")
     },
     Quirks {
         refuses: &[File],
         reasoning_in: Some(ReasoningIn::Content),
+        completes: true,
         ..row("llama_cpp", None, "llama.cpp server: github.com/ggml-org/llama.cpp, tools/server")
     },
     Quirks {
         refuses: &[File],
         reasoning_in: Some(ReasoningIn::Content),
         prefill: Prefill::FinalMessage,
+        completes: true,
         ..row("sglang", None, "SGLang server: docs.sglang.ai, OpenAI-Compatible APIs")
     },
     Quirks {
@@ -214,6 +233,7 @@ pub static SERVICES: [Quirks; 27] = [
     Quirks {
         hints: true,
         fetches_urls: false,
+        completes: true,
         ..row("openai_compatible", None, "Any other server of the dialect, which heeds all of it")
     },
     Quirks {

@@ -49,6 +49,8 @@ pub(crate) struct Choice<'a> {
     pub(crate) delta: Option<Delta<'a>>,
     #[serde(borrow)]
     pub(crate) message: Option<Delta<'a>>,
+    /// Of a completed prompt. Together repeats it beside deltas.
+    pub(crate) text: Option<String>,
     pub(crate) finish_reason: Option<String>,
     pub(crate) native_finish_reason: Option<String>,
     #[serde(borrow)]
