@@ -16,7 +16,11 @@ use crate::{
     Gateway,
     error::Refusal,
     forward,
-    openai::{self, Invalid, Wishes, chunk::Chunks, response},
+    openai::{
+        self, Invalid, Wishes,
+        chunk::{Chunks, Sse},
+        response,
+    },
     quota, stream,
 };
 use tonic::metadata::MetadataMap;
@@ -26,11 +30,13 @@ pub(crate) async fn create(State(mut gateway): State<Gateway>, request: Request)
     let body = forward::read(&gateway, &parts, body).await?;
     let (mut asked, wishes) = openai::read_chat_with_wishes(&body)?;
     asked.original = Some(Original { dialect: Dialect::OpenaiChat as i32, body: body.clone() });
-    asked.tollgate = Some(asked_options(&parts, Dialect::OpenaiChat, &wishes)?);
-    if wishes.stream {
+    let Wishes { stream, include_usage, functions, .. } = wishes;
+    asked.tollgate = Some(asked_options(&parts, Dialect::OpenaiChat, wishes)?);
+    if stream {
         let request = forward::request(&gateway, &parts, StreamCompletionRequest { request: Some(asked) });
         let (metadata, events, _) = gateway.completions.stream_completion(request).await?.into_parts();
-        return stream::respond(events, &metadata, Chunks::new(wishes.include_usage, wishes.functions)).await;
+        let chunks = Chunks::new(include_usage, functions);
+        return stream::respond(events, &metadata, |first| Sse::new(first, chunks)).await;
     }
     let request = forward::request(&gateway, &parts, CreateCompletionRequest { request: Some(asked) });
     let (metadata, answer, _) = gateway.completions.create_completion(request).await?.into_parts();
@@ -39,21 +45,26 @@ pub(crate) async fn create(State(mut gateway): State<Gateway>, request: Request)
     tell_all(&mut headers, &metadata, &completion);
     let body = match completion.native {
         Some(native) => native.body,
-        None => Bytes::from(response::completion(&completion, wishes.functions)),
+        None => Bytes::from(response::completion(&completion, functions)),
     };
     Ok(json(headers, body))
 }
 
-/// What headers and body together wish of the gateway. What a header says counts before the body.
-pub(crate) fn asked_options(parts: &Parts, native: Dialect, wishes: &Wishes) -> Result<GatewayOptions, Refusal> {
+/// What headers and body together wish of the gateway.
+pub(crate) fn asked_options(parts: &Parts, native: Dialect, wishes: Wishes) -> Result<GatewayOptions, Refusal> {
     let mut options = options(parts, native)?;
     options.native_usage = !wishes.stream || wishes.include_usage;
-    options.tags.extend_from_slice(&wishes.tags);
+    heed(wishes, &mut options);
+    Ok(options)
+}
+
+/// What the body wishes of the gateway. What a header says counts before it.
+pub(crate) fn heed(wishes: Wishes, options: &mut GatewayOptions) {
+    options.tags.extend(wishes.tags);
     options.drop_params = options.drop_params.or(wishes.drop_params);
     if options.fallbacks.is_empty() && !options.no_fallbacks {
-        options.fallbacks.clone_from(&wishes.fallbacks);
+        options.fallbacks = wishes.fallbacks;
     }
-    Ok(options)
 }
 
 /// All that headers tell of an answer in one piece.

@@ -124,6 +124,27 @@ impl Refusal {
         Self::new(413, "invalid_request_error", "request_too_large", message)
     }
 
+    pub(crate) fn status(&self) -> u16 {
+        self.status
+    }
+
+    pub(crate) fn code(&self) -> Option<&str> {
+        self.code.as_deref()
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The same in other words.
+    pub(crate) fn worded(self, words: impl FnOnce(&str) -> String) -> Self {
+        Self { message: words(&self.message), ..self }
+    }
+
+    pub(crate) fn request_id(&self) -> Option<&str> {
+        self.request_id.as_deref()
+    }
+
     /// The `error` object.
     pub(crate) fn body(&self) -> String {
         json!({"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}})
@@ -204,6 +225,14 @@ impl From<Invalid> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
+        let (status, body) = (self.status, self.body());
+        self.respond(status, body)
+    }
+}
+
+impl Refusal {
+    /// With what its headers tell in every dialect.
+    pub(crate) fn respond(self, status: u16, body: String) -> Response {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(after) = self.retry_after {
@@ -226,8 +255,8 @@ impl IntoResponse for Refusal {
         if self.is_final {
             headers.insert("x-should-retry", HeaderValue::from_static("false"));
         }
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, headers, self.body()).into_response()
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, headers, body).into_response()
     }
 }
 

@@ -1,12 +1,14 @@
-//! The OpenAI shim: REST and SSE for whoever speaks OpenAI, as one more client of the contract.
+//! The shim: REST and SSE for whoever speaks OpenAI's API or Anthropic's, as one more client of the contract.
 //!
 //! Every route translates and calls; none decides. Keys, rights, limits and budgets are the gateway's. The transport is a parameter:
 //! embedded it is the gateway's own service stack in the same process, standalone a channel to a remote one.
 
+pub mod anthropic;
 mod chat;
 mod error;
 mod forward;
 mod health;
+mod messages;
 mod models;
 pub mod openai;
 mod quota;
@@ -38,7 +40,7 @@ use tonic::{Status, body::Body};
 use tonic_health::pb::health_client::HealthClient;
 use tower::{ServiceBuilder, util::BoxCloneSyncService};
 
-use crate::{error::Refusal, forward::ModelInPath, openai::Invalid};
+use crate::{anthropic::error::Refused, error::Refusal, forward::ModelInPath, openai::Invalid};
 pub use crate::{error::http_status, quota::reset};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
@@ -111,6 +113,8 @@ where
     let openai = Router::new()
         .route("/chat/completions", post(chat::create))
         .route("/completions", post(text::create))
+        .route("/messages", post(messages::create))
+        .route("/messages/count_tokens", post(messages::count_tokens))
         .route("/embeddings", post(unary::create::<Embeddings>))
         .route("/rerank", post(unary::create::<Reranking>))
         .route("/moderations", post(unary::create::<Moderations>))
@@ -147,16 +151,22 @@ async fn model_in_path(
 
 async fn no_route(request: Request) -> Response {
     let message = format!("there is no route {} {}", request.method(), request.uri().path());
-    Refusal::new(404, "invalid_request_error", "unknown_url", message).into_response()
+    in_shape_of(request.uri().path(), Refusal::new(404, "invalid_request_error", "unknown_url", message))
 }
 
 async fn wrong_method(request: Request) -> Response {
     let is_read = request.uri().path().contains("/models") || request.uri().path().starts_with("/health/");
     let allowed = if is_read { Method::GET } else { Method::POST };
     let message = format!("{} does not take {}; use {allowed}", request.uri().path(), request.method());
-    let mut response = Refusal::new(405, "invalid_request_error", "method_not_allowed", message).into_response();
+    let refusal = Refusal::new(405, "invalid_request_error", "method_not_allowed", message);
+    let mut response = in_shape_of(request.uri().path(), refusal);
     if let Ok(value) = allowed.as_str().parse() {
         response.headers_mut().insert(header::ALLOW, value);
     }
     response
+}
+
+/// The refusal as the clients of a path read it.
+fn in_shape_of(path: &str, refusal: Refusal) -> Response {
+    if messages::is_anthropics(path) { Refused::from(refusal).into_response() } else { refusal.into_response() }
 }

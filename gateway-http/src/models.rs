@@ -1,4 +1,4 @@
-//! `GET /v1/models` and `GET /v1/models/{model}`.
+//! `GET /v1/models` and `GET /v1/models/{model}`, in the shape of whoever asks: clients of Anthropic's name the version of its API.
 
 use axum::{
     Json,
@@ -8,27 +8,45 @@ use axum::{
 use serde_json::{Value, json};
 use tollgate_proto::v1::{GetModelRequest, ListModelsRequest, Model};
 
-use crate::{Gateway, error::Refusal, forward};
+use crate::{Gateway, anthropic::error::Refused, error::Refusal, forward, messages::speaks_anthropic};
 
-/// OpenAI asks for a time; an alias has none, so all carry the same.
+/// Both ask for a time; an alias has none, so all carry the same.
 const CREATED: u64 = 1_767_225_600;
+const CREATED_AT: &str = "2026-01-01T00:00:00Z";
 
 fn shown(model: &Model) -> Value {
     let owner = model.deployments.first().map_or("tollgate", |d| d.provider.as_str());
     json!({"id": model.name, "object": "model", "created": CREATED, "owned_by": owner})
 }
 
-pub(crate) async fn list(State(mut gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
+fn shown_to_anthropics(model: &Model) -> Value {
+    json!({"type": "model", "id": model.name, "display_name": model.name, "created_at": CREATED_AT})
+}
+
+pub(crate) async fn list(State(gateway): State<Gateway>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    let mut data = Vec::new();
+    let is_anthropics = speaks_anthropic(&parts);
+    let answer = all(gateway, &parts).await.map(|models| match is_anthropics {
+        true => {
+            let data: Vec<Value> = models.iter().map(shown_to_anthropics).collect();
+            let (first, last) = (models.first().map(|m| &m.name), models.last().map(|m| &m.name));
+            json!({"data": data, "has_more": false, "first_id": first, "last_id": last})
+        }
+        false => json!({"object": "list", "data": models.iter().map(shown).collect::<Vec<_>>()}),
+    });
+    answered(answer, is_anthropics)
+}
+
+async fn all(mut gateway: Gateway, parts: &axum::http::request::Parts) -> Result<Vec<Model>, Refusal> {
+    let mut models = Vec::new();
     let mut page_token = String::new();
     loop {
         let asked = ListModelsRequest { page_size: 0, page_token };
-        let page = gateway.models.list_models(forward::request(&gateway, &parts, asked)).await?.into_inner();
-        data.extend(page.models.iter().map(shown));
+        let page = gateway.models.list_models(forward::request(&gateway, parts, asked)).await?.into_inner();
+        models.extend(page.models);
         page_token = page.next_page_token;
         if page_token.is_empty() {
-            return Ok(Json(json!({"object": "list", "data": data})).into_response());
+            return Ok(models);
         }
     }
 }
@@ -37,9 +55,21 @@ pub(crate) async fn retrieve(
     State(mut gateway): State<Gateway>,
     Path(name): Path<String>,
     request: Request,
-) -> Result<Response, Refusal> {
+) -> Response {
     let (parts, _) = request.into_parts();
+    let is_anthropics = speaks_anthropic(&parts);
     let asked = forward::request(&gateway, &parts, GetModelRequest { name });
-    let model = gateway.models.get_model(asked).await?.into_inner().model.unwrap_or_default();
-    Ok(Json(shown(&model)).into_response())
+    let answer = gateway.models.get_model(asked).await.map_err(Refusal::from).map(|answer| {
+        let model = answer.into_inner().model.unwrap_or_default();
+        if is_anthropics { shown_to_anthropics(&model) } else { shown(&model) }
+    });
+    answered(answer, is_anthropics)
+}
+
+fn answered(answer: Result<Value, Refusal>, is_anthropics: bool) -> Response {
+    match answer {
+        Ok(body) => Json(body).into_response(),
+        Err(refusal) if is_anthropics => Refused::from(refusal).into_response(),
+        Err(refusal) => refusal.into_response(),
+    }
 }

@@ -1,4 +1,4 @@
-//! Server-sent events: the provider's own chunks where it speaks this dialect, synthesised ones where it does not.
+//! Server-sent events, in whichever dialect they are printed.
 
 use std::{
     pin::Pin,
@@ -25,32 +25,24 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Ready events are joined up to this size, so that a burst leaves in one write.
 const COALESCE: usize = 32 << 10;
 
-/// Writes a stream in one dialect.
+/// Prints events of the contract in a dialect's stream.
 pub(crate) trait Printer: Send + Unpin + 'static {
-    /// An event, as the dialect says it.
+    /// What is sent when nothing else was for a while.
+    const KEEP_ALIVE: &'static [u8];
+    /// An event.
     fn print(&mut self, event: CompletionEvent, out: &mut BytesMut);
-
-    /// A piece of the provider's own, which speaks the dialect itself.
-    fn native(&mut self, piece: &[u8], out: &mut BytesMut) {
-        data(piece, out);
-    }
-
-    /// The stream broke.
-    fn failed(&mut self, refusal: &Refusal, out: &mut BytesMut) {
-        data(refusal.body().as_bytes(), out);
-    }
-
-    /// The stream is complete.
-    fn end(&mut self, out: &mut BytesMut) {
-        data(b"[DONE]", out);
-    }
+    /// The answer broke.
+    fn fail(&mut self, refusal: Refusal, out: &mut BytesMut);
+    /// The answer is complete.
+    fn end(&mut self, out: &mut BytesMut);
 }
 
-/// Waits for the first event, so that an early failure is a plain HTTP error, and answers with the stream.
+/// Waits for the first event, so that an early failure is a plain HTTP error, and answers with the stream that `printer` makes of it and
+/// those behind it.
 pub(crate) async fn respond<P: Printer>(
     mut events: Streaming<StreamCompletionResponse>,
     metadata: &MetadataMap,
-    printer: P,
+    printer: impl FnOnce(&CompletionEvent) -> P,
 ) -> Result<Response, Refusal> {
     let first = match events.next().await {
         Some(first) => first?.event.unwrap_or_default(),
@@ -63,14 +55,8 @@ pub(crate) async fn respond<P: Printer>(
     }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    let body = SseBody {
-        // The first event decides: pieces of the provider's own, or ours.
-        native: first.native.is_some(),
-        printer,
-        first: Some(first),
-        events: Some(events),
-        idle: Box::pin(sleep(KEEP_ALIVE)),
-    };
+    let printer = printer(&first);
+    let body = SseBody { printer, first: Some(first), events: Some(events), idle: Box::pin(sleep(KEEP_ALIVE)) };
     Ok((headers, Body::new(body)).into_response())
 }
 
@@ -78,36 +64,8 @@ pub(crate) async fn respond<P: Printer>(
 struct SseBody<P> {
     first: Option<CompletionEvent>,
     events: Option<Streaming<StreamCompletionResponse>>,
-    native: bool,
     printer: P,
     idle: Pin<Box<Sleep>>,
-}
-
-impl<P: Printer> SseBody<P> {
-    fn print(&mut self, event: CompletionEvent, out: &mut BytesMut) {
-        if !self.native {
-            return self.printer.print(event, out);
-        }
-        match (&event.native, &event.event) {
-            (_, Some(Event::Restarted(_))) => {
-                self.native = false;
-                self.printer.print(event, out);
-            }
-            (_, Some(Event::Routing(_))) => self.printer.print(event, out),
-            (Some(native), _) => {
-                self.printer.native(&native.body, out);
-                if matches!(event.event, Some(Event::Started(_))) {
-                    // Learns the ids, in case that the end is ours.
-                    self.printer.print(event, &mut BytesMut::new());
-                }
-            }
-            // An end of the gateway's own: a budget affords no more.
-            (None, Some(Event::Finished(finished))) if finished.native_reason == "budget" => {
-                self.printer.print(event, out)
-            }
-            _ => {}
-        }
-    }
 }
 
 /// One event of the stream.
@@ -125,16 +83,16 @@ impl<P: Printer> http_body::Body for SseBody<P> {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let mut out = BytesMut::new();
         if let Some(first) = self.first.take() {
-            self.print(first, &mut out);
+            self.printer.print(first, &mut out);
         }
         while out.len() < COALESCE {
             let Some(events) = &mut self.events else { break };
             match Pin::new(events).poll_next(cx) {
                 Poll::Pending => break,
-                Poll::Ready(Some(Ok(response))) => self.print(response.event.unwrap_or_default(), &mut out),
+                Poll::Ready(Some(Ok(response))) => self.printer.print(response.event.unwrap_or_default(), &mut out),
                 Poll::Ready(Some(Err(status))) => {
                     self.events = None;
-                    self.printer.failed(&Refusal::from(status), &mut out);
+                    self.printer.fail(status.into(), &mut out);
                 }
                 Poll::Ready(None) => {
                     self.events = None;
@@ -153,7 +111,7 @@ impl<P: Printer> http_body::Body for SseBody<P> {
         if self.idle.as_mut().poll(cx).is_ready() {
             let next = Instant::now() + KEEP_ALIVE;
             self.idle.as_mut().reset(next);
-            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b": ping\n\n")))));
+            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(P::KEEP_ALIVE)))));
         }
         Poll::Pending
     }

@@ -12,7 +12,11 @@ use crate::{
     Gateway, chat,
     error::Refusal,
     forward,
-    openai::text::{self, Chunks},
+    openai::{
+        Wishes,
+        chunk::Sse,
+        text::{self, Chunks},
+    },
     stream,
 };
 
@@ -21,11 +25,12 @@ pub(crate) async fn create(State(mut gateway): State<Gateway>, request: Request)
     let body = forward::read(&gateway, &parts, body).await?;
     let (mut asked, wishes) = text::read_with_wishes(&body)?;
     asked.original = Some(Original { dialect: Dialect::OpenaiCompletions as i32, body });
-    asked.tollgate = Some(chat::asked_options(&parts, Dialect::OpenaiCompletions, &wishes)?);
-    if wishes.stream {
+    let Wishes { stream, include_usage, .. } = wishes;
+    asked.tollgate = Some(chat::asked_options(&parts, Dialect::OpenaiCompletions, wishes)?);
+    if stream {
         let request = forward::request(&gateway, &parts, StreamCompletionRequest { request: Some(asked) });
         let (metadata, events, _) = gateway.completions.stream_completion(request).await?.into_parts();
-        return stream::respond(events, &metadata, Chunks::new(wishes.include_usage)).await;
+        return stream::respond(events, &metadata, |first| Sse::new(first, Chunks::new(include_usage))).await;
     }
     let request = forward::request(&gateway, &parts, CreateCompletionRequest { request: Some(asked) });
     let (metadata, answer, _) = gateway.completions.create_completion(request).await?.into_parts();

@@ -17,6 +17,7 @@ mod kill_points;
 mod ledger_check;
 mod limits;
 mod lossless;
+mod messages;
 mod midstream;
 mod one_answer;
 mod operations;

@@ -1,4 +1,4 @@
-//! Events of another dialect as OpenAI's chunks.
+//! Events as OpenAI's chunks: the provider's own where it speaks this dialect, synthesised ones where it does not.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,66 @@ use super::{
     functions::as_function,
     response::{detail, finish_word, usage},
 };
-use crate::stream::{Printer, data};
+use crate::{
+    error::Refusal,
+    stream::{Printer, data},
+};
+
+/// Prints chunks in one of OpenAI's dialects.
+pub(crate) trait Print: Send + Unpin + 'static {
+    /// An event, if it is told.
+    fn print(&mut self, event: CompletionEvent, out: &mut BytesMut);
+}
+
+/// Prints a stream of chunks.
+pub(crate) struct Sse<C> {
+    is_native: bool,
+    chunks: C,
+}
+
+impl<C: Print> Sse<C> {
+    /// The first event decides: chunks of the provider's own, or ours.
+    pub(crate) fn new(first: &CompletionEvent, chunks: C) -> Self {
+        Self { is_native: first.native.is_some(), chunks }
+    }
+}
+
+impl<C: Print> Printer for Sse<C> {
+    const KEEP_ALIVE: &'static [u8] = b": ping\n\n";
+
+    fn print(&mut self, event: CompletionEvent, out: &mut BytesMut) {
+        if !self.is_native {
+            return self.chunks.print(event, out);
+        }
+        match (&event.native, &event.event) {
+            (_, Some(Event::Restarted(_))) => {
+                self.is_native = false;
+                self.chunks.print(event, out);
+            }
+            (_, Some(Event::Routing(_))) => self.chunks.print(event, out),
+            (Some(native), _) => {
+                data(&native.body, out);
+                if matches!(event.event, Some(Event::Started(_))) {
+                    // Learns the ids, in case that the end is ours.
+                    self.chunks.print(event, &mut BytesMut::new());
+                }
+            }
+            // An end of the gateway's own: a budget affords no more.
+            (None, Some(Event::Finished(finished))) if finished.native_reason == "budget" => {
+                self.chunks.print(event, out)
+            }
+            _ => {}
+        }
+    }
+
+    fn fail(&mut self, refusal: Refusal, out: &mut BytesMut) {
+        data(refusal.body().as_bytes(), out);
+    }
+
+    fn end(&mut self, out: &mut BytesMut) {
+        data(b"[DONE]", out);
+    }
+}
 
 /// Prints `chat.completion.chunk`s.
 pub(crate) struct Chunks {
@@ -33,7 +92,7 @@ struct Spoken {
     tools: Vec<u32>,
 }
 
-impl Printer for Chunks {
+impl Print for Chunks {
     fn print(&mut self, event: CompletionEvent, out: &mut BytesMut) {
         match event.event {
             // An answer that goes on keeps its id.

@@ -119,6 +119,11 @@ impl<'a> Members<'a> {
         self.left.iter().find(|(key, _)| key == name).map(|(_, raw)| raw.get())
     }
 
+    /// Takes the members that are null.
+    pub(crate) fn without_nulls(&mut self) {
+        self.left.retain(|(_, raw)| raw.get() != "null");
+    }
+
     /// What was not taken, as object text in order; empty when nothing is left.
     pub(crate) fn rest(self) -> String {
         if self.left.is_empty() {

@@ -11,6 +11,8 @@ mod request;
 pub(crate) mod response;
 pub(crate) mod text;
 
+pub(crate) use request::tag_list;
+
 use tollgate_proto::v1::{CompletionRequest, CreateEmbeddingRequest, CreateModerationRequest, GenerateImageRequest};
 
 /// Why a body is no request: field path (OpenAI's names) and what is wrong there.
@@ -27,6 +29,7 @@ impl Invalid {
 }
 
 /// What the body says to the shim itself.
+#[derive(Default)]
 pub(crate) struct Wishes {
     pub(crate) stream: bool,
     pub(crate) include_usage: bool,

@@ -74,7 +74,7 @@ pub(super) fn wishes(m: &mut Members<'_>) -> Result<Wishes, Invalid> {
 }
 
 /// A list, or a string with commas.
-fn tag_list(json: &str) -> Vec<String> {
+pub(crate) fn tag_list(json: &str) -> Vec<String> {
     match string(json) {
         Some(text) => text.split(',').map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()).collect(),
         None => serde_json::from_str(json).unwrap_or_default(),

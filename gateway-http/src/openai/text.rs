@@ -12,11 +12,12 @@ use tollgate_proto::v1::{
 
 use super::{
     Invalid, Wishes,
+    chunk::Print,
     members::{Members, items, string},
     request,
     response::{finish_word, usage},
 };
-use crate::stream::{Printer, data};
+use crate::stream::data;
 
 /// Reads a request.
 pub(super) fn read(body: &str) -> Result<(CompletionRequest, Wishes), Invalid> {
@@ -200,7 +201,7 @@ impl Chunks {
     }
 }
 
-impl Printer for Chunks {
+impl Print for Chunks {
     fn print(&mut self, event: CompletionEvent, out: &mut BytesMut) {
         match event.event {
             Some(Event::Started(started)) if !self.goes_on => self.started = started,

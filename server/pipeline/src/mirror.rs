@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use tollgate_domain::CallId;
-use tollgate_proto::v1::{GatewayOptions, Key, KeyRole};
+use tollgate_proto::v1::{GatewayOptions, Key, KeyRole, Original};
+use tollgate_providers::json;
 use tollgate_store::StoredKey;
 
 use crate::{
@@ -21,6 +22,13 @@ use crate::{
 pub const MIRROR: &str = "mirror";
 /// So many copies are under way at once; beyond, none is made.
 pub(crate) const MOST: usize = 256;
+
+/// The caller's own bytes with another model in them; `None`: they cannot be edited.
+fn naming(model: &str, original: Original) -> Option<Original> {
+    let model = serde_json::to_string(model).ok()?;
+    let body = json::edit(&original.body, &[("model", Some(model))]).ok()?;
+    Some(Original { body: body.into(), ..original })
+}
 
 impl Pipeline {
     /// Makes a copy of the call, if its model mirrors and the draw falls so.
@@ -36,8 +44,7 @@ impl Pipeline {
         };
         let mut copied = (**request).clone();
         copied.model = Some(mirror.model.clone());
-        // The original bytes name the model that was asked for; the copy is written from the fields.
-        copied.original = None;
+        copied.original = copied.original.take().and_then(|original| naming(&mirror.model, original));
         let asked = copied.tollgate.take().unwrap_or_default();
         copied.tollgate = Some(GatewayOptions {
             tags: permit.account.tags.clone(),

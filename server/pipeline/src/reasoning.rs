@@ -13,7 +13,7 @@ use tollgate_proto::v1::{
     part::Content,
 };
 
-use tollgate_providers::UNSIGNED;
+use tollgate_providers::{UNSIGNED, without_messages};
 
 use crate::flow::FlowState;
 
@@ -96,7 +96,7 @@ impl Memory {
             }
             let copy = fitted.get_or_insert_with(|| CompletionRequest {
                 // It says what the parts no longer do.
-                original: None,
+                original: request.original.as_ref().and_then(without_messages),
                 ..CompletionRequest::clone(request)
             });
             let parts = &mut copy.messages[i].parts;

@@ -12,6 +12,7 @@ use crate::{
     ChatCall, Decoder, Head, Offered, Outgoing, Provider, Target, UnaryCall,
     credential::Credential,
     fetch::{Fetcher, with_bytes},
+    foreign::Common,
     headroom, refusal,
     transport::{BodyStream, Timeouts, Transport},
 };
@@ -69,7 +70,13 @@ pub async fn chat(endpoint: &Endpoint, call: &ChatCall<'_>) -> Result<Answering,
         with_bytes(call.request, endpoint.provider.name(), &endpoint.target, adapter, endpoint.fetcher.as_ref())
             .await?;
     let call = &ChatCall { request: fetched.as_ref().unwrap_or(call.request), ..*call };
-    let outgoing = adapter.request(&endpoint.target, call)?;
+    let common = Common::of(call.request, &endpoint.target.model, adapter);
+    let call = &ChatCall { request: common.as_ref().map_or(call.request, |common| &common.request), ..*call };
+    let mut outgoing = adapter.request(&endpoint.target, call)?;
+    if let Some(Common { unsupported, dropped, .. }) = &common {
+        outgoing.unsupported.extend_from_slice(unsupported);
+        outgoing.dropped.extend_from_slice(dropped);
+    }
     let (request, dropped) = allowed(endpoint, outgoing, call.drop_params)?;
     let decoder = adapter.decoder(&endpoint.target, call);
     let Accepted { head, body, shown } = accepted(endpoint, request).await?;

@@ -14,21 +14,27 @@ struct Member {
     value: Range<usize>,
 }
 
+/// Whether an object has a member of this name.
+pub fn holds(body: &[u8], name: &str) -> bool {
+    members(body).is_some_and(|(members, _)| members.iter().any(|member| is(body, member, name)))
+}
+
+fn is(body: &[u8], member: &Member, name: &str) -> bool {
+    let key = &body[member.key.clone()];
+    match memchr::memchr(b'\\', key) {
+        None => &key[1..key.len() - 1] == name.as_bytes(),
+        Some(_) => serde_json::from_slice::<String>(key).is_ok_and(|k| k == name),
+    }
+}
+
 /// Edits top-level members of an object: `Some` replaces or adds, `None` removes. All else stays as it was written.
 pub fn edit(body: &[u8], edits: &[(&str, Option<String>)]) -> Result<Vec<u8>, NotEditable> {
     let (members, close) = members(body).ok_or_else(|| NotEditable("the body is not one JSON object".into()))?;
-    let is = |member: &Member, name: &str| {
-        let key = &body[member.key.clone()];
-        match memchr::memchr(b'\\', key) {
-            None => &key[1..key.len() - 1] == name.as_bytes(),
-            Some(_) => serde_json::from_slice::<String>(key).is_ok_and(|k| k == name),
-        }
-    };
     // What becomes of each member: `None` stays, `Some(None)` goes, `Some(Some(_))` is replaced.
     let mut fate: Vec<Option<Option<&str>>> = vec![None; members.len()];
     let mut added = Vec::new();
     for (name, new) in edits {
-        let mut found = members.iter().enumerate().filter(|(_, m)| is(m, name));
+        let mut found = members.iter().enumerate().filter(|(_, m)| is(body, m, name));
         match (found.next(), new) {
             (Some((at, _)), new) => fate[at] = Some(new.as_deref()),
             (None, Some(new)) => added.push((*name, new)),

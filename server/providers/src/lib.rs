@@ -16,6 +16,7 @@ pub mod credential;
 pub mod demo;
 pub mod exchange;
 pub mod fetch;
+mod foreign;
 pub mod framing;
 pub mod gemini;
 pub mod headroom;
@@ -32,8 +33,10 @@ pub mod rerank;
 pub mod transport;
 pub mod vertex;
 
+pub use anthropic::without_messages;
 pub use conversation::reasoning::UNSIGNED;
 pub(crate) use provider::Written;
 pub use provider::{
-    Chat, ChatCall, Decoder, EmbedCall, Head, Mode, Offered, Outgoing, Provider, Target, Unary, UnaryCall, Unsupported,
+    Chat, ChatCall, Decoder, EmbedCall, Head, Mode, Offered, Outgoing, Provider, ReasonsBy, Target, Unary, UnaryCall,
+    Unsupported,
 };

@@ -71,11 +71,39 @@ pub trait Chat: Send + Sync {
         ""
     }
 
+    /// Whether `model` takes a call in Anthropic's dialect as it is.
+    fn takes_messages(&self, model: &str) -> bool {
+        let _ = model;
+        false
+    }
+
+    /// How `model` is told how much to reason.
+    fn reasons_by(&self, model: &str) -> ReasonsBy {
+        let _ = model;
+        ReasonsBy::Tokens
+    }
+
+    /// Whether the result of a tool may be more than text.
+    fn takes_media_as_results(&self) -> bool {
+        true
+    }
+
     /// Whether images and files at such a URL are fetched where `model` runs. Where they are not, it needs the bytes.
     fn fetches(&self, model: &str, url: &str) -> bool {
         let _ = (model, url);
         true
     }
+}
+
+/// How a model is told how much to reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReasonsBy {
+    /// By a word, or by a budget in tokens.
+    Tokens,
+    /// By a word alone.
+    Words,
+    /// It does not reason.
+    Nothing,
 }
 
 /// An operation with one answer.

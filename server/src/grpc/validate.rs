@@ -126,6 +126,11 @@ pub(crate) fn completion(request: &CompletionRequest) -> Result<(), Error> {
     v.expect(bias_fits, at("logit_bias"), "biases must be -100 to 100");
     let budget = request.reasoning.as_ref().and_then(|r| r.budget_tokens);
     v.expect(budget.is_none_or(|n| n >= 0), at("reasoning.budget_tokens"), "must not be negative");
+    let is_beta = |name: &String| {
+        (1..=128).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',')
+    };
+    let betas_fit = request.betas.len() <= 32 && request.betas.iter().all(is_beta);
+    v.expect(betas_fit, at("betas"), "must be at most 32 names of 1 to 128 visible ASCII characters without commas");
     v.extra(&request.extra_json, &NAMED, || "request.extra_json".into());
     options(&mut v, request.tollgate.as_ref());
     v.result()

@@ -4,24 +4,32 @@
 //! "Errors" of the Anthropic API reference.
 
 mod request;
+mod splice;
 mod stream;
 mod turns;
 mod wire;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use tollgate_domain::Failure;
 
 pub(crate) use self::request::{thinking, within};
+pub use self::splice::without_messages;
 use crate::{
-    Chat, ChatCall, Decoder, Head, Mode, Outgoing, Provider, Target, Written, conversation::reasoning, json::Object,
-    provider::unsendable, refusal,
+    Chat, ChatCall, Decoder, Head, Outgoing, Provider, Target, Written,
+    conversation::reasoning,
+    json::Object,
+    provider::{invalid, unsendable},
+    refusal,
 };
 
 /// Where it lives.
 const BASE_URL: &str = "https://api.anthropic.com/v1";
 /// The version of the API that the adapter speaks.
 const VERSION: &str = "2023-06-01";
+
+/// Names of beta features, with commas.
+const BETA: &str = "anthropic-beta";
 
 /// The adapter.
 pub struct Anthropic;
@@ -61,16 +69,22 @@ impl Chat for Anthropic {
                 .header(header::CONTENT_TYPE, "application/json")
                 .header("x-client-request-id", call.attempt_id)
                 .body(Bytes::from(body));
-            dressed(request.map_err(unsendable)?, target)
+            let mut request = dressed(request.map_err(unsendable)?, target)?;
+            ask_for_betas(request.headers_mut(), call)?;
+            Ok(request)
         })
     }
 
     fn decoder(&self, _target: &Target, call: &ChatCall<'_>) -> Box<dyn Decoder> {
-        decoder(call.mode)
+        decoder(call)
     }
 
     fn reasoning_format(&self, _model: &str) -> &'static str {
         reasoning::ANTHROPIC
+    }
+
+    fn takes_messages(&self, _model: &str) -> bool {
+        true
     }
 
     fn signs_reasoning(&self) -> bool {
@@ -84,8 +98,20 @@ pub(crate) fn body(beginning: Object, call: &ChatCall<'_>) -> Result<Written, Fa
 }
 
 /// Reads a message.
-pub(crate) fn decoder(mode: Mode) -> Box<dyn Decoder> {
-    Box::new(stream::MessageDecoder::new(mode))
+pub(crate) fn decoder(call: &ChatCall<'_>) -> Box<dyn Decoder> {
+    Box::new(stream::MessageDecoder::new(call))
+}
+
+/// The caller's beta features, beside those of the operator.
+pub(crate) fn ask_for_betas(headers: &mut HeaderMap, call: &ChatCall<'_>) -> Result<(), Failure> {
+    if call.request.betas.is_empty() {
+        return Ok(());
+    }
+    let configured = headers.get(BETA).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let all: Vec<String> = configured.into_iter().chain(call.request.betas.iter().cloned()).collect();
+    let value = HeaderValue::try_from(all.join(",")).map_err(|_| invalid("betas", "must be visible ASCII"))?;
+    headers.insert(BETA, value);
+    Ok(())
 }
 
 /// With the version, the credential and the operator's headers.

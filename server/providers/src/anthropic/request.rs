@@ -2,10 +2,11 @@
 
 use tollgate_domain::Failure;
 use tollgate_proto::v1::{
-    CompletionRequest, Reasoning, Tool, ToolChoiceMode, response_format::Format, tool::Kind, tool_choice::Choice,
+    CompletionRequest, Dialect, Reasoning, Tool, ToolChoiceMode, response_format::Format, tool::Kind,
+    tool_choice::Choice,
 };
 
-use super::turns::Turns;
+use super::{splice, turns::Turns};
 use crate::{
     ChatCall, Mode, Unsupported, Written,
     conversation::members,
@@ -16,15 +17,24 @@ use crate::{
 /// A limit is required; where nobody names one, this is it.
 const DEFAULT_MAX_TOKENS: u64 = 4_096;
 
-/// The body behind the members that a host begins it with, and what it goes without.
+/// The output limit: the pipeline's, the caller's, the deployment's or ours.
+pub(super) fn limit(call: &ChatCall<'_>) -> u64 {
+    call.output_limit().or(call.max_output).unwrap_or(DEFAULT_MAX_TOKENS)
+}
+
+/// The body behind the members that a host begins it with, and what it goes without: spliced where the caller wrote it in this very
+/// dialect, else encoded.
 pub(super) fn body(mut body: Object, call: &ChatCall<'_>) -> Result<Written, Failure> {
     let request = call.request;
+    if let Some(original) = request.original.as_ref().filter(|o| o.dialect() == Dialect::AnthropicMessages) {
+        return splice::body(&body, &original.body, call);
+    }
     let mut unsupported = without_counterpart(request);
-    let mut turns = Turns::read(&request.messages)?;
+    let mut turns = Turns::read(&request.messages, false)?;
     if let Some(prefill) = call.prefill {
         turns.begin_answer(prefill);
     }
-    let limit = call.output_limit().or(call.max_output).unwrap_or(DEFAULT_MAX_TOKENS);
+    let limit = limit(call);
     body.field("max_tokens", &limit);
     system(&turns, &mut body);
     body.raw("messages", &turns.messages());

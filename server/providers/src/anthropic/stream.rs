@@ -3,13 +3,13 @@
 use bytes::Bytes;
 use tollgate_domain::{Class, Failure};
 use tollgate_proto::v1::{
-    CompletionEvent, FinishReason, Finished, InputUsage, OutputUsage, PartDone, Started, ToolCallStart, Usage,
-    completion_event::Event, delta::Piece,
+    CompletionEvent, Dialect, FinishReason, Finished, InputUsage, Original, OutputUsage, PartDone, Started,
+    ToolCallStart, Usage, completion_event::Event, delta::Piece,
 };
 
 use super::wire;
 use crate::{
-    Decoder, Mode,
+    ChatCall, Decoder,
     answer::{push, push_piece, started_first},
     framing::{Ended, Framing, before_end, cut_short, ended_early, sse::SseEvent},
     json::Object,
@@ -27,6 +27,7 @@ struct Block {
 /// Decodes one answer.
 pub(super) struct MessageDecoder {
     framing: Framing,
+    is_native: bool,
     id: Option<String>,
     is_started: bool,
     open: Option<Block>,
@@ -39,9 +40,10 @@ pub(super) struct MessageDecoder {
 }
 
 impl MessageDecoder {
-    pub(super) fn new(mode: Mode) -> Self {
+    pub(super) fn new(call: &ChatCall<'_>) -> Self {
         Self {
-            framing: Framing::new(mode),
+            framing: Framing::new(call.mode),
+            is_native: call.want_native == Dialect::AnthropicMessages,
             id: None,
             is_started: false,
             open: None,
@@ -62,18 +64,21 @@ impl MessageDecoder {
             let from = out.len();
             let read = self.event(event.text(), out);
             started_first(&mut self.is_started, from, out);
-            read?;
+            if read? && self.is_native {
+                attach_native(event.data, from, out);
+            }
         }
         Ok(())
     }
 
-    fn event(&mut self, text: &str, out: &mut Vec<CompletionEvent>) -> Result<(), Failure> {
+    /// Tells whether the event is part of the answer.
+    fn event(&mut self, text: &str, out: &mut Vec<CompletionEvent>) -> Result<bool, Failure> {
         let event: wire::StreamEvent<'_> = serde_json::from_str(text).map_err(|e| self.broken(e))?;
         match event.kind.as_str() {
             "message_start" => {
-                let Some(message) = event.message else { return Ok(()) };
+                let Some(message) = event.message else { return Ok(false) };
                 if self.is_started && self.id == message.id {
-                    return Ok(()); // told twice
+                    return Ok(false); // told twice
                 }
                 if self.is_started {
                     let what = "the provider began another answer in the middle of this one";
@@ -83,7 +88,7 @@ impl MessageDecoder {
                 self.start(message.id, message.model, out);
             }
             // What follows its end is none of the answer.
-            "content_block_start" | "content_block_delta" if self.finished => {}
+            "content_block_start" | "content_block_delta" if self.finished => return Ok(false),
             "content_block_start" => {
                 if let Some(block) = event.content_block {
                     self.open_block(event.index.unwrap_or(self.parts), block.get(), out)?;
@@ -101,7 +106,7 @@ impl MessageDecoder {
             "error" => return Err(self.failed(refusal::in_band(200, text.as_bytes(), false))),
             _ => {} // ping, and what is to come
         }
-        Ok(())
+        Ok(true)
     }
 
     fn start(&mut self, id: Option<String>, model: Option<String>, out: &mut Vec<CompletionEvent>) {
@@ -267,7 +272,8 @@ impl MessageDecoder {
         Failure { usage: failure.usage.or(known), ..failure }
     }
 
-    fn whole(&mut self, body: &[u8], out: &mut Vec<CompletionEvent>) -> Result<(), Failure> {
+    fn whole(&mut self, body: &Bytes, out: &mut Vec<CompletionEvent>) -> Result<(), Failure> {
+        let from = out.len();
         if body.iter().all(u8::is_ascii_whitespace) {
             return Err(Failure::new(Class::UpstreamTruncated, "the answer is empty"));
         }
@@ -284,8 +290,20 @@ impl MessageDecoder {
         if let Some(word) = message.stop_reason {
             self.finish(word, message.stop_sequence, out);
         }
+        if self.is_native {
+            attach_native(body.clone(), from, out);
+        }
         self.stopped = true;
         Ok(())
+    }
+}
+
+/// The provider's own bytes go with the first event that was read from them, or alone.
+fn attach_native(body: Bytes, from: usize, out: &mut Vec<CompletionEvent>) {
+    let native = Some(Original { dialect: Dialect::AnthropicMessages as i32, body });
+    match out.get_mut(from) {
+        Some(first) => first.native = native,
+        None => out.push(CompletionEvent { native, ..CompletionEvent::default() }),
     }
 }
 

@@ -22,11 +22,13 @@ pub(super) struct Turns {
     turns: Vec<(&'static str, Vec<String>)>,
     pub(super) unsupported: Vec<Unsupported>,
     pub(super) dropped: Vec<String>,
+    /// What the contract does not know of the messages is this dialect's own.
+    is_native: bool,
 }
 
 impl Turns {
-    pub(super) fn read(messages: &[Message]) -> Result<Self, Failure> {
-        let mut turns = Self::default();
+    pub(super) fn read(messages: &[Message], is_native: bool) -> Result<Self, Failure> {
+        let mut turns = Self { is_native, ..Self::default() };
         for (i, message) in messages.iter().enumerate() {
             turns.message(message, &format!("messages[{i}]"))?;
         }
@@ -136,6 +138,7 @@ impl Turns {
             },
             Some(Content::Audio(_)) => return Err(cannot(path, "audio is not taken by this provider")),
             Some(Content::ToolResult(_)) => return Err(invalid(path, "a tool result belongs in a tool message")),
+            Some(Content::Opaque(opaque)) if self.is_native => return Ok(Some(opaque.json.clone())),
             // What another model said is not asked for again.
             Some(Content::Opaque(opaque)) if role == Role::Assistant => {
                 self.dropped.push(format!("{path}.{}", opaque.r#type));
@@ -147,7 +150,7 @@ impl Turns {
             }
             None => return Ok(None),
         }
-        Ok(Some(hinted(block, part)))
+        Ok(Some(self.hinted(block, part)))
     }
 
     fn tool_result(&mut self, result: &ToolResultPart, part: &Part, path: &str) -> Result<String, Failure> {
@@ -167,7 +170,17 @@ impl Turns {
             }
         }
         block.maybe("is_error", result.is_error.as_ref());
-        Ok(hinted(block, part))
+        Ok(self.hinted(block, part))
+    }
+
+    fn hinted(&self, mut block: Object, part: &Part) -> String {
+        if !part.cache_control_json.is_empty() {
+            block.raw("cache_control", &part.cache_control_json);
+        }
+        if self.is_native {
+            block.merge(&part.extra_json);
+        }
+        block.finish()
     }
 }
 
@@ -181,13 +194,6 @@ fn part_text(part: &Part) -> Option<&str> {
         Some(Content::Text(text)) if part.cache_control_json.is_empty() => Some(&text.text),
         _ => None,
     }
-}
-
-fn hinted(mut block: Object, part: &Part) -> String {
-    if !part.cache_control_json.is_empty() {
-        block.raw("cache_control", &part.cache_control_json);
-    }
-    block.finish()
 }
 
 fn base64_source(media_type: &str, data: &[u8]) -> String {

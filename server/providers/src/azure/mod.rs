@@ -11,9 +11,9 @@ use tollgate_proto::operation::Embeddings;
 use tollgate_proto::v1::CreateEmbeddingResponse;
 
 use crate::{
-    Chat, ChatCall, Decoder, EmbedCall, Head, Outgoing, Provider, Target, Unary, Written,
+    Chat, ChatCall, Decoder, EmbedCall, Head, Outgoing, Provider, ReasonsBy, Target, Unary, Written,
     credential::token::encoded,
-    openai::{OPENAI_MODELS, Param, Quirks, decode::ChatDecoder, embed, request, services::row},
+    openai::{self, OPENAI_MODELS, Param, Quirks, decode::ChatDecoder, embed, request, services::row},
     provider::unsendable,
     refusal,
 };
@@ -71,6 +71,14 @@ impl Chat for Azure {
 
     fn decoder(&self, _target: &Target, call: &ChatCall<'_>) -> Box<dyn Decoder> {
         Box::new(ChatDecoder::new(&QUIRKS, call))
+    }
+
+    fn reasons_by(&self, model: &str) -> ReasonsBy {
+        openai::reasons_by(model)
+    }
+
+    fn takes_media_as_results(&self) -> bool {
+        false
     }
 }
 

@@ -48,7 +48,7 @@ impl ConverseDecoder {
     pub(super) fn new(call: &ChatCall<'_>) -> Self {
         Self {
             body: Body::Unknown(Framing::new(call.mode)),
-            claude: anthropic::decoder(call.mode),
+            claude: anthropic::decoder(call),
             is_claudes: false,
             is_started: false,
             choice: Choice::new(0),

@@ -96,6 +96,10 @@ impl Chat for Bedrock {
         true
     }
 
+    fn takes_messages(&self, model: &str) -> bool {
+        matches!(Route::of(model), Route::Invoke(_))
+    }
+
     fn fetches(&self, model: &str, url: &str) -> bool {
         matches!(Route::of(model), Route::Converse(_)) && is_s3(url)
     }

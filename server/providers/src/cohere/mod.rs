@@ -74,6 +74,10 @@ impl Chat for Cohere {
         Box::new(stream::ChatDecoder::new(call.mode))
     }
 
+    fn takes_media_as_results(&self) -> bool {
+        false
+    }
+
     fn fetches(&self, _model: &str, _url: &str) -> bool {
         false
     }

@@ -34,6 +34,7 @@ pub use self::connect::Resolve;
 use self::{connect::Connector, media::Media, parts::Named};
 use crate::{
     Chat, Target,
+    anthropic::without_messages,
     provider::{cannot, invalid},
 };
 
@@ -120,7 +121,7 @@ enum Refused {
 
 /// `request` with bytes in the place of URLs that its provider does not fetch itself; `None`: there are none.
 ///
-/// Its original is left out of the copy, which adapters then write from its fields. A failure names the part,
+/// Its original is left out of the copy, or what of it tells of the messages: adapters then write those from its fields. A failure names the part,
 /// and is this provider's alone (`Unsupported`) unless the part is malformed.
 pub(crate) async fn with_bytes(
     request: &CompletionRequest,
@@ -155,7 +156,7 @@ pub(crate) async fn with_bytes(
         return Ok(None);
     }
     let mut copy = request.clone();
-    copy.original = None;
+    copy.original = copy.original.as_ref().and_then(without_messages);
     for (part, media) in ready {
         part.replace(&mut copy, media);
     }

@@ -13,7 +13,7 @@ use tollgate_proto::operation::Embeddings;
 use tollgate_proto::v1::{CreateEmbeddingResponse, Dialect};
 
 use crate::{
-    Chat, ChatCall, Decoder, EmbedCall, Head, Outgoing, Provider, Target, Unary,
+    Chat, ChatCall, Decoder, EmbedCall, Head, Outgoing, Provider, ReasonsBy, Target, Unary,
     conversation::reasoning,
     openai::{self, Quirks, decode::ChatDecoder, models_of, post, services::row},
     refusal,
@@ -68,6 +68,10 @@ impl Chat for Mistral {
 
     fn reasoning_format(&self, _model: &str) -> &'static str {
         reasoning::UNSIGNED
+    }
+
+    fn reasons_by(&self, _model: &str) -> ReasonsBy {
+        ReasonsBy::Words
     }
 
     fn decoder(&self, _target: &Target, call: &ChatCall<'_>) -> Box<dyn Decoder> {

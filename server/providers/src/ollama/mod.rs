@@ -15,8 +15,8 @@ use tollgate_proto::operation::Embeddings;
 use tollgate_proto::v1::CreateEmbeddingResponse;
 
 use crate::{
-    Chat, ChatCall, Decoder, EmbedCall, Head, Outgoing, Provider, Target, Unary, conversation::reasoning, openai::post,
-    refusal,
+    Chat, ChatCall, Decoder, EmbedCall, Head, Outgoing, Provider, ReasonsBy, Target, Unary, conversation::reasoning,
+    openai::post, refusal,
 };
 
 /// Where it listens unless told otherwise.
@@ -58,6 +58,10 @@ impl Chat for Ollama {
 
     fn reasoning_format(&self, _model: &str) -> &'static str {
         reasoning::UNSIGNED
+    }
+
+    fn reasons_by(&self, _model: &str) -> ReasonsBy {
+        ReasonsBy::Words
     }
 
     fn decoder(&self, _target: &Target, call: &ChatCall<'_>) -> Box<dyn Decoder> {

@@ -20,14 +20,14 @@ pub(crate) use request::unsendable;
 use tollgate_domain::Failure;
 use tollgate_proto::operation::{Embeddings, Images, Moderations, Reranking};
 
-pub(crate) use self::param::leave_out;
 pub use self::{
     media::Media,
     models::{Family, OPENAI as OPENAI_MODELS},
     param::Param,
 };
+pub(crate) use self::{models::reasons_by, param::leave_out};
 use crate::{
-    Chat, ChatCall, Decoder, EmbedCall, Head, Outgoing, Provider, Target, Unary, UnaryCall, Written,
+    Chat, ChatCall, Decoder, EmbedCall, Head, Outgoing, Provider, ReasonsBy, Target, Unary, UnaryCall, Written,
     conversation::reasoning, provider, refusal, rerank,
 };
 
@@ -171,6 +171,17 @@ impl Chat for OpenAi {
 
     fn signs_reasoning(&self) -> bool {
         self.0.reasoning_in == Some(ReasoningIn::Details)
+    }
+
+    fn reasons_by(&self, model: &str) -> ReasonsBy {
+        match self.0.effort {
+            Effort::Object => ReasonsBy::Tokens,
+            _ => models::reasons_by(model),
+        }
+    }
+
+    fn takes_media_as_results(&self) -> bool {
+        false
     }
 
     fn fetches(&self, _model: &str, _url: &str) -> bool {

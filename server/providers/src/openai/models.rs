@@ -7,6 +7,7 @@
 use tollgate_proto::v1::CompletionRequest;
 
 use super::Param::{self, *};
+use crate::ReasonsBy;
 
 /// Models that reason before they answer.
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +94,13 @@ impl Family {
     pub(crate) fn limit(&self) -> Option<&'static str> {
         self.limit
     }
+}
+
+/// How a model is told how much to reason: OpenAI's before `o1`, and what is like them, refuse to be told.
+pub(crate) fn reasons_by(model: &str) -> ReasonsBy {
+    let name = model.rsplit('/').next().unwrap_or(model);
+    let is_older = ["gpt-3.5", "gpt-4", "chatgpt-4o"].iter().any(|begin| name.starts_with(begin));
+    if is_older || name.ends_with("-chat-latest") { ReasonsBy::Nothing } else { ReasonsBy::Words }
 }
 
 #[cfg(test)]

@@ -17,9 +17,9 @@ use bytes::Bytes;
 use tollgate_domain::Failure;
 
 use crate::{
-    Chat, ChatCall, Decoder, Head, Outgoing, Provider, Target,
+    Chat, ChatCall, Decoder, Head, Outgoing, Provider, ReasonsBy, Target,
     conversation::reasoning,
-    openai::{models_of, post},
+    openai::{self, models_of, post},
     refusal,
 };
 
@@ -63,6 +63,10 @@ impl Chat for OpenAiResponses {
 
     fn reasoning_format(&self, _model: &str) -> &'static str {
         reasoning::OPENAI
+    }
+
+    fn reasons_by(&self, model: &str) -> ReasonsBy {
+        openai::reasons_by(model)
     }
 
     fn signs_reasoning(&self) -> bool {

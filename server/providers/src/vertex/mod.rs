@@ -68,7 +68,11 @@ impl Chat for Vertex {
         let model = &target.model;
         if claude::serves(model) {
             let path = format!("/publishers/anthropic/models/{model}:{}", claude::method(call.mode));
-            return claude::body(call)?.sent(|body| post(target, &path, body));
+            return claude::body(call)?.sent(|body| {
+                let mut request = post(target, &path, body)?;
+                anthropic::ask_for_betas(request.headers_mut(), call)?;
+                Ok(request)
+            });
         }
         let path = format!("/publishers/google/models/{model}:{}", gemini::method(call.mode));
         gemini::body(gemini::Host::Vertex, target, call)?.sent(|body| post(target, &path, body))
@@ -76,7 +80,7 @@ impl Chat for Vertex {
 
     fn decoder(&self, target: &Target, call: &ChatCall<'_>) -> Box<dyn Decoder> {
         match claude::serves(&target.model) {
-            true => anthropic::decoder(call.mode),
+            true => anthropic::decoder(call),
             false => gemini::decoder(call.mode),
         }
     }
@@ -87,6 +91,10 @@ impl Chat for Vertex {
 
     fn signs_reasoning(&self) -> bool {
         true
+    }
+
+    fn takes_messages(&self, model: &str) -> bool {
+        claude::serves(model)
     }
 
     fn fetches(&self, model: &str, url: &str) -> bool {
