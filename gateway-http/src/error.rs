@@ -132,6 +132,10 @@ impl Refusal {
         self.code.as_deref()
     }
 
+    pub(crate) fn param(&self) -> Option<&str> {
+        self.param.as_deref()
+    }
+
     pub(crate) fn message(&self) -> &str {
         &self.message
     }

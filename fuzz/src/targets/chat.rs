@@ -86,7 +86,7 @@ fn told(kind: &str, model: &str, input: &Input<'_>, pieces: Vec<Bytes>) -> Told 
         CompletionRequest { messages: vec![message], tollgate: Some(options), ..CompletionRequest::default() };
     let call = ChatCall {
         max_output: Some(100),
-        want_native: if input.flag(1) { Dialect::OpenaiChat } else { Dialect::Unspecified },
+        want_native: if input.flag(1) { native(kind) } else { Dialect::Unspecified },
         drop_params: true,
         ..ChatCall::new(&request, if input.flag(0) { Mode::Stream } else { Mode::Whole })
     };
@@ -107,6 +107,14 @@ fn told(kind: &str, model: &str, input: &Input<'_>, pieces: Vec<Bytes>) -> Told 
             told
         })
     })
+}
+
+/// The dialect in which a kind's own chunks may be passed on.
+fn native(kind: &str) -> Dialect {
+    match kind {
+        "anthropic" | "bedrock" | "vertex" => Dialect::AnthropicMessages,
+        _ => Dialect::OpenaiChat,
+    }
 }
 
 /// Ids that the gateway makes are random: they are numbered instead.

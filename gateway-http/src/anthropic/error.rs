@@ -7,6 +7,7 @@ use axum::{
 use serde_json::json;
 use tonic::Status;
 
+use super::request::THREAD;
 use crate::{error::Refusal, openai::Invalid};
 
 /// An error as a client of Anthropic's expects it.
@@ -52,7 +53,11 @@ impl Refused {
 
     /// The whole body: also the data of a stream's `error` event.
     pub(super) fn body(&self) -> String {
-        let error = json!({"type": self.kind(), "message": self.message()});
+        let mut error = json!({"type": self.kind(), "message": self.message()});
+        if self.0.param() == Some(THREAD) {
+            // By this, clients that would have the provider hold the conversation send all of it.
+            error["details"] = json!({"error_code": "thread_unsupported_request", "unsupported": [THREAD]});
+        }
         json!({"type": "error", "error": error, "request_id": self.0.request_id()}).to_string()
     }
 }

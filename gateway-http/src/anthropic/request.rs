@@ -18,11 +18,18 @@ const FORMAT: &str = "answer";
 /// How much to think where a caller leaves it to the model.
 const DEFAULT_EFFORT: &str = "high";
 
+/// A conversation that the provider holds.
+pub(super) const THREAD: &str = "thread";
+
 pub(super) fn read(body: &str) -> Result<(CompletionRequest, Wishes, Places), Invalid> {
     let mut m = Members::read(body, "")?;
     let mut wishes = Wishes { stream: m.take("stream")?.unwrap_or(false), include_usage: true, ..Wishes::default() };
-    wishes.fallbacks = m.take("fallbacks")?.unwrap_or_default();
+    wishes.fallbacks = m.raw("fallbacks").map(fallbacks).transpose()?.unwrap_or_default();
     wishes.drop_params = m.take("drop_params")?;
+    // What a provider holds of a conversation cannot be weighed before it is billed, and is at no other deployment.
+    if m.raw("thread").is_some() {
+        return Err(Invalid::at(THREAD, "is not kept by the gateway; send the whole conversation"));
+    }
     let mut request = CompletionRequest { model: m.take("model")?, ..CompletionRequest::default() };
     let mut places = Places::default();
     if let Some(system) = m.raw("system") {
@@ -57,6 +64,31 @@ pub(super) fn read(body: &str) -> Result<(CompletionRequest, Wishes, Places), In
     m.without_nulls();
     request.extra_json = with(m.rest(), [("output_config", output), ("metadata", metadata)]);
     Ok((request, wishes, places))
+}
+
+/// Models to try instead: names, or objects that name them, as Anthropic writes it; a word of Anthropic's leaves them to the gateway.
+fn fallbacks(json: &str) -> Result<Vec<String>, Invalid> {
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum Fallback {
+        Name(String),
+        Model(Named),
+    }
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Named {
+        model: String,
+    }
+    if json.starts_with('"') {
+        return Ok(Vec::new());
+    }
+    let all: Result<Vec<Fallback>, _> = serde_json::from_str(json);
+    let all = all
+        .map_err(|_| Invalid::at("fallbacks", "must be a list of names of models, or of objects with a model alone"))?;
+    let name = |fallback| match fallback {
+        Fallback::Name(name) | Fallback::Model(Named { model: name }) => name,
+    };
+    Ok(all.into_iter().map(name).collect())
 }
 
 /// An object's text, with what is left of its members that were looked into.
@@ -253,6 +285,14 @@ mod tests {
             json!({"type": "object", "properties": {"a": {}}, "required": ["a"], "additionalProperties": false});
         assert_eq!(format(closed), Some(true));
         assert_eq!(format(json!({"type": "object", "properties": {"a": {}}, "additionalProperties": false})), None);
+    }
+
+    #[test]
+    fn fallbacks_are_names_in_either_form() {
+        let read = |json: Value| fallbacks(&json.to_string());
+        assert_eq!(read(json!(["a", {"model": "b"}])).unwrap(), ["a", "b"]);
+        assert_eq!(read(json!("default")).unwrap(), [""; 0]);
+        assert!(read(json!([{"model": "b", "max_tokens": 1}])).is_err());
     }
 
     #[test]

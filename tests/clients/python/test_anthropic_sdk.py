@@ -178,7 +178,7 @@ def test_refusals_are_the_sdks_own_exceptions(rest):
     key = virtual_key()
     assert key not in str(refused(rest, anthropic.AuthenticationError, key=key))
     refused(rest, anthropic.NotFoundError, model="nobody")
-    assert "temperature" in str(refused(rest, anthropic.BadRequestError, temperature="hot"))
+    assert "temperature" in str(refused(rest, anthropic.BadRequestError, extra_body={"temperature": "hot"}))
     refused(rest, anthropic.RateLimitError, status=429)
     refused(rest, anthropic.OverloadedError, status=503)
     refused(rest, anthropic.InternalServerError, status=500)

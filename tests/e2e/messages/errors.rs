@@ -30,6 +30,8 @@ async fn refusals_have_anthropics_shape_and_words() {
         (json!({"thinking": {"type": "enabled"}}), "thinking.budget_tokens"),
         (json!({"tool_choice": {"type": "perhaps"}}), "tool_choice.type"),
         (json!({"messages": []}), "messages"),
+        (json!({"system": [{"type": "image"}]}), "system[0].source"),
+        (json!({"thread": {"type": "create"}}), "thread"),
         (json!({"max_tokens": 0}), "max"),
     ] {
         let (status, kind, message) = refused(&caller(&world), &ask("claude", wrong)).await;

@@ -31,7 +31,9 @@ pub(super) async fn said(world: &World, body: &Value, stream: bool) -> Value {
     }
     body["stream"] = true.into();
     let streamed = caller(world).stream(&world.v1("messages"), &body).await.unwrap();
-    assert_eq!(streamed.status, 200, "{:?}", streamed.whole().await.map(|reply| reply.json()));
+    if streamed.status != 200 {
+        panic!("{}", streamed.whole().await.unwrap().json());
+    }
     let (events, ended) = streamed.rest().await;
     ended.unwrap();
     folded(&events)
