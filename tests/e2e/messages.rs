@@ -144,8 +144,10 @@ async fn images_documents_and_search_results_reach_models_of_other_dialects() {
     let world = world().await;
     let png = json!({"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="});
     let image = json!({"type": "image", "source": png});
-    let note = json!({"type": "document", "title": "note", "source": {"type": "text", "media_type": "text/plain", "data": "the toll is two coins"}});
-    let found = json!({"type": "search_result", "title": "Tolls", "source": "https://example.com/tolls", "content": [{"type": "text", "text": "paid once"}]});
+    let plain = json!({"type": "text", "media_type": "text/plain", "data": "the toll is two coins"});
+    let note = json!({"type": "document", "title": "note", "source": plain});
+    let found = json!({"type": "search_result", "title": "Tolls", "source": "https://example.com/tolls",
+                       "content": [{"type": "text", "text": "paid once"}]});
     let call = json!({"type": "tool_use", "id": "t1", "name": "look", "input": {}});
     let result =
         json!({"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": "seen"}, image]});
@@ -175,7 +177,8 @@ async fn images_documents_and_search_results_reach_models_of_other_dialects() {
 #[tokio::test]
 async fn an_answer_keeps_to_a_schema_in_every_dialect() {
     let world = world().await;
-    let schema = json!({"type": "object", "properties": {"paid": {"type": "boolean"}}, "required": ["paid"], "additionalProperties": false});
+    let schema = json!({"type": "object", "properties": {"paid": {"type": "boolean"}}, "required": ["paid"],
+                        "additionalProperties": false});
     for model in MODELS {
         let config = json!({"format": {"type": "json_schema", "schema": schema}});
         let message = said(&world, &ask(model, json!({"output_config": config})), false).await;
@@ -274,4 +277,42 @@ async fn options_of_the_gateway_work_as_for_chats() {
     let entries = world.entries().await;
     assert_eq!(entries.len(), 1, "billed once");
     assert_eq!(entries[0].tags, ["blue", "green"]);
+}
+
+/// What Claude Code says of a task, in short.
+fn as_claude_code_asks(model: &str) -> Value {
+    let hint = json!({"type": "ephemeral"});
+    let mut edit = tool("Edit");
+    edit["eager_input_streaming"] = true.into();
+    json!({
+        "model": model, "max_tokens": 32_000, "stream": true, "temperature": 1,
+        "system": [
+            {"type": "text", "text": "You are a coding agent."},
+            {"type": "text", "text": "The working directory is /work.", "cache_control": hint},
+        ],
+        "messages": [{"role": "user", "content": [
+            {"type": "text", "text": "<system-reminder>be brief</system-reminder>"},
+            {"type": "text", "text": "fix the toll", "cache_control": hint},
+        ]}],
+        "tools": [edit], "metadata": {"user_id": format!("user_{}", "a".repeat(200))},
+        "thinking": {"type": "adaptive"}, "output_config": {"effort": "medium"},
+        "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
+    })
+}
+
+#[tokio::test]
+async fn what_claude_code_asks_for_needs_no_more_than_a_key() {
+    let world = world().await;
+    let agent = Caller::bearer(world.gateway.key()).with("anthropic-version", "2023-06-01");
+    let agent = agent.with("anthropic-beta", "claude-code-20250219,interleaved-thinking-2025-05-14");
+    for model in MODELS {
+        let url = format!("{}?beta=true", world.v1("messages"));
+        let (events, ended) = agent.stream(&url, &as_claude_code_asks(model)).await.unwrap().rest().await;
+        ended.unwrap();
+        let message = told::folded(&events);
+        assert_eq!(blocks(&message, "tool_use")[0]["name"], "Edit", "{model}: {message}");
+    }
+    let sent = world.provider.log().last().unwrap().body.unwrap();
+    assert_eq!(sent["max_completion_tokens"], 4096, "no more than the deployment has: {sent}");
+    assert_eq!(sent["user"].as_str().map(str::len), Some(64));
 }

@@ -1,7 +1,8 @@
-//! Events of an answer as Anthropic's stream: the provider's own where it speaks this dialect, synthesised ones where it does not.
+//! Events of an answer as Anthropic's stream: the provider's own where it speaks this dialect, synthesised ones where it
+//! does not.
 //!
-//! Blocks come one after another, each with an index of its own. Other dialects may tell of several tool calls in turns: what comes of a
-//! later call waits until the earlier one is whole.
+//! Blocks come one after another, each with an index of its own. Other dialects may tell of several tool calls in turns:
+//! what comes of a later call waits until the earlier one is whole.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -241,7 +242,8 @@ impl Events {
         self.close(out);
     }
 
-    /// Citations belong to the text that they stand with; of what else the contract does not know, blocks of Anthropic's are told.
+    /// Citations belong to the text that they stand with; of what else the contract does not know, blocks of Anthropic's
+    /// are told.
     fn opaque(&mut self, part: u32, text: &str, out: &mut BytesMut) {
         let Ok(told) = serde_json::from_str::<Value>(text) else { return };
         let is_in_text = self.open.as_ref().is_some_and(|open| open.part == part && open.kind == Kind::Text);
@@ -291,7 +293,8 @@ impl Events {
         self.send(out, "message_delta", || json!({"delta": delta, "usage": usage(reported)}));
     }
 
-    /// The message of an answer that starts over has the new one's blocks behind the void ones: clients cannot take back what they have.
+    /// The message of an answer that starts over has the new one's blocks behind the void ones: clients cannot take back
+    /// what they have.
     fn restarted(&mut self, restarted: &Restarted, out: &mut BytesMut) {
         let starts_over = restarted.policy() == MidstreamPolicy::Restart;
         if starts_over {

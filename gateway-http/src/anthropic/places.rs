@@ -1,5 +1,5 @@
-//! Where the contract's messages stand in the caller's: instructions and results of tools are messages of their own in the contract, so its
-//! paths count otherwise.
+//! Where the contract's messages stand in the caller's: instructions and results of tools are messages of their own in
+//! the contract, so its paths count otherwise.
 
 use tollgate_proto::v1::Message;
 

@@ -1,4 +1,5 @@
-//! Proofs of reasoning: a block of thinking has no member that says whose it is, so the proof of any model but Claude's says it itself.
+//! Proofs of reasoning: a block of thinking has no member that says whose it is, so the proof of any model but Claude's
+//! says it itself.
 
 /// Before the format of a proof that is not Anthropic's; a colon follows the format.
 const MARK: &str = "tollgate:";

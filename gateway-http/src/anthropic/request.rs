@@ -66,7 +66,8 @@ pub(super) fn read(body: &str) -> Result<(CompletionRequest, Wishes, Places), In
     Ok((request, wishes, places))
 }
 
-/// Models to try instead: names, or objects that name them, as Anthropic writes it; a word of Anthropic's leaves them to the gateway.
+/// Models to try instead: names, or objects that name them, as Anthropic writes it; a word of Anthropic's leaves them to
+/// the gateway.
 fn fallbacks(json: &str) -> Result<Vec<String>, Invalid> {
     #[derive(serde::Deserialize)]
     #[serde(untagged)]
@@ -203,7 +204,8 @@ fn response_format(json: &str) -> Result<ResponseFormat, Invalid> {
     Ok(ResponseFormat { format: Some(Format::JsonSchema(format)) })
 }
 
-/// Whether every object of a schema has all of its members and no others: only then do services of OpenAI's dialect enforce it.
+/// Whether every object of a schema has all of its members and no others: only then do services of OpenAI's dialect
+/// enforce it.
 fn is_closed(schema: &Value) -> bool {
     match schema {
         Value::Object(members) => {

@@ -70,7 +70,7 @@ pub async fn chat(endpoint: &Endpoint, call: &ChatCall<'_>) -> Result<Answering,
         with_bytes(call.request, endpoint.provider.name(), &endpoint.target, adapter, endpoint.fetcher.as_ref())
             .await?;
     let call = &ChatCall { request: fetched.as_ref().unwrap_or(call.request), ..*call };
-    let common = Common::of(call.request, &endpoint.target.model, adapter);
+    let common = Common::of(call, &endpoint.target.model, adapter);
     let call = &ChatCall { request: common.as_ref().map_or(call.request, |common| &common.request), ..*call };
     let mut outgoing = adapter.request(&endpoint.target, call)?;
     if let Some(Common { unsupported, dropped, .. }) = &common {

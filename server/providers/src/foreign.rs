@@ -1,11 +1,12 @@
-//! A call in Anthropic's dialect at a provider of another: what has a counterpart is put in the common terms of the contract, the rest is
-//! left out and told.
+//! A call in Anthropic's dialect at a provider of another: what has a counterpart is put in the common terms of the
+//! contract, the rest is left out and told.
 
 use tollgate_proto::v1::{
     CompletionRequest, Dialect, Message, Part, Reasoning, Role, TextPart, part::Content, tool::Kind,
+    tool_choice::Choice,
 };
 
-use crate::{Chat, ReasonsBy, Unsupported, conversation::members};
+use crate::{Chat, ChatCall, ReasonsBy, Unsupported, conversation::members};
 
 /// Members of the call that change no answer: what is cached, and what a long conversation may be rid of.
 const HINTS: [&str; 2] = ["cache_control", "context_management"];
@@ -26,13 +27,15 @@ pub(crate) struct Common {
 
 impl Common {
     /// `None`: it is in common terms, or the model takes the dialect as it is.
-    pub(crate) fn of(request: &CompletionRequest, model: &str, adapter: &dyn Chat) -> Option<Self> {
+    pub(crate) fn of(call: &ChatCall<'_>, model: &str, adapter: &dyn Chat) -> Option<Self> {
+        let request = call.request;
         let dialect = request.original.as_ref().map(|original| original.dialect());
         if dialect != Some(Dialect::AnthropicMessages) || adapter.takes_messages(model) {
             return None;
         }
         let mut common = Self { request: request.clone(), unsupported: Vec::new(), dropped: Vec::new() };
         common.parameters();
+        common.output_limit(call.max_output);
         common.reasoning(adapter.reasons_by(model));
         common.tools();
         common.messages();
@@ -61,6 +64,16 @@ impl Common {
             && let Some((end, _)) = user.char_indices().nth(LONGEST_USER)
         {
             user.truncate(end);
+        }
+    }
+
+    /// Every call of this dialect names a limit, that of the models which its caller knows: more than a model has is no
+    /// more than all.
+    fn output_limit(&mut self, most: Option<u64>) {
+        let most = most.and_then(|most| i64::try_from(most).ok());
+        if self.request.max_output_tokens.is_some_and(|asked| most.is_some_and(|most| asked > most)) {
+            self.request.max_output_tokens = most;
+            self.dropped.push("max_tokens".into());
         }
     }
 
@@ -101,8 +114,18 @@ impl Common {
             }
             is_function
         });
-        if self.request.tools.is_empty() {
-            (self.request.tool_choice, self.request.parallel_tool_calls) = (None, None);
+        let request = &mut self.request;
+        if request.tools.is_empty() {
+            (request.tool_choice, request.parallel_tool_calls) = (None, None);
+        }
+        // A choice of a tool that is not there any more.
+        let is_there = |name: &String| {
+            request.tools.iter().any(|tool| matches!(&tool.kind, Some(Kind::Function(f)) if f.name == *name))
+        };
+        if let Some(Choice::FunctionName(name)) = request.tool_choice.as_ref().and_then(|choice| choice.choice.as_ref())
+            && !is_there(name)
+        {
+            request.tool_choice = None;
         }
     }
 

@@ -110,7 +110,8 @@ async fn a_prompt_that_is_too_long_is_said_to_be_so() {
     let (status, kind, message) = error(&post(&world, &long).await);
     assert_eq!((status, kind.as_str()), (400, "invalid_request_error"));
     assert!(message.starts_with("prompt is too long"), "{message}");
-    let object = json!({"error": {"message": "This model's maximum context length is 8192 tokens.", "code": "context_length_exceeded"}});
+    let object = json!({"error": {"message": "This model's maximum context length is 8192 tokens.",
+                                  "code": "context_length_exceeded"}});
     world.provider.script("m", [Step { error: Some(object), ..Step::fails(400) }]);
     let (status, _, message) = error(&post(&world, &ask("large", json!({}))).await);
     assert_eq!(status, 400);

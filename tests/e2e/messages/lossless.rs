@@ -1,5 +1,5 @@
-//! Anthropic in, Anthropic out: every byte that a caller wrote reaches the provider but for the edits that must be, and every byte of the
-//! answer comes back.
+//! Anthropic in, Anthropic out: every byte that a caller wrote reaches the provider but for the edits that must be, and
+//! every byte of the answer comes back.
 
 use serde_json::{Value, json};
 use tollgate_client::v1;
@@ -64,7 +64,8 @@ async fn the_upstream_body_equals_the_callers_but_for_the_allowed_edits() {
     for stream in [false, true] {
         let sent = json!({
             "x_first": {"b": 2, "a": 18_446_744_073_709_551_615_u64},
-            "model": "claude", "max_tokens": 77, "system": [{"type": "text", "text": "be brief", "cache_control": hint}],
+            "model": "claude", "max_tokens": 77,
+            "system": [{"type": "text", "text": "be brief", "cache_control": hint}],
             "messages": [{"role": "user", "content": [text, odd]}], "tools": [server_tool, tool],
             "tool_choice": {"type": "none"}, "context_management": {"edits": []}, "temperature": 1,
             "metadata": {"user_id": "u-1"}, "service_tier": "auto", "container": null, "stream": stream,

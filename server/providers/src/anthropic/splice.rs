@@ -1,5 +1,5 @@
-//! The caller's own bytes, edited only where the gateway must: model, stream, an output limit that a budget needs, and what is left of the
-//! messages where the gateway changed them.
+//! The caller's own bytes, edited only where the gateway must: model, stream, an output limit that a budget needs, and
+//! what is left of the messages where the gateway changed them.
 
 use std::collections::BTreeMap;
 
