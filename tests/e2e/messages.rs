@@ -1,5 +1,6 @@
 //! `POST /v1/messages` at providers of every dialect.
 
+mod elsewhere;
 mod errors;
 mod lossless;
 mod told;

@@ -4,12 +4,8 @@
 use tollgate_proto::v1::Message;
 
 /// Names of the contract's, and what a caller of this dialect calls the same.
-const NAMES: [(&str, &str); 4] = [
-    ("request.original.body:", ""),
-    ("request.", ""),
-    ("max_output_tokens", "max_tokens"),
-    ("reasoning.budget_tokens", "thinking.budget_tokens"),
-];
+const NAMES: [(&str, &str); 2] =
+    [("max_output_tokens", "max_tokens"), ("reasoning.budget_tokens", "thinking.budget_tokens")];
 
 /// Where each of the contract's messages stands, and with which block it begins.
 #[derive(Clone, Debug, Default)]
@@ -65,8 +61,22 @@ impl Places {
             };
         }
         told.push_str(rest);
-        NAMES.iter().fold(told, |text, (ours, theirs)| text.replace(ours, theirs))
+        NAMES.iter().fold(without_roots(&told), |text, (ours, theirs)| text.replace(ours, theirs))
     }
+}
+
+/// Without what the contract's paths begin with. A sentence may end with the same word.
+fn without_roots(text: &str) -> String {
+    let text = text.replace("request.original.body:", "");
+    let mut pieces = text.split("request.");
+    let mut told = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        if !piece.starts_with(|c: char| c.is_ascii_lowercase()) {
+            told.push_str("request.");
+        }
+        told.push_str(piece);
+    }
+    told
 }
 
 /// A number and the bracket behind it, and what follows.
@@ -95,6 +105,7 @@ mod tests {
             ("messages[9].content[0]", "messages[9].content[0]"),
             ("messages[", "messages["),
             ("request.max_output_tokens: must be", "max_tokens: must be"),
+            ("nothing came of the request. Try again", "nothing came of the request. Try again"),
         ] {
             assert_eq!(places.in_callers_words(ours), theirs);
         }
