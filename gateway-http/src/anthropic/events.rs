@@ -178,9 +178,15 @@ impl Events {
         if self.done.contains(&delta.part) {
             return;
         }
-        let must_wait = self.open.as_ref().is_some_and(|open| open.part != delta.part && open.may_grow());
-        if must_wait && !self.is_native {
-            return self.waiting.push_back(Waiting::Delta(delta));
+        if let Some(open) = self.open.as_ref().filter(|open| open.part != delta.part && !self.is_native) {
+            let may_grow = open.may_grow();
+            if may_grow || !self.waiting.is_empty() {
+                self.waiting.push_back(Waiting::Delta(delta));
+                if !may_grow {
+                    self.go_on(out);
+                }
+                return;
+            }
         }
         let Delta { part, piece, reasoning_format: format, .. } = delta;
         match piece {
@@ -261,6 +267,11 @@ impl Events {
             Some(open) if open.may_grow() => return self.waiting.push_back(Waiting::Done(part)),
             _ => {}
         }
+        self.go_on(out);
+    }
+
+    /// With what waited, in order.
+    fn go_on(&mut self, out: &mut BytesMut) {
         for waiting in std::mem::take(&mut self.waiting) {
             match waiting {
                 Waiting::Delta(delta) => self.delta(delta, out),
