@@ -10,7 +10,7 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tollgate_audit::Trail;
-use tollgate_control::Control;
+use tollgate_control::{Control, Keeping};
 use tollgate_domain::{Clock, NanoUsd};
 use tollgate_ledger::{Durability, Ledger, Offline};
 use tollgate_limits::Limiter;
@@ -30,6 +30,9 @@ use crate::{
 
 /// Protobuf of a body may be larger than its JSON: base64 shrinks, but typed fields stand beside the original.
 const MESSAGE_PER_BODY: usize = 3;
+
+/// How often responses whose time is over are cleared away.
+const CLEAR: Duration = Duration::from_secs(600);
 
 /// How often the configuration file is looked at.
 const WATCH: Duration = Duration::from_millis(500);
@@ -107,7 +110,12 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
         })),
     });
     let since_us = clock.now_us().saturating_sub(retention_us);
-    let control = Arc::new(Control::new(pipeline.clone()));
+    let keeping = Keeping {
+        store: backend.responses.clone(),
+        retention: config.responses.retention.duration(),
+        max_bytes: config.responses.max_bytes,
+    };
+    let control = Arc::new(Control::new(pipeline.clone()).keeping(keeping));
     if is_offline {
         tokio::spawn(once_online(ledger.clone(), pipeline.clone(), control.clone(), config.keys.clone(), since_us));
     } else {
@@ -125,7 +133,7 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
     let shutdown = CancellationToken::new();
     let max_body_bytes = config.limits.max_body_bytes;
     let max_message_bytes = max_body_bytes.saturating_mul(MESSAGE_PER_BODY);
-    let doors = Doors { pipeline: pipeline.clone(), control, max_message_bytes, shutdown: shutdown.clone() };
+    let doors = Doors { pipeline: pipeline.clone(), control: control.clone(), max_message_bytes, shutdown: shutdown.clone() };
     let (grpc, health) = grpc::stack(doors).await?;
     let options = tollgate_http::Options { max_body_bytes, max_message_bytes, embedded: true };
     let rest = tollgate_http::router(grpc.clone(), options).merge(metrics::routes(ledger.clone(), snapshot_us));
@@ -136,6 +144,7 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
     first_run::greet(&format!("{scheme}://{address}"), &dir, &fresh, demo);
     tokio::spawn(reload_on_change(path, pipeline.clone()));
     tokio::spawn(keep_checking(Arc::downgrade(&pipeline)));
+    tokio::spawn(clear_expired(control.clone()));
     let serving = listen::serve(listener, tls, front, shutdown.clone(), config.drain_timeout.duration());
     tokio::pin!(serving);
     tokio::select! {
@@ -194,6 +203,18 @@ async fn follow_changes(postgres: Arc<PostgresStore>, control: Arc<Control>) {
         }
     };
     tokio::join!(watch_changes((*postgres).clone(), &changed), follow);
+}
+
+/// Clears away responses whose time is over, for as long as the gateway runs.
+async fn clear_expired(control: Arc<Control>) {
+    loop {
+        match control.clear_responses().await {
+            Ok(0) => {}
+            Ok(cleared) => tracing::debug!(cleared, "responses whose time was over are cleared away"),
+            Err(error) => tracing::debug!(%error, "responses whose time is over are not cleared away now"),
+        }
+        tokio::time::sleep(CLEAR).await;
+    }
 }
 
 async fn provision_all(control: &Control, keys: &[ProvisionedKey]) -> anyhow::Result<()> {

@@ -8,7 +8,7 @@ use sha2::Sha256;
 use tollgate_domain::{Secret, new_id};
 use tollgate_ledger::Cluster;
 use tollgate_limits::Shared;
-use tollgate_store::{Claims, Cooldowns, Coordinator, Store, StoreError};
+use tollgate_store::{Claims, Cooldowns, Coordinator, Responses, Store, StoreError};
 use tollgate_store_postgres::PostgresStore;
 use tollgate_store_redis::{RedisClaims, RedisCooldowns, RedisCoordinator, RedisLimits};
 use tollgate_store_sqlite::SqliteStore;
@@ -23,6 +23,8 @@ use crate::{
 
 pub(crate) struct Backend {
     pub(crate) store: Arc<dyn Store>,
+    /// Where responses are kept: the same.
+    pub(crate) responses: Arc<dyn Responses>,
     /// The same, where replicas share it.
     pub(crate) postgres: Option<Arc<PostgresStore>>,
     redis: Option<Arc<dyn Coordinator>>,
@@ -48,20 +50,26 @@ impl Backend {
     pub(crate) async fn open(config: &Config, dir: &Path) -> anyhow::Result<Self> {
         match &config.store {
             Some(shared) => Self::shared(shared, dir).await,
-            None => Ok(Self {
-                store: Arc::new(SqliteStore::open(&dir.join("tollgate.db")).await?),
-                postgres: None,
-                redis: None,
-                limits: None,
-                claims: None,
-                cooldowns: None,
-                replica: "alone".into(),
-                pepper: secrets::lasting(&dir.join("pepper"))?,
-                audit_key: secrets::lasting(&dir.join("audit.hmac"))?,
-                snapshots: None,
-                offline: None,
-            }),
+            None => Self::alone(dir).await,
         }
+    }
+
+    async fn alone(dir: &Path) -> anyhow::Result<Self> {
+        let sqlite = Arc::new(SqliteStore::open(&dir.join("tollgate.db")).await?);
+        Ok(Self {
+            store: sqlite.clone(),
+            responses: sqlite,
+            postgres: None,
+            redis: None,
+            limits: None,
+            claims: None,
+            cooldowns: None,
+            replica: "alone".into(),
+            pepper: secrets::lasting(&dir.join("pepper"))?,
+            audit_key: secrets::lasting(&dir.join("audit.hmac"))?,
+            snapshots: None,
+            offline: None,
+        })
     }
 
     async fn shared(settings: &StoreSettings, dir: &Path) -> anyhow::Result<Self> {
@@ -116,6 +124,7 @@ impl Backend {
         }
         Ok(Self {
             store: postgres.clone(),
+            responses: postgres.clone(),
             claims: Some(Everywhere::over(postgres.clone(), claims)),
             cooldowns,
             postgres: Some(postgres),

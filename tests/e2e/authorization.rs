@@ -24,6 +24,10 @@ const CELLS: &str = "
     ModelService/ExplainRoute               y    y    y    y    y    y    y
     ModelService/ListCatalogueModels        y    y    y    y    y    y    y
     ModelService/GetCatalogueModel          y    y    y    y    y    y    y
+    ResponseService/StoreResponse           y    y    y    y    y    y    y
+    ResponseService/GetResponse             y    y    y    y    y    y    y
+    ResponseService/GetConversation         y    y    y    y    y    y    y
+    ResponseService/DeleteResponse          y    y    y    y    y    y    y
     KeyAdminService/CreateKey               osx  os-  o--  o--  ---  ---  ---
     KeyAdminService/GetKey                  osx  os-  o--  o--  ---  osx  o--
     KeyAdminService/ListKeys                osx  os-  o--  o--  ---  osx  o--

@@ -18,7 +18,8 @@ use tollgate_proto::v1::{
     completion_service_client::CompletionServiceClient, embedding_service_client::EmbeddingServiceClient,
     image_service_client::ImageServiceClient, key_admin_service_client::KeyAdminServiceClient,
     model_service_client::ModelServiceClient, moderation_service_client::ModerationServiceClient,
-    rerank_service_client::RerankServiceClient, tenancy_service_client::TenancyServiceClient,
+    rerank_service_client::RerankServiceClient, response_service_client::ResponseServiceClient,
+    tenancy_service_client::TenancyServiceClient,
 };
 use tonic::{
     Request, Status,
@@ -106,6 +107,8 @@ impl Client {
         moderations: ModerationServiceClient,
         /// Images.
         images: ImageServiceClient,
+        /// Responses that are kept.
+        responses: ResponseServiceClient,
         /// Models.
         models: ModelServiceClient,
         /// Virtual keys.

@@ -168,6 +168,12 @@ actions! {
     // action                                        platform org      team      member finance auditor caller
     /// See which models one may use.
     ReadModels "model.read"                          All      Org      Team      User   All     All     Key;
+    /// Keep a response, to go on from it.
+    KeepResponse "response.keep"                     Key      Key      Key       Key    Key     Key     Key;
+    /// See what one has kept.
+    ReadResponse "response.read"                     Key      Key      Key       Key    Key     Key     Key;
+    /// Forget what one has kept.
+    DeleteResponse "response.delete"                 Key      Key      Key       Key    Key     Key     Key;
     /// See a key.
     ReadKey "key.read"                               All      Org      Team      User   No      All     Key;
     /// Make a key.
@@ -360,6 +366,10 @@ pub const RPCS: &[(&str, &[Action])] = &[
     ("ModelService/ExplainRoute", &[Action::ReadModels]),
     ("ModelService/ListCatalogueModels", &[Action::ReadModels]),
     ("ModelService/GetCatalogueModel", &[Action::ReadModels]),
+    ("ResponseService/StoreResponse", &[Action::KeepResponse]),
+    ("ResponseService/GetResponse", &[Action::ReadResponse]),
+    ("ResponseService/GetConversation", &[Action::ReadResponse]),
+    ("ResponseService/DeleteResponse", &[Action::DeleteResponse]),
     ("KeyAdminService/CreateKey", &[Action::CreateKey]),
     ("KeyAdminService/GetKey", &[Action::ReadKey]),
     ("KeyAdminService/ListKeys", &[Action::ReadKey]),

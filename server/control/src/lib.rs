@@ -12,6 +12,7 @@ mod keys;
 mod models;
 mod page;
 mod reconcile;
+mod responses;
 mod rights;
 mod spend;
 mod tenancy;
@@ -23,6 +24,7 @@ pub use authorize::{
     Act, Action, Actor, Authorized, RPCS, Reach, Resource, act, authorization_page, authorize, is_allowed,
 };
 pub use keys::Minted;
+pub use responses::Keeping;
 pub use spend::Updates;
 use tollgate_audit::Draft;
 use tollgate_domain::{Error, Retry, Secret};
@@ -57,12 +59,14 @@ pub struct Control {
     /// One act at a time: what an act checked still holds when it is journalled.
     acting: Arc<tokio::sync::Mutex<()>>,
     changing_windows: Arc<tokio::sync::Mutex<()>>,
+    /// Where responses are kept; `None`: nowhere.
+    keeping: Option<Keeping>,
 }
 
 impl Control {
     /// Over the pipeline's keys and ledger.
     pub fn new(pipeline: Arc<Pipeline>) -> Self {
-        Self { pipeline, acting: Arc::default(), changing_windows: Arc::default() }
+        Self { pipeline, acting: Arc::default(), changing_windows: Arc::default(), keeping: None }
     }
 
     fn directory(&self) -> &Directory {

@@ -42,6 +42,8 @@ pub struct Config {
     pub budgets: Budgets,
     /// How long answers are kept for the repetition of an idempotency key.
     pub idempotency: IdempotencySettings,
+    /// What is kept of responses, so that conversations can go on from them.
+    pub responses: ResponseSettings,
     /// Origins that browsers may call from; `*` for all.
     pub cors_origins: Vec<String>,
     /// How long calls in flight may go on after SIGTERM.
@@ -73,6 +75,7 @@ impl Default for Config {
             journal: Journal::default(),
             budgets: Budgets::default(),
             idempotency: IdempotencySettings::default(),
+            responses: ResponseSettings::default(),
             cors_origins: vec!["*".into()],
             drain_timeout: Span::seconds(30),
             log: Log::default(),
@@ -188,6 +191,22 @@ pub struct IdempotencySettings {
 impl Default for IdempotencySettings {
     fn default() -> Self {
         Self { retention: Span::seconds(600), max_bytes: 64 << 20 }
+    }
+}
+
+/// What is kept of responses (`POST /v1/responses`, `ResponseService`), so that conversations can go on from them.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ResponseSettings {
+    /// For how long, from when each was made; `0s`: nothing is kept, whatever callers ask.
+    pub retention: Span,
+    /// Largest conversation that is gone on from, in bytes; a response alone may be no larger.
+    pub max_bytes: u64,
+}
+
+impl Default for ResponseSettings {
+    fn default() -> Self {
+        Self { retention: Span::seconds(30 * 24 * 3_600), max_bytes: 16 << 20 }
     }
 }
 

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use futures::{Stream, StreamExt, TryStreamExt, stream::BoxStream};
 use tollgate_domain::{Error, Violation};
-use tollgate_http::{anthropic, openai};
+use tollgate_http::{anthropic, openai, responses};
 use tollgate_pipeline::{Call, Collector, Request as Asked};
 use tollgate_proto::v1::{
     CompletionRequest, CountTokensRequest, CountTokensResponse, CreateCompletionRequest, CreateCompletionResponse,
@@ -94,9 +94,10 @@ fn read_anew(asked: CompletionRequest, extensions: &Extensions) -> Result<Comple
     let read = match original.dialect() {
         Dialect::OpenaiChat => openai::read_chat(&original.body),
         Dialect::OpenaiCompletions => openai::read_text(&original.body),
+        Dialect::OpenaiResponses => responses::read(&original.body),
         Dialect::AnthropicMessages => anthropic::read_messages(&original.body),
         _ => {
-            let known = "must be DIALECT_OPENAI_CHAT, DIALECT_OPENAI_COMPLETIONS or DIALECT_ANTHROPIC_MESSAGES";
+            let known = "must be DIALECT_OPENAI_CHAT, _COMPLETIONS, _RESPONSES or DIALECT_ANTHROPIC_MESSAGES";
             return Err(Error::invalid_field("request.original.dialect", known));
         }
     };

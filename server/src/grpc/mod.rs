@@ -7,6 +7,7 @@ mod deadline;
 mod key_admin;
 mod model;
 mod quota;
+mod response;
 mod stack;
 mod status;
 mod tenancy;

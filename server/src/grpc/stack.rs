@@ -15,14 +15,15 @@ use tollgate_proto::{
         completion_service_server::CompletionServiceServer, embedding_service_server::EmbeddingServiceServer,
         image_service_server::ImageServiceServer, key_admin_service_server::KeyAdminServiceServer,
         model_service_server::ModelServiceServer, moderation_service_server::ModerationServiceServer,
-        rerank_service_server::RerankServiceServer, tenancy_service_server::TenancyServiceServer,
+        rerank_service_server::RerankServiceServer, response_service_server::ResponseServiceServer,
+        tenancy_service_server::TenancyServiceServer,
     },
 };
 use tonic::{body::Body, codec::CompressionEncoding, server::NamedService, service::Routes};
 use tonic_health::server::HealthReporter;
 use tower::{Service, ServiceExt, service_fn, util::BoxCloneSyncService};
 
-use super::{Rooms, audit, budget, completion, deadline, key_admin, model, status::status, tenancy, unary};
+use super::{Rooms, audit, budget, completion, deadline, key_admin, model, response, status::status, tenancy, unary};
 
 /// The stack as everything calls it.
 pub type Grpc = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
@@ -62,6 +63,7 @@ pub async fn stack(doors: Doors) -> anyhow::Result<(Grpc, HealthReporter)> {
     add!(RerankServiceServer, unary.clone());
     add!(ModerationServiceServer, unary.clone());
     add!(ImageServiceServer, unary);
+    add!(ResponseServiceServer, response::Door(rooms.clone()));
     add!(ModelServiceServer, model::Door(rooms.clone()));
     add!(KeyAdminServiceServer, key_admin::Door(rooms.clone()));
     add!(TenancyServiceServer, tenancy::Door(rooms.clone()));

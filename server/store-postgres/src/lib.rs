@@ -8,6 +8,7 @@ mod changes;
 mod claims;
 mod coordinator;
 mod read;
+mod responses;
 
 use std::{
     str::FromStr,

@@ -5,7 +5,7 @@
 use std::sync::{Arc, LazyLock};
 
 use tollgate_services::Postgres;
-use tollgate_store::{Store, StoreError, coordinator_suite, suite};
+use tollgate_store::{Store, StoreError, coordinator_suite, responses_suite, suite};
 use tollgate_store_postgres::PostgresStore;
 
 static SERVER: LazyLock<Postgres> = LazyLock::new(Postgres::start);
@@ -33,6 +33,22 @@ passes! {
     entries_and_records_come_in_pages,
     whoever_follows_is_told_everything_once,
     idempotency_keys_are_remembered,
+}
+
+macro_rules! keeps {
+    ($($case:ident),+ $(,)?) => {
+        $(#[tokio::test]
+        async fn $case() {
+            responses_suite::$case(&fresh().await).await;
+        })+
+    };
+}
+
+keeps! {
+    a_response_is_there_for_its_key_alone,
+    a_response_that_is_kept_again_stays_as_it_was,
+    a_conversation_comes_oldest_first,
+    a_response_is_gone_when_its_time_is_over,
 }
 
 macro_rules! coordinates {

@@ -5,6 +5,7 @@
 
 mod apply;
 mod read;
+mod responses;
 
 use std::{path::Path, time::Duration};
 

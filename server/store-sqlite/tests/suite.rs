@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a test says by panicking
 
-use tollgate_store::suite;
+use tollgate_store::{responses_suite, suite};
 use tollgate_store_sqlite::SqliteStore;
 
 async fn fresh() -> (SqliteStore, tempfile::TempDir) {
@@ -30,6 +30,23 @@ passes! {
     entries_and_records_come_in_pages,
     whoever_follows_is_told_everything_once,
     idempotency_keys_are_remembered,
+}
+
+macro_rules! keeps {
+    ($($case:ident),+ $(,)?) => {
+        $(#[tokio::test]
+        async fn $case() {
+            let (store, _dir) = fresh().await;
+            responses_suite::$case(&store).await;
+        })+
+    };
+}
+
+keeps! {
+    a_response_is_there_for_its_key_alone,
+    a_response_that_is_kept_again_stays_as_it_was,
+    a_conversation_comes_oldest_first,
+    a_response_is_gone_when_its_time_is_over,
 }
 
 #[tokio::test]

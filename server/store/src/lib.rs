@@ -13,6 +13,8 @@ mod cooldowns;
 mod coordinator;
 pub mod coordinator_suite;
 mod object;
+mod responses;
+pub mod responses_suite;
 mod rollup;
 pub mod suite;
 
@@ -25,6 +27,7 @@ pub use coordinator::{
     Coordinator, Denied, Epoch, Grant, Granted, Known, LEASE_TTL, Lost, Member, Membership, Record, View, Want,
 };
 pub use object::{Object, StoredKey, Thing};
+pub use responses::{MAX_TURNS, Responses};
 pub use rollup::{Cell, DAY_US, LabelCell, Rollup, Sums};
 use tollgate_proto::v1::{
     AuditFilter, AuditRecord, BudgetAlert, Lease, LedgerEntry, LedgerFinding, SpendGroup, SpendRow,
