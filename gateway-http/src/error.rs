@@ -128,6 +128,17 @@ impl Refusal {
         self.status
     }
 
+    /// Names the parameter that it is about.
+    pub(crate) fn about(mut self, param: &str) -> Self {
+        self.param = Some(param.to_owned());
+        self
+    }
+
+    /// Another one in its place where it has this status.
+    pub(crate) fn or(self, status: u16, other: impl FnOnce() -> Self) -> Self {
+        if self.status == status { other() } else { self }
+    }
+
     pub(crate) fn code(&self) -> Option<&str> {
         self.code.as_deref()
     }
@@ -147,6 +158,19 @@ impl Refusal {
 
     pub(crate) fn request_id(&self) -> Option<&str> {
         self.request_id.as_deref()
+    }
+
+    /// In the names of the Responses API.
+    pub(crate) fn in_responses(mut self) -> Self {
+        self.param = self.param.map(|param| match param.as_str() {
+            "max_completion_tokens" | "max_tokens" => "max_output_tokens".to_owned(),
+            "response_format" => "text.format".to_owned(),
+            "verbosity" => "text.verbosity".to_owned(),
+            "reasoning_effort" => "reasoning.effort".to_owned(),
+            "messages" => "input".to_owned(),
+            _ => param,
+        });
+        self
     }
 
     /// The `error` object.

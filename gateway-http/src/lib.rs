@@ -13,6 +13,7 @@ mod models;
 pub mod openai;
 mod quota;
 pub mod rerank;
+pub mod responses;
 mod stream;
 mod text;
 mod unary;
@@ -22,7 +23,7 @@ use std::{collections::HashMap, error::Error as StdError};
 use axum::{
     Router,
     extract::{Path, Request},
-    http::{Method, header},
+    http::{HeaderValue, header},
     middleware::{Next, from_fn},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -34,6 +35,7 @@ use tollgate_proto::{
         completion_service_client::CompletionServiceClient, embedding_service_client::EmbeddingServiceClient,
         image_service_client::ImageServiceClient, model_service_client::ModelServiceClient,
         moderation_service_client::ModerationServiceClient, rerank_service_client::RerankServiceClient,
+        response_service_client::ResponseServiceClient,
     },
 };
 use tonic::{Status, body::Body};
@@ -75,6 +77,7 @@ struct Gateway {
     reranks: RerankServiceClient<Wire>,
     moderations: ModerationServiceClient<Wire>,
     images: ImageServiceClient<Wire>,
+    responses: ResponseServiceClient<Wire>,
     models: ModelServiceClient<Wire>,
     health: HealthClient<Wire>,
     options: Options,
@@ -106,6 +109,7 @@ where
         reranks: client!(RerankServiceClient),
         moderations: client!(ModerationServiceClient),
         images: client!(ImageServiceClient),
+        responses: client!(ResponseServiceClient),
         models: client!(ModelServiceClient),
         health: HealthClient::new(wire.clone()),
         options,
@@ -119,6 +123,11 @@ where
         .route("/rerank", post(unary::create::<Reranking>))
         .route("/moderations", post(unary::create::<Moderations>))
         .route("/images/generations", post(unary::create::<Images>))
+        .route("/responses", post(responses::create))
+        .route("/responses/input_tokens", post(responses::count))
+        .route("/responses/{id}", get(responses::retrieve).delete(responses::delete))
+        .route("/responses/{id}/cancel", post(responses::cancel))
+        .route("/responses/{id}/input_items", get(responses::input_items))
         .route("/models", get(models::list))
         .route("/models/{*model}", get(models::retrieve));
     Router::new()
@@ -155,14 +164,18 @@ async fn no_route(request: Request) -> Response {
 }
 
 async fn wrong_method(request: Request) -> Response {
-    let is_read = request.uri().path().contains("/models") || request.uri().path().starts_with("/health/");
-    let allowed = if is_read { Method::GET } else { Method::POST };
+    let path = request.uri().path();
+    let is_read = path.contains("/models") || path.starts_with("/health/") || path.ends_with("/input_items");
+    let is_kept = path.rsplit('/').nth(1) == Some("responses") && !path.ends_with("/input_tokens");
+    let allowed = match (is_read, is_kept) {
+        (true, _) => "GET",
+        (_, true) => "GET, DELETE",
+        _ => "POST",
+    };
     let message = format!("{} does not take {}; use {allowed}", request.uri().path(), request.method());
     let refusal = Refusal::new(405, "invalid_request_error", "method_not_allowed", message);
-    let mut response = in_shape_of(request.uri().path(), refusal);
-    if let Ok(value) = allowed.as_str().parse() {
-        response.headers_mut().insert(header::ALLOW, value);
-    }
+    let mut response = in_shape_of(path, refusal);
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
     response
 }
 

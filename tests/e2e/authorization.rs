@@ -396,6 +396,22 @@ impl Cells {
                 };
                 is_allowed(client.images().generate_image(asked).await)
             }
+            "ResponseService/StoreResponse" => {
+                let response =
+                    v1::StoredResponse { id: "resp_1".into(), response_json: "{}".into(), ..Default::default() };
+                let asked = v1::StoreResponseRequest { response: Some(response) };
+                is_allowed(client.responses().store_response(asked).await)
+            }
+            "ResponseService/GetResponse" => {
+                is_allowed(client.responses().get_response(v1::GetResponseRequest { id: "none".into() }).await)
+            }
+            "ResponseService/GetConversation" => {
+                let asked = v1::GetConversationRequest { id: "none".into() };
+                is_allowed(client.responses().get_conversation(asked).await)
+            }
+            "ResponseService/DeleteResponse" => {
+                is_allowed(client.responses().delete_response(v1::DeleteResponseRequest { id: "none".into() }).await)
+            }
             "ModelService/ListModels" => {
                 is_allowed(client.models().list_models(v1::ListModelsRequest::default()).await)
             }

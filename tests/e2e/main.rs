@@ -23,6 +23,7 @@ mod one_answer;
 mod operations;
 mod reconcile;
 mod replay;
+mod responses;
 mod routing;
 mod scenarios;
 mod scopes;

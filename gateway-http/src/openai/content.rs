@@ -166,7 +166,7 @@ fn required(m: &mut Members<'_>, name: &str) -> Result<String, Invalid> {
 }
 
 /// Media type and bytes of a `data:` URL.
-fn data_url(url: &str, path: &str) -> Result<Option<(String, Vec<u8>)>, Invalid> {
+pub(crate) fn data_url(url: &str, path: &str) -> Result<Option<(String, Vec<u8>)>, Invalid> {
     let Some(rest) = url.strip_prefix("data:") else { return Ok(None) };
     let Some((media_type, data)) = rest.split_once(";base64,") else {
         return Err(Invalid::at(path, "a data: URL must be base64"));
@@ -192,14 +192,14 @@ fn image_url(json: &str, path: &str) -> Result<ImagePart, Invalid> {
     })
 }
 
-fn input_audio(json: &str, path: &str) -> Result<AudioPart, Invalid> {
+pub(crate) fn input_audio(json: &str, path: &str) -> Result<AudioPart, Invalid> {
     let mut m = Members::read(json, path)?;
     let data: String = required(&mut m, "data")?;
     let data = STANDARD.decode(data).map_err(|e| Invalid::at(m.path("data"), format!("is not valid base64: {e}")))?;
     Ok(AudioPart { data: Some(data.into()), format: m.take("format")?, id: None })
 }
 
-fn read_file(json: &str, path: &str) -> Result<FilePart, Invalid> {
+pub(crate) fn read_file(json: &str, path: &str) -> Result<FilePart, Invalid> {
     let mut m = Members::read(json, path)?;
     let mut file = FilePart { file_id: m.take("file_id")?, filename: m.take("filename")?, ..FilePart::default() };
     file.url = m.take("file_url")?;

@@ -138,17 +138,34 @@ impl<'a> Members<'a> {
 
 /// A body with another model.
 pub(crate) fn with_model(body: &[u8], model: &str) -> Result<Bytes, Invalid> {
-    let mut m = Members::read(text(body)?, "")?;
-    m.raw("model");
-    let mut edited = format!("{{\"model\":{}", serde_json::to_string(model).unwrap_or_default());
-    match m.rest().strip_prefix('{') {
-        Some(rest) => {
-            edited.push(',');
-            edited.push_str(rest);
+    let model = serde_json::to_string(model).unwrap_or_default();
+    Ok(edited(text(body)?, "", &[("model", Some(&model))])?.into())
+}
+
+/// An object's text with some members replaced, added (`Some`) or left out (`None`); the others keep their order and their values.
+pub(crate) fn edited(json: &str, path: &str, edits: &[(&str, Option<&str>)]) -> Result<String, Invalid> {
+    let members = Members::read(json, path)?;
+    let mut object = String::with_capacity(json.len() + 64);
+    let mut add = |key: &str, value: &str| {
+        object.push(if object.is_empty() { '{' } else { ',' });
+        object.push_str(&serde_json::to_string(key).unwrap_or_default());
+        object.push(':');
+        object.push_str(value);
+    };
+    for (key, raw) in &members.left {
+        match edits.iter().find(|(name, _)| name == key) {
+            None => add(key, raw.get()),
+            Some((_, Some(new))) => add(key, new),
+            Some((_, None)) => {}
         }
-        None => edited.push('}'),
     }
-    Ok(edited.into())
+    for (name, new) in edits.iter().filter(|(name, _)| !members.left.iter().any(|(key, _)| key == name)) {
+        if let Some(new) = new {
+            add(name, new);
+        }
+    }
+    object.push_str(if object.is_empty() { "{}" } else { "}" });
+    Ok(object)
 }
 
 /// The items of an array.

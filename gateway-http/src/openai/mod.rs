@@ -1,13 +1,13 @@
 //! OpenAI's JSON in the contract's nouns, and back.
 
 pub(crate) mod chunk;
-mod content;
+pub(crate) mod content;
 pub(crate) mod embedding;
 mod functions;
 pub(crate) mod image;
 pub(crate) mod members;
 pub(crate) mod moderation;
-mod request;
+pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod text;
 

@@ -82,7 +82,7 @@ pub(crate) fn tag_list(json: &str) -> Vec<String> {
 }
 
 /// Beyond 64 signed bits (some services draw unsigned ones) it is left among the members that the contract does not name.
-pub(super) fn seed(m: &mut Members<'_>) -> Result<Option<i64>, Invalid> {
+pub(crate) fn seed(m: &mut Members<'_>) -> Result<Option<i64>, Invalid> {
     match m.peek("seed") {
         Some(json) if serde_json::from_str::<i64>(json).is_err() && serde_json::from_str::<u64>(json).is_ok() => {
             Ok(None)

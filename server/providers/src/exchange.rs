@@ -58,6 +58,8 @@ pub struct Answer<T> {
 pub(crate) const MAX_REFUSAL: usize = 1 << 20;
 /// The most of a whole answer that is held.
 pub(crate) const MAX_WHOLE: usize = 64 << 20;
+/// Whose call it is, and where its prompt may be cached: providers that know no such thing give the same answer.
+const HINTS: [&str; 4] = ["prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "safety_identifier"];
 /// How long to read on after the answer's end, so that the connection can be used again.
 const AFTER_END: Duration = Duration::from_secs(1);
 
@@ -122,6 +124,9 @@ fn allowed(
     drop_params: bool,
 ) -> Result<(http::Request<bytes::Bytes>, Vec<String>), Failure> {
     let Outgoing { request, unsupported, mut dropped } = outgoing;
+    let (hints, unsupported): (Vec<_>, Vec<_>) =
+        unsupported.into_iter().partition(|parameter| HINTS.contains(&parameter.field.as_str()));
+    dropped.extend(hints.into_iter().map(|parameter| parameter.field));
     match unsupported.first() {
         Some(first) if !drop_params => Err(first.refused_by(endpoint.provider.name())),
         _ => {

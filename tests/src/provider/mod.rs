@@ -1,6 +1,7 @@
 //! A provider that does what a script tells it and keeps its own books.
 //!
-//! It speaks the real wire of OpenAI (`.../chat/completions`, `.../completions`, `.../embeddings`, `.../moderations`, `.../images/generations`,
+//! It speaks the real wire of OpenAI (`.../chat/completions`, `.../completions`, `.../responses`, `.../embeddings`, `.../moderations`,
+//! `.../images/generations`,
 //! `.../models`), Anthropic (`.../messages`), Gemini (`.../models/MODEL:generateContent`) and Cohere (`.../rerank`) under any path
 //! prefix, so a gateway cannot tell it from the original. It shares no code with the
 //! gateway: it is the witness against which the gateway's ledger is checked. [`script`] tells how an answer is
@@ -30,6 +31,7 @@ mod openai;
 mod operations;
 mod playback;
 mod respond;
+mod responses;
 mod schema;
 pub mod script;
 mod server;

@@ -15,6 +15,7 @@ pub(super) enum Dialect {
     OpenAi,
     /// OpenAI's before chat.
     Text,
+    Responses,
     Anthropic,
     Gemini,
 }
@@ -43,7 +44,7 @@ pub(super) fn refuse(
         None => json_reply(
             status,
             &match dialect {
-                Dialect::OpenAi | Dialect::Text => openai::error(status.as_u16(), message),
+                Dialect::OpenAi | Dialect::Text | Dialect::Responses => openai::error(status.as_u16(), message),
                 Dialect::Anthropic => anthropic::error(status.as_u16(), message, &request_id),
                 Dialect::Gemini => gemini::error(status.as_u16(), message),
             },
@@ -56,7 +57,7 @@ pub(super) fn refuse(
 /// The headers every answer of a provider carries, and those of the script.
 pub(super) fn dress(response: &mut Response<Reply>, dialect: Dialect, request_id: &str, step: &Step) {
     match dialect {
-        Dialect::OpenAi | Dialect::Text => {
+        Dialect::OpenAi | Dialect::Text | Dialect::Responses => {
             set(response, HeaderName::from_static("x-request-id"), request_id);
             set(response, HeaderName::from_static("openai-version"), "2020-10-01");
         }

@@ -21,7 +21,7 @@ use super::log::{Attempt, Call, Log, Outcome};
 use super::playback::{Playback, Reply, ResetFlag};
 use super::respond::{Dialect, dress, json_reply, refuse, set};
 use super::script::{Malformed, Scripts, Step};
-use super::{anthropic, control, embeddings, gemini, openai, operations, text};
+use super::{anthropic, control, embeddings, gemini, openai, operations, responses, text};
 
 /// What all connections share.
 #[derive(Debug)]
@@ -78,6 +78,7 @@ async fn route(state: &State, reset: &ResetFlag, request: Request<Incoming>) -> 
     match head.method {
         Method::POST if path.ends_with("/chat/completions") => call.converse(Dialect::OpenAi, &body).await,
         Method::POST if path.ends_with("/completions") => call.converse(Dialect::Text, &body).await,
+        Method::POST if path.ends_with("/responses") => call.converse(Dialect::Responses, &body).await,
         Method::POST if path.ends_with("/messages") => call.converse(Dialect::Anthropic, &body).await,
         Method::POST if gemini::address(path).is_some() => call.converse(Dialect::Gemini, &body).await,
         Method::POST if path.ends_with("/embeddings") => {
@@ -116,6 +117,7 @@ impl Arrival<'_> {
         let read = match dialect {
             Dialect::OpenAi => openai::read(&body),
             Dialect::Text => text::read(&body),
+            Dialect::Responses => responses::read(&body),
             Dialect::Anthropic => anthropic::read(&body),
             Dialect::Gemini => gemini::read(self.path, &body),
         };
@@ -140,6 +142,7 @@ impl Arrival<'_> {
                 let document = match dialect {
                     Dialect::OpenAi => openai::whole(&ask, &answer, &step, seq, attempt.record.started_at_ms / 1000),
                     Dialect::Text => text::whole(&ask, &answer, &step, seq, attempt.record.started_at_ms / 1000),
+                    Dialect::Responses => responses::whole(&ask, &answer, &step, seq, attempt.record.started_at_ms / 1000),
                     Dialect::Anthropic => anthropic::whole(&ask, &answer, &step, seq),
                     Dialect::Gemini => gemini::whole(&ask, &answer, &step, seq),
                 };
@@ -196,7 +199,7 @@ impl Arrival<'_> {
         let header = |name: &str| self.headers.get(name).and_then(|value| value.to_str().ok());
         let bearer = header("authorization").and_then(|value| value.strip_prefix("Bearer "));
         let key = match dialect {
-            Dialect::OpenAi | Dialect::Text => bearer,
+            Dialect::OpenAi | Dialect::Text | Dialect::Responses => bearer,
             Dialect::Anthropic => header("x-api-key").or(bearer),
             Dialect::Gemini => header("x-goog-api-key").or(bearer),
         };
@@ -229,12 +232,14 @@ impl Arrival<'_> {
         let (frames, usual) = match dialect {
             Dialect::OpenAi => (openai::stream(ask, answer, step, seq, created), openai::error(500, None)),
             Dialect::Text => (text::stream(ask, answer, step, seq, created), openai::error(500, None)),
+            Dialect::Responses => (responses::stream(ask, answer, step, seq, created), responses::broken()),
             Dialect::Anthropic => (anthropic::stream(ask, answer, step, seq), anthropic::error(529, None, &request_id)),
             Dialect::Gemini => (gemini::stream(ask, answer, step, seq), gemini::error(503, None)),
         };
         let error = step.error.as_ref().unwrap_or(&usual);
         let event = match dialect {
             Dialect::OpenAi | Dialect::Text => format!("data: {error}\n\n"),
+            Dialect::Responses => responses::sse("error", error),
             Dialect::Anthropic => anthropic::sse(error),
             Dialect::Gemini => gemini::sse(error),
         };

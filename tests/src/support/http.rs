@@ -87,6 +87,11 @@ impl Caller {
         self.send("GET", url, Bytes::new()).await?.whole().await
     }
 
+    /// Deletes a resource.
+    pub async fn delete(&self, url: &str) -> Result<Reply> {
+        self.send("DELETE", url, Bytes::new()).await?.whole().await
+    }
+
     /// Posts JSON and returns when the headers are here.
     pub async fn stream(&self, url: &str, body: &Value) -> Result<Stream> {
         self.send("POST", url, body.to_string().into()).await

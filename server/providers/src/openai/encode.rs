@@ -1,5 +1,7 @@
 //! The typed call in OpenAI's JSON.
 
+use std::borrow::Cow;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use tollgate_proto::v1::{
     CompletionRequest, ContentShape, Message, Part, Role, ToolChoice, ToolChoiceMode, part::Content,
@@ -11,9 +13,9 @@ use super::{
     request::{added, beginning, budget, continues, effort, limit_field},
 };
 use crate::{
-    ChatCall, Mode, Target, Written,
-    conversation::data_url,
-    json::{Object, array},
+    ChatCall, Mode, Target, Unsupported, Written,
+    conversation::{data_url, members},
+    json::{self, Object, array},
 };
 
 /// The body, and what it goes without.
@@ -49,7 +51,8 @@ pub(super) fn chat(quirks: &Quirks, family: Option<&Family>, target: &Target, ca
     }
     body.maybe("service_tier", request.service_tier_native.as_ref());
     body.maybe("user", request.user.as_ref());
-    body.merge(&request.extra_json);
+    let (extra, foreign) = own_extras(&request.extra_json);
+    body.merge(&extra);
     for (name, json) in added(quirks, request).chain(continues(quirks).filter(|_| call.prefill.is_some())) {
         body.raw(name, json);
     }
@@ -57,7 +60,23 @@ pub(super) fn chat(quirks: &Quirks, family: Option<&Family>, target: &Target, ca
         body.field("stream", &true);
         body.raw("stream_options", r#"{"include_usage":true}"#);
     }
-    Written { body: body.finish().into_bytes(), unsupported: budget(quirks, request).into_iter().collect(), dropped }
+    let unsupported = budget(quirks, request).into_iter().chain(foreign).collect();
+    Written { body: body.finish().into_bytes(), unsupported, dropped }
+}
+
+/// Members that only the Responses API has.
+const RESPONSES_ALONE: [&str; 4] = ["context_management", "max_tool_calls", "prompt", "truncation"];
+
+/// The members of an object (JSON text, or empty) that this API may have, and the others.
+fn own_extras(extra_json: &str) -> (Cow<'_, str>, Vec<Unsupported>) {
+    let foreign: Vec<_> =
+        members(extra_json).into_iter().filter(|name| RESPONSES_ALONE.contains(&name.as_str())).collect();
+    if foreign.is_empty() {
+        return (extra_json.into(), Vec::new());
+    }
+    let edits: Vec<_> = foreign.iter().map(|name| (name.as_str(), None)).collect();
+    let own = json::edit(extra_json.as_bytes(), &edits).unwrap_or_default();
+    (String::from_utf8_lossy(&own).into_owned().into(), foreign.into_iter().map(Unsupported::new).collect())
 }
 
 /// A copy without caching hints, where there are any.

@@ -5,12 +5,12 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 use tollgate_domain::{Class, Failure};
 use tollgate_proto::v1::{
-    CompletionEvent, FinishReason, InputUsage, OutputUsage, Started, Usage, completion_event::Event,
+    CompletionEvent, Dialect, FinishReason, InputUsage, Original, OutputUsage, Started, Usage, completion_event::Event,
 };
 
 use super::wire;
 use crate::{
-    Decoder, Mode,
+    ChatCall, Decoder,
     answer::{Choice, ToolPiece, attach_logprobs, push, started_first},
     framing::{Ended, Framing, before_end, cut_short, ended_early, sse::SseEvent},
     json::{Object, array},
@@ -23,6 +23,8 @@ const PARAGRAPH: &str = "\n\n";
 /// Decodes one answer.
 pub(super) struct ResponseDecoder {
     framing: Framing,
+    /// The caller speaks this dialect: it gets the provider's own events.
+    native: bool,
     is_started: bool,
     choice: Choice,
     /// Items by their place in the output: those that deltas told of, and those that are complete.
@@ -33,9 +35,10 @@ pub(super) struct ResponseDecoder {
 }
 
 impl ResponseDecoder {
-    pub(super) fn new(mode: Mode) -> Self {
+    pub(super) fn new(call: &ChatCall<'_>) -> Self {
         Self {
-            framing: Framing::new(mode),
+            framing: Framing::new(call.mode),
+            native: call.want_native == Dialect::OpenaiResponses,
             is_started: false,
             choice: Choice::new(0),
             told: Vec::new(),
@@ -58,6 +61,9 @@ impl ResponseDecoder {
             let read = self.event(event.text(), out);
             started_first(&mut self.is_started, from, out);
             read?;
+            if self.native {
+                attach(event.data, from, out);
+            }
         }
         Ok(())
     }
@@ -265,7 +271,12 @@ impl ResponseDecoder {
             return Err(Failure::new(Class::UpstreamTruncated, "the answer is empty"));
         }
         let response = serde_json::from_slice(body).map_err(|e| self.broken(e))?;
-        self.close(response, out)
+        let from = out.len();
+        self.close(response, out)?;
+        if self.native {
+            attach(Bytes::copy_from_slice(body), from, out);
+        }
+        Ok(())
     }
 }
 
@@ -294,6 +305,15 @@ impl Decoder for ResponseDecoder {
 
     fn done(&self) -> bool {
         self.is_stopped
+    }
+}
+
+/// Puts the provider's own bytes on the first event that was made of them.
+fn attach(body: Bytes, from: usize, out: &mut Vec<CompletionEvent>) {
+    let native = Some(Original { dialect: Dialect::OpenaiResponses as i32, body });
+    match out.get_mut(from) {
+        Some(first) => first.native = native,
+        None => out.push(CompletionEvent { native, ..CompletionEvent::default() }),
     }
 }
 

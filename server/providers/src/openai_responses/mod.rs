@@ -11,6 +11,7 @@
 mod decode;
 mod input;
 mod request;
+mod splice;
 mod wire;
 
 use bytes::Bytes;
@@ -58,7 +59,7 @@ impl Chat for OpenAiResponses {
     }
 
     fn decoder(&self, _target: &Target, call: &ChatCall<'_>) -> Box<dyn Decoder> {
-        Box::new(decode::ResponseDecoder::new(call.mode))
+        Box::new(decode::ResponseDecoder::new(call))
     }
 
     fn reasoning_format(&self, _model: &str) -> &'static str {

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 use tollgate_domain::Failure;
 use tollgate_proto::v1::{
-    CompletionRequest, Tool, ToolChoice, ToolChoiceMode, response_format::Format, tool::Kind, tool_choice::Choice,
+    CompletionRequest, Dialect, Tool, ToolChoice, ToolChoiceMode, response_format::Format, tool::Kind,
+    tool_choice::Choice,
 };
 
-use super::input::Input;
+use super::{input::Input, splice::splice};
 use crate::{
     ChatCall, Mode, Target, Unsupported, Written,
     conversation::members,
@@ -30,10 +31,21 @@ const LACKS: [Param; 7] = [
 const SHARED: [&str; 5] =
     ["metadata", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "safety_identifier"];
 
+/// Members of this API that chat completions do not know.
+const OWN: [&str; 4] = ["truncation", "max_tool_calls", "prompt", "context_management"];
+
 /// The body, and what it goes without.
 pub(super) fn body(target: &Target, call: &ChatCall<'_>) -> Result<Written, Failure> {
     let request = call.request;
     let family = Family::of(&OPENAI_MODELS, &target.model);
+    let original = request.original.as_ref().filter(|o| o.dialect() == Dialect::OpenaiResponses);
+    if let Some(original) = original.filter(|_| call.prefill.is_none() && !super::splice::is_foreign(request)) {
+        let mut written = Written::whole(splice(&original.body, family, target, call)?);
+        if let Some(family) = family {
+            leave_out(family.lacks(request), "is not taken by this model while it reasons", request, &mut written)?;
+        }
+        return Ok(written);
+    }
     let mut input = Input::read(&request.messages)?;
     if let Some(prefill) = call.prefill {
         input.begin_answer(prefill);
@@ -204,7 +216,7 @@ fn extras(
     }
     for (name, value) in extra {
         match name.as_str() {
-            shared if SHARED.contains(&shared) => {
+            shared if SHARED.contains(&shared) || OWN.contains(&shared) => {
                 body.raw(shared, value.get());
             }
             "verbosity" => {}

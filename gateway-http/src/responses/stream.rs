@@ -1,0 +1,136 @@
+//! The stream of a response: the provider's own events where it speaks this dialect, synthesised ones where it does not.
+
+use std::{collections::VecDeque, time::Duration};
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use bytes::{Bytes, BytesMut};
+use futures::{FutureExt, StreamExt, stream};
+use serde_json::{Map, Value};
+use tokio::time::timeout;
+use tollgate_proto::v1::{CompletionEvent, StreamCompletionResponse, completion_event::Event};
+use tonic::{Status, Streaming, metadata::MetadataMap};
+
+use super::{events::Events, kept::Keeper, native::Natives};
+use crate::{chat, error::Refusal, quota};
+
+/// A comment is sent when nothing else was for so long: balancers cut connections that are silent.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Ready events are joined up to this size, so that a burst leaves in one write.
+const COALESCE: usize = 32 << 10;
+
+enum Printer {
+    Made(Box<Events>),
+    Native(Natives),
+}
+
+struct Sse {
+    events: Option<Streaming<StreamCompletionResponse>>,
+    ready: VecDeque<CompletionEvent>,
+    printer: Printer,
+    keeper: Keeper,
+}
+
+/// Waits for the first event, so that an early failure is a plain HTTP error, and answers with the stream.
+pub(super) async fn respond(
+    mut events: Streaming<StreamCompletionResponse>,
+    metadata: &MetadataMap,
+    asked: Map<String, Value>,
+    keeper: Keeper,
+) -> Result<Response, Refusal> {
+    let first = match events.next().await {
+        Some(first) => first?.event.unwrap_or_default(),
+        None => return Err(Status::internal("the stream ended before its first event").into()),
+    };
+    let mut headers = HeaderMap::new();
+    quota::tell(&mut headers, metadata);
+    if let Some(Event::Started(started)) = &first.event {
+        chat::tell(&mut headers, Some(started), None);
+    }
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // The first event decides.
+    let printer = match first.native.is_some() {
+        true => Printer::Native(Natives::default()),
+        false => Printer::Made(Box::new(Events::new(asked))),
+    };
+    let sse = Sse { events: Some(events), ready: [first].into(), printer, keeper };
+    // The body owns the stream: dropping the one drops the other, and with it the call.
+    let body = stream::unfold(sse, |mut sse| async move {
+        let written = sse.next().await?;
+        Some((Ok::<_, std::convert::Infallible>(written), sse))
+    });
+    Ok((headers, Body::from_stream(body)).into_response())
+}
+
+impl Sse {
+    /// What is ready, or a comment; `None`: the end.
+    async fn next(&mut self) -> Option<Bytes> {
+        let mut out = BytesMut::new();
+        while let Some(event) = self.ready.pop_front() {
+            self.print(event, &mut out);
+        }
+        while out.len() < COALESCE {
+            let Some(events) = &mut self.events else { break };
+            let next = match out.is_empty() {
+                true => timeout(KEEP_ALIVE, events.next()).await.ok(),
+                false => events.next().now_or_never(),
+            };
+            match next {
+                None if out.is_empty() => return Some(Bytes::from_static(b": ping\n\n")),
+                None => break,
+                Some(Some(Ok(response))) => self.print(response.event.unwrap_or_default(), &mut out),
+                Some(Some(Err(status))) => {
+                    self.events = None;
+                    self.fail(&Refusal::from(status).in_responses(), &mut out);
+                }
+                Some(None) => {
+                    self.events = None;
+                    self.end(&mut out).await;
+                }
+            }
+        }
+        (!out.is_empty()).then(|| out.freeze())
+    }
+
+    fn print(&mut self, event: CompletionEvent, out: &mut BytesMut) {
+        match &mut self.printer {
+            Printer::Made(events) => events.take(event, out),
+            Printer::Native(natives) => {
+                if let Some(native) = &event.native {
+                    natives.take(&native.body, self.keeper.previous.as_deref(), self.keeper.wanted, out);
+                }
+            }
+        }
+    }
+
+    /// Kept before it is told that it is complete, so that the next turn finds it.
+    async fn end(&mut self, out: &mut BytesMut) {
+        match &mut self.printer {
+            Printer::Made(events) => {
+                let mut response = events.response();
+                response.insert("previous_response_id".into(), Value::from(self.keeper.previous.as_deref()));
+                response.insert("store".into(), true.into());
+                let text = Value::Object(response.clone()).to_string();
+                let is_stored = self.keeper.keep(events.id(), text).await;
+                response.insert("store".into(), is_stored.into());
+                events.end(response, out);
+            }
+            Printer::Native(natives) => {
+                let response = natives.response().unwrap_or_default().to_owned();
+                let is_stored = self.keeper.keep(super::id_of(&response), response).await;
+                natives.end(is_stored, out);
+            }
+        }
+    }
+
+    fn fail(&mut self, refusal: &Refusal, out: &mut BytesMut) {
+        match &mut self.printer {
+            Printer::Made(events) => events.fail(refusal, out),
+            Printer::Native(natives) => natives.fail(refusal, out),
+        }
+    }
+}

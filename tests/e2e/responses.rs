@@ -1,0 +1,548 @@
+//! The Responses API on any provider: its events in their order, tools, reasoning, and conversations that the gateway keeps.
+
+use serde_json::{Value, json};
+use tollgate_client::v1;
+use tollgate_services::Postgres;
+use tollgate_tests::{
+    provider::{Cut, ScriptedProvider, Step},
+    support::{
+        Gateway,
+        http::{Caller, Event, Reply},
+        keys::virtual_key,
+    },
+};
+
+use crate::support::World;
+
+/// A model of each dialect: `gpt` (chat completions), `claude`, `gemini`, and `native`, which speaks responses itself.
+const MODELS: [&str; 4] = ["gpt", "claude", "gemini-3-thinker", "native"];
+
+async fn world() -> World {
+    world_with(json!({})).await
+}
+
+async fn world_with(responses: Value) -> World {
+    World::with_provider(|builder, url| {
+        let kinds = [("gpt", "openai"), ("claude", "anthropic"), ("gemini-3-thinker", "gemini"), ("native", "openai_responses")];
+        let builder = kinds.into_iter().fold(builder, |builder, (model, kind)| {
+            let builder = builder.provider_of_kind(kind, kind, url);
+            let upstream = if model == "native" { "o4-upstream" } else { model };
+            builder.model(model, kind, upstream)
+        });
+        builder.set("/responses", responses).set("/routing", json!({"cooldown": {"time": "0s"}}))
+    })
+    .await
+}
+
+fn body(model: &str, more: Value) -> Value {
+    let mut body = json!({"model": model, "input": "Say hello"});
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body
+}
+
+fn tool() -> Value {
+    let parameters = json!({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"],
+                            "additionalProperties": false});
+    json!({"type": "function", "name": "weather", "parameters": parameters, "strict": true})
+}
+
+async fn post(world: &World, body: &Value) -> Reply {
+    world.gateway.caller().post(&world.v1("responses"), body).await.unwrap()
+}
+
+async fn made(world: &World, body: &Value) -> Value {
+    let reply = post(world, body).await;
+    assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
+    reply.json()
+}
+
+async fn streamed(world: &World, body: &Value) -> Vec<Event> {
+    let mut body = body.clone();
+    body["stream"] = true.into();
+    let stream = world.gateway.caller().stream(&world.v1("responses"), &body).await.unwrap();
+    assert_eq!(stream.status, 200);
+    let (events, ended) = stream.rest().await;
+    ended.unwrap();
+    events
+}
+
+fn text(response: &Value) -> &str {
+    let message = response["output"].as_array().unwrap().iter().find(|item| item["type"] == "message");
+    message.unwrap_or_else(|| panic!("{response}"))["content"][0]["text"].as_str().unwrap()
+}
+
+fn item<'a>(response: &'a Value, kind: &str) -> &'a Value {
+    let found = response["output"].as_array().unwrap().iter().find(|item| item["type"] == kind);
+    found.unwrap_or_else(|| panic!("no {kind} in {response}"))
+}
+
+/// Whether the names are those of their data, the numbers have no gap, and every place was opened before it was filled.
+fn check_order(events: &[Event]) {
+    let (mut items, mut parts) = (0, Vec::<(u64, u64)>::new());
+    for (number, event) in events.iter().enumerate() {
+        let data = event.json();
+        assert_eq!(event.name.as_deref(), data["type"].as_str(), "{data}");
+        assert_eq!(data["sequence_number"], number, "{data}");
+        let place = data["output_index"].as_u64();
+        match data["type"].as_str().unwrap() {
+            "response.output_item.added" => {
+                assert_eq!(place, Some(items), "items come in order: {data}");
+                items += 1;
+            }
+            "response.content_part.added" => parts.push((place.unwrap(), data["content_index"].as_u64().unwrap())),
+            "response.output_text.delta" | "response.output_text.done" | "response.content_part.done" => {
+                assert!(parts.contains(&(place.unwrap(), data["content_index"].as_u64().unwrap())), "{data}");
+            }
+            _ if place.is_some() => assert!(place.unwrap() < items, "{data}"),
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_response_comes_whole_from_every_dialect() {
+    let world = world().await;
+    for model in MODELS {
+        world.provider.script("*", [Step::text("Good morning.")]);
+        let asked = json!({"instructions": "Be kind.", "metadata": {"trip": "7"}, "max_output_tokens": 500});
+        let response = made(&world, &body(model, asked)).await;
+        assert_eq!((response["object"].as_str(), response["status"].as_str()), (Some("response"), Some("completed")));
+        assert_eq!(text(&response), "Good morning.", "{model}");
+        assert!(response["id"].as_str().unwrap().starts_with("resp_"), "{model}: {response}");
+        let sum = response["usage"]["input_tokens"].as_u64().unwrap() + response["usage"]["output_tokens"].as_u64().unwrap();
+        assert_eq!(response["usage"]["total_tokens"], sum);
+        assert_eq!((&response["store"], &response["previous_response_id"]), (&json!(true), &Value::Null));
+        if model != "native" {
+            assert_eq!(response["instructions"], "Be kind.");
+            assert_eq!(response["metadata"], json!({"trip": "7"}));
+            assert_eq!(response["max_output_tokens"], 500);
+        }
+        let sent = world.provider.log().last().unwrap().body.unwrap().to_string();
+        assert!(sent.contains("Be kind.") && sent.contains("500"), "{model}: {sent}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_event_of_a_stream_stands_in_its_place() {
+    let world = world().await;
+    for model in MODELS {
+        world.provider.script("*", [Step::text("Good morning to all.")]);
+        let events = streamed(&world, &body(model, json!({}))).await;
+        check_order(&events);
+        let kinds: Vec<_> = events.iter().map(|event| event.name.clone().unwrap()).collect();
+        let mut told = kinds.clone();
+        told.dedup();
+        let expected = [
+            "response.created",
+            "response.in_progress",
+            "response.output_item.added",
+            "response.content_part.added",
+            "response.output_text.delta",
+            "response.output_text.done",
+            "response.content_part.done",
+            "response.output_item.done",
+            "response.completed",
+        ];
+        assert_eq!(told, expected, "{model}");
+        let deltas: String = events.iter().filter_map(|e| e.json()["delta"].as_str().map(str::to_owned)).collect();
+        assert_eq!(deltas, "Good morning to all.", "{model}");
+        let last = events.last().unwrap().json()["response"].clone();
+        assert_eq!(text(&last), "Good morning to all.");
+        assert_eq!((&last["status"], &last["store"]), (&json!("completed"), &json!(true)), "{model}");
+        assert!(last["usage"]["output_tokens"].as_u64().unwrap() > 0);
+        let kept = world.gateway.caller().get(&world.v1(&format!("responses/{}", last["id"].as_str().unwrap()))).await;
+        assert_eq!(kept.unwrap().json(), last, "{model}: what was streamed is what is kept");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_response_that_reaches_its_limit_is_incomplete() {
+    let world = world().await;
+    for model in MODELS {
+        let asked = body(model, json!({"max_output_tokens": 3}));
+        let events = streamed(&world, &asked).await;
+        let last = events.last().unwrap().json();
+        for response in [last["response"].clone(), made(&world, &asked).await] {
+            assert_eq!(response["status"], "incomplete", "{model}");
+            assert_eq!(response["incomplete_details"], json!({"reason": "max_output_tokens"}), "{model}");
+        }
+        assert_eq!(last["type"], "response.incomplete");
+    }
+}
+
+/// Three turns: a call, its result, an answer. `keeps`: the gateway keeps them, else the client sends all of it again.
+async fn tool_loop(world: &World, model: &str, streams: bool, keeps: bool) {
+    let more = json!({"tools": [tool()], "reasoning": {"effort": "high", "summary": "auto"}, "store": keeps,
+                      "include": ["reasoning.encrypted_content"], "max_output_tokens": 4_000});
+    let mut asked = body(model, more);
+    let ask = async |asked: &Value| match streams {
+        true => {
+            let events = streamed(world, asked).await;
+            check_order(&events);
+            events.last().unwrap().json()["response"].clone()
+        }
+        false => made(world, asked).await,
+    };
+    let first = ask(&asked).await;
+    let call = item(&first, "function_call");
+    assert_eq!(call["name"], "weather", "{first}");
+    serde_json::from_str::<Value>(call["arguments"].as_str().unwrap()).unwrap();
+    let output = json!({"type": "function_call_output", "call_id": call["call_id"], "output": "{\"is\":\"fine\"}"});
+    if keeps {
+        asked["previous_response_id"] = first["id"].clone();
+        asked["input"] = json!([output]);
+    } else {
+        assert_eq!(first["store"], false);
+        let mut input = vec![json!({"role": "user", "content": "Say hello"})];
+        input.extend(first["output"].as_array().unwrap().clone());
+        input.push(output);
+        asked["input"] = input.into();
+    }
+    let second = ask(&asked).await;
+    assert!(!text(&second).is_empty());
+    let sent = world.provider.log().last().unwrap().body.unwrap().to_string();
+    assert!(sent.contains("weather") && sent.contains("is\\\\\\\":\\\\\\\"fine") || sent.contains("fine"), "{sent}");
+    if keeps {
+        assert_eq!(second["previous_response_id"], first["id"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tools_make_the_round_trip_with_and_without_a_kept_conversation() {
+    let world = world().await;
+    for model in MODELS {
+        for (streams, keeps) in [(false, false), (false, true), (true, false), (true, true)] {
+            tool_loop(&world, model, streams, keeps).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn signed_reasoning_goes_back_to_its_provider_unchanged_and_to_no_other() {
+    let world = world().await;
+    let asked = json!({"tools": [tool()], "reasoning": {"effort": "high"}, "store": false, "max_output_tokens": 4_000});
+    for model in ["claude", "native"] {
+        let first = made(&world, &body(model, asked.clone())).await;
+        let thought = item(&first, "reasoning");
+        assert!(!thought["summary"][0]["text"].as_str().unwrap().is_empty(), "{model}");
+        let proof = thought["encrypted_content"].as_str().unwrap();
+        assert_eq!(proof.starts_with("tg1."), model == "claude", "{proof}");
+        let mut input = vec![json!({"role": "user", "content": "Say hello"})];
+        input.extend(first["output"].as_array().unwrap().clone());
+        let call_id = &item(&first, "function_call")["call_id"];
+        input.push(json!({"type": "function_call_output", "call_id": call_id, "output": "fine"}));
+        let again = |model: &str| {
+            let mut again = body(model, asked.clone());
+            again["input"] = input.clone().into();
+            again
+        };
+        // The scripted providers refuse reasoning that is not exactly what they gave out.
+        made(&world, &again(model)).await;
+        let sent = world.provider.log().last().unwrap().body.unwrap().to_string();
+        assert!(sent.contains("little to think about"), "{model}: {sent}");
+        for other in MODELS.into_iter().filter(|other| *other != model) {
+            made(&world, &again(other)).await;
+            let sent = world.provider.log().last().unwrap().body.unwrap().to_string();
+            assert!(!sent.contains(proof), "{model}'s reasoning was given to {other}: {sent}");
+        }
+        input[1]["encrypted_content"] = "tg1.torn".into();
+        let mut torn = body(model, json!({}));
+        torn["input"] = input.into();
+        let reply = post(&world, &torn).await;
+        assert_eq!((reply.status.as_u16(), &reply.json()["error"]["param"]), (400, &json!("input[1].encrypted_content")));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_of_the_same_dialect_gets_the_callers_bytes_and_gives_its_own_back() {
+    let world = world().await;
+    let odd = json!({"type": "x_unheard_of", "n": 1.50, "deep": [{"z": null, "a": 18446744073709551615u64}]});
+    let mut asked = body("native", json!({"x_new": {"b": 1, "a": [2.0]}, "truncation": "auto", "tools": [{"type": "web_search"}],
+                                          "store": false, "text": {"verbosity": "low"}, "service_tier": "flex"}));
+    asked["input"] = json!([{"role": "user", "content": [{"type": "input_text", "text": "hi", "x_part": true}]}, odd]);
+    for streams in [false, true] {
+        let response = match streams {
+            false => made(&world, &asked).await,
+            true => streamed(&world, &asked).await.last().unwrap().json()["response"].clone(),
+        };
+        assert_eq!(response["x_scripted"], json!({"kept": 1.0}), "members of the provider's own come back");
+        let sent = world.provider.log().last().unwrap();
+        assert_eq!(sent.path, "/v1/responses");
+        let mut sent = sent.body.unwrap();
+        assert_eq!(sent["stream"].as_bool().unwrap_or_default(), streams);
+        sent.as_object_mut().unwrap().shift_remove("stream");
+        // A model that reasons is asked for the proof, for nothing is kept there.
+        assert_eq!(sent["include"], json!(["reasoning.encrypted_content"]));
+        sent.as_object_mut().unwrap().shift_remove("include");
+        let mut expected = asked.clone();
+        expected["model"] = "o4-upstream".into();
+        assert_eq!(sent, expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_dialect_has_no_counterpart_for_is_refused_by_name_or_left_out() {
+    let world = world().await;
+    for model in ["gpt", "claude"] {
+        let asked = body(model, json!({"truncation": "auto", "prompt_cache_key": "k", "service_tier": "auto"}));
+        let reply = post(&world, &asked).await;
+        assert_eq!(reply.status, 400, "{model}");
+        let error = &reply.json()["error"];
+        assert_eq!((&error["code"], &error["param"]), (&json!("unsupported_parameter"), &json!("truncation")), "{model}");
+        let mut dropping = asked.clone();
+        dropping["drop_params"] = true.into();
+        let reply = post(&world, &dropping).await;
+        assert_eq!(reply.status, 200, "{model}");
+        assert!(reply.header("x-tollgate-dropped-params").contains("truncation"), "{model}");
+        let mut hinted = asked;
+        hinted.as_object_mut().unwrap().shift_remove("truncation");
+        assert_eq!(post(&world, &hinted).await.status, 200, "{model}: a hint is no demand");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conversation_goes_on_from_what_is_kept() {
+    let mut world = world().await;
+    let mut last = None::<String>;
+    for (n, model) in ["gpt", "claude", "native", "gemini-3-thinker", "gpt"].into_iter().enumerate() {
+        let mut asked = body(model, json!({"input": format!("question {n}"), "previous_response_id": last}));
+        if n == 0 {
+            asked["instructions"] = "Only in the first turn.".into();
+        }
+        world.provider.script("*", [Step::text(format!("answer {n}"))]);
+        let response = made(&world, &asked).await;
+        let sent = world.provider.log().last().unwrap().body.unwrap().to_string();
+        for before in 0..n {
+            assert!(sent.contains(&format!("question {before}")) && sent.contains(&format!("answer {before}")), "{sent}");
+        }
+        assert_eq!(sent.contains("Only in the first turn."), n == 0, "instructions are not carried over");
+        last = response["id"].as_str().map(str::to_owned);
+        if n == 2 {
+            // It is on the disk, not in memory.
+            world.gateway.restart().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_kept_is_read_listed_and_forgotten_by_its_key_alone() {
+    let other = virtual_key();
+    let world = World::with(|b| b.key(json!({"name": "other", "secret": other, "models": ["*"]}))).await;
+    let input = json!([{"role": "user", "content": "one"}, {"role": "assistant", "content": "two"},
+                       {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "three"}]}]);
+    let response = made(&world, &body("scripted", json!({"input": input}))).await;
+    let id = response["id"].as_str().unwrap();
+    let url = world.v1(&format!("responses/{id}"));
+    let caller = world.gateway.caller();
+    assert_eq!(caller.get(&url).await.unwrap().json(), response);
+
+    let list = caller.get(&format!("{url}/input_items?limit=2")).await.unwrap().json();
+    assert_eq!((&list["object"], &list["has_more"]), (&json!("list"), &json!(true)));
+    assert_eq!(list["data"][0]["content"], json!([{"type": "input_text", "text": "three"}]));
+    assert_eq!(list["data"][1]["content"][0]["type"], "output_text");
+    let after = list["last_id"].as_str().unwrap();
+    let rest = caller.get(&format!("{url}/input_items?limit=2&after={after}")).await.unwrap().json();
+    assert_eq!((rest["data"].as_array().unwrap().len(), &rest["has_more"]), (1, &json!(false)));
+    let first = caller.get(&format!("{url}/input_items?order=asc&limit=1")).await.unwrap().json();
+    assert_eq!(first["data"], rest["data"], "the other way round");
+    for (query, param) in [("limit=0", "limit"), ("order=up", "order"), ("after=none", "after")] {
+        let reply = caller.get(&format!("{url}/input_items?{query}")).await.unwrap();
+        assert_eq!((reply.status.as_u16(), &reply.json()["error"]["param"]), (400, &json!(param)));
+    }
+    // An item can be referred to.
+    let referring = json!([{"type": "item_reference", "id": response["output"][0]["id"]},
+                           {"type": "item_reference", "id": after}, {"role": "user", "content": "and?"}]);
+    made(&world, &body("scripted", json!({"input": referring}))).await;
+    let sent = world.provider.log().last().unwrap().body.unwrap();
+    assert_eq!(sent["messages"][0]["content"], text(&response));
+    assert_eq!(sent["messages"].as_array().unwrap().len(), 3);
+
+    let cancelled = caller.post(&format!("{url}/cancel"), &json!({})).await.unwrap();
+    assert_eq!((cancelled.status.as_u16(), &cancelled.json()["error"]["code"]), (400, &json!("response_not_cancellable")));
+
+    let strangers = [Caller::bearer(&other), Caller::bearer(&world.admin)];
+    for stranger in &strangers {
+        for reply in [
+            stranger.get(&url).await.unwrap(),
+            stranger.delete(&url).await.unwrap(),
+            stranger.get(&format!("{url}/input_items")).await.unwrap(),
+            stranger.post(&format!("{url}/cancel"), &json!({})).await.unwrap(),
+        ] {
+            assert_eq!((reply.status.as_u16(), &reply.json()["error"]["code"]), (404, &json!("not_found")));
+        }
+    }
+    let going_on = body("scripted", json!({"previous_response_id": id}));
+    let reply = strangers[0].post(&world.v1("responses"), &going_on).await.unwrap();
+    assert_eq!((reply.status.as_u16(), &reply.json()["error"]["param"]), (404, &json!("previous_response_id")));
+
+    let deleted = caller.delete(&url).await.unwrap();
+    assert_eq!((deleted.status.as_u16(), &deleted.json()["deleted"]), (200, &json!(true)));
+    assert_eq!(caller.get(&url).await.unwrap().status, 404);
+    assert_eq!(caller.delete(&url).await.unwrap().status, 404);
+    let reply = post(&world, &going_on).await;
+    assert_eq!(reply.status, 404);
+    assert!(reply.json()["error"]["message"].as_str().unwrap().contains(id));
+    assert!(world.records().await.iter().any(|r| r.action == "response.delete" && r.subject == id));
+    assert!(!world.gateway.logs().contains("three"), "what is kept is in no log");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_kept_that_nobody_wants_kept() {
+    let world = world_with(json!({"retention": "1s"})).await;
+    let unkept = made(&world, &body("gpt", json!({"store": false}))).await;
+    assert_eq!(unkept["store"], false);
+    let caller = world.gateway.caller();
+    let url = |response: &Value| world.v1(&format!("responses/{}", response["id"].as_str().unwrap()));
+    assert_eq!(caller.get(&url(&unkept)).await.unwrap().status, 404);
+    let kept = made(&world, &body("gpt", json!({}))).await;
+    assert_eq!(caller.get(&url(&kept)).await.unwrap().status, 200);
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    assert_eq!(caller.get(&url(&kept)).await.unwrap().status, 404, "its time is over");
+
+    let never = world_with(json!({"retention": "0s"})).await;
+    let response = made(&never, &body("gpt", json!({}))).await;
+    assert_eq!(response["store"], false, "the answer says that it is not kept");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conversation_that_is_too_large_is_refused_with_the_way_out() {
+    let world = world_with(json!({"max_bytes": 6_000})).await;
+    let first = made(&world, &body("gpt", json!({"input": "word ".repeat(400)}))).await;
+    assert_eq!(first["store"], true);
+    let second = made(&world, &body("gpt", json!({"input": "word ".repeat(400), "previous_response_id": first["id"]}))).await;
+    let reply = post(&world, &body("gpt", json!({"previous_response_id": second["id"]}))).await;
+    assert_eq!((reply.status.as_u16(), &reply.json()["error"]["code"]), (413, &json!("request_too_large")));
+    assert!(reply.json()["error"]["message"].as_str().unwrap().contains("responses.max_bytes"));
+    let alone = made(&world, &body("gpt", json!({"input": "word ".repeat(4_000)}))).await;
+    assert_eq!(alone["store"], false, "it is answered, and says that it is not kept");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_breaks_ends_with_response_failed() {
+    let world = world().await;
+    for model in MODELS {
+        for cut in [Cut::Fin, Cut::Rst] {
+            world.provider.script("*", [Step::text("one two three four").then_cuts(2, cut)]);
+            let events = streamed(&world, &body(model, json!({}))).await;
+            check_order(&events);
+            let last = events.last().unwrap().json();
+            assert_eq!(last["type"], "response.failed", "{model} {cut:?}");
+            assert_eq!(last["response"]["status"], "failed");
+            assert_eq!(last["response"]["error"]["code"], "stream_truncated", "{model}: {last}");
+            assert_eq!(last["response"]["id"], events[0].json()["response"]["id"]);
+        }
+        world.provider.script("*", [Step::text("one two three four").then_errs(2)]);
+        let events = streamed(&world, &body(model, json!({}))).await;
+        assert_eq!(events.last().unwrap().json()["type"], "response.failed", "{model}");
+        world.provider.script("*", [Step::fails(429)]);
+        let reply = post(&world, &body(model, json!({"stream": true}))).await;
+        assert_eq!(reply.status, 429, "{model}: before its first event it is a plain error");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_stream_goes_on_elsewhere_where_it_is_asked_to() {
+    let price = json!({"input": "0.15", "output": "0.60"});
+    let world = World::with_provider(|builder, url| {
+        let at = |provider: &str, order: u32| {
+            json!({"provider": provider, "model": format!("{provider}-upstream"), "order": order, "price": price,
+                   "capabilities": ["assistant_prefill"]})
+        };
+        let builder = builder.provider_of_kind("claude", "anthropic", url).provider_of_kind("native", "openai_responses", url);
+        builder.set("/models/0", json!({"name": "scripted", "deployments": [at("native", 0), at("claude", 1)], "retries": 0,
+                                        "cooldown": {"time": "0s"}}))
+    })
+    .await;
+    world.provider.script("native-upstream", [Step::text("one two three").then_cuts(2, Cut::Fin)]);
+    world.provider.script("claude-upstream", [Step::text(" three")]);
+    let caller = world.gateway.caller().with("x-tollgate-on-midstream-failure", "continue");
+    let asked = body("scripted", json!({"stream": true}));
+    let (events, ended) = caller.stream(&world.v1("responses"), &asked).await.unwrap().rest().await;
+    ended.unwrap();
+    check_order(&events);
+    let last = events.last().unwrap().json();
+    assert_eq!((last["type"].as_str(), text(&last["response"])), (Some("response.completed"), "one two three"));
+    let caller = world.gateway.caller().with("x-tollgate-on-midstream-failure", "restart");
+    let reply = caller.post(&world.v1("responses"), &asked).await.unwrap();
+    assert_eq!(reply.json()["error"]["param"], "x-tollgate-on-midstream-failure");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_asked_is_named() {
+    let world = world().await;
+    for (more, param) in [
+        (json!({"background": true}), "background"),
+        (json!({"conversation": "conv_1"}), "conversation"),
+        (json!({"input": 7}), "input"),
+        (json!({"input": null}), "input"),
+        (json!({"input": []}), "input"),
+        (json!({"input": [{"role": "robot", "content": "x"}]}), "input[0].role"),
+        (json!({"input": [{"role": "user"}]}), "input[0].content"),
+        (json!({"input": [{"type": "function_call", "name": "f"}]}), "input[0].call_id"),
+        (json!({"input": [{"type": "item_reference", "id": "msg_1"}]}), "input[0].id"),
+        (json!({"tools": [{"type": "function"}]}), "tools[0].name"),
+        (json!({"tool_choice": "maybe"}), "tool_choice"),
+        (json!({"text": {"format": {"type": "json_schema"}}}), "text.format.name"),
+        (json!({"temperature": 3}), "temperature"),
+        (json!({"max_output_tokens": 0}), "max_output_tokens"),
+        (json!({"model": "nowhere"}), "model"),
+        (json!({"previous_response_id": "resp_none"}), "previous_response_id"),
+    ] {
+        let mut asked = body("gpt", json!({}));
+        asked.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let reply = post(&world, &asked).await;
+        assert!(reply.status.is_client_error(), "{more}: {}", reply.status);
+        assert_eq!(reply.json()["error"]["param"], param, "{more}: {}", reply.json());
+    }
+    let caller = world.gateway.caller();
+    let reply = caller.get(&world.v1("responses")).await.unwrap();
+    assert_eq!((reply.status.as_u16(), reply.header("allow")), (405, "POST"));
+    let reply = caller.post(&world.v1("responses/resp_1"), &json!({})).await.unwrap();
+    assert_eq!((reply.status.as_u16(), reply.header("allow")), (405, "GET, DELETE"));
+    let counted = caller.post(&world.v1("responses/input_tokens"), &body("gpt", json!({}))).await.unwrap().json();
+    assert_eq!(counted["object"], "response.input_tokens");
+    assert!(counted["input_tokens"].as_u64().unwrap() > 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_original_of_responses_is_read_anew_and_stands_alone() {
+    let world = world().await;
+    let original = |body: Value| v1::Original {
+        dialect: v1::Dialect::OpenaiResponses as i32,
+        body: body.to_string().into_bytes().into(),
+    };
+    let call = |body: Value| v1::CreateCompletionRequest {
+        request: Some(v1::CompletionRequest { original: Some(original(body)), ..Default::default() }),
+    };
+    let mut completions = world.caller().await.completions();
+    let answer = completions.create_completion(call(body("claude", json!({})))).await.unwrap().into_inner();
+    assert_eq!(answer.completion.unwrap().choices.len(), 1);
+    let status = completions.create_completion(call(body("claude", json!({"previous_response_id": "resp_1"})))).await;
+    assert!(status.unwrap_err().message().contains("previous_response_id"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_goes_on_from_what_another_one_kept() {
+    let postgres = Postgres::start();
+    let provider = ScriptedProvider::start().await;
+    let (url, secret) = (postgres.database().url, virtual_key());
+    let mut replicas = Vec::new();
+    for name in ["r1", "r2"] {
+        let store = json!({"postgres_url": url, "replica_id": name, "secret": "a secret that all replicas of this test share"});
+        let key = json!({"name": "shared", "secret": secret, "models": ["*"]});
+        replicas.push(Gateway::over(&provider).key(key).set("/store", store).start().await);
+    }
+    let caller = Caller::bearer(&secret);
+    provider.script("*", [Step::text("from the first")]);
+    let asked = body("scripted", json!({"input": "a question"}));
+    let first = caller.post(&replicas[0].v1("responses"), &asked).await.unwrap().json();
+    let url = |n: usize| replicas[n].v1(&format!("responses/{}", first["id"].as_str().unwrap()));
+    assert_eq!(caller.get(&url(1)).await.unwrap().json(), first);
+    let asked = body("scripted", json!({"previous_response_id": first["id"]}));
+    assert_eq!(caller.post(&replicas[1].v1("responses"), &asked).await.unwrap().status, 200);
+    let sent = provider.log().last().unwrap().body.unwrap();
+    assert_eq!(sent["messages"][0]["content"], "a question");
+    assert_eq!(sent["messages"][1]["content"], "from the first");
+    assert_eq!(caller.delete(&url(1)).await.unwrap().status, 200);
+    assert_eq!(caller.get(&url(0)).await.unwrap().status, 404);
+}
