@@ -57,7 +57,7 @@ describe("gRPC-Web", { concurrency: true }, () => {
   test("a unary call is answered", async () => {
     const { models } = await createClient(ModelService, transport).listModels({}, bearer());
 
-    assert.deepEqual(models.map((model) => model.name), ["claude", "embed", "gpt"]);
+    assert.deepEqual(models.map((model) => model.name), ["claude", "embed", "gpt", "native"]);
   });
 
   test("a completion comes whole", async () => {

@@ -173,7 +173,7 @@ describe("embeddings and models", { concurrency: true }, () => {
     const names = [];
     for await (const model of client.models.list()) names.push(model.id);
 
-    assert.deepEqual(names, ["claude", "embed", "gpt"]);
+    assert.deepEqual(names, ["claude", "embed", "gpt", "native"]);
     assert.equal((await client.models.retrieve("gpt")).object, "model");
   });
 });

@@ -84,16 +84,20 @@ function configuration(directory, baseUrl, key, adminKey) {
   const limits = { max_output_tokens: 4096, context_window: 128_000 };
   const gpt = { provider: "scripted", model: "gpt-upstream", ...price("0.15", "0.60"), ...limits };
   const claude = { provider: "claude", model: "claude-upstream", ...price("3", "15"), ...limits };
+  const native = { provider: "responses", model: "o4-upstream", ...price("1", "4"), ...limits };
   const embed = { provider: "scripted", model: "embed-upstream", ...price("0.02", "0") };
   return {
     data_dir: join(directory, "data"),
     providers: {
       scripted: { kind: "openai", base_url: baseUrl, api_key: UPSTREAM_KEY },
       claude: { kind: "anthropic", base_url: baseUrl, api_key: UPSTREAM_KEY },
+      responses: { kind: "openai_responses", base_url: baseUrl, api_key: UPSTREAM_KEY },
     },
     // All tests share one gateway: what one makes fail is not left alone for the next.
     routing: { cooldown: { time: "0s" } },
-    models: Object.entries({ gpt, claude, embed }).map(([name, deployment]) => ({ name, deployments: [deployment] })),
+    models: Object.entries({ gpt, claude, embed, native }).map(([name, deployment]) => ({
+      name, deployments: [deployment],
+    })),
     keys: [
       { name: "tests", secret: key, models: ["*"] },
       { name: "admin", secret: adminKey, role: "platform_admin" },
