@@ -133,7 +133,8 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
     let shutdown = CancellationToken::new();
     let max_body_bytes = config.limits.max_body_bytes;
     let max_message_bytes = max_body_bytes.saturating_mul(MESSAGE_PER_BODY);
-    let doors = Doors { pipeline: pipeline.clone(), control: control.clone(), max_message_bytes, shutdown: shutdown.clone() };
+    let doors =
+        Doors { pipeline: pipeline.clone(), control: control.clone(), max_message_bytes, shutdown: shutdown.clone() };
     let (grpc, health) = grpc::stack(doors).await?;
     let options = tollgate_http::Options { max_body_bytes, max_message_bytes, embedded: true };
     let rest = tollgate_http::router(grpc.clone(), options).merge(metrics::routes(ledger.clone(), snapshot_us));

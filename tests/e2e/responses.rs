@@ -23,7 +23,12 @@ async fn world() -> World {
 
 async fn world_with(responses: Value) -> World {
     World::with_provider(|builder, url| {
-        let kinds = [("gpt", "openai"), ("claude", "anthropic"), ("gemini-3-thinker", "gemini"), ("native", "openai_responses")];
+        let kinds = [
+            ("gpt", "openai"),
+            ("claude", "anthropic"),
+            ("gemini-3-thinker", "gemini"),
+            ("native", "openai_responses"),
+        ];
         let builder = kinds.into_iter().fold(builder, |builder, (model, kind)| {
             let builder = builder.provider_of_kind(kind, kind, url);
             let upstream = if model == "native" { "o4-upstream" } else { model };
@@ -109,7 +114,8 @@ async fn a_response_comes_whole_from_every_dialect() {
         assert_eq!((response["object"].as_str(), response["status"].as_str()), (Some("response"), Some("completed")));
         assert_eq!(text(&response), "Good morning.", "{model}");
         assert!(response["id"].as_str().unwrap().starts_with("resp_"), "{model}: {response}");
-        let sum = response["usage"]["input_tokens"].as_u64().unwrap() + response["usage"]["output_tokens"].as_u64().unwrap();
+        let sum =
+            response["usage"]["input_tokens"].as_u64().unwrap() + response["usage"]["output_tokens"].as_u64().unwrap();
         assert_eq!(response["usage"]["total_tokens"], sum);
         assert_eq!((&response["store"], &response["previous_response_id"]), (&json!(true), &Value::Null));
         if model != "native" {
@@ -249,7 +255,10 @@ async fn signed_reasoning_goes_back_to_its_provider_unchanged_and_to_no_other() 
         let mut torn = body(model, json!({}));
         torn["input"] = input.into();
         let reply = post(&world, &torn).await;
-        assert_eq!((reply.status.as_u16(), &reply.json()["error"]["param"]), (400, &json!("input[1].encrypted_content")));
+        assert_eq!(
+            (reply.status.as_u16(), &reply.json()["error"]["param"]),
+            (400, &json!("input[1].encrypted_content"))
+        );
     }
 }
 
@@ -257,8 +266,11 @@ async fn signed_reasoning_goes_back_to_its_provider_unchanged_and_to_no_other() 
 async fn a_provider_of_the_same_dialect_gets_the_callers_bytes_and_gives_its_own_back() {
     let world = world().await;
     let odd = json!({"type": "x_unheard_of", "n": 1.50, "deep": [{"z": null, "a": 18446744073709551615u64}]});
-    let mut asked = body("native", json!({"x_new": {"b": 1, "a": [2.0]}, "truncation": "auto", "tools": [{"type": "web_search"}],
-                                          "store": false, "text": {"verbosity": "low"}, "service_tier": "flex"}));
+    let mut asked = body(
+        "native",
+        json!({"x_new": {"b": 1, "a": [2.0]}, "truncation": "auto", "tools": [{"type": "web_search"}],
+                                          "store": false, "text": {"verbosity": "low"}, "service_tier": "flex"}),
+    );
     asked["input"] = json!([{"role": "user", "content": [{"type": "input_text", "text": "hi", "x_part": true}]}, odd]);
     for streams in [false, true] {
         let response = match streams {
@@ -288,12 +300,19 @@ async fn what_another_dialect_has_no_counterpart_for_is_refused_by_name_or_left_
         let reply = post(&world, &asked).await;
         assert_eq!(reply.status, 400, "{model}");
         let error = &reply.json()["error"];
-        assert_eq!((&error["code"], &error["param"]), (&json!("unsupported_parameter"), &json!("truncation")), "{model}");
+        assert_eq!(
+            (&error["code"], &error["param"]),
+            (&json!("unsupported_parameter"), &json!("truncation")),
+            "{model}"
+        );
         let mut dropping = asked.clone();
         dropping["drop_params"] = true.into();
         let reply = post(&world, &dropping).await;
         assert_eq!(reply.status, 200, "{model}");
         assert!(reply.header("x-tollgate-dropped-params").contains("truncation"), "{model}");
+        let hosted = body(model, json!({"tools": [{"type": "web_search"}, tool()], "tool_choice": "auto"}));
+        let reply = post(&world, &hosted).await;
+        assert_eq!((reply.status.as_u16(), &reply.json()["error"]["param"]), (400, &json!("tools[0]")), "{model}");
         let mut hinted = asked;
         hinted.as_object_mut().unwrap().shift_remove("truncation");
         assert_eq!(post(&world, &hinted).await.status, 200, "{model}: a hint is no demand");
@@ -313,7 +332,10 @@ async fn a_conversation_goes_on_from_what_is_kept() {
         let response = made(&world, &asked).await;
         let sent = world.provider.log().last().unwrap().body.unwrap().to_string();
         for before in 0..n {
-            assert!(sent.contains(&format!("question {before}")) && sent.contains(&format!("answer {before}")), "{sent}");
+            assert!(
+                sent.contains(&format!("question {before}")) && sent.contains(&format!("answer {before}")),
+                "{sent}"
+            );
         }
         assert_eq!(sent.contains("Only in the first turn."), n == 0, "instructions are not carried over");
         last = response["id"].as_str().map(str::to_owned);
@@ -358,7 +380,10 @@ async fn what_is_kept_is_read_listed_and_forgotten_by_its_key_alone() {
     assert_eq!(sent["messages"].as_array().unwrap().len(), 3);
 
     let cancelled = caller.post(&format!("{url}/cancel"), &json!({})).await.unwrap();
-    assert_eq!((cancelled.status.as_u16(), &cancelled.json()["error"]["code"]), (400, &json!("response_not_cancellable")));
+    assert_eq!(
+        (cancelled.status.as_u16(), &cancelled.json()["error"]["code"]),
+        (400, &json!("response_not_cancellable"))
+    );
 
     let strangers = [Caller::bearer(&other), Caller::bearer(&world.admin)];
     for stranger in &strangers {
@@ -409,7 +434,8 @@ async fn a_conversation_that_is_too_large_is_refused_with_the_way_out() {
     let world = world_with(json!({"max_bytes": 6_000})).await;
     let first = made(&world, &body("gpt", json!({"input": "word ".repeat(400)}))).await;
     assert_eq!(first["store"], true);
-    let second = made(&world, &body("gpt", json!({"input": "word ".repeat(400), "previous_response_id": first["id"]}))).await;
+    let second =
+        made(&world, &body("gpt", json!({"input": "word ".repeat(400), "previous_response_id": first["id"]}))).await;
     let reply = post(&world, &body("gpt", json!({"previous_response_id": second["id"]}))).await;
     assert_eq!((reply.status.as_u16(), &reply.json()["error"]["code"]), (413, &json!("request_too_large")));
     assert!(reply.json()["error"]["message"].as_str().unwrap().contains("responses.max_bytes"));
@@ -448,9 +474,13 @@ async fn a_broken_stream_goes_on_elsewhere_where_it_is_asked_to() {
             json!({"provider": provider, "model": format!("{provider}-upstream"), "order": order, "price": price,
                    "capabilities": ["assistant_prefill"]})
         };
-        let builder = builder.provider_of_kind("claude", "anthropic", url).provider_of_kind("native", "openai_responses", url);
-        builder.set("/models/0", json!({"name": "scripted", "deployments": [at("native", 0), at("claude", 1)], "retries": 0,
-                                        "cooldown": {"time": "0s"}}))
+        let builder =
+            builder.provider_of_kind("claude", "anthropic", url).provider_of_kind("native", "openai_responses", url);
+        builder.set(
+            "/models/0",
+            json!({"name": "scripted", "deployments": [at("native", 0), at("claude", 1)], "retries": 0,
+                                        "cooldown": {"time": "0s"}}),
+        )
     })
     .await;
     world.provider.script("native-upstream", [Step::text("one two three").then_cuts(2, Cut::Fin)]);
@@ -528,7 +558,8 @@ async fn a_replica_goes_on_from_what_another_one_kept() {
     let (url, secret) = (postgres.database().url, virtual_key());
     let mut replicas = Vec::new();
     for name in ["r1", "r2"] {
-        let store = json!({"postgres_url": url, "replica_id": name, "secret": "a secret that all replicas of this test share"});
+        let store =
+            json!({"postgres_url": url, "replica_id": name, "secret": "a secret that all replicas of this test share"});
         let key = json!({"name": "shared", "secret": secret, "models": ["*"]});
         replicas.push(Gateway::over(&provider).key(key).set("/store", store).start().await);
     }

@@ -1,7 +1,10 @@
 //! Events of another dialect as those of the Responses API: each item, each of its parts and each piece told when it comes, and told
 //! again whole when it is done.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use bytes::{BufMut, BytesMut};
 use serde_json::{Map, Value, json};
@@ -89,16 +92,16 @@ impl Events {
     pub(super) fn response(&self) -> Map<String, Value> {
         let (status, why) = object::status(self.finished.as_ref());
         let mut response = self.object.clone();
-        response["status"] = status.into();
+        response.insert("status".into(), status.into());
         match why {
-            Some(reason) => response["incomplete_details"] = json!({"reason": reason}),
-            None => response["completed_at"] = response["created_at"].clone(),
-        }
-        response["output"] = self.output();
+            Some(reason) => response.insert("incomplete_details".into(), json!({"reason": reason})),
+            None => response.insert("completed_at".into(), seconds_now().into()),
+        };
+        response.insert("output".into(), self.output());
         if let Some(usage) = &self.usage {
-            response["usage"] = object::usage(usage);
+            response.insert("usage".into(), object::usage(usage));
             if let Some(tier) = &usage.service_tier_native {
-                response["service_tier"] = tier.as_str().into();
+                response.insert("service_tier".into(), tier.as_str().into());
             }
         }
         response
@@ -106,7 +109,7 @@ impl Events {
 
     /// The last event.
     pub(super) fn end(&mut self, response: Map<String, Value>, out: &mut BytesMut) {
-        let kind = match response["status"].as_str() {
+        let kind = match response.get("status").and_then(Value::as_str) {
             Some("incomplete") => "response.incomplete",
             _ => "response.completed",
         };
@@ -354,6 +357,10 @@ impl Events {
         let shown = self.items[index].shown(false);
         self.emit("response.output_item.done", json!({"output_index": index, "item": shown}), out);
     }
+}
+
+fn seconds_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// The tokens of a piece's log probabilities, which have the form of chat completions.

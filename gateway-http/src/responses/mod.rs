@@ -15,7 +15,10 @@ mod thought;
 mod tools;
 
 use axum::{
-    extract::{Path, Query, Request, State},
+    extract::{
+        Path, Query, Request, State,
+        rejection::{PathRejection, QueryRejection},
+    },
     http::{HeaderMap, request::Parts},
     response::Response,
 };
@@ -57,7 +60,7 @@ async fn answer(mut gateway: Gateway, request: Request) -> Result<Response, Refu
     let (parts, body) = request.into_parts();
     let body = forward::read(&gateway, &parts, body).await?;
     let Turn { body, items, previous } = Turn::read(&gateway, &parts, text(&body)?).await?;
-    let (mut asked, wishes) = request::read(&body)?;
+    let (mut asked, wishes) = request::read(text(body.as_bytes())?)?;
     let shown = object::asked(&body)?;
     asked.original = Some(Original { dialect: Dialect::OpenaiResponses as i32, body: body.into() });
     let (stream, wanted) = (wishes.stream, wishes.store);
@@ -149,13 +152,8 @@ fn told(completion: Completion) -> Vec<Event> {
                 };
                 let is_text = matches!(piece.0, Piece::Text(_));
                 let logprobs_json = if is_text { std::mem::take(&mut logprobs) } else { String::new() };
-                let delta = Delta {
-                    part,
-                    piece: Some(piece.0),
-                    logprobs_json,
-                    reasoning_format: format,
-                    ..Delta::default()
-                };
+                let delta =
+                    Delta { part, piece: Some(piece.0), logprobs_json, reasoning_format: format, ..Delta::default() };
                 events.push(Event::Delta(delta));
             }
             events.push(Event::PartDone(PartDone { choice: 0, part }));
@@ -203,13 +201,25 @@ pub(crate) async fn count(State(mut gateway): State<Gateway>, request: Request) 
     Ok(chat::json(HeaderMap::new(), told.to_string().into()))
 }
 
+type Id = Result<Path<String>, PathRejection>;
+type Asking = Result<Query<Asked>, QueryRejection>;
+
+fn id_in(path: Id) -> Result<String, Invalid> {
+    path.map(|Path(id)| id).map_err(|_| Invalid::at("response_id", "is no text in UTF-8"))
+}
+
+fn asked_in(query: Asking) -> Result<Asked, Invalid> {
+    query.map(|Query(asked)| asked).map_err(|rejection| Invalid::at("", rejection.body_text()))
+}
+
 /// `GET /v1/responses/{id}`.
 pub(crate) async fn retrieve(
     State(gateway): State<Gateway>,
-    Path(id): Path<String>,
-    Query(asked): Query<Asked>,
+    id: Id,
+    query: Asking,
     request: Request,
 ) -> Result<Response, Refusal> {
+    let (id, asked) = (id_in(id)?, asked_in(query)?);
     if asked.stream.as_deref() == Some("true") {
         let what = "a response that is kept is not streamed again; leave it out";
         return Err(Invalid::at("stream", what).into());
@@ -220,11 +230,8 @@ pub(crate) async fn retrieve(
 }
 
 /// `DELETE /v1/responses/{id}`.
-pub(crate) async fn delete(
-    State(mut gateway): State<Gateway>,
-    Path(id): Path<String>,
-    request: Request,
-) -> Result<Response, Refusal> {
+pub(crate) async fn delete(State(mut gateway): State<Gateway>, id: Id, request: Request) -> Result<Response, Refusal> {
+    let id = id_in(id)?;
     let (parts, _) = request.into_parts();
     let asked = forward::request(&gateway, &parts, DeleteResponseRequest { id: id.clone() });
     let deleted = gateway.responses.delete_response(asked).await;
@@ -234,11 +241,8 @@ pub(crate) async fn delete(
 }
 
 /// `POST /v1/responses/{id}/cancel`: whatever there is, is complete.
-pub(crate) async fn cancel(
-    State(gateway): State<Gateway>,
-    Path(id): Path<String>,
-    request: Request,
-) -> Result<Response, Refusal> {
+pub(crate) async fn cancel(State(gateway): State<Gateway>, id: Id, request: Request) -> Result<Response, Refusal> {
+    let id = id_in(id)?;
     let (parts, _) = request.into_parts();
     kept::get(&gateway, &parts, &id).await.map_err(|refusal| refusal.about("response_id"))?;
     let message = "only a response that was begun with background: true can be cancelled, and the gateway begins none; hang up instead";
@@ -258,10 +262,11 @@ pub(crate) struct Asked {
 /// `GET /v1/responses/{id}/input_items`: what was asked in that turn, the last first unless `order` is `asc`.
 pub(crate) async fn input_items(
     State(gateway): State<Gateway>,
-    Path(id): Path<String>,
-    Query(asked): Query<Asked>,
+    id: Id,
+    query: Asking,
     request: Request,
 ) -> Result<Response, Refusal> {
+    let (id, asked) = (id_in(id)?, asked_in(query)?);
     let (parts, _) = request.into_parts();
     let limit = match asked.limit.as_deref().map(str::parse::<usize>) {
         None => 20,

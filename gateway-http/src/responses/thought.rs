@@ -108,7 +108,8 @@ mod tests {
         assert_eq!(back(&signed), signed);
         let hidden = ReasoningPart { redacted: Some("opaque".into()), text: String::new(), signature: None, ..signed };
         assert_eq!(back(&hidden), hidden);
-        let openai = ReasoningPart { signature: Some("gAAA".into()), format: Some(OPENAI.into()), ..Default::default() };
+        let openai =
+            ReasoningPart { signature: Some("gAAA".into()), format: Some(OPENAI.into()), ..Default::default() };
         assert_eq!(seal(&openai).as_deref(), Some("gAAA"), "OpenAI's own stays bare");
         assert_eq!(back(&openai), ReasoningPart { native_id: Some("rs_1".into()), ..openai });
     }

@@ -24,7 +24,7 @@ pub use authorize::{
     Act, Action, Actor, Authorized, RPCS, Reach, Resource, act, authorization_page, authorize, is_allowed,
 };
 pub use keys::Minted;
-pub use responses::Keeping;
+pub use responses::{Keeping, is_response_id};
 pub use spend::Updates;
 use tollgate_audit::Draft;
 use tollgate_domain::{Error, Retry, Secret};

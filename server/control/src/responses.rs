@@ -36,6 +36,11 @@ impl Keeping {
     }
 }
 
+/// Whether a response may have such an id: 1 to 128 letters, digits, `_` or `-`.
+pub fn is_response_id(id: &str) -> bool {
+    (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+}
+
 fn itself(caller: &Caller) -> Result<Resource, Error> {
     Ok(Resource::of_key(caller.key()))
 }
@@ -75,10 +80,15 @@ impl Control {
         Ok(expire_time)
     }
 
+    /// Where a response with this id would be.
+    fn keeps(&self, id: &str) -> Result<&Keeping, Error> {
+        self.keeping.as_ref().filter(|_| is_response_id(id)).ok_or_else(|| Error::not_found("response", id))
+    }
+
     /// A response of the caller's key.
     pub async fn get_response(&self, principal: &Principal, id: &str) -> Result<StoredResponse, Error> {
         let authorized = self.allowed::<act::ReadResponse>(principal, itself)?;
-        let Some(keeping) = &self.keeping else { return Err(Error::not_found("response", id)) };
+        let keeping = self.keeps(id)?;
         let found = keeping.store.kept(authorized.caller().key_id(), id, self.now_us()).await;
         found.map_err(store_failed)?.ok_or_else(|| Error::not_found("response", id))
     }
@@ -86,7 +96,7 @@ impl Control {
     /// A response of the caller's key and all that it goes on from, oldest first.
     pub async fn get_conversation(&self, principal: &Principal, id: &str) -> Result<Vec<StoredResponse>, Error> {
         let authorized = self.allowed::<act::ReadResponse>(principal, itself)?;
-        let Some(keeping) = &self.keeping else { return Err(Error::not_found("response", id)) };
+        let keeping = self.keeps(id)?;
         let key_id = authorized.caller().key_id();
         let turns = keeping.store.conversation(key_id, id, self.now_us(), keeping.max_bytes).await;
         let turns = turns.map_err(store_failed)?;
@@ -105,7 +115,7 @@ impl Control {
     /// Forgets a response of the caller's key, which is on record.
     pub async fn delete_response(&self, principal: &Principal, id: &str) -> Result<(), Error> {
         let authorized = self.allowed::<act::DeleteResponse>(principal, itself)?;
-        let Some(keeping) = &self.keeping else { return Err(Error::not_found("response", id)) };
+        let keeping = self.keeps(id)?;
         let key_id = authorized.caller().key_id();
         if !keeping.store.forget(key_id, id, self.now_us()).await.map_err(store_failed)? {
             return Err(Error::not_found("response", id));

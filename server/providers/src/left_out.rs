@@ -9,6 +9,49 @@ use tollgate_proto::v1::{
 
 use crate::{Unsupported, Written, conversation::members, json::Object};
 
+/// Tools that OpenAI runs itself, by their types in the Responses API.
+const HOSTED: [&str; 13] = [
+    "apply_patch",
+    "code_interpreter",
+    "computer",
+    "computer_use_preview",
+    "file_search",
+    "image_generation",
+    "local_shell",
+    "mcp",
+    "namespace",
+    "shell",
+    "tool_search",
+    "web_search",
+    "web_search_preview",
+];
+
+/// Whether a tool is one that only the Responses API has. A service with a tool of the same name writes it one level deeper.
+pub(crate) fn is_hosted(json: &str) -> bool {
+    let tool: BTreeMap<String, &RawValue> = serde_json::from_str(json).unwrap_or_default();
+    let kind = tool.get("type").and_then(|kind| serde_json::from_str::<String>(kind.get()).ok()).unwrap_or_default();
+    HOSTED.contains(&kind.as_str()) && !tool.contains_key(&kind)
+}
+
+/// The request without tools that are not taken, and what to say of them; `None`: all are taken.
+pub(crate) fn without_tools(
+    request: &CompletionRequest,
+    is_taken: impl Fn(&str) -> bool,
+) -> Option<(CompletionRequest, Vec<Unsupported>)> {
+    let is_foreign = |tool: &Tool| matches!(&tool.kind, Some(Kind::NativeJson(json)) if !is_taken(json));
+    let foreign = request.tools.iter().enumerate().filter(|(_, tool)| is_foreign(tool));
+    let why = "is a tool that this provider does not have";
+    let unsupported: Vec<_> = foreign.map(|(i, _)| Unsupported::because(format!("tools[{i}]"), why)).collect();
+    if unsupported.is_empty() {
+        return None;
+    }
+    let mut copy = CompletionRequest { original: None, ..request.clone() };
+    copy.tools.retain(|tool| !is_foreign(tool));
+    // Nothing is left to choose among.
+    copy.tool_choice = copy.tool_choice.filter(|_| !copy.tools.is_empty());
+    Some((copy, unsupported))
+}
+
 /// Parameters that have no counterpart, by their paths in the caller's dialect: see [`crate::Outgoing`].
 #[derive(Default)]
 pub(crate) struct LeftOut {

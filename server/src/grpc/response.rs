@@ -1,4 +1,5 @@
 use serde::de::IgnoredAny;
+use tollgate_control::is_response_id;
 use tollgate_domain::{Error, Violation};
 use tollgate_proto::v1::{
     DeleteResponseRequest, DeleteResponseResponse, GetConversationRequest, GetConversationResponse, GetResponseRequest,
@@ -25,7 +26,10 @@ impl ResponseService for Door {
         Ok(Response::new(StoreResponseResponse { expire_time }))
     }
 
-    async fn get_response(&self, request: Request<GetResponseRequest>) -> Result<Response<GetResponseResponse>, Status> {
+    async fn get_response(
+        &self,
+        request: Request<GetResponseRequest>,
+    ) -> Result<Response<GetResponseResponse>, Status> {
         let who = principal(&request);
         let response = self.0.control.get_response(&who, &request.into_inner().id).await.map_err(status)?;
         Ok(Response::new(GetResponseResponse { response: Some(response) }))
@@ -58,10 +62,10 @@ fn check(response: &StoredResponse) -> Result<(), Error> {
             violations.push(Violation { field, description: description.into() });
         }
     };
-    let is_id = |id: &str| id.len() <= 128 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
     const ID: &str = "must be 1 to 128 letters, digits, `_` or `-`";
-    expect(!response.id.is_empty() && is_id(&response.id), "response.id".into(), ID);
-    expect(is_id(&response.previous_response_id), "response.previous_response_id".into(), ID);
+    expect(is_response_id(&response.id), "response.id".into(), ID);
+    let previous = &response.previous_response_id;
+    expect(previous.is_empty() || is_response_id(previous), "response.previous_response_id".into(), ID);
     expect(is_object(&response.response_json), "response.response_json".into(), "must be the text of a JSON object");
     for (i, item) in response.input_items_json.iter().enumerate() {
         let field = format!("response.input_items_json[{i}]");

@@ -56,7 +56,9 @@ fn check(input: &[Value]) -> Result<(), String> {
                 return Err(format!("No tool call found for function call output with call_id {}.", item["call_id"]));
             }
             Some("reasoning") if item["encrypted_content"] != signature(THINKING) => {
-                return Err(format!("Item 'input[{at}]' of type reasoning was not found, or its content is not known."));
+                return Err(format!(
+                    "Item 'input[{at}]' of type reasoning was not found, or its content is not known."
+                ));
             }
             Some("item_reference") => return Err(format!("Item {} not found.", item["id"])),
             _ => {}
@@ -94,11 +96,14 @@ fn usage_json(usage: &Usage) -> Value {
 fn items(ask: &Ask, answer: &Answer, seq: u64) -> Vec<Value> {
     let mut items = Vec::new();
     if ask.reasoning {
-        items.push(json!({ "id": format!("rs_{seq:012}"), "type": "reasoning", "encrypted_content": signature(THINKING),
-                           "summary": [{ "type": "summary_text", "text": THINKING }] }));
+        items.push(
+            json!({ "id": format!("rs_{seq:012}"), "type": "reasoning", "encrypted_content": signature(THINKING),
+                           "summary": [{ "type": "summary_text", "text": THINKING }] }),
+        );
     }
     if answer.tools.is_empty() {
-        let text = json!({ "type": "output_text", "text": Delta::join(&answer.text), "annotations": [], "logprobs": [] });
+        let text =
+            json!({ "type": "output_text", "text": Delta::join(&answer.text), "annotations": [], "logprobs": [] });
         items.push(json!({ "id": format!("msg_{seq:012}"), "type": "message", "status": "completed",
                            "role": "assistant", "content": [text] }));
     }
@@ -173,7 +178,9 @@ pub(super) fn stream(ask: &Ask, answer: &Answer, step: &Step, seq: u64, created:
         let place = json!({ "item_id": item["id"], "output_index": at });
         let placed = |more: Value| {
             let mut data = place.clone();
-            data.as_object_mut().into_iter().for_each(|data| data.extend(more.as_object().cloned().unwrap_or_default()));
+            data.as_object_mut()
+                .into_iter()
+                .for_each(|data| data.extend(more.as_object().cloned().unwrap_or_default()));
             data
         };
         let mut empty = item.clone();

@@ -1,5 +1,8 @@
 //! Our call to their JSON.
 
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
 use tollgate_domain::Failure;
 use tollgate_proto::v1::{
     CompletionRequest, Dialect, Reasoning, Tool, ToolChoiceMode, response_format::Format, tool::Kind,
@@ -11,7 +14,7 @@ use crate::{
     ChatCall, Mode, Unsupported, Written,
     conversation::members,
     json::{Object, array},
-    left_out::LeftOut,
+    left_out::{LeftOut, is_hosted, without_tools},
 };
 
 /// A limit is required; where nobody names one, this is it.
@@ -24,11 +27,28 @@ pub(super) fn limit(call: &ChatCall<'_>) -> u64 {
 
 /// The body behind the members that a host begins it with, and what it goes without: spliced where the caller wrote it in this very
 /// dialect, else encoded.
-pub(super) fn body(mut body: Object, call: &ChatCall<'_>) -> Result<Written, Failure> {
-    let request = call.request;
-    if let Some(original) = request.original.as_ref().filter(|o| o.dialect() == Dialect::AnthropicMessages) {
+pub(super) fn body(body: Object, call: &ChatCall<'_>) -> Result<Written, Failure> {
+    let original = call.request.original.as_ref();
+    if let Some(original) = original.filter(|original| original.dialect() == Dialect::AnthropicMessages) {
         return splice::body(&body, &original.body, call);
     }
+    // Its own tools are flat; those of OpenAI's dialect are not.
+    let Some((fewer, unsupported)) = without_tools(call.request, |json| !is_hosted(json) && !is_custom(json)) else {
+        return taken(body, call);
+    };
+    let mut written = taken(body, &ChatCall { request: &fewer, ..*call })?;
+    written.unsupported.extend(unsupported);
+    Ok(written)
+}
+
+/// Whether a tool is a custom one of chat completions.
+fn is_custom(json: &str) -> bool {
+    let tool: BTreeMap<String, &RawValue> = serde_json::from_str(json).unwrap_or_default();
+    tool.get("type").is_some_and(|kind| kind.get() == "\"custom\"") && tool.contains_key("custom")
+}
+
+fn taken(mut body: Object, call: &ChatCall<'_>) -> Result<Written, Failure> {
+    let request = call.request;
     let mut unsupported = without_counterpart(request);
     let mut turns = Turns::read(&request.messages, false)?;
     if let Some(prefill) = call.prefill {

@@ -8,6 +8,7 @@ use crate::{
     ChatCall, Mode, Target, Unsupported, Written,
     conversation::members,
     json::{self, Object},
+    left_out::{is_hosted, without_tools},
 };
 
 /// Whether the call completes a prompt as it stands, and the service knows how.
@@ -32,7 +33,14 @@ pub(crate) fn chat(quirks: &Quirks, target: &Target, call: &ChatCall<'_>) -> Res
             edits.extend(call.output_cap.map(|cap| ("max_tokens", Some(cap.to_string()))));
             return Ok(Written::whole(json::edit(&original.body, &edits).map_err(unsendable)?));
         }
-        _ => encode::chat(quirks, family, target, call),
+        _ => match without_tools(request, |json| !is_hosted(json)) {
+            Some((fewer, unsupported)) => {
+                let mut written = encode::chat(quirks, family, target, &ChatCall { request: &fewer, ..*call });
+                written.unsupported.extend(unsupported);
+                written
+            }
+            None => encode::chat(quirks, family, target, call),
+        },
     };
     leave_out(quirks.lacks, "", request, &mut written)?;
     if let Some(family) = family {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::value::RawValue;
+use serde_json::{Map, Value, value::RawValue};
 use tollgate_domain::Failure;
 use tollgate_proto::v1::{
     CompletionRequest, Dialect, Tool, ToolChoice, ToolChoiceMode, response_format::Format, tool::Kind,
@@ -103,14 +103,18 @@ fn tool(tool: &Tool, unsupported: &mut Vec<Unsupported>) -> String {
 /// A tool of chat completions that is no function has its members one level deeper; others are the provider's own.
 fn native_tool(json: &str) -> String {
     #[derive(serde::Deserialize)]
-    struct Custom<'a> {
-        #[serde(borrow)]
-        custom: &'a RawValue,
+    struct Chosen {
+        custom: Map<String, Value>,
     }
-    let Ok(Custom { custom }) = serde_json::from_str(json) else { return json.to_owned() };
-    let mut object = Object::default();
-    object.field("type", "custom").merge(custom.get());
-    object.finish()
+    let Ok(Chosen { mut custom }) = serde_json::from_str(json) else { return json.to_owned() };
+    if let Some(Value::Object(mut grammar)) =
+        custom.get_mut("format").and_then(|format| format.get_mut("grammar")).map(Value::take)
+    {
+        grammar.insert("type".into(), "grammar".into());
+        custom.insert("format".into(), grammar.into());
+    }
+    custom.insert("type".into(), "custom".into());
+    Value::Object(custom).to_string()
 }
 
 fn tool_choice(choice: &ToolChoice, unsupported: &mut Vec<Unsupported>) -> Option<String> {

@@ -15,7 +15,9 @@ const PROOF: &str = "reasoning.encrypted_content";
 /// Whether the caller's own bytes hold reasoning without its proof: the provider, which keeps nothing, would look for it and refuse.
 pub(super) fn is_foreign(request: &CompletionRequest) -> bool {
     let mut parts = request.messages.iter().flat_map(|message| &message.parts);
-    parts.any(|part| matches!(&part.content, Some(Content::Reasoning(r)) if r.signature.is_none() && r.redacted.is_none()))
+    parts.any(
+        |part| matches!(&part.content, Some(Content::Reasoning(r)) if r.signature.is_none() && r.redacted.is_none()),
+    )
 }
 
 pub(super) fn splice(
