@@ -6,7 +6,7 @@ use tollgate_services::Postgres;
 use tollgate_tests::{
     provider::{Cut, ScriptedProvider, Step},
     support::{
-        Gateway,
+        Gateway, GatewayBuilder,
         http::{Caller, Event, Reply},
         keys::virtual_key,
     },
@@ -22,6 +22,15 @@ async fn world() -> World {
 }
 
 async fn world_with(responses: Value) -> World {
+    world_of(|builder| builder.set("/responses", responses)).await
+}
+
+/// A hard budget caps outputs.
+async fn without_budget() -> World {
+    world_of(|builder| builder.set("/keys/0/budget_usd", Value::Null)).await
+}
+
+async fn world_of(configure: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> World {
     World::with_provider(|builder, url| {
         let kinds = [
             ("gpt", "openai"),
@@ -34,7 +43,7 @@ async fn world_with(responses: Value) -> World {
             let upstream = if model == "native" { "o4-upstream" } else { model };
             builder.model(model, kind, upstream)
         });
-        builder.set("/responses", responses).set("/routing", json!({"cooldown": {"time": "0s"}}))
+        configure(builder).set("/routing", json!({"cooldown": {"time": "0s"}}))
     })
     .await
 }
@@ -207,7 +216,7 @@ async fn tool_loop(world: &World, model: &str, streams: bool, keeps: bool) {
     let second = ask(&asked).await;
     assert!(!text(&second).is_empty());
     let sent = world.provider.log().last().unwrap().body.unwrap().to_string();
-    assert!(sent.contains("weather") && sent.contains("is\\\\\\\":\\\\\\\"fine") || sent.contains("fine"), "{sent}");
+    assert!(sent.contains("weather") && sent.contains("fine"), "the call and its result: {sent}");
     if keeps {
         assert_eq!(second["previous_response_id"], first["id"]);
     }
@@ -246,7 +255,8 @@ async fn signed_reasoning_goes_back_to_its_provider_unchanged_and_to_no_other() 
         made(&world, &again(model)).await;
         let sent = world.provider.log().last().unwrap().body.unwrap().to_string();
         assert!(sent.contains("little to think about"), "{model}: {sent}");
-        for other in MODELS.into_iter().filter(|other| *other != model) {
+        // That of Gemini takes no history of calls but its own.
+        for other in ["gpt", "claude", "native"].into_iter().filter(|other| *other != model) {
             made(&world, &again(other)).await;
             let sent = world.provider.log().last().unwrap().body.unwrap().to_string();
             assert!(!sent.contains(proof), "{model}'s reasoning was given to {other}: {sent}");
@@ -264,7 +274,7 @@ async fn signed_reasoning_goes_back_to_its_provider_unchanged_and_to_no_other() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_provider_of_the_same_dialect_gets_the_callers_bytes_and_gives_its_own_back() {
-    let world = world().await;
+    let world = without_budget().await;
     let odd = json!({"type": "x_unheard_of", "n": 1.50, "deep": [{"z": null, "a": 18446744073709551615u64}]});
     let mut asked = body(
         "native",
@@ -377,6 +387,7 @@ async fn what_is_kept_is_read_listed_and_forgotten_by_its_key_alone() {
     made(&world, &body("scripted", json!({"input": referring}))).await;
     let sent = world.provider.log().last().unwrap().body.unwrap();
     assert_eq!(sent["messages"][0]["content"], text(&response));
+    assert_eq!(sent["messages"][1]["content"], "two");
     assert_eq!(sent["messages"].as_array().unwrap().len(), 3);
 
     let cancelled = caller.post(&format!("{url}/cancel"), &json!({})).await.unwrap();
@@ -460,7 +471,7 @@ async fn a_stream_that_breaks_ends_with_response_failed() {
         world.provider.script("*", [Step::text("one two three four").then_errs(2)]);
         let events = streamed(&world, &body(model, json!({}))).await;
         assert_eq!(events.last().unwrap().json()["type"], "response.failed", "{model}");
-        world.provider.script("*", [Step::fails(429)]);
+        world.provider.always("*", [Step::fails(429)]);
         let reply = post(&world, &body(model, json!({"stream": true}))).await;
         assert_eq!(reply.status, 429, "{model}: before its first event it is a plain error");
     }

@@ -78,8 +78,20 @@ impl Turns {
         };
         let path = m.path("content");
         let content = m.raw("content").ok_or_else(|| Invalid::at(path.clone(), "is required"))?;
-        self.say(role, read_content(content, &path)?);
+        let parts = read_content(content, &path)?;
+        match role == Role::Assistant && self.has_spoken() {
+            true => self.0.push(Message { role: role as i32, parts, ..Message::default() }),
+            false => self.say(role, parts),
+        }
         Ok(())
+    }
+
+    /// Whether the conversation ends with words of the model's that led to no call: what it says then is another message.
+    fn has_spoken(&self) -> bool {
+        let Some(last) = self.0.last().filter(|last| last.role() == Role::Assistant) else { return false };
+        let is_call = |part: &Part| matches!(part.content, Some(Content::ToolCall(_)));
+        let said = last.parts.last().and_then(|part| part.content.as_ref());
+        matches!(said, Some(Content::Text(_) | Content::Refusal(_))) && !last.parts.iter().any(is_call)
     }
 
     fn call(&mut self, m: &mut Members<'_>, type_native: &str, arguments: &str) -> Result<(), Invalid> {
