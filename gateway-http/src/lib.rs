@@ -42,7 +42,7 @@ use tonic::{Status, body::Body};
 use tonic_health::pb::health_client::HealthClient;
 use tower::{ServiceBuilder, util::BoxCloneSyncService};
 
-use crate::{anthropic::error::Refused, error::Refusal, forward::ModelInPath, openai::Invalid};
+use crate::{anthropic::error::Refused, error::Refusal, forward::ModelInPath, openai::Invalid, responses::reads};
 pub use crate::{error::http_status, quota::reset};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
@@ -125,9 +125,9 @@ where
         .route("/images/generations", post(unary::create::<Images>))
         .route("/responses", post(responses::create))
         .route("/responses/input_tokens", post(responses::count))
-        .route("/responses/{id}", get(responses::retrieve).delete(responses::delete))
-        .route("/responses/{id}/cancel", post(responses::cancel))
-        .route("/responses/{id}/input_items", get(responses::input_items))
+        .route("/responses/{id}", get(reads::retrieve).delete(reads::delete))
+        .route("/responses/{id}/cancel", post(reads::cancel))
+        .route("/responses/{id}/input_items", get(reads::input_items))
         .route("/models", get(models::list))
         .route("/models/{*model}", get(models::retrieve));
     Router::new()

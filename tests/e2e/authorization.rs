@@ -402,9 +402,12 @@ impl Cells {
                 let asked = v1::StoreResponseRequest { response: Some(response) };
                 is_allowed(client.responses().store_response(asked).await)
             }
-            "ResponseService/GetResponse" => {
-                is_allowed(client.responses().get_response(v1::GetResponseRequest { id: "none".into() }).await)
-            }
+            "ResponseService/GetResponse" => is_allowed(
+                client
+                    .responses()
+                    .get_response(v1::GetResponseRequest { by: Some(v1::get_response_request::By::Id("none".into())) })
+                    .await,
+            ),
             "ResponseService/GetConversation" => {
                 let asked = v1::GetConversationRequest { id: "none".into() };
                 is_allowed(client.responses().get_conversation(asked).await)

@@ -157,14 +157,16 @@ impl Events {
             Some(Piece::Refusal(text)) => self.say(part, true, text, Vec::new(), out),
             Some(Piece::Reasoning(text)) => self.think(part, text, out),
             Some(Piece::ReasoningSignature(signature)) => {
-                let reasoning = self.reasoning(part, out);
-                reasoning.signature = Some(signature);
-                reasoning.format = Some(delta.reasoning_format).filter(|format| !format.is_empty());
+                if let Some((_, reasoning)) = self.reasoning(part, out) {
+                    reasoning.signature = Some(signature);
+                    reasoning.format = Some(delta.reasoning_format).filter(|format| !format.is_empty());
+                }
             }
             Some(Piece::ReasoningRedacted(redacted)) => {
-                let reasoning = self.reasoning(part, out);
-                reasoning.redacted = Some(redacted);
-                reasoning.format = Some(delta.reasoning_format).filter(|format| !format.is_empty());
+                if let Some((_, reasoning)) = self.reasoning(part, out) {
+                    reasoning.redacted = Some(redacted);
+                    reasoning.format = Some(delta.reasoning_format).filter(|format| !format.is_empty());
+                }
             }
             Some(Piece::ToolCallStart(start)) => self.call(part, start, out),
             Some(Piece::ToolArguments(text)) => self.arguments(part, text, out),
@@ -197,10 +199,10 @@ impl Events {
             Some(known) => *known,
             None => self.content(part, is_refusal, out),
         };
-        if let Body::Message(content) = &mut self.items[item].body {
-            content[at].text.push_str(&text);
-            content[at].logprobs.extend(logprobs.iter().cloned());
-        }
+        let Body::Message(content) = &mut self.items[item].body else { return };
+        let Some(said) = content.get_mut(at) else { return };
+        said.text.push_str(&text);
+        said.logprobs.extend(logprobs.iter().cloned());
         let place = Some(("content_index", at));
         match is_refusal {
             true => self.tell("response.refusal.delta", item, place, json!({"delta": text}), out),
@@ -231,27 +233,22 @@ impl Events {
         (item, at)
     }
 
-    fn reasoning(&mut self, part: u32, out: &mut BytesMut) -> &mut ReasoningPart {
+    /// The reasoning that a part is, and its place.
+    fn reasoning(&mut self, part: u32, out: &mut BytesMut) -> Option<(usize, &mut ReasoningPart)> {
         let index = match self.places.get(&part) {
             Some((index, _)) => *index,
             None => self.begin(Some(part), Body::Reasoning(ReasoningPart::default()), out),
         };
-        let body = &mut self.items[index].body;
-        if !matches!(body, Body::Reasoning(_)) {
-            // No part is two things; whoever says so anyway is not believed.
-            *body = Body::Reasoning(ReasoningPart::default());
-        }
-        match body {
-            Body::Reasoning(reasoning) => reasoning,
-            _ => unreachable!("made so above"),
+        match &mut self.items[index].body {
+            Body::Reasoning(reasoning) => Some((index, reasoning)),
+            _ => None, // no part is two things
         }
     }
 
     fn think(&mut self, part: u32, text: String, out: &mut BytesMut) {
-        let reasoning = self.reasoning(part, out);
+        let Some((index, reasoning)) = self.reasoning(part, out) else { return };
         let is_first = reasoning.text.is_empty();
         reasoning.text.push_str(&text);
-        let index = self.places[&part].0;
         let place = Some(("summary_index", 0));
         if is_first {
             let empty = json!({"part": {"type": "summary_text", "text": ""}});

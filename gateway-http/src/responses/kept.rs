@@ -2,7 +2,9 @@
 
 use axum::http::request::Parts;
 use serde_json::{Value, json, value::RawValue};
-use tollgate_proto::v1::{GetConversationRequest, GetResponseRequest, StoreResponseRequest, StoredResponse};
+use tollgate_proto::v1::{
+    GetConversationRequest, GetResponseRequest, StoreResponseRequest, StoredResponse, get_response_request::By,
+};
 
 use crate::{
     Gateway,
@@ -85,17 +87,17 @@ fn reference(item: &str, place: usize) -> Result<Option<String>, Invalid> {
     }
 }
 
-/// An item of a response that is kept: ids say which.
+/// An item of a response that is kept: of an answer, or of what was asked, whose ids say where.
 async fn find(gateway: &Gateway, parts: &Parts, id: &str, place: usize) -> Result<String, Refusal> {
     let gone = || {
         let message = format!("there is no item {id:?} among the responses that this key keeps; send the item itself");
         Refusal::new(404, "invalid_request_error", "item_not_found", message).about(&format!("input[{place}].id"))
     };
-    let stem = id.split_once('_').and_then(|(_, rest)| rest.rsplit_once('_')).map(|(stem, _)| stem);
-    let response = match stem {
-        Some(stem) => get(gateway, parts, &format!("resp_{stem}")).await.map_err(|refusal| refusal.or(404, gone))?,
-        None => return Err(gone()),
+    let by = match id.split_once('_').and_then(|(_, rest)| rest.rsplit_once("_i")) {
+        Some((stem, _)) => By::Id(format!("resp_{stem}")),
+        None => By::ItemId(id.to_owned()),
     };
+    let response = get(gateway, parts, by).await.map_err(|refusal| refusal.or(404, gone))?;
     let is_it = |item: &String| id_of(item).as_deref() == Some(id);
     let found = output_items(&response.response_json).into_iter().find(is_it);
     found.or_else(|| shown_items(&response).into_iter().find(is_it)).ok_or_else(gone)
@@ -114,8 +116,8 @@ async fn conversation(gateway: &Gateway, parts: &Parts, id: &str) -> Result<Vec<
 }
 
 /// One response that the caller's key keeps.
-pub(super) async fn get(gateway: &Gateway, parts: &Parts, id: &str) -> Result<StoredResponse, Refusal> {
-    let asked = forward::request(gateway, parts, GetResponseRequest { id: id.to_owned() });
+pub(super) async fn get(gateway: &Gateway, parts: &Parts, by: By) -> Result<StoredResponse, Refusal> {
+    let asked = forward::request(gateway, parts, GetResponseRequest { by: Some(by) });
     let answer = gateway.responses.clone().get_response(asked).await;
     Ok(answer.map_err(Refusal::from)?.into_inner().response.unwrap_or_default())
 }
@@ -194,6 +196,7 @@ impl Keeper {
             id,
             previous_response_id: self.previous.clone().unwrap_or_default(),
             input_items_json: std::mem::take(&mut self.items),
+            item_ids: output_items(&response_json).iter().filter_map(|item| id_of(item)).collect(),
             response_json,
             ..StoredResponse::default()
         };

@@ -112,8 +112,6 @@ impl Sse {
         match &mut self.printer {
             Printer::Made(events) => {
                 let mut response = events.response();
-                response.insert("previous_response_id".into(), Value::from(self.keeper.previous.as_deref()));
-                response.insert("store".into(), true.into());
                 let text = Value::Object(response.clone()).to_string();
                 let is_stored = self.keeper.keep(events.id(), text).await;
                 response.insert("store".into(), is_stored.into());

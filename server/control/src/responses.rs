@@ -6,7 +6,7 @@ use tollgate_audit::Draft;
 use tollgate_domain::{Error, timestamp};
 use tollgate_ledger::End;
 use tollgate_pipeline::Caller;
-use tollgate_proto::v1::{ErrorReason, StoredResponse};
+use tollgate_proto::v1::{ErrorReason, StoredResponse, get_response_request::By};
 use tollgate_store::Responses;
 
 use crate::{Act, Control, Principal, Resource, act, store_failed};
@@ -86,11 +86,16 @@ impl Control {
     }
 
     /// A response of the caller's key.
-    pub async fn get_response(&self, principal: &Principal, id: &str) -> Result<StoredResponse, Error> {
+    pub async fn get_response(&self, principal: &Principal, by: &By) -> Result<StoredResponse, Error> {
         let authorized = self.allowed::<act::ReadResponse>(principal, itself)?;
+        let (key_id, now_us) = (authorized.caller().key_id(), self.now_us());
+        let (By::Id(id) | By::ItemId(id)) = by;
         let keeping = self.keeps(id)?;
-        let found = keeping.store.kept(authorized.caller().key_id(), id, self.now_us()).await;
-        found.map_err(store_failed)?.ok_or_else(|| Error::not_found("response", id))
+        let (what, found) = match by {
+            By::Id(id) => ("response", keeping.store.kept(key_id, id, now_us).await),
+            By::ItemId(id) => ("response with an item", keeping.store.kept_with(key_id, id, now_us).await),
+        };
+        found.map_err(store_failed)?.ok_or_else(|| Error::not_found(what, id))
     }
 
     /// A response of the caller's key and all that it goes on from, oldest first.

@@ -3,7 +3,7 @@ use tollgate_control::is_response_id;
 use tollgate_domain::{Error, Violation};
 use tollgate_proto::v1::{
     DeleteResponseRequest, DeleteResponseResponse, GetConversationRequest, GetConversationResponse, GetResponseRequest,
-    GetResponseResponse, StoreResponseRequest, StoreResponseResponse, StoredResponse,
+    GetResponseResponse, StoreResponseRequest, StoreResponseResponse, StoredResponse, get_response_request::By,
     response_service_server::ResponseService,
 };
 use tonic::{Request, Response, Status};
@@ -31,7 +31,8 @@ impl ResponseService for Door {
         request: Request<GetResponseRequest>,
     ) -> Result<Response<GetResponseResponse>, Status> {
         let who = principal(&request);
-        let response = self.0.control.get_response(&who, &request.into_inner().id).await.map_err(status)?;
+        let by = request.into_inner().by.unwrap_or_else(|| By::Id(String::new()));
+        let response = self.0.control.get_response(&who, &by).await.map_err(status)?;
         Ok(Response::new(GetResponseResponse { response: Some(response) }))
     }
 
@@ -67,6 +68,9 @@ fn check(response: &StoredResponse) -> Result<(), Error> {
     let previous = &response.previous_response_id;
     expect(previous.is_empty() || is_response_id(previous), "response.previous_response_id".into(), ID);
     expect(is_object(&response.response_json), "response.response_json".into(), "must be the text of a JSON object");
+    let item_ids = &response.item_ids;
+    let are_ids = item_ids.len() <= 1_000 && item_ids.iter().all(|id| is_response_id(id));
+    expect(are_ids, "response.item_ids".into(), "must be at most 1000 ids");
     for (i, item) in response.input_items_json.iter().enumerate() {
         let field = format!("response.input_items_json[{i}]");
         expect(is_object(item), field, "must be the text of a JSON object");

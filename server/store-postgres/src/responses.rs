@@ -15,8 +15,9 @@ fn read(row: &sqlx::postgres::PgRow) -> sqlx::Result<StoredResponse> {
 impl Responses for PostgresStore {
     async fn keep(&self, key_id: &str, response: &StoredResponse, expire_us: i64) -> Result<()> {
         self.ensure_begun().await?;
+        let mut transaction = self.pool.begin().await.map_err(failed)?;
         let written = response.encode_to_vec();
-        sqlx::query(
+        let new = sqlx::query(
             "INSERT INTO response (key_id, id, previous_id, expire_time_us, bytes, response) VALUES ($1, $2, $3, $4, $5, $6)
              ON CONFLICT DO NOTHING",
         )
@@ -26,16 +27,39 @@ impl Responses for PostgresStore {
         .bind(expire_us)
         .bind(i64::try_from(written.len()).unwrap_or(i64::MAX))
         .bind(written)
-        .execute(&self.pool)
+        .execute(&mut *transaction)
         .await
         .map_err(failed)?;
-        Ok(())
+        if new.rows_affected() > 0 {
+            for item_id in &response.item_ids {
+                let item = "INSERT INTO response_item (key_id, item_id, response_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+                let item = sqlx::query(item).bind(key_id).bind(item_id).bind(&response.id);
+                item.execute(&mut *transaction).await.map_err(failed)?;
+            }
+        }
+        transaction.commit().await.map_err(failed)
     }
 
     async fn kept(&self, key_id: &str, id: &str, now_us: i64) -> Result<Option<StoredResponse>> {
         self.ensure_begun().await?;
         let found = "SELECT response FROM response WHERE key_id = $1 AND id = $2 AND expire_time_us > $3";
         let row = sqlx::query(found).bind(key_id).bind(id).bind(now_us).fetch_optional(&self.pool).await;
+        row.map_err(failed)?.as_ref().map(read).transpose().map_err(failed)
+    }
+
+    async fn kept_with(&self, key_id: &str, item_id: &str, now_us: i64) -> Result<Option<StoredResponse>> {
+        self.ensure_begun().await?;
+        let row = sqlx::query(
+            "SELECT response.response FROM response_item AS item
+             JOIN response ON response.key_id = item.key_id AND response.id = item.response_id
+             WHERE item.key_id = $1 AND item.item_id = $2 AND response.expire_time_us > $3
+             ORDER BY response.expire_time_us DESC LIMIT 1",
+        )
+        .bind(key_id)
+        .bind(item_id)
+        .bind(now_us)
+        .fetch_optional(&self.pool)
+        .await;
         row.map_err(failed)?.as_ref().map(read).transpose().map_err(failed)
     }
 

@@ -46,6 +46,7 @@ macro_rules! keeps {
 
 keeps! {
     a_response_is_there_for_its_key_alone,
+    a_response_is_found_by_its_items,
     a_response_that_is_kept_again_stays_as_it_was,
     a_conversation_comes_oldest_first,
     a_response_is_gone_when_its_time_is_over,

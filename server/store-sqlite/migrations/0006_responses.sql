@@ -10,3 +10,14 @@ CREATE TABLE response (
 ) STRICT;
 
 CREATE INDEX response_by_end ON response (expire_time_us);
+
+-- By which items of its answer a response is found.
+CREATE TABLE response_item (
+    key_id      TEXT NOT NULL,
+    item_id     TEXT NOT NULL,
+    response_id TEXT NOT NULL,
+    PRIMARY KEY (key_id, item_id, response_id),
+    FOREIGN KEY (key_id, response_id) REFERENCES response (key_id, id) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX response_item_by_response ON response_item (key_id, response_id);

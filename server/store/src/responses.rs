@@ -15,6 +15,9 @@ pub trait Responses: Send + Sync {
     /// One response.
     async fn kept(&self, key_id: &str, id: &str, now_us: i64) -> Result<Option<StoredResponse>>;
 
+    /// The response that was kept last of those whose answers have an item of this id.
+    async fn kept_with(&self, key_id: &str, item_id: &str, now_us: i64) -> Result<Option<StoredResponse>>;
+
     /// A response and what it goes on from, oldest first: as far back as it is there, and no further than the one with which they are
     /// larger than `max_bytes`.
     async fn conversation(&self, key_id: &str, id: &str, now_us: i64, max_bytes: u64) -> Result<Vec<StoredResponse>>;

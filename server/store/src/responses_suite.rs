@@ -16,6 +16,7 @@ fn response(id: &str, previous: &str) -> StoredResponse {
         previous_response_id: previous.into(),
         input_items_json: vec![format!(r#"{{"type":"message","content":"asked of {id}"}}"#)],
         response_json: format!(r#"{{"id":"{id}","output":[]}}"#),
+        item_ids: vec![format!("msg_{id}"), "msg_shared".into()],
         create_time: Some(tollgate_domain::timestamp(NOW)),
         expire_time: Some(tollgate_domain::timestamp(LATER)),
     }
@@ -37,6 +38,26 @@ pub async fn a_response_is_there_for_its_key_alone(store: &dyn Responses) {
     store.keep("k2", &response("resp_1", "resp_0"), LATER).await.unwrap();
     assert_eq!(store.kept("k2", "resp_1", NOW).await.unwrap().unwrap().previous_response_id, "resp_0");
     assert_eq!(store.kept("k1", "resp_1", NOW).await.unwrap().unwrap().previous_response_id, "");
+}
+
+/// A response is found by the items of its answer, as long as it is there.
+pub async fn a_response_is_found_by_its_items(store: &dyn Responses) {
+    store.keep("k1", &response("a", ""), LATER).await.unwrap();
+    store.keep("k1", &response("b", "a"), LATER + 1).await.unwrap();
+    let found = async |key: &str, item: &str, now_us| {
+        store.kept_with(key, item, now_us).await.unwrap().map(|response| response.id)
+    };
+    assert_eq!(found("k1", "msg_a", NOW).await.as_deref(), Some("a"));
+    assert_eq!(found("k1", "msg_shared", NOW).await.as_deref(), Some("b"), "the last one");
+    assert_eq!(found("k1", "msg_none", NOW).await, None);
+    assert_eq!(found("k2", "msg_a", NOW).await, None);
+    assert_eq!(found("k1", "msg_a", LATER).await, None);
+    assert!(store.forget("k1", "b", NOW).await.unwrap());
+    assert_eq!(found("k1", "msg_b", NOW).await, None);
+    assert_eq!(found("k1", "msg_shared", NOW).await.as_deref(), Some("a"));
+    // Kept again, its items are there once.
+    store.keep("k1", &response("a", ""), LATER).await.unwrap();
+    assert_eq!(found("k1", "msg_a", NOW).await.as_deref(), Some("a"));
 }
 
 /// An id that is there stays what it was.
