@@ -1,5 +1,7 @@
 //! What is kept, as callers read, list and forget it.
 
+use std::collections::HashMap;
+
 use axum::{
     extract::{
         Path, Query, Request, State,
@@ -14,11 +16,12 @@ use tollgate_proto::v1::{DeleteResponseRequest, get_response_request::By};
 use super::kept;
 use crate::{Gateway, chat, error::Refusal, forward, openai::Invalid};
 
-type Id = Result<Path<String>, PathRejection>;
+type Id = Result<Path<HashMap<String, String>>, PathRejection>;
 type Asking = Result<Query<Asked>, QueryRejection>;
 
 fn id_in(path: Id) -> Result<String, Invalid> {
-    path.map(|Path(id)| id).map_err(|_| Invalid::at("response_id", "is no text in UTF-8"))
+    let Path(mut params) = path.map_err(|_| Invalid::at("response_id", "is no text in UTF-8"))?;
+    Ok(params.remove("id").unwrap_or_default())
 }
 
 fn asked_in(query: Asking) -> Result<Asked, Invalid> {

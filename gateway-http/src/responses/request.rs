@@ -73,10 +73,11 @@ pub(super) fn read(body: &str) -> Result<(CompletionRequest, Wishes), Invalid> {
 fn wishes(m: &mut Members<'_>) -> Result<Wishes, Invalid> {
     let stream = m.take("stream")?.unwrap_or(false);
     m.raw("stream_options");
-    let tags = match m.peek("metadata").filter(|json| json.starts_with('{')) {
+    let tags: Vec<_> = match m.peek("metadata").filter(|json| json.starts_with('{')) {
         Some(metadata) => Members::read(metadata, "metadata")?.raw("tags").map(tag_list).unwrap_or_default(),
         None => Vec::new(),
     };
+    let tags = tags.into_iter().chain(m.raw("tags").map(tag_list).unwrap_or_default()).collect();
     let fallbacks = match m.raw("fallbacks") {
         Some(list) => {
             serde_json::from_str(list).map_err(|_| Invalid::at("fallbacks", "must be a list of names of models"))?

@@ -142,7 +142,9 @@ impl Arrival<'_> {
                 let document = match dialect {
                     Dialect::OpenAi => openai::whole(&ask, &answer, &step, seq, attempt.record.started_at_ms / 1000),
                     Dialect::Text => text::whole(&ask, &answer, &step, seq, attempt.record.started_at_ms / 1000),
-                    Dialect::Responses => responses::whole(&ask, &answer, &step, seq, attempt.record.started_at_ms / 1000),
+                    Dialect::Responses => {
+                        responses::whole(&ask, &answer, &step, seq, attempt.record.started_at_ms / 1000)
+                    }
                     Dialect::Anthropic => anthropic::whole(&ask, &answer, &step, seq),
                     Dialect::Gemini => gemini::whole(&ask, &answer, &step, seq),
                 };

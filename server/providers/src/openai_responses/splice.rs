@@ -34,6 +34,7 @@ pub(super) fn splice(
         ("background", None),
         ("fallbacks", None),
         ("drop_params", None),
+        ("tags", None),
     ];
     if call.mode == Mode::Whole {
         edits.push(("stream_options", None));
