@@ -21,7 +21,7 @@ use tollgate_store_postgres::{PostgresStore, watch_changes};
 use crate::{
     backend::Backend,
     clock::system_clock,
-    config::{self, Config, ProvisionedKey, Role},
+    config::{self, Config, GatewayBudget, ProvisionedKey, Role},
     first_run,
     grpc::{self, Doors},
     health_checks::keep_checking,
@@ -34,6 +34,8 @@ const MESSAGE_PER_BODY: usize = 3;
 /// How often responses whose time is over are cleared away.
 const CLEAR: Duration = Duration::from_secs(600);
 
+/// A secret of fewer characters is warned of.
+const SHORT_SECRET: usize = 24;
 /// How often the configuration file is looked at.
 const WATCH: Duration = Duration::from_millis(500);
 
@@ -41,6 +43,7 @@ const WATCH: Duration = Duration::from_millis(500);
 pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()> {
     // One provider of cryptography in the whole process; a second installation changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    tell(&config);
     let demo = config.providers.is_empty() && config.models.is_empty();
     if demo {
         first_run::demo_config(&mut config);
@@ -117,10 +120,10 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
     };
     let control = Arc::new(Control::new(pipeline.clone()).keeping(keeping));
     if is_offline {
-        tokio::spawn(once_online(ledger.clone(), pipeline.clone(), control.clone(), config.keys.clone(), since_us));
+        tokio::spawn(once_online(ledger.clone(), pipeline.clone(), control.clone(), config.clone(), since_us));
     } else {
         pipeline.remember(backend.store.idempotency_since(since_us).await?);
-        provision_all(&control, &config.keys).await?;
+        provision_all(&control, &config.keys, config.budgets.gateway.as_ref()).await?;
     }
     if let Some(place) = backend.snapshots.take() {
         tokio::spawn(place.keep(backend.store.clone(), ledger.clone(), snapshot_us.clone()));
@@ -165,6 +168,13 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
     }
     tracing::info!("stopped; everything is settled");
     Ok(())
+}
+
+/// What of a configuration is not in force as it is written: a line each, never a value.
+fn tell(config: &Config) {
+    for told in &config.without {
+        tracing::warn!("{told}");
+    }
 }
 
 fn ledger_options(
@@ -218,9 +228,18 @@ async fn clear_expired(control: Arc<Control>) {
     }
 }
 
-async fn provision_all(control: &Control, keys: &[ProvisionedKey]) -> anyhow::Result<()> {
+async fn provision_all(
+    control: &Control,
+    keys: &[ProvisionedKey],
+    budget: Option<&GatewayBudget>,
+) -> anyhow::Result<()> {
     for key in keys {
         provision(control, key).await.with_context(|| format!("keys: {:?}", key.name))?;
+    }
+    if let Some(budget) = budget {
+        let limit: NanoUsd = budget.limit_usd.parse().context("budgets.gateway.limit_usd")?;
+        let every = budget.every.map(|every| i64::try_from(every.duration().as_secs()).unwrap_or(i64::MAX));
+        control.provision_budget(limit.0, every).await.context("budgets.gateway")?;
     }
     Ok(())
 }
@@ -230,7 +249,7 @@ async fn once_online(
     ledger: Arc<Ledger>,
     pipeline: Arc<Pipeline>,
     control: Arc<Control>,
-    keys: Vec<ProvisionedKey>,
+    config: Config,
     since_us: i64,
 ) {
     while ledger.is_offline() {
@@ -240,7 +259,7 @@ async fn once_online(
         Ok(settled) => pipeline.remember(settled),
         Err(error) => tracing::warn!(%error, "idempotency keys of the last run are not known"),
     }
-    while let Err(error) = provision_all(&control, &keys).await {
+    while let Err(error) = provision_all(&control, &config.keys, config.budgets.gateway.as_ref()).await {
         tracing::warn!("keys of the configuration are not provisioned, trying again: {error:#}");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
@@ -248,8 +267,13 @@ async fn once_online(
 
 async fn provision(control: &Control, key: &ProvisionedKey) -> anyhow::Result<()> {
     let secret = key.secret.resolve().map_err(anyhow::Error::msg).context("secret")?;
-    let secret = KeySecret::parse(secret.expose())
-        .context("secret: is not of the form tg-<32 characters><6 of checksum>; leave keys out to have them made")?;
+    let text = secret.expose();
+    if text.len() < SHORT_SECRET && KeySecret::parse_foreign(text).is_some() {
+        tracing::warn!(name = key.name, "the secret of this key is so short that it can be guessed; use a longer one");
+    }
+    let secret = KeySecret::parse(text).or_else(|| KeySecret::parse_foreign(text)).context(
+        "secret: is neither of the form tg-<32 characters><6 of checksum> nor sk-<characters>; leave keys out to have them made",
+    )?;
     let budget = key.budget_usd.as_deref().map(str::parse::<NanoUsd>).transpose().context("budget_usd")?;
     let role = match key.role {
         Role::Caller => KeyRole::Caller,
@@ -283,7 +307,7 @@ async fn reload_on_change(path: Option<PathBuf>, pipeline: Arc<Pipeline>) {
             }
             changed = changed(path, seen) => seen = changed,
         }
-        let read = config::load(Some(path)).map_err(anyhow::Error::from);
+        let read = config::load(Some(path)).map_err(anyhow::Error::from).inspect(tell);
         let read = read.and_then(|config| table::build(&config, pipeline.clock().now_us()));
         match read {
             Ok((table, warnings)) => {

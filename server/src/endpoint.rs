@@ -8,7 +8,7 @@ use tollgate_domain::Secret;
 use tollgate_providers::{
     Target, bedrock,
     credential::{
-        Credential,
+        Absent, Credential,
         aws::{AwsSettings, AwsSigner},
         entra::{self, Application, ClientCredentials, ManagedIdentity, WorkloadIdentity},
         google::Google,
@@ -22,10 +22,15 @@ use tollgate_providers::{
     vertex,
 };
 
-use crate::config::{self, Provider, SecretRef};
+use crate::config::{self, MissingSecrets, Provider, SecretRef};
 
-/// `simulated`: nothing leaves the process, and no credential is read.
-pub(crate) fn build(provider: &Provider, simulated: Option<&Transport>) -> anyhow::Result<Endpoint> {
+/// `simulated`: nothing leaves the process, and no credential is read. Beside the endpoint: why it has no credential, where the
+/// configuration goes without.
+pub(crate) fn build(
+    provider: &Provider,
+    simulated: Option<&Transport>,
+    missing_secrets: MissingSecrets,
+) -> anyhow::Result<(Endpoint, Option<String>)> {
     let Some(adapter) = registry::registry(&provider.kind) else {
         bail!("kind: {:?} is not known; known are {:?}", provider.kind, registry::kinds());
     };
@@ -54,21 +59,28 @@ pub(crate) fn build(provider: &Provider, simulated: Option<&Transport>) -> anyho
     let transport = simulated.cloned().unwrap_or_else(|| {
         Transport::with_connect_timeout(timeouts.connect).with_in_process(demo::SCHEME, demo::responder())
     });
-    let credential = match simulated {
-        Some(_) => Credential::Key(Secret::new("simulated")),
-        None => credential(provider, &transport)?,
+    let shown = || anyhow::Ok((credential(provider, &transport)?, headers(provider)?));
+    let ((credential, headers), missing) = match simulated {
+        Some(_) => ((Credential::Key(Secret::new("simulated")), HeaderMap::new()), None),
+        None => match shown() {
+            Ok(shown) => (shown, None),
+            Err(error) if missing_secrets == MissingSecrets::GoWithout => {
+                ((Credential::Signer(Arc::new(Absent)), HeaderMap::new()), Some(format!("{error:#}")))
+            }
+            Err(error) => return Err(error),
+        },
     };
     let target = Target {
         base_url: base_url.trim_end_matches('/').to_owned(),
         api_version: provider.api_version.clone(),
         credential,
         model: String::new(),
-        headers: headers(provider)?,
+        headers,
     };
     let rules = provider.fetch_urls.as_ref().map(config::FetchUrls::rules).transpose().context("fetch_urls")?;
     // A simulation asks nobody.
     let fetcher = rules.filter(|_| simulated.is_none()).map(Fetcher::new);
-    Ok(Endpoint { provider: adapter, target, timeouts, transport, fetcher })
+    Ok((Endpoint { provider: adapter, target, timeouts, transport, fetcher }, missing))
 }
 
 /// A setting that does nothing would be believed to do something.
@@ -108,7 +120,10 @@ fn headers(provider: &Provider) -> anyhow::Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     for (name, value) in &provider.headers {
         let header = HeaderName::try_from(name).with_context(|| format!("headers: {name:?} is no header name"))?;
-        let value = HeaderValue::try_from(value).with_context(|| format!("headers.{name}: is no header value"))?;
+        let value = value.resolve().map_err(|why| anyhow::anyhow!("headers.{name}: {why}"))?;
+        let value = HeaderValue::try_from(value.expose());
+        let mut value = value.with_context(|| format!("headers.{name}: is no header value"))?;
+        value.set_sensitive(true);
         headers.insert(header, value);
     }
     Ok(headers)

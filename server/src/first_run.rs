@@ -38,10 +38,12 @@ pub(crate) fn demo_config(config: &mut Config) {
     for &name in tollgate_providers::demo::MODELS {
         config.models.push(Model {
             name: name.into(),
+            aliases: Vec::new(),
             deployments: vec![Deployment {
                 name: Some(name.into()),
                 provider: "demo".into(),
                 model: name.into(),
+                base_model: None,
                 weight: 1,
                 order: 0,
                 tags: Vec::new(),

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use anyhow::{Context, bail, ensure};
 use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
 use tollgate_domain::{Price, Rates};
-use tollgate_providers::catalogue::{self, Catalogue, Tier};
+use tollgate_providers::catalogue::{self, Tier};
 
 use crate::{
     config::{self, Config},
-    table::name_of,
+    table::{listed, name_of},
 };
 
 /// So long before its retirement a model is spoken of.
@@ -49,7 +49,7 @@ pub(crate) fn retirements(config: &Config, now_us: i64) -> Vec<String> {
     for (i, model) in config.models.iter().enumerate() {
         for (j, deployment) in model.deployments.iter().enumerate() {
             let kind = config.providers.get(&deployment.provider).map_or("", |provider| &provider.kind);
-            let listed = Catalogue::embedded().find(kind, &deployment.model);
+            let listed = listed(deployment, kind).ok().flatten();
             let Some(day) = listed.and_then(|entry| entry.retires_on.as_deref()) else { continue };
             let Some(when) = retirement(day, today) else { continue };
             warnings.push(format!(

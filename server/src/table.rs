@@ -9,13 +9,14 @@ use anyhow::{Context, bail};
 use sha2::{Digest, Sha256};
 use tollgate_proto::v1::MidstreamPolicy;
 use tollgate_providers::{
-    catalogue::Catalogue,
+    catalogue::{Catalogue, Entry},
     exchange::Endpoint,
     registry,
     transport::{InProcess, Transport},
 };
 use tollgate_router::{
     CooldownPolicy, Deployment, HealthCheck, Mirror, ModelGroup, RetryPolicy, Sticky, Strategy, Table, Tags,
+    pattern::{Make, Patterns, filled},
     stable_hash,
 };
 
@@ -50,7 +51,10 @@ pub(crate) fn build_with(
     let mut warnings = Vec::new();
     let mut endpoints = BTreeMap::new();
     for (name, provider) in &config.providers {
-        let endpoint = endpoint::build(provider, transport.as_ref()).with_context(|| format!("providers.{name}"))?;
+        let built = endpoint::build(provider, transport.as_ref(), config.missing_secrets);
+        let (endpoint, missing) = built.with_context(|| format!("providers.{name}"))?;
+        warnings
+            .extend(missing.map(|missing| format!("providers.{name}: {missing}; its calls fail until it is there")));
         let url = "https://images.example.com/a.png";
         let fetches = |model: &str| endpoint.provider.chat().is_none_or(|chat| chat.fetches(model, url));
         let mut deployments = config.models.iter().flat_map(|model| &model.deployments).filter(|d| d.provider == *name);
@@ -60,36 +64,102 @@ pub(crate) fn build_with(
                 provider.kind
             ));
         }
-        endpoints.insert(name.as_str(), (provider.kind.as_str(), endpoint));
+        endpoints.insert(name.clone(), (provider.kind.clone(), endpoint));
     }
+    let common = Arc::new(Common {
+        endpoints,
+        cooldown: config.routing.cooldown.clone(),
+        drop_params: config.drop_params,
+        simulated: transport.is_some(),
+    });
     let mut groups = BTreeMap::new();
+    let mut patterns = Vec::new();
     let mut names = BTreeSet::new();
     for (i, model) in config.models.iter().enumerate() {
         let at = format!("models[{i}] ({:?})", model.name);
+        let group = Arc::new(common.group(model).with_context(|| at.clone())?);
+        for (j, deployment) in group.deployments.iter().enumerate() {
+            let name = &deployment.name;
+            if !names.insert(name.clone()) {
+                bail!("{at}.deployments[{j}].name: {name:?} is used twice; give one of the two a name of its own");
+            }
+            // What a pattern stands for has its prices by its own name.
+            if deployment.price.is_none() && !model.name.contains('*') {
+                warnings.push(format!(
+                    "{at}.deployments[{j}]: {name:?} has no price; calls are counted at no cost and refused under \
+                     hard budgets"
+                ));
+            }
+        }
+        for alias in &model.aliases {
+            if alias.contains('*') {
+                bail!("{at}.aliases: {alias:?} must not have a `*`; the name may");
+            }
+            // A name of its own before the very same deployments.
+            let named = Arc::new(ModelGroup { name: alias.clone(), ..(*group).clone() });
+            if groups.insert(alias.clone(), named).is_some() {
+                bail!("{at}.aliases: the model {alias:?} is configured twice");
+            }
+        }
+        if groups.insert(model.name.clone(), group).is_some() {
+            bail!("{at}.name: the model {:?} is configured twice", model.name);
+        }
+        if model.name.contains('*') {
+            patterns.push((model.name.clone(), pattern(model.clone(), common.clone())));
+        }
+    }
+    let table = Table {
+        groups,
+        patterns: Patterns::new(patterns),
+        default_fallbacks: config.routing.default_fallbacks.clone(),
+        tags: Arc::new(tags(config)?),
+        checks: Vec::new(),
+        config_hash: hash(config),
+    };
+    for model in &config.models {
+        let lists = [&model.fallbacks, &model.context_window_fallbacks, &model.content_policy_fallbacks];
+        if let Some(missing) = model.mirror.iter().map(|m| &m.model).find(|m| !table.has(m)) {
+            bail!("the model {:?} is mirrored to {missing:?}, which is not configured", model.name);
+        }
+        if let Some(missing) = lists.into_iter().flatten().find(|f| !table.has(f)) {
+            bail!("the model {:?} falls back to {missing:?}, which is not configured", model.name);
+        }
+    }
+    if let Some(missing) = table.default_fallbacks.iter().find(|f| !table.has(f)) {
+        bail!("routing.default_fallbacks: {missing:?} is not configured");
+    }
+    let checks = checks(config, &table.groups);
+    Ok((Table { checks, ..table }, warnings))
+}
+
+/// What groups are made of besides their own settings.
+struct Common {
+    /// By the provider's name, with its kind.
+    endpoints: BTreeMap<String, (String, Endpoint)>,
+    cooldown: config::Cooldown,
+    drop_params: bool,
+    simulated: bool,
+}
+
+impl Common {
+    fn group(&self, model: &config::Model) -> anyhow::Result<ModelGroup> {
         if model.deployments.is_empty() {
-            bail!("{at}: needs at least one deployment");
+            bail!("deployments: needs at least one");
         }
         let mut deployments = Vec::new();
         for (j, deployment) in model.deployments.iter().enumerate() {
-            let at = format!("{at}.deployments[{j}]");
-            let Some((kind, endpoint)) = endpoints.get(deployment.provider.as_str()) else {
-                let known: Vec<_> = endpoints.keys().collect();
-                bail!("{at}.provider: there is no provider {:?}; configured are {known:?}", deployment.provider);
+            let Some((kind, endpoint)) = self.endpoints.get(&deployment.provider) else {
+                let known: Vec<_> = self.endpoints.keys().collect();
+                bail!(
+                    "deployments[{j}].provider: there is no provider {:?}; configured are {known:?}",
+                    deployment.provider
+                );
             };
-            let cooldown = model.cooldown.as_ref().unwrap_or(&config.routing.cooldown);
-            let mut built = build_deployment(deployment, kind, endpoint, &model.name, cooldown, config.drop_params)
-                .with_context(|| at.clone())?;
-            if transport.is_some() {
+            let cooldown = model.cooldown.as_ref().unwrap_or(&self.cooldown);
+            let built = build_deployment(deployment, kind, endpoint, &model.name, cooldown, self.drop_params);
+            let mut built = built.with_context(|| format!("deployments[{j}]"))?;
+            if self.simulated {
                 built.endpoint.target.base_url = scenario::base_url(&built.name);
-            }
-            if !names.insert(built.name.clone()) {
-                bail!("{at}.name: {:?} is used twice; give one of the two a name of its own", built.name);
-            }
-            if built.price.is_none() {
-                let name = &built.name;
-                warnings.push(format!(
-                    "{at}: {name:?} has no price; calls are counted at no cost and refused under hard budgets"
-                ));
             }
             deployments.push(Arc::new(built));
         }
@@ -99,9 +169,7 @@ pub(crate) fn build_with(
             budget_per_second: model.retry_budget.per_second,
             ..RetryPolicy::default()
         };
-        let limits = model.limits.as_ref().map(config::RateLimits::to_proto).transpose();
-        let limits = limits.with_context(|| format!("{at}.limits"))?;
-        let group = ModelGroup {
+        Ok(ModelGroup {
             name: model.name.clone(),
             deployments,
             strategy: strategy(model.strategy),
@@ -109,37 +177,27 @@ pub(crate) fn build_with(
             context_window_fallbacks: model.context_window_fallbacks.clone(),
             content_policy_fallbacks: model.content_policy_fallbacks.clone(),
             retry,
-            limits,
+            limits: model.limits.as_ref().map(config::RateLimits::to_proto).transpose().context("limits")?,
             sticky: model.sticky.clone().map(sticky),
-            mirror: model
-                .mirror
-                .as_ref()
-                .map(|m| mirror(m, &model.name))
-                .transpose()
-                .with_context(|| format!("{at}.mirror"))?,
+            mirror: model.mirror.as_ref().map(|m| mirror(m, &model.name)).transpose().context("mirror")?,
             on_midstream_failure: midstream(model.on_midstream_failure),
             budget: Default::default(),
-        };
-        if groups.insert(model.name.clone(), Arc::new(group)).is_some() {
-            bail!("{at}.name: the model {:?} is configured twice", model.name);
-        }
+        })
     }
-    for model in &config.models {
-        let lists = [&model.fallbacks, &model.context_window_fallbacks, &model.content_policy_fallbacks];
-        if let Some(missing) = model.mirror.iter().map(|m| &m.model).find(|m| !groups.contains_key(*m)) {
-            bail!("the model {:?} is mirrored to {missing:?}, which is not configured", model.name);
+}
+
+/// Makes the group of a name that a pattern matches: the same deployments, for the model that is called.
+fn pattern(model: config::Model, common: Arc<Common>) -> Make {
+    Box::new(move |name, captured| {
+        let mut one = model.clone();
+        one.name = name.to_owned();
+        for deployment in &mut one.deployments {
+            // Limits are those of the deployment, whatever models are called there.
+            deployment.name = Some(name_of(deployment, &model.name));
+            deployment.model = filled(&deployment.model, captured);
         }
-        if let Some(missing) = lists.into_iter().flatten().find(|f| !groups.contains_key(*f)) {
-            bail!("the model {:?} falls back to {missing:?}, which is not configured", model.name);
-        }
-    }
-    if let Some(missing) = config.routing.default_fallbacks.iter().find(|f| !groups.contains_key(*f)) {
-        bail!("routing.default_fallbacks: {missing:?} is not configured");
-    }
-    let tags = Arc::new(tags(config)?);
-    let default_fallbacks = config.routing.default_fallbacks.clone();
-    let checks = checks(config, &groups);
-    Ok((Table { groups, default_fallbacks, tags, checks, config_hash: hash(config) }, warnings))
+        common.group(&one).inspect_err(|error| tracing::error!("the model {name:?} cannot be called: {error:#}")).ok()
+    })
 }
 
 /// Who is looked at while nobody calls. A provider without deployments need not be.
@@ -168,7 +226,8 @@ fn tags(config: &Config) -> anyhow::Result<Tags> {
     }
     let binding: BTreeSet<_> =
         of_deployments().chain(&config.routing.tags).filter(|t| Some(*t) != default.as_ref()).collect();
-    Ok(Tags { binding: binding.into_iter().cloned().collect(), default })
+    let any = config.routing.tags_match == config::TagsMatch::Any;
+    Ok(Tags { binding: binding.into_iter().cloned().collect(), default, any })
 }
 
 pub(crate) fn midstream(policy: config::OnMidstreamFailure) -> MidstreamPolicy {
@@ -214,6 +273,16 @@ fn hash(config: &Config) -> String {
     Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
 }
 
+/// What the catalogue says of a deployment's model.
+pub(crate) fn listed(deployment: &config::Deployment, kind: &str) -> anyhow::Result<Option<&'static Entry>> {
+    let Some(base) = &deployment.base_model else { return Ok(Catalogue::embedded().find(kind, &deployment.model)) };
+    let found = base.split_once('/').and_then(|(provider, model)| Catalogue::embedded().find(provider, model));
+    let found = found.with_context(|| {
+        format!("base_model: {base:?} is not listed; `tollgate models` lists PROVIDER/MODEL of all that are")
+    })?;
+    Ok(Some(found))
+}
+
 fn build_deployment(
     deployment: &config::Deployment,
     kind: &str,
@@ -222,7 +291,7 @@ fn build_deployment(
     cooldown: &config::Cooldown,
     drop_params: bool,
 ) -> anyhow::Result<Deployment> {
-    let listed = Catalogue::embedded().find(kind, &deployment.model);
+    let listed = listed(deployment, kind)?;
     let price = match &deployment.price {
         Some(price) => Some(price::build(price).context("price")?),
         None => listed.and_then(|entry| entry.price.clone()),

@@ -2,8 +2,8 @@ use tollgate_domain::{Error, Violation, micros, new_id, timestamp};
 use tollgate_ledger::{Policy, is_each};
 use tollgate_pipeline::Caller;
 use tollgate_proto::v1::{
-    Budget, BudgetEnforcement, BudgetIncrease, BudgetScope, ErrorReason, HoldMode, KeyRole, ListBudgetsRequest,
-    ScopeKind, UpdateBudgetRequest, WhenTight,
+    Budget, BudgetEnforcement, BudgetIncrease, BudgetScope, BudgetWindow, ErrorReason, EveryWindow, HoldMode, KeyRole,
+    ListBudgetsRequest, ScopeKind, UpdateBudgetRequest, WhenTight, budget_window::Window,
 };
 use tollgate_store::Object;
 
@@ -13,6 +13,9 @@ use crate::{
     page, store_failed,
     tenancy::stale,
 };
+
+/// The id of the budget that the configuration makes: the same at every replica, before all that follow from the time.
+const PROVISIONED: &str = "bud_00000000-0000-8000-8000-000000000001";
 
 impl Control {
     /// Makes a budget on a scope.
@@ -52,6 +55,38 @@ impl Control {
             )
             .await?;
         self.after_change(made).await
+    }
+
+    /// The budget on the whole gateway that the operator wrote into the configuration; made at the start, once, and never again once it was
+    /// deleted.
+    pub async fn provision_budget(&self, limit_nano_usd: i64, every_seconds: Option<i64>) -> Result<bool, Error> {
+        let _one_at_a_time = self.acting.lock().await;
+        if self.pipeline.ledger().is_shared() {
+            self.catch_up().await?;
+        }
+        let every = |seconds| Window::Every(EveryWindow { seconds, anchor: None });
+        let asked = Budget {
+            scope: Some(BudgetScope { kind: ScopeKind::Gateway as i32, ..BudgetScope::default() }),
+            display_name: "the configuration's budget of the gateway".into(),
+            limit_nano_usd,
+            window: every_seconds.map(|seconds| BudgetWindow { window: Some(every(seconds)) }),
+            ..Budget::default()
+        };
+        check(&asked)?;
+        let budget = new_budget(asked, PROVISIONED.into(), self.now_us());
+        let known = self.directory().version_of(&Object::from(budget.clone())) > 0;
+        if known || self.pipeline.ledger().budget(PROVISIONED).is_some() {
+            return Ok(false);
+        }
+        let changes = vec![format!("limit_nano_usd: {limit_nano_usd}"), format!("every_seconds: {every_seconds:?}")];
+        match self.make(done(budget, changes), tollgate_audit::Draft::open("budget.provision", None)).await {
+            // Another replica with the same configuration was first.
+            Err(error) if error.reason == ErrorReason::EtagMismatch => {
+                self.catch_up().await?;
+                Ok(false)
+            }
+            made => made.map(|_| true),
+        }
     }
 
     /// A budget and where it stands, by id or by key; by neither: the oldest one of the acting key.

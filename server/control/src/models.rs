@@ -33,18 +33,24 @@ impl Control {
     pub async fn get_model(&self, principal: &Principal, name: &str) -> Result<Model, Error> {
         let authorized = self.allowed::<act::ReadModels>(principal, |caller| Ok(Resource::of_key(caller.key())))?;
         let table = self.pipeline.table();
-        let Some(group) = table.groups.get(name) else {
+        let unknown = || {
             let message =
                 format!("there is no model {name:?}; `ListModels` or `GET /v1/models` lists those that exist");
-            return Err(Error::new(ErrorReason::ModelNotFound, message).with("model", name));
+            Error::new(ErrorReason::ModelNotFound, message).with("model", name)
         };
+        // What is listed can be got, names with `*` too.
+        let listed = table.groups.get(name).cloned();
+        if listed.is_none() && !table.has(name) {
+            return Err(unknown());
+        }
         if !self.sees(authorized.caller(), name) {
             let message = format!("this key may not use the model {name:?}");
             return Err(Error::new(ErrorReason::ModelNotAllowed, message)
                 .with("model", name)
                 .with("keyId", authorized.caller().key_id()));
         }
-        Ok(self.model(group))
+        let group = listed.or_else(|| table.group(name)).ok_or_else(unknown)?;
+        Ok(self.model(&group))
     }
 
     /// How the deployments of a model do at this replica.
@@ -52,8 +58,9 @@ impl Control {
         self.get_model(principal, name).await?;
         let now_us = self.pipeline.route_now_us();
         let table = self.pipeline.table();
-        let deployments = table.groups.get(name).into_iter().flat_map(|group| &group.deployments);
-        Ok(deployments.map(|d| route_state(&d.name, &d.state().standing(now_us), now_us)).collect())
+        let Some(group) = table.groups.get(name).cloned().or_else(|| table.group(name)) else { return Ok(Vec::new()) };
+        let states = group.deployments.iter().map(|d| route_state(&d.name, &d.state().standing(now_us), now_us));
+        Ok(states.collect())
     }
 
     /// Where a call would go now: the order of trial, what is left out, and the hash of the configuration.

@@ -50,7 +50,8 @@ impl Pipeline {
             return Err(Error::new(ErrorReason::ApiKeyMissing, message));
         };
         let unknown = || Error::new(ErrorReason::ApiKeyInvalid, "the key is not valid; check that it was copied whole");
-        let secret = KeySecret::parse(credential.expose()).ok_or_else(unknown)?;
+        let secret = KeySecret::parse(credential.expose()).or_else(|| KeySecret::parse_foreign(credential.expose()));
+        let secret = secret.ok_or_else(unknown)?;
         let now_us = self.clock.now_us();
         let Some(entry) = self.keyring().find(&secret, now_us) else {
             return Err(unknown().with("keyPrefix", secret.prefix()));

@@ -7,6 +7,7 @@ use std::sync::{
 
 use dashmap::DashMap;
 use tollgate_proto::v1::{Adjustment, Key, Organization, Team, User};
+use tollgate_router::pattern::matches;
 use tollgate_store::{Object, Thing};
 
 use crate::KeyRing;
@@ -147,7 +148,7 @@ fn put<T: Clone>(map: &DashMap<String, Arc<T>>, id: &str, thing: &T, deleted: bo
     }
 }
 
-/// Whether a list of model aliases, `*` for all, has one.
+/// Whether a list of model aliases has one: by its name, or by a pattern such as `*` or `openai/*`.
 pub fn allows(models: &[String], model: &str) -> bool {
-    models.iter().any(|m| m == "*" || m == model)
+    models.iter().any(|m| m == "*" || m == model || matches(m, model))
 }

@@ -59,7 +59,7 @@ impl Pipeline {
         let role = caller.role();
         let table = self.table();
         let model = call.model();
-        if !table.groups.contains_key(model) {
+        if !table.has(model) {
             let message =
                 format!("there is no model {model:?}; `ListModels` or `GET /v1/models` lists those that exist");
             return Err(Error::new(ErrorReason::ModelNotFound, message).with("model", model));
@@ -87,7 +87,7 @@ impl Pipeline {
 /// What the call names in place of the configured fallbacks.
 fn instead_of_fallbacks<'a>(table: &Table, options: Option<&'a GatewayOptions>) -> Result<Option<&'a [String]>, Error> {
     let Some(options) = options else { return Ok(None) };
-    if let Some(at) = options.fallbacks.iter().position(|name| !table.groups.contains_key(name)) {
+    if let Some(at) = options.fallbacks.iter().position(|name| !table.has(name)) {
         let message = format!("there is no model {:?}", options.fallbacks[at]);
         return Err(Error::invalid_field(format!("tollgate.fallbacks[{at}]"), message));
     }

@@ -8,6 +8,9 @@ use tollgate_domain::Secret;
 const PREFIX: &str = "tg-";
 const RANDOM: usize = 32;
 const CHECK: usize = 6;
+/// How keys begin that LiteLLM issued.
+const FOREIGN_PREFIX: &str = "sk-";
+const FOREIGN_MOST: usize = 256;
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// A well-formed virtual key.
@@ -32,6 +35,12 @@ impl KeySecret {
         (checksum(random) == check).then(|| Self(Secret::new(text)))
     }
 
+    /// The key of another gateway that `text` may spell: such keys have no checksum, so it may be anything that begins like one.
+    pub fn parse_foreign(text: &str) -> Option<Self> {
+        let fits = text.starts_with(FOREIGN_PREFIX) && text.len() <= FOREIGN_MOST;
+        (fits && text.bytes().all(|b| b.is_ascii_graphic())).then(|| Self(Secret::new(text)))
+    }
+
     /// The text, for whoever it is shown to once.
     pub fn expose(&self) -> &str {
         self.0.expose()
@@ -39,7 +48,9 @@ impl KeySecret {
 
     /// The first characters, to recognise it by.
     pub fn prefix(&self) -> &str {
-        &self.0.expose()[..8]
+        // Of a short one of another gateway, no more than a third.
+        let text = self.0.expose();
+        &text[..8.min(text.len() / 3).max(PREFIX.len())]
     }
 }
 
@@ -68,5 +79,16 @@ mod tests {
             assert_eq!(KeySecret::parse(std::str::from_utf8(&bytes).unwrap()), None, "changed at {at}");
         }
         assert_eq!(KeySecret::parse("sk-abc"), None);
+        assert_eq!(key.prefix(), &key.expose()[..8]);
+    }
+
+    #[test]
+    fn a_key_of_another_gateway_is_visible_text_and_shows_little_of_itself() {
+        let prefix = |text: &str| KeySecret::parse_foreign(text).map(|key| key.prefix().to_owned());
+        assert_eq!(prefix("sk-1234").as_deref(), Some("sk-"));
+        assert_eq!(prefix("sk-0123456789abcdefghijkl").as_deref(), Some("sk-01234"));
+        for bad in ["tg-abc", "sk-a b", "sk-\u{e9}", &format!("sk-{}", "x".repeat(254))] {
+            assert_eq!(prefix(bad), None, "{bad}");
+        }
     }
 }

@@ -54,7 +54,7 @@ fn deployment(at: usize, transport: &Transport) -> Arc<Deployment> {
 
 fn benches(c: &mut Criterion) {
     let transport = Transport::new();
-    let tags = Arc::new(Tags { binding: vec!["pii".into()], default: None });
+    let tags = Arc::new(Tags { binding: vec!["pii".into()], ..Tags::default() });
     let mut group = c.benchmark_group("a decision among a hundred deployments");
     let sticky = [false, false, false, false, false, true];
     let strategies =

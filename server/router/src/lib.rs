@@ -6,6 +6,7 @@
 
 mod headroom;
 mod needs;
+pub mod pattern;
 mod plan;
 mod recent;
 mod retry;

@@ -2,6 +2,8 @@
 
 use crate::{Deployment, Wanted};
 
+/// Among binding labels: every one.
+const EVERY: &str = "*";
 /// Goes on from the beginning of an answer.
 const PREFILL: &str = "assistant_prefill";
 
@@ -97,16 +99,22 @@ impl Needs {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tags {
     /// Labels that bind: a call that has one goes only where the deployment has it too. All that any deployment has, and those that
-    /// the configuration names.
+    /// the configuration names; with `*` among them every label binds.
     pub binding: Vec<String>,
+    /// One of a call's binding labels is enough.
+    pub any: bool,
     /// What a call without a binding label is bound to.
     pub default: Option<String>,
 }
 
 impl Tags {
     fn refuse(&self, call: &[String], deployment: &[String]) -> Option<String> {
-        let mut bound = call.iter().filter(|tag| self.binding.contains(tag)).peekable();
+        let all = self.binding.iter().any(|tag| tag == EVERY);
+        let mut bound = call.iter().filter(|tag| all || self.binding.contains(tag)).peekable();
         let needed = if bound.peek().is_some() { None } else { self.default.as_ref() };
+        if self.any && bound.clone().any(|tag| deployment.contains(tag)) {
+            return None;
+        }
         let missing = bound.chain(needed).find(|tag| !deployment.contains(tag))?;
         Some(format!("is not tagged {missing:?}, as the call is"))
     }
@@ -122,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_binding_tag_goes_only_where_it_is_wanted() {
-        let rules = Tags { binding: tags(&["pii", "eu"]), default: None };
+        let rules = Tags { binding: tags(&["pii", "eu"]), ..Tags::default() };
         let goes = |call: &[&str], deployment: &[&str]| rules.refuse(&tags(call), &tags(deployment)).is_none();
         assert!(goes(&["pii"], &["pii", "eu"]));
         assert!(!goes(&["pii"], &[]));
@@ -133,11 +141,22 @@ mod tests {
 
     #[test]
     fn calls_without_a_binding_tag_can_be_kept_to_the_default() {
-        let rules = Tags { binding: tags(&["pii"]), default: Some("default".into()) };
+        let rules = Tags { binding: tags(&["pii"]), default: Some("default".into()), any: false };
         let goes = |call: &[&str], deployment: &[&str]| rules.refuse(&tags(call), &tags(deployment)).is_none();
         assert!(goes(&["team-a"], &["default"]));
         assert!(!goes(&["team-a"], &["pii"]));
         assert!(goes(&["pii"], &["pii"]));
         assert!(!goes(&["pii"], &["default"]));
+    }
+
+    #[test]
+    fn every_label_can_bind_and_one_of_several_be_enough() {
+        let rules = Tags { binding: tags(&["*"]), default: Some("default".into()), any: true };
+        let goes = |call: &[&str], deployment: &[&str]| rules.refuse(&tags(call), &tags(deployment)).is_none();
+        assert!(goes(&["pii", "team-a"], &["pii"]));
+        assert!(!goes(&["team-a"], &["pii"]) && !goes(&["team-a"], &["default"]) && !goes(&["team-a"], &[]));
+        assert!(goes(&[], &["default"]) && !goes(&[], &["pii"]) && goes(&["default"], &["default"]));
+        let all = Tags { any: false, ..rules.clone() };
+        assert!(all.refuse(&tags(&["pii", "team-a"]), &tags(&["pii"])).is_some());
     }
 }

@@ -8,7 +8,9 @@ use tollgate_domain::{Price, ServiceTier};
 use tollgate_proto::v1;
 use tollgate_providers::exchange::Endpoint;
 
-use crate::{CooldownPolicy, DeploymentState, Needs, RetryBudget, RetryPolicy, Routes, States, Strategy, Tags};
+use crate::{
+    CooldownPolicy, DeploymentState, Needs, RetryBudget, RetryPolicy, Routes, States, Strategy, Tags, pattern::Patterns,
+};
 
 /// One model at one provider with one credential.
 pub struct Deployment {
@@ -139,6 +141,7 @@ pub enum Wanted {
 }
 
 /// A model alias and what serves it.
+#[derive(Clone)]
 pub struct ModelGroup {
     /// The alias.
     pub name: String,
@@ -210,8 +213,10 @@ impl ModelGroup {
 /// The router's view of a configuration.
 #[derive(Default)]
 pub struct Table {
-    /// Model groups by alias.
+    /// Model groups by alias; those whose alias has a `*` are here to be seen, and called by the names of `patterns`.
     pub groups: BTreeMap<String, Arc<ModelGroup>>,
+    /// Aliases with `*`.
+    pub patterns: Patterns,
     /// Aliases to try in order where a group names none.
     pub default_fallbacks: Vec<String>,
     /// Which labels bind calls to deployments.
@@ -248,25 +253,39 @@ impl Table {
         }
     }
 
+    /// Whether there is a group of this name.
+    pub fn has(&self, name: &str) -> bool {
+        !name.contains('*') && (self.groups.contains_key(name) || self.patterns.has(name))
+    }
+
+    /// The group that a call for `name` goes to.
+    pub fn group(&self, name: &str) -> Option<Arc<ModelGroup>> {
+        // A pattern is no name: its providers would be asked for a model `*`.
+        if name.contains('*') {
+            return None;
+        }
+        self.groups.get(name).cloned().or_else(|| self.patterns.group(name))
+    }
+
     /// The routes of a call for `model` along groups that pass `may`: its own, then fallbacks, and theirs, each once; `instead` replaces
     /// the configured ones, of every kind.
     pub fn routes(&self, model: &str, instead: Option<&[String]>, may: impl Fn(&ModelGroup) -> bool) -> Routes {
-        let Some(own) = self.groups.get(model).filter(|g| may(g)) else { return Routes::default() };
+        let Some(own) = self.group(model).filter(|g| may(g)) else { return Routes::default() };
         let general = |group: &Arc<ModelGroup>| match (instead, group.fallbacks.is_empty()) {
             (Some(_), _) => Vec::new(),
             (None, true) => self.default_fallbacks.clone(),
             (None, false) => group.fallbacks.clone(),
         };
         let chain = |first: &[String]| {
-            let (mut seen, mut found) = (vec![own.name.as_str()], Vec::new());
+            let (mut seen, mut found) = (vec![own.name.clone()], Vec::new());
             let mut queue: std::collections::VecDeque<String> = first.to_vec().into();
             while let Some(name) = queue.pop_front() {
-                let Some(group) = self.groups.get(&name).filter(|g| !seen.contains(&g.name.as_str())) else { continue };
-                seen.push(group.name.as_str());
+                let Some(group) = self.group(&name).filter(|g| !seen.contains(&g.name)) else { continue };
+                seen.push(group.name.clone());
                 // A right that is missing ends the way through it too.
-                if may(group) {
-                    queue.extend(general(group));
-                    found.push(group.clone());
+                if may(&group) {
+                    queue.extend(general(&group));
+                    found.push(group);
                 }
             }
             found
@@ -275,7 +294,7 @@ impl Table {
             Some(instead) => Routes::new(own.clone(), chain(instead), Vec::new(), Vec::new()),
             None => Routes::new(
                 own.clone(),
-                chain(&general(own)),
+                chain(&general(&own)),
                 chain(&own.context_window_fallbacks),
                 chain(&own.content_policy_fallbacks),
             ),

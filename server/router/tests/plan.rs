@@ -94,7 +94,7 @@ fn along(groups: &[Arc<ModelGroup>]) -> Routes {
 
 fn plan_with(routes: Routes, needs: Needs, seed: u64, now_us: u64) -> Plan {
     let binding = vec!["pii".to_owned()];
-    Plan::new(routes, needs, Arc::new(Tags { binding, default: None }), seed, now_us)
+    Plan::new(routes, needs, Arc::new(Tags { binding, ..Tags::default() }), seed, now_us)
 }
 
 fn plan(groups: &[Arc<ModelGroup>], seed: u64) -> Plan {

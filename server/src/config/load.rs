@@ -6,7 +6,7 @@ use std::{
 use serde::Deserialize;
 use serde_yaml_ng::Value;
 
-use super::Config;
+use super::{Config, missing};
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +43,9 @@ pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
     };
     let mut overrides: Vec<(String, String)> = env::vars().filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
     overrides.sort();
-    parse(&text, &origin, &overrides)
+    let mut config = parse(&text, &origin, &overrides)?;
+    config.without = missing::go_without(&mut config);
+    Ok(config)
 }
 
 fn parse(text: &str, origin: &str, overrides: &[(String, String)]) -> Result<Config, ConfigError> {

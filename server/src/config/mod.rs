@@ -6,6 +6,7 @@ mod credentials;
 mod duration;
 mod fetch;
 mod load;
+mod missing;
 mod price;
 mod reference;
 mod routing;
@@ -18,7 +19,7 @@ pub use fetch::{FetchUrls, Scheme, Size};
 pub use load::{ConfigError, json_schema, load};
 pub use price::{Price, PriceTier};
 pub use reference::SecretRef;
-pub use routing::{Cooldown, Mirror, OnMidstreamFailure, RetryBudget, RoutingSettings, Sticky, Strategy};
+pub use routing::{Cooldown, Mirror, OnMidstreamFailure, RetryBudget, RoutingSettings, Sticky, Strategy, TagsMatch};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -56,12 +57,17 @@ pub struct Config {
     pub models: Vec<Model>,
     /// Parameters that a provider cannot heed are left out, and named in the header `x-tollgate-dropped-params`, instead of refused.
     pub drop_params: bool,
+    /// What becomes of a secret whose reference leads nowhere.
+    pub missing_secrets: MissingSecrets,
     /// Rules of routing over all models.
     pub routing: RoutingSettings,
     /// Whether keys of the role `platform_admin` may make completions too.
     pub admin_completions: bool,
     /// Virtual keys that exist from the start; others are made by `KeyAdminService`.
     pub keys: Vec<ProvisionedKey>,
+    /// What it goes without, because secrets lead nowhere.
+    #[serde(skip)]
+    pub without: Vec<String>,
 }
 
 impl Default for Config {
@@ -82,11 +88,25 @@ impl Default for Config {
             providers: BTreeMap::new(),
             models: Vec::new(),
             drop_params: false,
+            missing_secrets: MissingSecrets::default(),
             routing: RoutingSettings::default(),
             admin_completions: false,
             keys: Vec::new(),
+            without: Vec::new(),
         }
     }
+}
+
+/// What becomes of a secret whose reference leads nowhere: a variable that is not set, a file that is not there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MissingSecrets {
+    /// The gateway does not start.
+    #[default]
+    RefuseStart,
+    /// It starts, says so, and goes without: calls of that provider fail and go elsewhere, a virtual key is not made, Redis is not used, and
+    /// without PostgreSQL's URL the embedded database is.
+    GoWithout,
 }
 
 /// Where several replicas meet.
@@ -170,11 +190,28 @@ pub struct Budgets {
     /// What a replica that reaches neither PostgreSQL nor Redis may spend of each hard budget beyond the leases it has, in dollars, as a
     /// decimal string: the bound of an overspend is this times the replicas.
     pub degraded_allowance_usd: String,
+    /// A hard budget on everything that goes through the gateway, made once at the start; later changes are made by `BudgetService`.
+    pub gateway: Option<GatewayBudget>,
+}
+
+/// A hard budget on the whole gateway.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GatewayBudget {
+    /// In dollars, as a decimal string.
+    pub limit_usd: String,
+    /// How long until spend begins anew, from 1 minute to 10 years; absent: it never does.
+    pub every: Option<Span>,
 }
 
 impl Default for Budgets {
     fn default() -> Self {
-        Self { hold_wait: Span::seconds(2), default_output_cap: 4_096, degraded_allowance_usd: "0".into() }
+        Self {
+            hold_wait: Span::seconds(2),
+            default_output_cap: 4_096,
+            degraded_allowance_usd: "0".into(),
+            gateway: None,
+        }
     }
 }
 
@@ -260,9 +297,9 @@ pub struct Provider {
     pub location: Option<String>,
     /// Vertex AI: an account of Google Cloud, in place of `api_key`; absent: the account of the machine.
     pub google: Option<Google>,
-    /// Headers sent with every request.
+    /// Headers sent with every request; their values may be references as secrets are.
     #[serde(default)]
-    pub headers: BTreeMap<String, String>,
+    pub headers: BTreeMap<String, SecretRef>,
     /// Time limits.
     #[serde(default)]
     pub timeouts: Timeouts,
@@ -320,8 +357,12 @@ impl Default for Timeouts {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
-    /// The name that callers use.
+    /// The name that callers use. With `*`, which stands for anything, all names that it matches and no other model has; see `model` of
+    /// its deployments.
     pub name: String,
+    /// More names for the same deployments. Each is a name of its own to rights, limits and budgets.
+    #[serde(default)]
+    pub aliases: Vec<String>,
     /// What serves it.
     pub deployments: Vec<Deployment>,
     /// How it chooses among them.
@@ -404,8 +445,11 @@ pub struct Deployment {
     pub name: Option<String>,
     /// Name of the provider above.
     pub provider: String,
-    /// The model in the provider's words.
+    /// The model in the provider's words. A `*` is what the same one of the name stands for.
     pub model: String,
+    /// `PROVIDER/MODEL` of the catalogue whose price, window and capabilities it has; absent: found by `model`, which tells nothing where the
+    /// provider or its server lets people choose names.
+    pub base_model: Option<String>,
     /// Its share of the group's calls.
     #[serde(default = "one")]
     pub weight: u32,
@@ -441,7 +485,8 @@ fn one() -> u32 {
 pub struct ProvisionedKey {
     /// A name for people.
     pub name: String,
-    /// The secret, `tg-...`: `env:NAME`, `file:PATH`, or the text itself. Kept only as a keyed hash.
+    /// The secret, `tg-...` or, brought along from another gateway, `sk-...`: `env:NAME`, `file:PATH`, or the text itself. Kept only as a
+    /// keyed hash.
     pub secret: SecretRef,
     /// Model aliases it may use, `*` for all.
     #[serde(default)]

@@ -11,12 +11,25 @@ use super::Span;
 pub struct RoutingSettings {
     /// Aliases to try in order where a model names no fallbacks.
     pub default_fallbacks: Vec<String>,
-    /// Labels that bind a call to deployments that have them too; those of any deployment bind besides.
+    /// Labels that bind a call to deployments that have them too, `*` for every label; those of any deployment bind besides.
     pub tags: Vec<String>,
+    /// How many of a call's binding labels a deployment must have.
+    pub tags_match: TagsMatch,
     /// Calls without a binding label go only to deployments with this one; absent: anywhere.
     pub default_tag: Option<String>,
     /// When deployments are left alone for a while.
     pub cooldown: Cooldown,
+}
+
+/// How many of a call's binding labels a deployment must have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TagsMatch {
+    /// All of them.
+    #[default]
+    All,
+    /// One of them.
+    Any,
 }
 
 /// When a deployment is left alone for a while.

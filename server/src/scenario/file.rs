@@ -9,6 +9,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
 use tollgate_proto::v1::ErrorReason;
+use tollgate_router::pattern::matches;
 
 use crate::config::{OnMidstreamFailure, Span};
 
@@ -318,7 +319,8 @@ impl Scenario {
             deployed("deployments".into(), name)?;
         }
         for (at, load) in self.load.iter().enumerate() {
-            if let Some(model) = [&load.model].into_iter().chain(&load.fallbacks).find(|m| !models.contains(m)) {
+            if let Some(model) = [&load.model].into_iter().chain(&load.fallbacks).find(|m| !models.iter().any(|known| matches(known, m)))
+            {
                 return Err(wrong(format!("load[{at}]"), "model", model, models));
             }
             load.deployment.iter().try_for_each(|name| deployed(format!("load[{at}].deployment"), name))?;

@@ -122,7 +122,8 @@ pub(super) async fn simulate(
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> anyhow::Result<Verdict> {
     let names = table::deployment_names(config);
-    scenario.fits(&names, &config.models.iter().map(|model| model.name.clone()).collect::<Vec<_>>())?;
+    let models = config.models.iter().flat_map(|model| std::iter::once(&model.name).chain(&model.aliases));
+    scenario.fits(&names, &models.cloned().collect::<Vec<_>>())?;
     let providers = Providers::new(scenario, &names, dir)?;
     let seed = scenario.seed;
     // By the call, not by the order in which calls come to ask: that is the machine's.

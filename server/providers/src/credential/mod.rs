@@ -10,7 +10,7 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use tollgate_domain::{Failure, Secret};
+use tollgate_domain::{Class, Failure, Secret};
 
 /// What an operator has to show at a provider.
 #[derive(Clone, Debug, Default)]
@@ -43,4 +43,20 @@ pub trait Signer: Send + Sync + fmt::Debug {
     /// The provider refused what `request` was signed with: forgets it, though not again and again. Whether another signature may
     /// pass.
     fn refused(&self, request: &http::Request<Bytes>) -> bool;
+}
+
+/// The credential that is not there: every call fails before anything is sent, and may go elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub struct Absent;
+
+impl Signer for Absent {
+    fn sign<'a>(&'a self, _: &'a mut http::Request<Bytes>) -> BoxFuture<'a, Result<(), Failure>> {
+        // Where it should have come from is the operator's to know: it was told at the start.
+        let failure = Failure::new(Class::Authentication, "the gateway has no credential for this provider");
+        Box::pin(std::future::ready(Err(failure)))
+    }
+
+    fn refused(&self, _: &http::Request<Bytes>) -> bool {
+        false
+    }
 }
