@@ -21,7 +21,7 @@ use tollgate_store_postgres::{PostgresStore, watch_changes};
 use crate::{
     backend::Backend,
     clock::system_clock,
-    config::{self, Config, GatewayBudget, ProvisionedKey, Role},
+    config::{self, Config, GatewayBudget, ProvisionedKey, Role, litellm::Verdict},
     first_run,
     grpc::{self, Doors},
     health_checks::keep_checking,
@@ -44,7 +44,7 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
     // One provider of cryptography in the whole process; a second installation changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
     tell(&config);
-    let demo = config.providers.is_empty() && config.models.is_empty();
+    let demo = config.providers.is_empty() && config.models.is_empty() && config.translation.is_none();
     if demo {
         first_run::demo_config(&mut config);
     }
@@ -172,6 +172,18 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
 
 /// What of a configuration is not in force as it is written: a line each, never a value.
 fn tell(config: &Config) {
+    if let Some(report) = &config.translation {
+        tracing::info!(
+            honoured = report.honoured(),
+            "the configuration is in LiteLLM's dialect; `tollgate check` tells of it"
+        );
+        for note in report.rest() {
+            match note.verdict {
+                Verdict::Ignored(_) => tracing::warn!("{note}"),
+                _ => tracing::info!("{note}"),
+            }
+        }
+    }
     for told in &config.without {
         tracing::warn!("{told}");
     }

@@ -105,6 +105,11 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Looks after configuration files.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
     /// Looks after audit records.
     Audit {
         #[command(subcommand)]
@@ -126,6 +131,18 @@ enum ModelsCommand {
         /// As JSON.
         #[arg(long)]
         json: bool,
+    },
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Writes the native file of a configuration in LiteLLM's dialect; what is not as it was stands in its comments, and on standard error.
+    Convert {
+        /// The file in LiteLLM's dialect.
+        file: PathBuf,
+        /// Write to this file, which must not be there yet and is its owner's alone, instead of standard output.
+        #[arg(long)]
+        output: Option<PathBuf>,
     },
 }
 
@@ -193,6 +210,9 @@ fn main() -> ExitCode {
             let query = Query { search: search.join(" "), provider, capabilities: capability, mode };
             told(if json { models::json(&query) } else { Ok(models::table(&query)) })
         }
+        Command::Config { command: ConfigCommand::Convert { file, output } } => {
+            convert(&file, output.as_deref()).map(|()| true)
+        }
         Command::Audit { command: AuditCommand::Export { url, key_file, action_prefix, key_id, since, until, to } } => {
             let filter = AuditFilter { key_id, action_prefix, ..AuditFilter::default() };
             export(&url, &key_file, filter, [since, until], to.as_deref()).map(|()| true)
@@ -218,6 +238,22 @@ fn serve(path: Option<PathBuf>, listen: Option<String>) -> anyhow::Result<()> {
     }
     telemetry::start(&config.log).map_err(anyhow::Error::msg)?;
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(app::run(config, path))
+}
+
+/// Never over a file that is there. Secrets of the source may stand in it.
+fn convert(file: &Path, output: Option<&Path>) -> anyhow::Result<()> {
+    use std::{io::Write, os::unix::fs::OpenOptionsExt};
+    let (text, report) = config::convert(file)?;
+    match output {
+        None => say(&text),
+        Some(output) => {
+            let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(output);
+            let mut made = made.with_context(|| output.display().to_string())?;
+            made.write_all(text.as_bytes()).with_context(|| output.display().to_string())?;
+        }
+    }
+    eprint!("{}", report.tell());
+    Ok(())
 }
 
 /// Never over a file that is there.
@@ -366,7 +402,10 @@ fn check_ledger(config: Option<&Path>, url: Option<&str>, key_file: Option<&Path
 fn check(path: PathBuf) -> anyhow::Result<()> {
     let config = config::load(Some(&path))?;
     let (table, warnings) = build_table(&config, jiff::Timestamp::now().as_microsecond())?;
-    for warning in &warnings {
+    if let Some(report) = &config.translation {
+        print!("{}", report.tell());
+    }
+    for warning in config.without.iter().chain(&warnings) {
         println!("warning: {warning}");
     }
     let deployments: usize = table.groups.values().map(|g| g.deployments.len()).sum();

@@ -6,7 +6,11 @@ use std::{
 use serde::Deserialize;
 use serde_yaml_ng::Value;
 
-use super::{Config, missing};
+use super::{
+    Config, litellm,
+    litellm::{Translated, is_litellm},
+    missing,
+};
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -43,9 +47,44 @@ pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
     };
     let mut overrides: Vec<(String, String)> = env::vars().filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
     overrides.sort();
-    let mut config = parse(&text, &origin, &overrides)?;
+    let mut config = match path.filter(|_| is_litellm(&text)) {
+        Some(path) => from_litellm(&text, path, &overrides)?,
+        None => parse(&text, &origin, &overrides)?,
+    };
     config.without = missing::go_without(&mut config);
     Ok(config)
+}
+
+/// The native file of one in LiteLLM's dialect, and what became of its settings.
+pub fn convert(path: &Path) -> Result<(String, litellm::Report), ConfigError> {
+    let unreadable = |error| ConfigError::Unreadable { path: path.to_owned(), error };
+    let text = fs::read_to_string(path).map_err(unreadable)?;
+    if !is_litellm(&text) {
+        let message =
+            "is not in LiteLLM's dialect: it has no model_list, litellm_settings, router_settings or general_settings";
+        return Err(invalid(path, message));
+    }
+    let translated = translate(&text, path)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let native = litellm::convert(&translated, &name).map_err(|error| invalid(path, error.to_string()))?;
+    Ok((native, translated.report))
+}
+
+fn invalid(path: &Path, message: impl Into<String>) -> ConfigError {
+    ConfigError::Invalid { origin: path.display().to_string(), message: message.into() }
+}
+
+fn translate(text: &str, path: &Path) -> Result<Translated, ConfigError> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    litellm::translate(text, dir, &|name| env::var(name).ok()).map_err(|message| invalid(path, message))
+}
+
+/// Translated, then checked as our own file is.
+fn from_litellm(text: &str, path: &Path, overrides: &[(String, String)]) -> Result<Config, ConfigError> {
+    let Translated { native, report } = translate(text, path)?;
+    let native = serde_yaml_ng::to_string(&native).map_err(|error| invalid(path, error.to_string()))?;
+    let config = parse(&native, &path.display().to_string(), overrides)?;
+    Ok(Config { translation: Some(report), ..config })
 }
 
 fn parse(text: &str, origin: &str, overrides: &[(String, String)]) -> Result<Config, ConfigError> {
@@ -97,8 +136,8 @@ fn set(value: &mut Value, path: &[&str], setting: Value) -> Result<(), String> {
 /// Adds the nearest known name to serde's message about an unknown one.
 fn explain(message: &str) -> String {
     if message.contains("unknown field `model_list`") {
-        return "`model_list` belongs to a LiteLLM configuration, which this version does not read; write `providers` and \
-                `models` instead"
+        return "`model_list` belongs to LiteLLM's dialect, `providers` and `models` to our own: a file is in one of the two; `tollgate \
+                config convert` writes the native file of a LiteLLM one"
             .into();
     }
     let Some((_, after)) = message.split_once("unknown field `") else { return message.to_owned() };

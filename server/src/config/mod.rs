@@ -5,6 +5,7 @@
 mod credentials;
 mod duration;
 mod fetch;
+pub mod litellm;
 mod load;
 mod missing;
 mod price;
@@ -16,7 +17,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 pub use credentials::{Aws, Entra, Google};
 pub use duration::Span;
 pub use fetch::{FetchUrls, Scheme, Size};
-pub use load::{ConfigError, json_schema, load};
+pub use load::{ConfigError, convert, json_schema, load};
 pub use price::{Price, PriceTier};
 pub use reference::SecretRef;
 pub use routing::{Cooldown, Mirror, OnMidstreamFailure, RetryBudget, RoutingSettings, Sticky, Strategy, TagsMatch};
@@ -65,6 +66,9 @@ pub struct Config {
     pub admin_completions: bool,
     /// Virtual keys that exist from the start; others are made by `KeyAdminService`.
     pub keys: Vec<ProvisionedKey>,
+    /// What became of the settings of a file in LiteLLM's dialect; `None`: it is in our own.
+    #[serde(skip)]
+    pub translation: Option<litellm::Report>,
     /// What it goes without, because secrets lead nowhere.
     #[serde(skip)]
     pub without: Vec<String>,
@@ -92,6 +96,7 @@ impl Default for Config {
             routing: RoutingSettings::default(),
             admin_completions: false,
             keys: Vec::new(),
+            translation: None,
             without: Vec::new(),
         }
     }

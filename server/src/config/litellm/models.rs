@@ -1,0 +1,300 @@
+//! `model_list`: rows become deployments, rows of one name a model, equal accounts one provider.
+
+use std::collections::HashSet;
+
+use serde_json::{Map, Value, json};
+use tollgate_providers::catalogue::Catalogue;
+
+use super::{
+    accounts::{Account, Times, account},
+    decimal::Decimal,
+    known::Kind,
+    node::Node,
+    prices::price,
+    providers::meant,
+    report::Verdict,
+    section::{Context, Section},
+};
+
+/// What rows became.
+#[derive(Default)]
+pub(super) struct Models {
+    /// Providers of the native file, by name, in the order of their first row.
+    pub(super) providers: Vec<(String, Map<String, Value>)>,
+    pub(super) groups: Vec<Group>,
+}
+
+/// Rows of one name.
+pub(super) struct Group {
+    pub(super) name: String,
+    pub(super) rows: Vec<Row>,
+}
+
+/// One row, still with what only its group can settle.
+pub(super) struct Row {
+    pub(super) path: String,
+    pub(super) deployment: Map<String, Value>,
+    id: Option<String>,
+    weight: Option<Decimal>,
+    rpm: Option<u64>,
+    tpm: Option<u64>,
+    order: Option<u64>,
+    pub(super) tags: Vec<String>,
+    pub(super) retries: Option<u64>,
+    pub(super) cooldown: Option<u64>,
+}
+
+/// Reads every row; those that cannot be used are left out, and noted.
+pub(super) fn read(context: &Context<'_>, root: &Section<'_>, times: Times) -> Models {
+    let mut models = Models::default();
+    let credentials = root.node("credential_list");
+    let rows: &[Node] = match root.node("model_list") {
+        Some(Node::List(rows)) => rows,
+        None => &[],
+        Some(other) => {
+            root.ignored("model_list", format!("must be a list, not {}", other.what()));
+            &[]
+        }
+    };
+    if credentials.is_some() {
+        root.honoured("credential_list");
+    }
+    for (at, row) in rows.iter().enumerate() {
+        let row = with_credential(row, credentials);
+        let path = format!("model_list[{at}]");
+        let name = row.get("model_name");
+        let shown = match name {
+            Some(Node::Text(name)) => format!("{path} ({name})"),
+            _ => path,
+        };
+        if let Err(why) = models.take(context, &shown, &row, times) {
+            context.note(shown, Verdict::Ignored(format!("the row is left out: {why}")));
+        }
+    }
+    let mut taken = HashSet::new();
+    models.groups.iter_mut().for_each(|group| group.settle(&mut taken));
+    models
+}
+
+/// What the named credential has and the row does not.
+fn with_credential(row: &Node, credentials: Option<&Node>) -> Node {
+    let mut row = row.clone();
+    let name = row.get("litellm_params").and_then(|params| params.get("litellm_credential_name")).cloned();
+    let Some(Node::List(all)) = credentials.filter(|_| name.is_some()) else { return row };
+    let found = all.iter().find(|one| one.get("credential_name") == name.as_ref());
+    let Some(Node::Map(values)) = found.and_then(|one| one.get("credential_values")) else { return row };
+    if let Node::Map(entries) = &mut row
+        && let Some((_, Node::Map(params))) = entries.iter_mut().find(|(key, _)| key == "litellm_params")
+    {
+        let own: Vec<_> = params.iter().map(|(key, _)| key.clone()).collect();
+        params.extend(values.iter().filter(|(key, _)| !own.contains(key)).cloned());
+    }
+    row
+}
+
+impl Models {
+    fn take(&mut self, context: &Context<'_>, path: &str, row: &Node, times: Times) -> Result<(), String> {
+        let section = Section::new(context, path, Some(row));
+        let (params, info) = (section.section("litellm_params"), section.section("model_info"));
+        let name = section.text("model_name").ok_or("model_name: is required")?;
+        let model = params.text("model").ok_or("litellm_params.model: is required")?;
+        excluded(&info)?;
+        let custom = params.text("custom_llm_provider");
+        let has_base = params.has("api_base") || params.has("base_url");
+        let meant = meant(&model, custom.as_deref(), has_base)?;
+        if model.contains('*') && !name.contains('*') {
+            return Err("litellm_params.model: has a `*`, and model_name has none to fill it with".to_owned());
+        }
+        if params.text("litellm_credential_name").is_some() && !params.has("api_key") && !params.has("api_base") {
+            params.differently("litellm_credential_name", "nothing that is used here was found in credential_list");
+        }
+        let account = account(&params, meant, times)?;
+        let drafted = self.draft(path, &params, &info, account);
+        params.finish(Kind::Params);
+        info.finish(Kind::Info);
+        section.finish(Kind::Row);
+        match self.groups.iter_mut().find(|group| group.name == name) {
+            Some(group) => group.rows.push(drafted),
+            None => self.groups.push(Group { name, rows: vec![drafted] }),
+        }
+        Ok(())
+    }
+
+    fn draft(&mut self, path: &str, params: &Section<'_>, info: &Section<'_>, account: Account) -> Row {
+        let mut account = account;
+        let kind = account.settings.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
+        if info.text("mode").as_deref() == Some("responses") && kind == "openai" {
+            account.settings.insert("kind".into(), "openai_responses".into());
+        }
+        let mut deployment = Map::new();
+        deployment.insert("provider".into(), Value::Null);
+        deployment.insert("model".into(), account.model.clone().into());
+        let named = info.text("base_model").or_else(|| params.text("base_model"));
+        let base_model = match &named {
+            Some(named) => listed(&kind, named),
+            None => account.base_model.as_deref().and_then(|named| listed(&kind, named)),
+        };
+        if let (Some(named), None) = (&named, &base_model) {
+            let why = format!("the catalogue lists no {named:?}; give prices and limits yourself (`tollgate models`)");
+            if info.has("base_model") { info.ignored("base_model", why) } else { params.ignored("base_model", why) }
+        }
+        let (found_kind, found_model) = match base_model.as_deref().and_then(|name| name.split_once('/')) {
+            Some((provider, model)) => (provider, model),
+            None => (kind.as_str(), account.model.as_str()),
+        };
+        let price = price([params, info], found_kind, found_model);
+        put(&mut deployment, "base_model", base_model.clone().map(Value::from));
+        put(&mut deployment, "region", params.text("region_name").map(Value::from));
+        put(&mut deployment, "price", price);
+        let window = info.count("max_input_tokens", 1);
+        if window.is_some() {
+            info.differently("max_input_tokens", "taken as the window of prompt and answer together");
+        }
+        put(&mut deployment, "context_window", window.map(Value::from));
+        let most = info.count("max_output_tokens", 1).or_else(|| info.count("max_tokens", 1));
+        if info.has("max_tokens") && info.has("max_output_tokens") {
+            info.count("max_tokens", 1);
+        }
+        put(&mut deployment, "max_output_tokens", most.map(Value::from));
+        put(&mut deployment, "drop_params", params.flag("drop_params").map(Value::from));
+        let (rpm, tpm) = (params.count("rpm", 1), params.count("tpm", 1));
+        put(&mut deployment, "limits", limits(params, rpm, tpm));
+        let provider = self.provider(account.settings);
+        deployment.insert("provider".into(), provider.into());
+        let mut tags = params.texts("tags").unwrap_or_default();
+        tags.extend(info.texts("tags").unwrap_or_default());
+        tags.dedup();
+        Row {
+            path: path.to_owned(),
+            deployment,
+            id: info.text("id").or_else(|| params.text("id")),
+            weight: params.decimal("weight"),
+            rpm,
+            tpm,
+            order: params.count("order", 0),
+            tags,
+            retries: retries(params),
+            cooldown: params.milliseconds("cooldown_time").or_else(|| info.milliseconds("cooldown_time")),
+        }
+    }
+
+    /// The name of the provider with these settings.
+    fn provider(&mut self, settings: Map<String, Value>) -> String {
+        if let Some((name, _)) = self.providers.iter().find(|(_, known)| *known == settings) {
+            return name.clone();
+        }
+        let kind = settings.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let taken = |name: &String| self.providers.iter().any(|(known, _)| known == name);
+        let numbered = (2..).map(|n| format!("{kind}_{n}"));
+        let name = std::iter::once(kind.clone()).chain(numbered).find(|name| !taken(name)).unwrap_or_default();
+        self.providers.push((name.clone(), settings));
+        name
+    }
+}
+
+fn put(map: &mut Map<String, Value>, key: &str, value: Option<Value>) {
+    if let Some(value) = value {
+        map.insert(key.to_owned(), value);
+    }
+}
+
+/// Rows that are not for this place, or are paused.
+fn excluded(info: &Section<'_>) -> Result<(), String> {
+    if info.flag("blocked") == Some(true) {
+        return Err("model_info.blocked: says so".to_owned());
+    }
+    let Some(places) = info.texts("supported_environments") else { return Ok(()) };
+    match info.context.environment.get("LITELLM_ENVIRONMENT") {
+        Some(here) if !places.contains(&here) => Err(format!("model_info.supported_environments: has no {here:?}")),
+        _ => Ok(()),
+    }
+}
+
+/// LiteLLM's name of a model as the catalogue's `PROVIDER/MODEL`.
+fn listed(kind: &str, named: &str) -> Option<String> {
+    let bare = named.split_once('/').map_or(named, |(_, model)| model);
+    let kinds = [named.split_once('/').map_or(kind, |(provider, _)| provider), kind, "openai", "anthropic"];
+    // Behind a region: `azure/eu/gpt-4o`.
+    let last = bare.rsplit('/').next().unwrap_or(bare);
+    let found = kinds
+        .into_iter()
+        .find_map(|kind| [named, bare, last].into_iter().find_map(|model| Catalogue::embedded().find(kind, model)));
+    found.map(|entry| format!("{}/{}", entry.provider, entry.model))
+}
+
+fn limits(params: &Section<'_>, rpm: Option<u64>, tpm: Option<u64>) -> Option<Value> {
+    let mut limits = Map::new();
+    put(&mut limits, "requests_per_minute", rpm.map(Value::from));
+    put(&mut limits, "tokens_per_minute", tpm.map(Value::from));
+    put(&mut limits, "requests_per_day", params.count("rpd", 1).map(Value::from));
+    put(&mut limits, "concurrent_requests", params.count("max_parallel_requests", 1).map(Value::from));
+    if rpm.is_some() || tpm.is_some() {
+        // A minute there is a minute's worth at once.
+        limits.insert("full_burst".into(), true.into());
+    }
+    (!limits.is_empty()).then(|| limits.into())
+}
+
+fn retries(params: &Section<'_>) -> Option<u64> {
+    let own = params.count("num_retries", 0);
+    let of_client = params.count("max_retries", 0);
+    for key in ["num_retries", "max_retries"] {
+        if params.has(key) {
+            params.differently(key, "retries are counted for the model: the largest of its deployments' counts");
+        }
+    }
+    own.or(of_client)
+}
+
+impl Group {
+    /// Weights, orders and names, which no row has by itself.
+    fn settle(&mut self, taken: &mut HashSet<String>) {
+        let weights = self.weights();
+        let last = self.rows.iter().filter_map(|row| row.order).max();
+        for (row, weight) in self.rows.iter_mut().zip(weights) {
+            put(&mut row.deployment, "weight", weight.map(Value::from));
+            // Those without an order come behind those that have one.
+            let order = row.order.or(last.map(|last| last.saturating_add(1))).filter(|order| *order > 0);
+            put(&mut row.deployment, "order", order.map(|order| order.min(u64::from(u32::MAX)).into()));
+        }
+        for row in &mut self.rows {
+            let own = row.id.clone();
+            let plain = own.clone().unwrap_or_else(|| {
+                let text = |key: &str| row.deployment.get(key).and_then(Value::as_str).unwrap_or_default();
+                format!("{}:{}/{}", self.name, text("provider"), text("model"))
+            });
+            let numbered = (2..).map(|n| format!("{plain}#{n}"));
+            let name = std::iter::once(plain.clone()).chain(numbered).find(|name| !taken.contains(name));
+            let name = name.unwrap_or_default();
+            if own.is_some() || name != plain {
+                row.deployment.insert("name".into(), name.clone().into());
+            }
+            taken.insert(name);
+        }
+        for row in self.rows.iter_mut().filter(|row| !row.tags.is_empty()) {
+            row.deployment.insert("tags".into(), json!(row.tags));
+        }
+    }
+
+    /// By `weight`, else by `rpm`, else by `tpm`, whichever some row has; rows without it then come last.
+    fn weights(&self) -> Vec<Option<u32>> {
+        let of = |figure: fn(&Row) -> Option<Decimal>| self.rows.iter().map(figure).collect::<Vec<_>>();
+        let count = |n: Option<u64>| n.and_then(|n| Decimal::parse(&n.to_string()));
+        let by_rpm: Vec<_> = self.rows.iter().map(|row| count(row.rpm)).collect();
+        let by_tpm: Vec<_> = self.rows.iter().map(|row| count(row.tpm)).collect();
+        let source = [of(|row| row.weight), by_rpm, by_tpm].into_iter().find(|all| all.iter().any(Option::is_some));
+        let Some(source) = source.filter(|_| self.rows.len() > 1) else { return vec![None; self.rows.len()] };
+        let places = source.iter().flatten().map(|figure| figure.places()).max().unwrap_or_default().min(9);
+        let whole =
+            |figure: &Option<Decimal>| figure.and_then(|f| f.shifted(places as i32).ceiling()).unwrap_or_default();
+        let all: Vec<u64> = source.iter().map(whole).collect();
+        let common = all.iter().copied().fold(0, divisor).max(1);
+        // Weights beyond 32 bits lose their last digits.
+        let scale = all.iter().max().map_or(1, |most| most.div_ceil(common).div_ceil(1_000_000).max(1));
+        all.iter().map(|n| u32::try_from((n / common).div_ceil(scale)).ok()).collect()
+    }
+}
+
+fn divisor(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { divisor(b, a % b) }
+}

@@ -1,0 +1,275 @@
+//! Which provider LiteLLM means by the model of a row, and how ours is called.
+
+/// A provider as LiteLLM names it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known {
+    /// The word before the slash.
+    pub(super) prefix: &'static str,
+    /// Our kind.
+    pub(super) kind: &'static str,
+    /// Where its key is looked for when a row has none.
+    pub(super) keys: &'static [&'static str],
+    /// Where its address is looked for when a row has none.
+    pub(super) bases: &'static [&'static str],
+    /// It is served without a key too.
+    pub(super) keyless: bool,
+}
+
+const fn known(prefix: &'static str, kind: &'static str, keys: &'static [&'static str]) -> Known {
+    Known { prefix, kind, keys, bases: &[], keyless: false }
+}
+
+/// Servers of one's own.
+const fn own(
+    prefix: &'static str,
+    kind: &'static str,
+    keys: &'static [&'static str],
+    bases: &'static [&'static str],
+) -> Known {
+    Known { prefix, kind, keys, bases, keyless: true }
+}
+
+const OPENAI: &[&str] = &["OPENAI_API_KEY"];
+const OPENAI_BASES: &[&str] = &["OPENAI_BASE_URL", "OPENAI_API_BASE"];
+
+const KNOWN: &[Known] = &[
+    Known { bases: OPENAI_BASES, ..known("openai", "openai", OPENAI) },
+    Known { bases: OPENAI_BASES, ..known("text-completion-openai", "openai", OPENAI) },
+    Known { bases: &["AZURE_API_BASE"], ..known("azure", "azure", &["AZURE_API_KEY", "AZURE_OPENAI_API_KEY"]) },
+    Known { bases: &["AZURE_API_BASE"], ..known("azure_text", "azure", &["AZURE_API_KEY", "AZURE_OPENAI_API_KEY"]) },
+    Known { bases: &["AZURE_AI_API_BASE"], ..known("azure_ai", "azure", &["AZURE_AI_API_KEY"]) },
+    Known {
+        bases: &["ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL"],
+        ..known("anthropic", "anthropic", &["ANTHROPIC_API_KEY"])
+    },
+    known("gemini", "gemini", &["GEMINI_API_KEY", "GOOGLE_API_KEY"]),
+    known("vertex_ai", "vertex", &[]),
+    known("vertex_ai_beta", "vertex", &[]),
+    known("bedrock", "bedrock", &[]),
+    known("bedrock_converse", "bedrock", &[]),
+    Known { bases: &["MISTRAL_API_BASE"], ..known("mistral", "mistral", &["MISTRAL_API_KEY"]) },
+    known("cohere", "cohere", &["COHERE_API_KEY", "CO_API_KEY"]),
+    known("cohere_chat", "cohere", &["COHERE_API_KEY", "CO_API_KEY"]),
+    own("ollama", "ollama", &["OLLAMA_API_KEY"], &["OLLAMA_API_BASE"]),
+    own("ollama_chat", "ollama", &["OLLAMA_API_KEY"], &["OLLAMA_API_BASE"]),
+    Known { bases: &["GROQ_API_BASE"], ..known("groq", "groq", &["GROQ_API_KEY"]) },
+    Known { bases: &["DEEPSEEK_API_BASE"], ..known("deepseek", "deepseek", &["DEEPSEEK_API_KEY"]) },
+    Known { bases: &["XAI_API_BASE"], ..known("xai", "xai", &["XAI_API_KEY"]) },
+    known("together_ai", "together", &["TOGETHERAI_API_KEY", "TOGETHER_API_KEY", "TOGETHER_AI_API_KEY"]),
+    known("fireworks_ai", "fireworks", &["FIREWORKS_API_KEY", "FIREWORKS_AI_API_KEY", "FIREWORKSAI_API_KEY"]),
+    Known {
+        bases: &["OPENROUTER_API_BASE"],
+        ..known("openrouter", "openrouter", &["OPENROUTER_API_KEY", "OR_API_KEY"])
+    },
+    known("perplexity", "perplexity", &["PERPLEXITYAI_API_KEY", "PERPLEXITY_API_KEY"]),
+    known("cerebras", "cerebras", &["CEREBRAS_API_KEY"]),
+    known("sambanova", "sambanova", &["SAMBANOVA_API_KEY"]),
+    known("nebius", "nebius", &["NEBIUS_API_KEY"]),
+    known("nvidia_nim", "nvidia_nim", &["NVIDIA_NIM_API_KEY"]),
+    known("huggingface", "huggingface", &["HUGGINGFACE_API_KEY", "HF_TOKEN"]),
+    known("deepinfra", "deepinfra", &["DEEPINFRA_API_KEY"]),
+    known("moonshot", "moonshot", &["MOONSHOT_API_KEY"]),
+    known("dashscope", "qwen", &["DASHSCOPE_API_KEY"]),
+    known("zai", "zhipu", &["ZAI_API_KEY"]),
+    known("minimax", "minimax", &["MINIMAX_API_KEY"]),
+    known("github", "github_models", &["GITHUB_API_KEY"]),
+    Known { bases: &["DATABRICKS_API_BASE"], ..known("databricks", "databricks", &["DATABRICKS_API_KEY"]) },
+    own("hosted_vllm", "vllm", &["HOSTED_VLLM_API_KEY"], &["HOSTED_VLLM_API_BASE"]),
+    own("vllm", "vllm", &["HOSTED_VLLM_API_KEY"], &["HOSTED_VLLM_API_BASE"]),
+    own("lm_studio", "lm_studio", &["LM_STUDIO_API_KEY"], &["LM_STUDIO_API_BASE"]),
+    own("llamafile", "llama_cpp", &["LLAMAFILE_API_KEY"], &["LLAMAFILE_API_BASE"]),
+    own("openai_like", "openai_compatible", &["OPENAI_LIKE_API_KEY"], &["OPENAI_LIKE_API_BASE"]),
+    own("custom_openai", "openai_compatible", &["OPENAI_LIKE_API_KEY"], &["OPENAI_LIKE_API_BASE"]),
+    own("litellm_proxy", "openai_compatible", &["LITELLM_PROXY_API_KEY"], &["LITELLM_PROXY_API_BASE"]),
+];
+
+/// What LiteLLM speaks and we do not, whatever the address.
+const OTHER_DIALECTS: &[&str] = &[
+    "watsonx",
+    "watsonx_text",
+    "sagemaker",
+    "sagemaker_chat",
+    "replicate",
+    "nlp_cloud",
+    "aleph_alpha",
+    "petals",
+    "predibase",
+    "oci",
+    "snowflake",
+    "clarifai",
+    "triton",
+    "gradient_ai",
+    "cloudflare",
+    "bytez",
+    "elevenlabs",
+    "deepgram",
+    "assemblyai",
+    "recraft",
+    "topaz",
+    "fal_ai",
+    "stability",
+    "black_forest_labs",
+    "runwayml",
+    "github_copilot",
+    "maritalk",
+    "palm",
+    "langgraph",
+    "dify",
+];
+
+/// What LiteLLM speaks in OpenAI's dialect, and we only at an address that is given.
+const AT_AN_ADDRESS: &[&str] = &[
+    "xinference",
+    "baseten",
+    "volcengine",
+    "jina_ai",
+    "voyage",
+    "infinity",
+    "friendliai",
+    "galadriel",
+    "anyscale",
+    "ai21",
+    "ai21_chat",
+    "codestral",
+    "lambda_ai",
+    "hyperbolic",
+    "novita",
+    "featherless_ai",
+    "nscale",
+    "meta_llama",
+    "v0",
+    "morph",
+    "inception",
+    "ovhcloud",
+    "vercel_ai_gateway",
+    "docker_model_runner",
+    "aiml",
+    "poe",
+    "chutes",
+    "heroku",
+    "wandb",
+    "publicai",
+    "compactifai",
+    "cometapi",
+    "nanogpt",
+    "siliconflow",
+    "empower",
+    "oobabooga",
+    "lemonade",
+];
+
+/// How names begin that LiteLLM knows without a provider before them.
+const INFERRED: &[(&str, &str)] = &[
+    ("claude", "anthropic"),
+    ("gemini", "vertex_ai"),
+    ("command", "cohere_chat"),
+    ("rerank-", "cohere"),
+    ("gpt-", "openai"),
+    ("chatgpt-", "openai"),
+    ("o1", "openai"),
+    ("o3", "openai"),
+    ("o4", "openai"),
+    ("text-embedding-3", "openai"),
+    ("text-embedding-ada", "openai"),
+    ("omni-moderation", "openai"),
+    ("text-moderation", "openai"),
+    ("dall-e", "openai"),
+    ("whisper", "openai"),
+    ("tts-", "openai"),
+];
+
+/// A row's provider and the model in its words.
+#[derive(Debug)]
+pub(super) struct Meant {
+    pub(super) known: Known,
+    pub(super) model: String,
+    /// What is not as LiteLLM has it.
+    pub(super) difference: Option<String>,
+}
+
+/// Which provider a row means by its model, `custom_llm_provider` and whether it has an address; the error says why none.
+pub(super) fn meant(model: &str, custom: Option<&str>, has_base: bool) -> Result<Meant, String> {
+    let (prefix, rest) = match (custom, model.split_once('/')) {
+        (Some(custom), Some((prefix, rest))) if prefix == custom => (custom, rest),
+        (Some(custom), _) => (custom, model),
+        (None, Some((prefix, rest))) if is_provider(prefix) => (prefix, rest),
+        (None, _) => match INFERRED.iter().find(|(start, _)| model.starts_with(start)) {
+            Some((_, provider)) if !has_base => (*provider, model),
+            Some((_, "openai")) | None if has_base => ("openai", model),
+            Some((_, provider)) => (*provider, model),
+            None => return Err(format!("{model:?} does not say which provider it is of; write PROVIDER/MODEL")),
+        },
+    };
+    if let Some(known) = KNOWN.iter().find(|known| known.prefix == prefix) {
+        return Ok(Meant { known: *known, model: rest.to_owned(), difference: None });
+    }
+    if OTHER_DIALECTS.contains(&prefix) {
+        return Err(format!("the provider {prefix:?} is not offered"));
+    }
+    if !has_base {
+        return Err(format!(
+            "the provider {prefix:?} is not known; where it speaks OpenAI's dialect, give its address as api_base"
+        ));
+    }
+    let known = own("", "openai_compatible", &[], &[]);
+    let difference = Some(format!("{prefix:?} is called in OpenAI's dialect at api_base"));
+    Ok(Meant { known, model: rest.to_owned(), difference })
+}
+
+fn is_provider(prefix: &str) -> bool {
+    KNOWN.iter().any(|known| known.prefix == prefix)
+        || OTHER_DIALECTS.contains(&prefix)
+        || AT_AN_ADDRESS.contains(&prefix)
+}
+
+#[cfg(test)]
+mod tests {
+    use tollgate_providers::registry;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_is_one_of_ours() {
+        for known in KNOWN {
+            assert!(registry::registry(known.kind).is_some(), "{known:?}");
+        }
+    }
+
+    #[test]
+    fn a_provider_is_told_by_its_prefix_by_name_or_by_an_address() {
+        let kind = |model: &str, custom: Option<&str>, has_base: bool| {
+            meant(model, custom, has_base).map(|meant| (meant.known.kind, meant.model))
+        };
+        for (model, expected) in [
+            ("openai/gpt-5.5", ("openai", "gpt-5.5")),
+            ("azure/my-deployment", ("azure", "my-deployment")),
+            ("anthropic/claude-sonnet-5", ("anthropic", "claude-sonnet-5")),
+            ("gemini/gemini-2.5-pro", ("gemini", "gemini-2.5-pro")),
+            ("vertex_ai/claude-sonnet-4@20250514", ("vertex", "claude-sonnet-4@20250514")),
+            ("together_ai/meta-llama/Llama-3", ("together", "meta-llama/Llama-3")),
+            ("fireworks_ai/accounts/fireworks/models/x", ("fireworks", "accounts/fireworks/models/x")),
+            ("dashscope/qwen-max", ("qwen", "qwen-max")),
+            ("ollama_chat/llama3.1", ("ollama", "llama3.1")),
+            ("gpt-4o", ("openai", "gpt-4o")),
+            ("claude-3-haiku", ("anthropic", "claude-3-haiku")),
+            ("gemini-2.5-pro", ("vertex", "gemini-2.5-pro")),
+            ("openai/*", ("openai", "*")),
+        ] {
+            let (kind, model) = (expected, kind(model, None, false).unwrap());
+            assert_eq!((model.0, model.1.as_str()), kind);
+        }
+        assert_eq!(kind("llama", Some("hosted_vllm"), true).unwrap(), ("vllm", "llama".into()));
+        assert_eq!(kind("mistral/x", Some("mistral"), false).unwrap(), ("mistral", "x".into()));
+        assert_eq!(kind("meta-llama/Llama-3", None, true).unwrap(), ("openai", "meta-llama/Llama-3".into()));
+        assert_eq!(kind("xinference/bge", None, true).unwrap(), ("openai_compatible", "bge".into()));
+        for (model, says) in [
+            ("watsonx/granite", "not offered"),
+            ("volcengine/x", "api_base"),
+            ("my-model", "PROVIDER/MODEL"),
+            ("*", "PROVIDER/MODEL"),
+        ] {
+            let refused = kind(model, None, false).unwrap_err();
+            assert!(refused.contains(says), "{model}: {refused}");
+        }
+    }
+}

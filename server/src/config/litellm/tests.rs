@@ -1,0 +1,456 @@
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::{Translated, Verdict, convert, is_litellm, translate};
+use crate::config::Config;
+
+const ELESTIO: &str = include_str!("../../../../examples/litellm/elestio-style.yaml");
+const PRODUCTION: &str = include_str!("../../../../examples/litellm/production-style.yaml");
+const LOCAL_CLOUD: &str = include_str!("../../../../examples/litellm/local-cloud-style.yaml");
+
+fn with(text: &str, variables: &[(&str, &str)]) -> Translated {
+    let process = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, v)| (*v).to_owned());
+    let translated = translate(text, Path::new("."), &process).unwrap();
+    // Whatever comes out is a valid native file.
+    let yaml = serde_yaml_ng::to_string(&translated.native).unwrap();
+    let config: Config = serde_yaml_ng::from_str(&yaml).unwrap_or_else(|error| panic!("{error}\n{yaml}"));
+    crate::table::build_with(&config, None).map(|_| ()).unwrap_or_else(|error| panic!("{error:#}\n{yaml}"));
+    translated
+}
+
+fn native(text: &str, variables: &[(&str, &str)]) -> Value {
+    Value::from(with(text, variables).native)
+}
+
+/// What became of a setting, in words; empty: it is honoured.
+fn verdict(translated: &Translated, path: &str) -> String {
+    let found = translated.report.notes().iter().find(|note| note.path == path);
+    match found.map(|note| &note.verdict) {
+        Some(Verdict::Honoured) => String::new(),
+        Some(Verdict::Differently(why)) => format!("differently: {why}"),
+        Some(Verdict::Ignored(why)) => format!("ignored: {why}"),
+        None => panic!("nothing is said of {path}: {:#?}", translated.report.notes()),
+    }
+}
+
+/// One row with these parameters, as JSON, which is YAML too.
+fn row(params: Value) -> String {
+    json!({"model_list": [{"model_name": "m", "litellm_params": params}]}).to_string()
+}
+
+fn provider(params: Value, variables: &[(&str, &str)]) -> Value {
+    let native = native(&row(params), variables);
+    let providers = native["providers"].as_object().unwrap_or_else(|| panic!("{native:#}"));
+    providers.values().next().unwrap().clone()
+}
+
+fn deployment(params: Value) -> Value {
+    native(&row(params), &[])["models"][0]["deployments"][0].clone()
+}
+
+#[test]
+fn its_files_are_told_from_ours() {
+    for text in [ELESTIO, PRODUCTION, LOCAL_CLOUD, "general_settings: {}\n", "{\"model_list\": []}"] {
+        assert!(is_litellm(text), "{text}");
+    }
+    assert!(is_litellm("model_list: [\n"), "a broken file is told in its own words");
+    for text in
+        ["", "listen: 127.0.0.1:1\n", "# model_list\nlisten: x\n", include_str!("../../../../examples/tollgate.yaml")]
+    {
+        assert!(!is_litellm(text), "{text}");
+    }
+    assert!(!is_litellm("providers: {}\nmodel_list: []\n"), "a mixture is refused as ours");
+}
+
+#[test]
+fn every_setting_of_the_examples_is_accounted_for() {
+    let settings = |text: &str| {
+        fn leaves(value: &serde_yaml_ng::Value) -> usize {
+            match value {
+                serde_yaml_ng::Value::Mapping(map) => map.len(),
+                _ => 0,
+            }
+        }
+        let top: serde_yaml_ng::Value = serde_yaml_ng::from_str(text).unwrap();
+        ["router_settings", "litellm_settings", "general_settings"]
+            .map(|name| top.get(name).map_or(0, leaves))
+            .iter()
+            .sum::<usize>()
+    };
+    for text in [ELESTIO, PRODUCTION, LOCAL_CLOUD] {
+        let translated = with(text, &[]);
+        let said = translated.report.notes().iter().map(|n| n.path.split('.').take(2).collect::<Vec<_>>().join("."));
+        let of_settings: std::collections::BTreeSet<_> = said.filter(|path| path.contains("_settings.")).collect();
+        assert_eq!(of_settings.len(), settings(text), "{of_settings:#?}");
+        let unknown = translated.report.rest().find(|note| note.to_string().contains("not a setting"));
+        assert!(unknown.is_none(), "{unknown:?}");
+    }
+}
+
+#[test]
+fn the_multi_provider_example() {
+    let native = native(ELESTIO, &[]);
+    assert_eq!(native["providers"]["openai"], json!({"kind": "openai", "api_key": "env:OPENAI_API_KEY"}));
+    assert_eq!(native["providers"]["ollama"], json!({"kind": "ollama", "base_url": "http://ollama:11434"}));
+    assert_eq!(native["models"][0]["fallbacks"], json!(["claude-sonnet", "local-llama"]));
+    assert_eq!(native["models"][1]["deployments"], json!([{"provider": "anthropic", "model": "claude-sonnet-5"}]));
+    assert_eq!(
+        native["keys"],
+        json!([{"name": "master key", "secret": "env:LITELLM_MASTER_KEY", "role": "platform_admin"}])
+    );
+    assert!(native["store"].is_null() && native["missing_secrets"] == "go_without");
+}
+
+#[test]
+fn the_production_example() {
+    let translated = with(PRODUCTION, &[("DATABASE_URL", "postgresql://u:p@h/d?schema=public")]);
+    let native = Value::from(translated.native.clone());
+    assert_eq!(native["models"][0]["strategy"], "latency");
+    let limits = json!({"requests_per_minute": 10_000, "tokens_per_minute": 2_000_000, "full_burst": true});
+    assert_eq!(native["models"][0]["deployments"][0]["limits"], limits);
+    assert_eq!(
+        native["providers"]["openai"]["timeouts"],
+        json!({"first_byte": "60s", "first_token": "60s", "idle": "60s"})
+    );
+    let of_vllm = &native["providers"]["openai_compatible"];
+    assert_eq!(of_vllm["api_key"], "env:VLLM_API_KEY");
+    assert_eq!(of_vllm["base_url"], "http://vllm.internal.svc:8000/v1");
+    let store = json!({
+        "postgres_url": "env:DATABASE_URL",
+        "redis_url": "template:redis://{env:REDIS_HOST}:6379",
+        "secret": "derive:env:LITELLM_MASTER_KEY"
+    });
+    assert_eq!(native["store"], store);
+    assert_eq!(native["routing"]["cooldown"], json!({"allowed_fails": 3, "time": "30s"}));
+    for (path, says) in [
+        ("litellm_settings.success_callback", "AuditService"),
+        ("litellm_settings.guardrails", "not offered yet"),
+        ("litellm_settings.cache", "not cached yet"),
+        ("litellm_settings.cache_params.host", "beside PostgreSQL"),
+        ("litellm_settings.langfuse_secret_key", "AuditService"),
+        ("general_settings.alerting", "WatchSpend"),
+        ("router_settings.request_timeout", "rows without `timeout`"),
+    ] {
+        assert!(verdict(&translated, path).contains(says), "{path}: {}", verdict(&translated, path));
+    }
+    assert_eq!(verdict(&translated, "model_list[0] (gpt-4-prod).litellm_params.rpm"), "");
+}
+
+#[test]
+fn the_local_and_cloud_example() {
+    let translated = with(LOCAL_CLOUD, &[]);
+    let native = Value::from(translated.native.clone());
+    let models = native["models"].as_array().unwrap();
+    assert_eq!(
+        models.iter().map(|m| m["name"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["fast-local", "heavy-local", "smart-cloud"]
+    );
+    assert_eq!(models[0]["context_window_fallbacks"], json!(["smart-cloud"]));
+    assert_eq!(models[0]["strategy"], "usage");
+    assert_eq!(models[0]["deployments"][0]["tags"], json!(["pii", "internal"]));
+    assert_eq!(models[0]["deployments"][0]["context_window"], 8192);
+    assert_eq!(models[2]["deployments"].as_array().unwrap().len(), 2);
+    assert_eq!(models[2]["deployments"][0]["tags"], json!(["public"]));
+    assert_eq!(native["routing"]["tags"], json!(["*"]));
+    assert_eq!(native["routing"]["tags_match"], "any");
+    assert!(
+        native["routing"]["default_tag"].is_null(),
+        "nothing is tagged `default`: calls without labels go anywhere"
+    );
+    assert_eq!(native["drop_params"], true);
+    assert_eq!(native["log"], json!({"format": "json"}));
+    let slow = &native["providers"]["ollama"]["timeouts"];
+    assert_eq!(slow, &json!({"first_byte": "30s", "first_token": "60s", "idle": "60s"}));
+    assert_eq!(native["providers"]["openai_compatible"]["api_key"], "dummy");
+    assert!(verdict(&translated, "general_settings.store_model_in_db").contains("admin API"));
+}
+
+#[test]
+fn accounts_at_providers() {
+    let key = |params: Value| provider(params, &[])["api_key"].clone();
+    assert_eq!(key(json!({"model": "groq/llama-3"})), "env:GROQ_API_KEY");
+    assert_eq!(key(json!({"model": "anthropic/claude-x", "api_key": "os.environ/MINE"})), "env:MINE");
+    assert_eq!(key(json!({"model": "hosted_vllm/x", "api_base": "http://h/v1"})), Value::Null);
+    let base = |params: Value| provider(params, &[("URL", "http://from-env/v1")])["base_url"].clone();
+    assert_eq!(base(json!({"model": "anthropic/claude-x", "api_base": "http://h"})), "http://h/v1");
+    assert_eq!(base(json!({"model": "anthropic/claude-x", "api_base": "http://h/v1/messages"})), "http://h/v1");
+    assert_eq!(base(json!({"model": "openai/x", "api_base": "os.environ/URL"})), "http://from-env/v1");
+    assert_eq!(base(json!({"model": "openai/x", "api_base": "os.environ/UNSET"})), "http://address-is-not-set.invalid");
+    let of_openai = provider(json!({"model": "openai/gpt-4o"}), &[("OPENAI_BASE_URL", "http://proxy/v1")]);
+    assert_eq!((&of_openai["kind"], &of_openai["base_url"]), (&json!("openai"), &json!("http://proxy/v1")));
+    let behind = native(&row(json!({"model": "openai/gpt-4o", "api_base": "http://h/v1"})), &[]);
+    assert_eq!(behind["models"][0]["deployments"][0]["base_model"], "openai/gpt-4o", "its price goes along");
+    let headers = json!({"model": "openai/x", "extra_headers": {"X-Team": "a", "X-Secret": "os.environ/S"}, "organization": "org-1"});
+    let found = provider(headers, &[("S", "s")]);
+    assert_eq!(found["headers"], json!({"X-Team": "a", "X-Secret": "env:S", "OpenAI-Organization": "org-1"}));
+}
+
+#[test]
+fn accounts_at_clouds() {
+    let azure = json!({"model": "azure/mine", "api_base": "https://r.openai.azure.com/", "api_version": "2024-10-21",
+        "api_key": "os.environ/AZURE_API_KEY"});
+    let expected = json!({"kind": "azure", "api_version": "2024-10-21", "base_url": "https://r.openai.azure.com",
+        "api_key": "env:AZURE_API_KEY"});
+    assert_eq!(provider(azure, &[]), expected);
+    let entra = json!({"model": "azure/mine", "api_base": "https://r.openai.azure.com", "tenant_id": "t", "client_id": "c",
+        "client_secret": "os.environ/S"});
+    let found = provider(entra, &[]);
+    assert_eq!(found["entra"], json!({"tenant_id": "t", "client_id": "c", "client_secret": "env:S"}));
+    assert!(found["api_key"].is_null());
+    let bedrock = json!({"model": "bedrock/converse/eu-west-1/anthropic.claude-x", "aws_access_key_id": "os.environ/A",
+        "aws_secret_access_key": "os.environ/B", "aws_role_name": "arn:r"});
+    let both = native(&row(bedrock), &[]);
+    let aws = json!({"access_key_id": "env:A", "secret_access_key": "env:B", "role_arn": "arn:r"});
+    assert_eq!(both["providers"]["bedrock"], json!({"kind": "bedrock", "region": "eu-west-1", "aws": aws}));
+    assert_eq!(both["models"][0]["deployments"][0]["model"], "anthropic.claude-x");
+    let vertex =
+        json!({"model": "vertex_ai/gemini-2.5-pro", "vertex_project": "p", "vertex_credentials": "/etc/key.json"});
+    let expected = json!({"kind": "vertex", "project": "p", "location": "us-central1", "google": {"credentials": "file:/etc/key.json"}});
+    assert_eq!(provider(vertex, &[]), expected);
+}
+
+#[test]
+fn rows_that_cannot_be_used_are_left_out_and_told() {
+    let text = "
+model_list:
+  - {model_name: a, litellm_params: {model: watsonx/granite}}
+  - {model_name: b, litellm_params: {model: openai/gpt-4o, frobnicate: 1, temperature: 0.5}}
+  - {litellm_params: {model: openai/gpt-4o}}
+  - {model_name: c}
+  - just text
+  - {model_name: d, litellm_params: {model: openai/gpt-4o, rpm: many}, model_info: {blocked: true}}
+  - {model_name: e, litellm_params: {model: azure/x}}
+litellm_settings: {fallbacks: [{b: [a, b2]}, {a: [b]}], frobnicate: {}}
+frobnicate: []
+";
+    let translated = with(text, &[]);
+    assert_eq!(translated.native["models"].as_array().unwrap().len(), 1);
+    for (path, says) in [
+        ("model_list[0] (a)", "\"watsonx\" is not offered"),
+        ("model_list[1] (b).litellm_params.frobnicate", "not a setting"),
+        ("model_list[1] (b).litellm_params.temperature", "defaults"),
+        ("model_list[2]", "model_name: is required"),
+        ("model_list[3] (c)", "litellm_params.model: is required"),
+        ("model_list[5] (d)", "blocked"),
+        ("model_list[6] (e)", "api_base"),
+        ("litellm_settings.fallbacks.b.a", "no such model"),
+        ("litellm_settings.fallbacks.a", "no such model"),
+        ("litellm_settings.frobnicate", "not a setting"),
+        ("frobnicate", "not a setting"),
+    ] {
+        assert!(verdict(&translated, path).contains(says), "{path}: {}", verdict(&translated, path));
+    }
+}
+
+#[test]
+fn prices_are_the_same_to_the_last_digit() {
+    let price = |params: Value| {
+        let mut with_model = json!({"model": "openai/some-model"});
+        with_model.as_object_mut().unwrap().extend(params.as_object().unwrap().clone());
+        deployment(with_model)["price"].clone()
+    };
+    // As text, for JSON has no figures without a float here; YAML's own are tested below.
+    assert_eq!(
+        price(json!({"input_cost_per_token": "3e-06", "output_cost_per_token": "1.5e-05"})),
+        json!({"input": "3", "output": "15"})
+    );
+    assert_eq!(price(json!({"input_cost_per_token": "0.00000015"})), json!({"input": "0.15", "output": "0"}));
+    let more = price(
+        json!({"input_cost_per_token": "1e-6", "output_cost_per_token": "2e-6", "cache_read_input_token_cost": "1e-7",
+        "input_cost_per_token_above_200k_tokens": "2e-6", "input_cost_per_token_flex": "5e-7"}),
+    );
+    let tiers = json!([{"above_input_tokens": 200_000, "price": {"input": "2"}}]);
+    assert_eq!(more, json!({"input": "1", "output": "2", "cached_read": "0.1", "flex_input": "0.5", "tiers": tiers}));
+    let text = "model_list: [{model_name: m, litellm_params: {model: openai/x, input_cost_per_token: 3e-06, \
+                output_cost_per_token: 0.000015, input_cost_per_second: 0.00420}}]";
+    let translated = with(text, &[]);
+    let native = Value::from(translated.native.clone());
+    assert_eq!(native["models"][0]["deployments"][0]["price"], json!({"input": "3", "output": "15"}));
+    assert!(verdict(&translated, "model_list[0] (m).litellm_params.input_cost_per_second").contains("per token"));
+    let of_info = native_of_info(
+        json!({"input_cost_per_token": "2e-6", "output_cost_per_token": "4e-6", "base_model": "azure/gpt-4o"}),
+    );
+    assert_eq!(of_info["price"], json!({"input": "2", "output": "4"}));
+    assert_eq!(of_info["base_model"], "azure/gpt-4o");
+}
+
+fn native_of_info(info: Value) -> Value {
+    let text = json!({"model_list": [{"model_name": "m",
+        "litellm_params": {"model": "azure/mine", "api_base": "https://r.openai.azure.com"}, "model_info": info}]});
+    native(&text.to_string(), &[])["models"][0]["deployments"][0].clone()
+}
+
+#[test]
+fn shares_follow_weights_then_requests_then_tokens() {
+    let weights = |rows: &[Value]| {
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|more| {
+                let mut params = json!({"model": "openai/x"});
+                params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+                json!({"model_name": "m", "litellm_params": params})
+            })
+            .collect();
+        let native = native(&json!({ "model_list": rows }).to_string(), &[]);
+        let all = native["models"][0]["deployments"].as_array().unwrap().clone();
+        all.into_iter().map(|d| d["weight"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(weights(&[json!({"weight": 0.9}), json!({"weight": 0.1})]), [9, 1]);
+    assert_eq!(weights(&[json!({"weight": 2, "rpm": 9}), json!({"rpm": 9})]), [1, 0]);
+    assert_eq!(weights(&[json!({"rpm": 900}), json!({"rpm": 100, "tpm": 5})]), [9, 1]);
+    assert_eq!(weights(&[json!({}), json!({})]), [Value::Null, Value::Null]);
+}
+
+#[test]
+fn orders_names_and_counts() {
+    let text = "
+model_list:
+  - {model_name: m, litellm_params: {model: openai/x, order: 1, num_retries: 5}, model_info: {id: one}}
+  - {model_name: m, litellm_params: {model: openai/x, order: 2, cooldown_time: 0.5}}
+  - {model_name: m, litellm_params: {model: openai/x}}
+router_settings: {num_retries: 0, model_group_alias: {short: m, hid: {model: m, hidden: true}, none: nobody}}
+";
+    let translated = with(text, &[]);
+    let native = Value::from(translated.native.clone());
+    let model = &native["models"][0];
+    let column =
+        |key: &str| model["deployments"].as_array().unwrap().iter().map(|d| d[key].clone()).collect::<Vec<_>>();
+    assert_eq!(column("order"), [1, 2, 3]);
+    assert_eq!(column("name"), [json!("one"), Value::Null, json!("m:openai/x#2")]);
+    assert_eq!((&model["retries"], &model["cooldown"]["time"]), (&json!(5), &json!("500ms")));
+    assert_eq!(model["aliases"], json!(["short", "hid"]));
+    assert!(verdict(&translated, "router_settings.model_group_alias.none").contains("no such model"));
+}
+
+#[test]
+fn names_with_stars() {
+    let text = "
+model_list:
+  - {model_name: openai/*, litellm_params: {model: openai/*}}
+  - {model_name: '*', litellm_params: {model: openrouter/*}}
+  - {model_name: plain, litellm_params: {model: openai/*}}
+router_settings: {fallbacks: [{openai/gpt-4o: [anything]}, {'*': [openai/o3]}]}
+";
+    let translated = with(text, &[]);
+    let native = Value::from(translated.native.clone());
+    let names: Vec<_> = native["models"].as_array().unwrap().iter().map(|m| m["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["openai/*", "*", "openai/gpt-4o"], "fallbacks of one name make an entry of it");
+    assert_eq!(native["models"][0]["deployments"][0]["model"], "*");
+    assert_eq!(native["models"][2]["deployments"][0]["model"], "gpt-4o");
+    assert_eq!(native["models"][2]["fallbacks"], json!(["anything"]));
+    assert_eq!(native["routing"]["default_fallbacks"], json!(["openai/o3"]));
+    assert!(verdict(&translated, "model_list[2] (plain)").contains("has a `*`"));
+}
+
+#[test]
+fn labels_bind_where_they_are_switched_on() {
+    let text = |on: bool| {
+        format!(
+            "
+model_list:
+  - {{model_name: a, litellm_params: {{model: openai/x, tags: [free, default]}}}}
+  - {{model_name: a, litellm_params: {{model: openai/y, tags: [paid]}}}}
+  - {{model_name: b, litellm_params: {{model: openai/x}}, model_info: {{tags: [pii]}}}}
+router_settings: {{enable_tag_filtering: {on}}}
+"
+        )
+    };
+    let on = native(&text(true), &[]);
+    assert_eq!(on["routing"], json!({"tags": ["*"], "tags_match": "any", "default_tag": "default"}));
+    assert_eq!(on["models"][0]["deployments"][0]["tags"], json!(["free", "default"]));
+    assert_eq!(on["models"][1]["deployments"][0]["tags"], json!(["pii", "default"]), "b knows no default");
+    let off = with(&text(false), &[]);
+    assert!(Value::from(off.native.clone())["models"][1]["deployments"][0]["tags"].is_null());
+    assert!(verdict(&off, "model_list[2] (b).tags").contains("enable_tag_filtering"));
+}
+
+#[test]
+fn the_store_needs_postgres_and_something_to_hash_with() {
+    let store = |general: Value, variables: &[(&str, &str)]| {
+        native(&json!({ "general_settings": general }).to_string(), variables)["store"].clone()
+    };
+    let url = "postgresql://u:p@h/d";
+    assert_eq!(store(json!({"master_key": "sk-1"}), &[]), Value::Null);
+    let own = store(json!({"database_url": url}), &[("LITELLM_SALT_KEY", "salt")]);
+    assert_eq!(own, json!({"postgres_url": url, "secret": "derive:env:LITELLM_SALT_KEY"}));
+    assert_eq!(store(json!({"database_url": url}), &[]), Value::Null);
+    assert_eq!(store(json!({"database_url": "mysql://x", "master_key": "sk-1"}), &[]), Value::Null);
+    let unasked = store(json!({}), &[("DATABASE_URL", url), ("LITELLM_MASTER_KEY", "sk-1")]);
+    assert_eq!(unasked["secret"], "derive:env:LITELLM_MASTER_KEY");
+    let redis = json!({"general_settings": {"database_url": url, "master_key": "sk-1"},
+        "litellm_settings": {"cache_params": {"type": "redis", "host": "10.0.1.30", "port": 6380, "password": "os.environ/P", "ssl": true}}});
+    let found = native(&redis.to_string(), &[]);
+    assert_eq!(found["store"]["redis_url"], "template:rediss://:{env:P}@10.0.1.30:6380");
+}
+
+#[test]
+fn budgets_logs_and_sizes() {
+    let text = "litellm_settings: {max_budget: 100.5, budget_duration: 30d, set_verbose: true, json_logs: 'False'}\n\
+                general_settings: {max_request_size_mb: 20, master_key: weak}\n";
+    let translated = with(text, &[]);
+    let native = Value::from(translated.native.clone());
+    assert_eq!(native["budgets"], json!({"gateway": {"limit_usd": "100.5", "every": "30d"}}));
+    assert_eq!(native["log"], json!({"format": "human", "level": "tollgate=debug,info"}));
+    assert_eq!(native["limits"]["max_body_bytes"], 20_000_000);
+    assert!(native["keys"].is_null() && verdict(&translated, "general_settings.master_key").contains("sk-"));
+}
+
+#[test]
+fn the_files_own_variables_count() {
+    let text = "
+environment_variables: {OPENAI_API_KEY: from-file, URL: os.environ/ELSEWHERE}
+model_list:
+  - {model_name: a, litellm_params: {model: openai/x, api_key: os.environ/OPENAI_API_KEY}}
+  - {model_name: b, litellm_params: {model: hosted_vllm/x, api_base: os.environ/URL}}
+";
+    let native = native(text, &[("ELSEWHERE", "http://e/v1")]);
+    assert_eq!(native["providers"]["openai"]["api_key"], "from-file");
+    assert_eq!(native["providers"]["vllm"]["base_url"], "http://e/v1");
+}
+
+#[test]
+fn named_credentials_are_looked_up() {
+    let text = "
+credential_list: [{credential_name: prod, credential_values: {api_key: os.environ/PROD, api_base: 'http://h/v1'}}]
+model_list: [{model_name: a, litellm_params: {model: hosted_vllm/x, litellm_credential_name: prod, api_base: 'http://own/v1'}}]
+";
+    let native = native(text, &[]);
+    assert_eq!(
+        native["providers"]["vllm"],
+        json!({"kind": "vllm", "base_url": "http://own/v1", "api_key": "env:PROD"})
+    );
+}
+
+#[test]
+fn a_converted_file_is_the_same_configuration() {
+    for text in [ELESTIO, PRODUCTION, LOCAL_CLOUD] {
+        let translated = with(text, &[("DATABASE_URL", "postgres://h/d")]);
+        let converted = convert(&translated, "litellm.yaml").unwrap();
+        let read: Value = serde_yaml_ng::from_str(&converted).unwrap();
+        assert_eq!(read, Value::from(translated.native.clone()));
+        assert!(converted.contains("# Not as it was:"), "{converted}");
+        assert!(!is_litellm(&converted));
+        let config = |text: &str| serde_yaml_ng::from_str::<Config>(text).unwrap();
+        let hash = |config: &Config| crate::table::build_with(config, None).unwrap().0.config_hash;
+        let direct = config(&serde_yaml_ng::to_string(&translated.native).unwrap());
+        assert_eq!(hash(&config(&converted)), hash(&direct));
+    }
+    // A secret that is a reference stays one; one that is text is told.
+    let open = with(&row(json!({"model": "openai/x", "api_key": "sk-open"})), &[]);
+    assert!(convert(&open, "f").unwrap().contains("Secrets that stood there as text"));
+    assert!(!convert(&with(ELESTIO, &[]), "f").unwrap().contains("Secrets that stood"));
+}
+
+#[test]
+fn no_secret_is_told() {
+    let text = "
+environment_variables: {K: secret-of-variable}
+model_list:
+  - {model_name: a, litellm_params: {model: openai/x, api_key: secret-of-row, azure_ad_token: secret-of-azure}}
+litellm_settings: {langfuse_secret_key: secret-of-langfuse, cache_params: {type: redis, host: h, password: secret-of-redis}}
+general_settings: {master_key: secret-of-master, database_url: 'mysql://secret-of-database'}
+";
+    let told = with(text, &[]).report.tell();
+    assert!(!told.contains("secret-of"), "{told}");
+}
