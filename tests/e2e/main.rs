@@ -16,6 +16,7 @@ mod idempotency;
 mod kill_points;
 mod ledger_check;
 mod limits;
+mod litellm_config;
 mod lossless;
 mod messages;
 mod midstream;
