@@ -181,7 +181,7 @@ model_list:
   - {model_name: tagged, litellm_params: {model: openai/for-all, tags: [default]}}
   - {model_name: nowhere, litellm_params: {model: watsonx/granite}}
 router_settings: {enable_tag_filtering: true, model_group_alias: {short: exact}, fallbacks: [{keyless: [exact]}], frobnicate: 1}
-litellm_settings: {frobnicate: {deeply: [wrong]}, max_budget: 5, budget_duration: 30d}
+litellm_settings: {frobnicate: {deeply: [wrong]}}
 general_settings: {master_key: os.environ/LITELLM_MASTER_KEY}
 frobnicate: true
 ";
@@ -197,6 +197,7 @@ async fn names_with_stars_aliases_prices_and_what_nobody_knows() {
     world.provider.always("unknown", [Step::fails(404)]);
     assert_ne!(world.ask(json!({"model": "openai/unknown"})).await.0, 200);
     assert_eq!(world.ask(json!({"model": "openai/some-new-model"})).await.0, 200);
+    assert_eq!(world.ask(json!({"model": "openai/gpt-4o-mini"})).await.0, 200);
     let secret = world.key_for(&["openai/*"]).await;
     assert_eq!(world.ask_as(&secret, &[], json!({"model": "openai/gpt-x"})).await.0, 200);
     assert_eq!(world.ask_as(&secret, &[], json!({"model": "exact"})).await.0, 403);
@@ -205,20 +206,33 @@ async fn names_with_stars_aliases_prices_and_what_nobody_knows() {
     assert_eq!(status, 200);
     let asked = v1::ListLedgerEntriesRequest { page_size: 100, ..Default::default() };
     let entries = world.admin().await.budgets().list_ledger_entries(asked).await.unwrap().into_inner().entries;
-    let entry = entries.iter().find(|entry| entry.model == "short").unwrap();
+    let of = |model: &str| entries.iter().find(|entry| entry.model == model).unwrap();
+    assert!(of("openai/gpt-4o-mini").cost_nano_usd > 0, "by the catalogue's price of the name that was called");
+    let entry = of("short");
     let tokens = |name: &str| reply["usage"][name].as_i64().unwrap();
     assert_eq!(entry.cost_nano_usd, tokens("prompt_tokens") * 3_000 + tokens("completion_tokens") * 15_000);
 
     assert_eq!(world.ask_as(MASTER_KEY, &["paid"], json!({"model": "tagged"})).await.0, 200);
     assert_eq!(world.ask(json!({"model": "tagged"})).await.0, 200);
     assert_eq!((world.served("for-some"), world.served("for-all")), (1, 1));
+}
 
+#[tokio::test]
+async fn the_budget_of_the_whole_proxy_holds() {
+    let text = "
+model_list:
+  - {model_name: dear, litellm_params: {model: openai/dear, input_cost_per_token: 0, output_cost_per_token: 0.001}}
+litellm_settings: {max_budget: 0.5, budget_duration: 30d}
+";
+    let world = Started::text(text, &[]).await;
+    let (status, reply) = world.ask(json!({"model": "dear", "max_tokens": 100})).await;
+    assert_eq!(status, 200, "{reply}");
+    let (status, reply) = world.ask(json!({"model": "dear", "max_tokens": 1_000})).await;
+    assert_eq!((status, &reply["error"]["code"]), (429, &json!("budget_exceeded")), "{reply}");
     let budgets = world.admin().await.budgets().list_budgets(v1::ListBudgetsRequest::default()).await.unwrap();
-    let of_gateway =
-        budgets.into_inner().budgets.into_iter().find(|b| b.scope.clone().unwrap().kind() == v1::ScopeKind::Gateway);
-    let of_gateway = of_gateway.unwrap();
-    assert_eq!(of_gateway.limit_nano_usd, 5_000_000_000);
-    assert!(of_gateway.spent_nano_usd > 0 && of_gateway.reset_time.is_some());
+    let budget = budgets.into_inner().budgets.pop().unwrap();
+    assert_eq!((budget.scope.unwrap().kind(), budget.limit_nano_usd), (v1::ScopeKind::Gateway, 500_000_000));
+    assert!(budget.spent_nano_usd > 0 && budget.reset_time.is_some());
 }
 
 #[tokio::test]

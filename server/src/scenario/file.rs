@@ -319,7 +319,8 @@ impl Scenario {
             deployed("deployments".into(), name)?;
         }
         for (at, load) in self.load.iter().enumerate() {
-            if let Some(model) = [&load.model].into_iter().chain(&load.fallbacks).find(|m| !models.iter().any(|known| matches(known, m)))
+            if let Some(model) =
+                [&load.model].into_iter().chain(&load.fallbacks).find(|m| !models.iter().any(|known| matches(known, m)))
             {
                 return Err(wrong(format!("load[{at}]"), "model", model, models));
             }

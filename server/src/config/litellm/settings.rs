@@ -177,7 +177,7 @@ pub(super) fn budget(litellm: &Section<'_>) -> Option<Map<String, Value>> {
         return None;
     };
     litellm
-        .differently("max_budget", "a hard budget on the gateway, made once; later changes are made by BudgetService");
+        .differently("max_budget", "a hard budget on the gateway, made once and changed by BudgetService; models without a price are refused under it");
     let mut budget = Map::new();
     budget.insert("limit_usd".into(), text.into());
     if let Some(window) = window {
