@@ -129,6 +129,7 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
         tokio::spawn(place.keep(backend.store.clone(), ledger.clone(), snapshot_us.clone()));
     }
     let fresh = first_run::mint(&control, &keyring, &dir, demo).await?;
+    tokio::spawn(rehash_used_keys(keyring.clone(), control.clone()));
     if let Some(postgres) = &backend.postgres {
         tokio::spawn(follow_changes(postgres.clone(), control.clone()));
     }
@@ -237,6 +238,18 @@ async fn clear_expired(control: Arc<Control>) {
             Err(error) => tracing::debug!(%error, "responses whose time is over are not cleared away now"),
         }
         tokio::time::sleep(CLEAR).await;
+    }
+}
+
+/// Keeps imported keys by digests of our own once they are used, one after the other and beside the calls.
+async fn rehash_used_keys(keyring: Arc<KeyRing>, control: Arc<Control>) {
+    let Some(mut used) = keyring.first_uses().listen() else { return };
+    while let Some(used) = used.recv().await {
+        if let Err(error) = control.rehash_key(&used).await {
+            tracing::debug!(%error, key = used.key_id, "an imported key is kept as it came, until its next use");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        keyring.first_uses().dealt_with(&used.key_id);
     }
 }
 

@@ -36,6 +36,7 @@ const CELLS: &str = "
     KeyAdminService/BlockKey                osx  os-  o--  o--  ---  ---  ---
     KeyAdminService/UnblockKey              osx  os-  o--  o--  ---  ---  ---
     KeyAdminService/RevokeKey               osx  os-  o--  o--  ---  ---  ---
+    KeyAdminService/ImportKey               osx  ---  ---  ---  ---  ---  ---
     TenancyService/MoveKey                  osx  os-  ---  ---  ---  ---  ---
     TenancyService/CreateOrganization       y    -    -    -    -    -    -
     TenancyService/GetOrganization          osx  os-  os-  os-  osx  osx  ---
@@ -228,6 +229,12 @@ impl Cells {
             }
             "KeyAdminService/RevokeKey" => {
                 is_allowed(keys.revoke_key(v1::RevokeKeyRequest { id: self.victim(at).await }).await)
+            }
+            "KeyAdminService/ImportKey" => {
+                let key = Some(key_at(at, v1::KeyRole::Caller));
+                let asked =
+                    v1::ImportKeyRequest { key, sha256: vec![7; 32].into(), validate_only: true, ..Default::default() };
+                is_allowed(keys.import_key(asked).await)
             }
             "TenancyService/MoveKey" => {
                 let asked = v1::MoveKeyRequest { id, team_id: Some(at.team.clone()), user_id: None };

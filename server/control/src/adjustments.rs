@@ -54,7 +54,7 @@ impl Control {
                         create_time: Some(timestamp(self.now_us())),
                     };
                     let posting = at_once.then(|| posting(&made, &corrected));
-                    Ok(done(made, made_by, posting))
+                    Ok(done(made, made_by, posting.map(|row| vec![row])))
                 },
             )
             .await?;
@@ -84,7 +84,7 @@ impl Control {
                 it.set_state(AdjustmentState::Posted);
                 by.clone_into(&mut it.approved_by);
                 let posting = posting(&it, &corrected);
-                Ok(done(it, String::new(), Some(posting)))
+                Ok(done(it, String::new(), Some(vec![posting])))
             },
         )
         .await
@@ -115,6 +115,9 @@ impl Control {
         if found.kind() == LedgerEntryKind::Adjustment {
             return Err(missing("is a correction itself; correct the entry that it corrects"));
         }
+        if found.kind() == LedgerEntryKind::Opening {
+            return Err(missing("is an opening balance, which no provider billed; change the budget's limit instead"));
+        }
         Ok(found)
     }
 }
@@ -133,7 +136,7 @@ fn check(asked: &Adjustment, request_id: &str) -> Result<(), Error> {
     if violations.is_empty() { Ok(()) } else { Err(Error::invalid(violations)) }
 }
 
-fn done(it: Adjustment, made_by: String, posting: Option<LedgerRow>) -> Done<Adjustment> {
+fn done(it: Adjustment, made_by: String, posting: Option<Vec<LedgerRow>>) -> Done<Adjustment> {
     let changes = vec![
         format!("attempt_id: {}", it.attempt_id),
         format!("amount_nano_usd: {}", it.amount_nano_usd),

@@ -188,6 +188,8 @@ actions! {
     UnblockKey "key.unblock"                         All      Org      Team      User   No      No      No;
     /// Revoke a key.
     RevokeKey "key.revoke"                           All      Org      Team      User   No      No      No;
+    /// Take a key over that another gateway issued.
+    ImportKey "key.import"                           All      No       No        No     No      No      No;
     /// Move a key to another team or user.
     MoveKey "key.move"                               All      Org      No        No     No      No      No;
     /// See an organization.
@@ -378,6 +380,7 @@ pub const RPCS: &[(&str, &[Action])] = &[
     ("KeyAdminService/BlockKey", &[Action::BlockKey]),
     ("KeyAdminService/UnblockKey", &[Action::UnblockKey]),
     ("KeyAdminService/RevokeKey", &[Action::RevokeKey]),
+    ("KeyAdminService/ImportKey", &[Action::ImportKey]),
     ("TenancyService/MoveKey", &[Action::MoveKey]),
     ("TenancyService/CreateOrganization", &[Action::CreateOrganization]),
     ("TenancyService/GetOrganization", &[Action::ReadOrganization]),

@@ -18,8 +18,14 @@ use crate::{
 const PROVISIONED: &str = "bud_00000000-0000-8000-8000-000000000001";
 
 impl Control {
-    /// Makes a budget on a scope.
-    pub async fn create_budget(&self, principal: &Principal, asked: Budget, request_id: &str) -> Result<Budget, Error> {
+    /// Makes a budget on a scope; `opening`: what was spent of it before, elsewhere.
+    pub async fn create_budget(
+        &self,
+        principal: &Principal,
+        asked: Budget,
+        request_id: &str,
+        opening: Option<i64>,
+    ) -> Result<Budget, Error> {
         let scope = asked.scope.clone().unwrap_or_default();
         let made = self
             .act::<act::CreateBudget, _>(
@@ -44,16 +50,24 @@ impl Control {
                     }
                     check(&asked)?;
                     let budget = new_budget(Budget { increase: None, ..asked }, new_id("bud_"), self.now_us());
-                    let changes = vec![
+                    let mut changes = vec![
                         format!("scope: {:?}", budget.scope),
                         format!("limit_nano_usd: {}", budget.limit_nano_usd),
                     ];
-                    let mut done = done(budget, changes);
+                    let mut posting = None;
+                    if let Some(amount) = opening {
+                        posting = self.open_budget(authorized, &budget, amount)?.map(|row| vec![row]);
+                        changes.push(format!("opening_nano_usd: {amount}"));
+                    }
+                    let mut done = Done { posting, ..done(budget, changes) };
                     done.objects = done.objects.into_iter().map(|o| o.made_by(made_by.clone())).collect();
                     Ok(done)
                 },
             )
             .await?;
+        if opening.is_some() {
+            self.posted().await?;
+        }
         self.after_change(made).await
     }
 
@@ -405,7 +419,7 @@ fn change(budget: &mut Budget, asked: &Budget, path: &str) -> Result<String, Err
     })
 }
 
-fn check(budget: &Budget) -> Result<(), Error> {
+pub(crate) fn check(budget: &Budget) -> Result<(), Error> {
     let mut violations = Vec::new();
     let mut expect = |holds: bool, field: &str, description: &str| {
         if !holds {

@@ -71,7 +71,7 @@ impl Control {
     }
 
     /// Completes where a new key lies: what is left open is the acting key's own place.
-    fn place(&self, key: &mut Key, caller: &Caller) -> Result<Key, Error> {
+    pub(crate) fn place(&self, key: &mut Key, caller: &Caller) -> Result<Key, Error> {
         let own = caller.key();
         let fill = |field: &mut String, own: &str| {
             if field.is_empty() {
@@ -302,7 +302,11 @@ impl Control {
                 rights::check_key(&authorized.actor(), authorized.caller().key(), &before, self.directory())?;
                 let secret = KeySecret::generate(&mut rand::rng());
                 let old = std::mem::replace(&mut stored.digest, self.pipeline.keyring().digest(&secret));
-                stored.old_digest = (grace_seconds > 0).then_some(old);
+                // An imported secret that nobody has used has no digest of ours: what it came with stands for it during the grace.
+                if grace_seconds == 0 || !old.is_empty() {
+                    stored.imported_digest = None;
+                }
+                stored.old_digest = (grace_seconds > 0 && !old.is_empty()).then_some(old);
                 stored.old_until_us = self.now_us().saturating_add(grace_seconds.saturating_mul(1_000_000));
                 stored.key_mut().prefix = secret.prefix().to_owned();
                 let done = self.changed(stored, vec![format!("secret: rotated, grace {grace_seconds} s")]);
@@ -393,9 +397,9 @@ impl Control {
     }
 }
 
-/// Of a key in a configuration that replicas share the id follows from its secret: each makes the same one. A UUID of version 8 that
+/// Of a key in a configuration that replicas share, and of one that is imported, the id follows from its secret: each makes the same one. A UUID of version 8 that
 /// stands before all that follow from the time.
-fn provisioned_id(digest: &[u8]) -> String {
+pub(crate) fn provisioned_id(digest: &[u8]) -> String {
     let hex: String = digest.iter().take(9).map(|b| format!("{b:02x}")).collect();
     format!("key_00000000-0000-8{}-8{}-{}", &hex[..3], &hex[3..6], &hex[6..18])
 }
@@ -443,7 +447,7 @@ fn set_fields(key: &Key) -> impl Iterator<Item = &'static str> {
     .filter_map(|(name, set)| set.then_some(name))
 }
 
-fn check(key: &Key, now_us: i64) -> Vec<Violation> {
+pub(crate) fn check(key: &Key, now_us: i64) -> Vec<Violation> {
     let mut violations = Vec::new();
     let mut expect = |holds: bool, field: &str, description: &str| {
         if !holds {

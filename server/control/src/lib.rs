@@ -8,8 +8,10 @@ mod audit;
 mod authorize;
 mod budgets;
 mod catalogue;
+mod import;
 mod keys;
 mod models;
+mod opening;
 mod page;
 mod reconcile;
 mod responses;
@@ -23,6 +25,7 @@ pub use audit::Records;
 pub use authorize::{
     Act, Action, Actor, Authorized, RPCS, Reach, Resource, act, authorization_page, authorize, is_allowed,
 };
+pub use import::Imported;
 pub use keys::Minted;
 pub use responses::{Keeping, is_response_id};
 pub use spend::Updates;
@@ -48,8 +51,8 @@ struct Done<T> {
     objects: Vec<Object>,
     subject: String,
     changes: Vec<String>,
-    /// A correction that is posted with it.
-    posting: Option<LedgerRow>,
+    /// Entries that are posted with it: a correction, opening balances.
+    posting: Option<Vec<LedgerRow>>,
 }
 
 /// The admin services.
@@ -146,7 +149,7 @@ impl Control {
             for object in &objects {
                 self.directory().take_over(object, 0);
             }
-            return Ok((result, ledger.change(objects, draft.close(None, 0), posting)));
+            return Ok((result, ledger.change(objects, draft.close(None, 0), posting.unwrap_or_default())));
         }
         if !objects.is_empty() {
             let versioned = |object| {

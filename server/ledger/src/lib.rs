@@ -313,19 +313,21 @@ impl Ledger {
         put_budget(&self.book, object, self.now_us());
     }
 
-    /// Takes a change over and journals it together with its record, and with the entry of a correction where it posts one.
-    pub fn change(&self, objects: Vec<Object>, record: AuditRecord, posting: Option<LedgerRow>) -> u64 {
+    /// Takes a change over and journals it together with its record, and with the entries that it posts: of a correction, of opening
+    /// balances.
+    pub fn change(&self, objects: Vec<Object>, record: AuditRecord, postings: Vec<LedgerRow>) -> u64 {
         for object in &objects {
             self.take_over(object);
         }
-        if let Some(row) = &posting {
+        for row in &postings {
             for charge in &row.entry.charges {
                 if let Some(account) = self.account(&charge.budget_id) {
                     account.post(charge.window, row.entry.cost_nano_usd);
                 }
             }
         }
-        self.note(Note { objects, record: Some(record), settled: posting.map(Into::into), ..Note::default() })
+        let postings = postings.into_iter().map(Into::into).collect();
+        self.note(Note { objects, record: Some(record), postings, ..Note::default() })
     }
 
     /// Before a budget's window changes: looks up what the new windows have spent already. Until the change nothing is charged to them

@@ -26,6 +26,9 @@ pub(crate) struct Note {
     /// An admin made, changed or deleted something.
     #[prost(message, repeated, tag = "5")]
     pub(crate) objects: Vec<Object>,
+    /// Entries that an admin's change posts with it.
+    #[prost(message, repeated, tag = "6")]
+    pub(crate) postings: Vec<RowNote>,
 }
 
 /// What is needed to settle an attempt whose end was never seen.
@@ -83,7 +86,7 @@ impl Note {
     /// What the store has to apply.
     pub(crate) fn into_changes(self) -> Vec<Change> {
         let mut changes: Vec<_> = self.objects.into_iter().map(|o| Change::Object(Box::new(o))).collect();
-        changes.extend(self.settled.map(|r| Change::Entry(Box::new(r.into()))));
+        changes.extend(self.settled.into_iter().chain(self.postings).map(|r| Change::Entry(Box::new(r.into()))));
         changes.extend(self.record.map(|r| Change::Record(Box::new(r))));
         changes
     }
@@ -129,8 +132,9 @@ pub(crate) fn replay(
         if let Some(o) = note.open.take() {
             open.insert(o.attempt_id().to_owned(), (record.sequence, o));
         }
-        let entry = note.settled.as_ref().and_then(|s| s.entry.as_ref());
-        replay.ledger_sequence = replay.ledger_sequence.max(entry.map_or(0, |e| e.sequence));
+        for entry in note.settled.iter().chain(&note.postings).filter_map(|row| row.entry.as_ref()) {
+            replay.ledger_sequence = replay.ledger_sequence.max(entry.sequence);
+        }
         replay.audit_sequence = replay.audit_sequence.max(note.record.as_ref().map_or(0, |r| r.sequence));
         if record.sequence > applied {
             replay.through = record.sequence;

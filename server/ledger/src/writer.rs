@@ -114,7 +114,7 @@ impl Ledger {
     pub(crate) fn note(&self, mut note: Note) -> u64 {
         let mut writer = self.writer.lock();
         let now = timestamp(self.now_us());
-        if let Some(entry) = note.settled.as_mut().and_then(|row| row.entry.as_mut()) {
+        for entry in note.settled.iter_mut().chain(&mut note.postings).filter_map(|row| row.entry.as_mut()) {
             writer.ledger_sequence += 1;
             entry.sequence = writer.ledger_sequence;
             entry.settle_time = Some(now);

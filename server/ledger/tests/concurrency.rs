@@ -19,7 +19,7 @@ async fn calls_at_the_same_instant_never_hold_more_than_the_limit() {
     for (id, kind, subject) in [("b1", ScopeKind::Key, "k1"), ("b2", ScopeKind::Gateway, "")] {
         let scope = BudgetScope { kind: kind as i32, id: subject.into(), ..BudgetScope::default() };
         let budget = Budget { id: id.into(), scope: Some(scope), limit_nano_usd: 100, ..Budget::default() };
-        ledger.change(vec![budget.into()], AuditRecord::default(), None);
+        ledger.change(vec![budget.into()], AuditRecord::default(), Vec::new());
     }
     let callers: Vec<_> = (0..8)
         .map(|_| {

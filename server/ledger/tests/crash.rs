@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use tollgate_domain::{CallId, Clock, NanoUsd};
 use tollgate_ledger::{
-    Ask, Before, Durability, End, Hold, JournalError, Ledger, OpenError, Opening, Options, Payer, Scopes,
+    Ask, Before, Durability, End, Hold, JournalError, Ledger, NO_LEASE, OpenError, Opening, Options, Payer, Scopes,
 };
-use tollgate_proto::v1::{AuditRecord, Budget, BudgetScope, LedgerEntry, LedgerEntryKind, ScopeKind};
+use tollgate_proto::v1::{AuditRecord, Budget, BudgetCharge, BudgetScope, LedgerEntry, LedgerEntryKind, ScopeKind};
 use tollgate_store::{EntryQuery, LedgerRow, Store};
 use tollgate_store_sqlite::SqliteStore;
 
@@ -46,7 +46,7 @@ impl World {
 fn with_budget(ledger: &Ledger) -> Scopes {
     let scope = BudgetScope { kind: ScopeKind::Key as i32, id: "k1".into(), ..BudgetScope::default() };
     let budget = Budget { id: "b1".into(), scope: Some(scope), limit_nano_usd: 1_000, ..Budget::default() };
-    ledger.change(vec![budget.into()], AuditRecord::default(), None);
+    ledger.change(vec![budget.into()], AuditRecord::default(), Vec::new());
     ledger.scopes(&Payer { key_id: "k1", ..Payer::default() })
 }
 
@@ -108,6 +108,33 @@ async fn what_was_settled_is_there_after_a_crash_and_counts_once() {
         assert_eq!(ledger.recovered(), 0);
         assert_eq!(balance(&ledger), (1_000, 40, 0));
         assert_eq!(entries(&ledger).await, [(String::new(), 40)]);
+    }
+}
+
+#[tokio::test]
+async fn what_a_change_posts_is_there_with_it_after_a_crash_and_counts_once() {
+    let world = World::new();
+    let ledger = world.start().await;
+    let scope = BudgetScope { kind: ScopeKind::Key as i32, id: "k1".into(), ..BudgetScope::default() };
+    let budget = Budget { id: "b1".into(), scope: Some(scope), limit_nano_usd: 1_000, ..Budget::default() };
+    let posting = |id: &str, cost_nano_usd| {
+        let charges = vec![BudgetCharge { budget_id: "b1".into(), window: 0 }];
+        let kind = LedgerEntryKind::Opening as i32;
+        let (low_nano_usd, high_nano_usd) = (cost_nano_usd, cost_nano_usd);
+        let attempt_id = id.into();
+        let entry =
+            LedgerEntry { attempt_id, kind, cost_nano_usd, low_nano_usd, high_nano_usd, charges, ..Default::default() };
+        LedgerRow { entry, lease_windows: vec![NO_LEASE], idempotency: None }
+    };
+    ledger.change(vec![budget.into()], AuditRecord::default(), vec![posting("o1", 30), posting("o2", 4)]);
+    assert_eq!(balance(&ledger), (1_000, 34, 0));
+    drop(ledger); // no shipping was awaited
+
+    for _ in 0..2 {
+        let ledger = world.start().await;
+        assert_eq!(balance(&ledger), (1_000, 34, 0));
+        assert_eq!(entries(&ledger).await.len(), 2);
+        assert_eq!(tollgate_ledger::check(&**ledger.store()).await.unwrap().findings, vec![]);
     }
 }
 

@@ -4,7 +4,7 @@ use tollgate_domain::{Error, Secret, micros};
 use tollgate_proto::v1::{ErrorReason, Key, KeyRole, KeyState};
 use tollgate_store::StoredKey;
 
-use crate::{KeySecret, Pipeline};
+use crate::{KeySecret, Pipeline, keyring::Found};
 
 /// Who is calling: a key that is known and works.
 #[derive(Clone)]
@@ -50,10 +50,20 @@ impl Pipeline {
             return Err(Error::new(ErrorReason::ApiKeyMissing, message));
         };
         let unknown = || Error::new(ErrorReason::ApiKeyInvalid, "the key is not valid; check that it was copied whole");
-        let secret = KeySecret::parse(credential.expose()).or_else(|| KeySecret::parse_foreign(credential.expose()));
-        let secret = secret.ok_or_else(unknown)?;
         let now_us = self.clock.now_us();
-        let Some(entry) = self.keyring().find(&secret, now_us) else {
+        let (secret, found) = match KeySecret::parse(credential.expose()) {
+            Some(secret) => {
+                let found = self.keyring().find(&secret, now_us).map(|entry| Found { entry, outdated: false });
+                (secret, found)
+            }
+            None => {
+                let secret = KeySecret::parse_foreign(credential.expose()).ok_or_else(unknown)?;
+                let found = self.keyring().find_foreign(&secret, now_us);
+                // Of what is nobody's key here not even the beginning is told: it may be a key to something else.
+                (secret, Some(found.ok_or_else(unknown)?))
+            }
+        };
+        let Some(Found { entry, outdated }) = found else {
             return Err(unknown().with("keyPrefix", secret.prefix()));
         };
         let stored = entry.stored();
@@ -69,6 +79,9 @@ impl Pipeline {
         if let Some(expiry) = stored.key().expire_time.filter(|t| micros(t) <= now_us) {
             return refuse(ErrorReason::ApiKeyExpired, "the key has expired; ask for a new one")
                 .map_err(|e| e.with("expireTime", expiry.to_string()));
+        }
+        if outdated {
+            self.keyring().first_uses().tell(&entry.id, || self.keyring().digest(&secret));
         }
         Ok(Caller { stored })
     }

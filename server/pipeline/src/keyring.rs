@@ -1,16 +1,19 @@
 //! Virtual keys in memory, by digest: what authentication reads without asking anybody.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 use tollgate_domain::micros;
 use tollgate_proto::v1::{Key, KeyState};
 use tollgate_store::StoredKey;
 
-use crate::KeySecret;
+use crate::{KeySecret, first_use::FirstUses};
 
 type Digest = [u8; 32];
 
@@ -42,6 +45,16 @@ pub struct KeyRing {
     pepper: Hmac<Sha256>,
     by_digest: DashMap<Digest, Arc<KeyEntry>>,
     by_id: DashMap<String, Arc<KeyEntry>>,
+    /// How many keys are still kept as another gateway hashed them: without one nobody looks for one.
+    imported: AtomicUsize,
+    first_uses: FirstUses,
+}
+
+/// A key that a secret opens.
+pub(crate) struct Found {
+    pub(crate) entry: Arc<KeyEntry>,
+    /// It is still kept as another gateway hashed it.
+    pub(crate) outdated: bool,
 }
 
 impl KeyRing {
@@ -50,7 +63,13 @@ impl KeyRing {
         // HMAC takes keys of any length.
         #[allow(clippy::expect_used)]
         let pepper = Hmac::new_from_slice(pepper).expect("HMAC takes any key");
-        Self { pepper, by_digest: DashMap::new(), by_id: DashMap::new() }
+        Self {
+            pepper,
+            by_digest: DashMap::new(),
+            by_id: DashMap::new(),
+            imported: AtomicUsize::new(0),
+            first_uses: FirstUses::default(),
+        }
     }
 
     /// The digest under which a secret is kept.
@@ -62,6 +81,45 @@ impl KeyRing {
         let mut mac = self.pepper.clone();
         mac.update(secret.expose().as_bytes());
         mac.finalize().into_bytes().into()
+    }
+
+    /// The digest under which a key is kept of which only another gateway's hash is known: never that hash itself, which a thief of the
+    /// store could try words against.
+    pub fn imported_digest(&self, sha256: &[u8]) -> Vec<u8> {
+        self.imported_hash(sha256).to_vec()
+    }
+
+    fn imported_hash(&self, sha256: &[u8]) -> Digest {
+        let mut mac = self.pepper.clone();
+        // No secret that is presented begins so.
+        mac.update(b"\0sha256\0");
+        mac.update(sha256);
+        mac.finalize().into_bytes().into()
+    }
+
+    /// The key that a secret of another gateway's form opens at `now_us`. What is compared are keyed digests, of which nobody outside can
+    /// choose the beginning: how long a comparison takes tells nothing.
+    pub(crate) fn find_foreign(&self, secret: &KeySecret, now_us: i64) -> Option<Found> {
+        if let Some(entry) = self.find(secret, now_us) {
+            return Some(Found { entry, outdated: false });
+        }
+        if self.imported.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let digest = self.imported_hash(&Sha256::digest(secret.expose().as_bytes()));
+        let entry = self.by_digest.get(&digest)?.clone();
+        let stored = entry.stored.load();
+        if stored.imported_digest.as_deref() != Some(&digest) {
+            return None;
+        }
+        // With a digest of our own beside it, it is what a rotation has left.
+        let outdated = stored.digest.is_empty();
+        (outdated || now_us < stored.old_until_us).then_some(Found { entry: entry.clone(), outdated })
+    }
+
+    /// Keys that were used for the first time here and are still kept as another gateway hashed them.
+    pub fn first_uses(&self) -> &FirstUses {
+        &self.first_uses
     }
 
     /// The key that a secret opens at `now_us`.
@@ -88,21 +146,19 @@ impl KeyRing {
 
     /// Takes a new or changed key.
     pub fn put(&self, stored: StoredKey) {
-        let digests: Vec<Digest> = [Some(&stored.digest), stored.old_digest.as_ref()]
-            .into_iter()
-            .flatten()
-            .filter_map(|d| d.as_slice().try_into().ok())
-            .collect();
+        let digests = digests_of(&stored);
         let id = stored.key().id.clone();
+        if stored.imported_digest.is_some() {
+            self.imported.fetch_add(1, Ordering::Relaxed);
+        }
         let entry = match self.get(&id) {
             Some(entry) => {
                 let before = entry.stored.swap(Arc::new(stored));
-                for gone in [Some(&before.digest), before.old_digest.as_ref()].into_iter().flatten() {
-                    if let Ok(gone) = Digest::try_from(gone.as_slice())
-                        && !digests.contains(&gone)
-                    {
-                        self.by_digest.remove(&gone);
-                    }
+                for gone in digests_of(&before).iter().filter(|gone| !digests.contains(gone)) {
+                    self.by_digest.remove(gone);
+                }
+                if before.imported_digest.is_some() {
+                    self.imported.fetch_sub(1, Ordering::Relaxed);
                 }
                 entry
             }
@@ -128,9 +184,35 @@ impl KeyRing {
     }
 }
 
+fn digests_of(stored: &StoredKey) -> Vec<Digest> {
+    let all = [Some(&stored.digest), stored.old_digest.as_ref(), stored.imported_digest.as_ref()];
+    all.into_iter().flatten().filter_map(|d| d.as_slice().try_into().ok()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_imported_key_is_found_by_its_former_hash_until_it_has_one_of_our_own() {
+        let ring = KeyRing::new(b"pepper");
+        let secret = KeySecret::parse_foreign("sk-old").unwrap();
+        let sha256 = Sha256::digest(b"sk-old");
+        let mut kept = StoredKey::imported(Key { id: "key_1".into(), ..Key::default() }, ring.imported_digest(&sha256));
+        ring.put(kept.clone());
+        assert!(ring.find_foreign(&secret, 0).unwrap().outdated);
+        // A rotation leaves it for its grace, and no longer outdated: there is a new secret.
+        let mut rotated = kept.clone();
+        (rotated.digest, rotated.old_until_us) = (ring.digest(&KeySecret::generate(&mut rand::rng())), 10);
+        ring.put(rotated);
+        assert!(!ring.find_foreign(&secret, 9).unwrap().outdated);
+        assert!(ring.find_foreign(&secret, 10).is_none());
+        (kept.digest, kept.imported_digest) = (ring.digest(&secret), None);
+        ring.put(kept);
+        assert!(!ring.find_foreign(&secret, 50).unwrap().outdated);
+        assert_eq!(ring.imported.load(Ordering::Relaxed), 0);
+        assert_eq!(ring.by_digest.len(), 1, "no digest of before is left");
+    }
 
     fn stored(ring: &KeyRing, secret: &KeySecret) -> StoredKey {
         let key = Key { id: "key_1".into(), state: KeyState::Active as i32, ..Key::default() };

@@ -44,7 +44,8 @@ impl BudgetService for Door {
     ) -> Result<Response<CreateBudgetResponse>, Status> {
         let who = principal(&request);
         let asked = request.into_inner();
-        let made = self.rooms.control.create_budget(&who, asked.budget.unwrap_or_default(), &asked.request_id).await;
+        let (budget, opening) = (asked.budget.unwrap_or_default(), asked.opening_nano_usd);
+        let made = self.rooms.control.create_budget(&who, budget, &asked.request_id, opening).await;
         Ok(Response::new(CreateBudgetResponse { budget: Some(made.map_err(status)?) }))
     }
 

@@ -1,7 +1,7 @@
 use tollgate_proto::v1::{
     BlockKeyRequest, BlockKeyResponse, CreateKeyRequest, CreateKeyResponse, GetKeyRequest, GetKeyResponse,
-    ListKeysRequest, ListKeysResponse, RevokeKeyRequest, RevokeKeyResponse, RotateKeyRequest, RotateKeyResponse,
-    UnblockKeyRequest, UnblockKeyResponse, UpdateKeyRequest, UpdateKeyResponse,
+    ImportKeyRequest, ImportKeyResponse, ListKeysRequest, ListKeysResponse, RevokeKeyRequest, RevokeKeyResponse,
+    RotateKeyRequest, RotateKeyResponse, UnblockKeyRequest, UnblockKeyResponse, UpdateKeyRequest, UpdateKeyResponse,
     key_admin_service_server::KeyAdminService,
 };
 use tonic::{Request, Response, Status};
@@ -63,5 +63,11 @@ impl KeyAdminService for Door {
         let who = principal(&request);
         let key = self.0.control.revoke_key(&who, &request.into_inner().id).await.map_err(status)?;
         Ok(Response::new(RevokeKeyResponse { key: Some(key) }))
+    }
+
+    async fn import_key(&self, request: Request<ImportKeyRequest>) -> Result<Response<ImportKeyResponse>, Status> {
+        let who = principal(&request);
+        let imported = self.0.control.import_key(&who, request.into_inner()).await.map_err(status)?;
+        Ok(Response::new(ImportKeyResponse { key: imported.key, existed: imported.existed }))
     }
 }

@@ -285,6 +285,7 @@ pub(crate) async fn spend(pool: &PgPool, query: &SpendQuery) -> sqlx::Result<Vec
         select.push_bind(LedgerEntryKind::Estimated as i32).push(", ").push_bind(LedgerEntryKind::Recovered as i32);
         select.push(") THEN cost_nano_usd ELSE 0 END, input_tokens, output_tokens, saved_nano_usd FROM ").push(entries);
         select.push(" AND settle_time_us >= ").push_bind(from).push(" AND settle_time_us < ").push_bind(to);
+        select.push(" AND kind <> ").push_bind(LedgerEntryKind::Opening as i32);
         push_payer(&mut select, &query.payer);
     }
     select.push(") AS parts GROUP BY grp");

@@ -17,12 +17,21 @@ pub struct StoredKey {
     /// Until when it works, microseconds since the epoch.
     #[prost(int64, tag = "4")]
     pub old_until_us: i64,
+    /// Of a key that another gateway issued: HMAC-SHA-256 of the hash which that gateway kept. It stands for the secret until that is first
+    /// used, while `digest` is empty; or beside a new `digest` until `old_until_us`.
+    #[prost(bytes = "vec", optional, tag = "5")]
+    pub imported_digest: Option<Vec<u8>>,
 }
 
 impl StoredKey {
     /// A key and the digest of its secret.
     pub fn new(key: Key, digest: Vec<u8>) -> Self {
-        Self { key: Some(key), digest, old_digest: None, old_until_us: 0 }
+        Self { key: Some(key), digest, old_digest: None, old_until_us: 0, imported_digest: None }
+    }
+
+    /// A key of which only the hash that another gateway kept is known, by the digest of that.
+    pub fn imported(key: Key, imported_digest: Vec<u8>) -> Self {
+        Self { imported_digest: Some(imported_digest), ..Self::new(key, Vec::new()) }
     }
 
     /// What the contract shows.

@@ -129,6 +129,10 @@ impl Rollup {
                 *spent = i64::from(*spent as i32);
             }
         }
+        // Nobody was called for it.
+        if entry.kind() == LedgerEntryKind::Opening {
+            return;
+        }
         let day = entry.settle_time.as_ref().map_or(0, micros).div_euclid(DAY_US);
         let sums = Sums::of(entry);
         let cell = Cell {

@@ -209,8 +209,16 @@ pub async fn spend_is_summed_by_group(store: &dyn Store) {
     let mut guessed = row(3, "k2", "llama", 5, &[]);
     guessed.entry.kind = LedgerEntryKind::Estimated as i32;
     guessed.entry.settle_time = Some(time(DAY_US + 86_400_000_000));
-    let changes = vec![entry(row(1, "k1", "gpt", 30, &[])), entry(row(2, "k1", "llama", 12, &[])), entry(guessed)];
-    store.apply(&batch(changes, 3)).await.unwrap();
+    // What was spent elsewhere is no spend of this gateway's.
+    let mut opening = row(4, "k1", "gpt", 1_000, &[]);
+    opening.entry.kind = LedgerEntryKind::Opening as i32;
+    let changes = vec![
+        entry(row(1, "k1", "gpt", 30, &[])),
+        entry(row(2, "k1", "llama", 12, &[])),
+        entry(guessed),
+        entry(opening),
+    ];
+    store.apply(&batch(changes, 4)).await.unwrap();
 
     for (group, expected) in [
         (SpendGroup::Key, vec![("k1", 42), ("k2", 5)]),

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tollgate_domain::{micros, timestamp};
 use tollgate_proto::v1::{
-    AuditFilter, AuditRecord, BudgetAlert, Lease, LedgerEntry, LedgerFinding, SpendGroup, SpendRow,
+    AuditFilter, AuditRecord, BudgetAlert, Lease, LedgerEntry, LedgerEntryKind, LedgerFinding, SpendGroup, SpendRow,
 };
 use tollgate_store::{
     Balance, Batch, Cell, Change, Coordinator, Denied, EntryQuery, Epoch, Granted, Idempotency, LEASE_TTL, LedgerRow,
@@ -293,7 +293,8 @@ impl Store for MemoryStore {
         let mut groups = BTreeMap::<String, Sums>::new();
         for (_, row) in &shared.rows {
             let entry = &row.entry;
-            if !is_of(entry, &query.payer) || settled(entry) < query.start_us || settled(entry) >= query.end_us {
+            let opens = entry.kind() == LedgerEntryKind::Opening;
+            if opens || !is_of(entry, &query.payer) || !(query.start_us..query.end_us).contains(&settled(entry)) {
                 continue;
             }
             let day = || timestamp(settled(entry)).to_string()[..10].to_owned();
