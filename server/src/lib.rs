@@ -12,6 +12,7 @@ mod endpoint;
 mod first_run;
 pub mod grpc;
 mod health_checks;
+pub mod import;
 pub mod ledger_check;
 mod listen;
 mod metrics;

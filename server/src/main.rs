@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use tollgate::{app, audit_export, build_table, config, ledger_check, models, scenario, telemetry};
+use tollgate::{app, audit_export, build_table, config, import, ledger_check, models, scenario, telemetry};
 use tollgate_proto::v1::AuditFilter;
 use tollgate_providers::catalogue::Query;
 
@@ -110,6 +110,11 @@ enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Takes over what another gateway has: keys that go on working, teams, users, budgets, spend.
+    Import {
+        #[command(subcommand)]
+        command: ImportCommand,
+    },
     /// Looks after audit records.
     Audit {
         #[command(subcommand)]
@@ -144,6 +149,13 @@ enum ConfigCommand {
         #[arg(long)]
         output: Option<PathBuf>,
     },
+}
+
+#[derive(Subcommand)]
+enum ImportCommand {
+    /// From LiteLLM's PostgreSQL database. A dry run unless told to apply; run again, it goes on where it ended. Status 1: something was
+    /// refused, or it ended early.
+    Litellm(import::Litellm),
 }
 
 #[derive(Subcommand)]
@@ -213,6 +225,7 @@ fn main() -> ExitCode {
         Command::Config { command: ConfigCommand::Convert { file, output } } => {
             convert(&file, output.as_deref()).map(|()| true)
         }
+        Command::Import { command: ImportCommand::Litellm(asked) } => import::litellm(&asked),
         Command::Audit { command: AuditCommand::Export { url, key_file, action_prefix, key_id, since, until, to } } => {
             let filter = AuditFilter { key_id, action_prefix, ..AuditFilter::default() };
             export(&url, &key_file, filter, [since, until], to.as_deref()).map(|()| true)

@@ -13,6 +13,7 @@ mod dialects;
 mod fixtures;
 mod headroom;
 mod idempotency;
+mod import_litellm;
 mod kill_points;
 mod ledger_check;
 mod limits;
