@@ -442,6 +442,10 @@ async fn what_an_import_may_not_bring_is_refused_by_name() {
         (key(v1::Key { prefix: "x".repeat(33), ..plain.clone() }), "key.prefix"),
         (key(v1::Key { team_id: "team_none".into(), ..plain.clone() }), "key.team_id"),
         (v1::ImportKeyRequest { budgets: vec![budget(-1, 1)], ..key(plain.clone()) }, "budgets[0].spent_nano_usd"),
+        (
+            v1::ImportKeyRequest { budgets: vec![budget(0, 1), budget(i64::MAX, 1)], ..key(plain.clone()) },
+            "budgets[1].spent_nano_usd",
+        ),
         (v1::ImportKeyRequest { budgets: vec![budget(0, -1)], ..key(plain.clone()) }, "budget.limit_nano_usd"),
         (v1::ImportKeyRequest { budgets: vec![budget(0, 1); 17], ..key(plain.clone()) }, "budgets"),
     ] {

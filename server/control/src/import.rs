@@ -11,7 +11,7 @@ use tollgate_store::{LedgerRow, Object, StoredKey};
 use crate::{
     Authorized, Control, Done, Principal, Resource, act, budgets,
     keys::{check, provisioned_id, violation},
-    rights,
+    opening, rights,
 };
 
 const SHA256_BYTES: usize = 32;
@@ -104,8 +104,10 @@ impl Control {
         if budgets.len() > MOST_BUDGETS {
             violations.push(violation("budgets", "must have at most 16 entries"));
         }
-        for (at, _) in budgets.iter().enumerate().filter(|(_, budget)| budget.spent_nano_usd < 0) {
-            violations.push(violation(&format!("budgets[{at}].spent_nano_usd"), "must not be negative"));
+        let fits = |budget: &ImportedBudget| (0..=opening::MOST_NANO_USD).contains(&budget.spent_nano_usd);
+        for (at, _) in budgets.iter().enumerate().filter(|(_, budget)| !fits(budget)) {
+            let description = "must be 0 to 1000000000000000000";
+            violations.push(violation(&format!("budgets[{at}].spent_nano_usd"), description));
         }
         if !violations.is_empty() {
             return Err(Error::invalid(violations));

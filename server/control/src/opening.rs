@@ -9,6 +9,9 @@ use tollgate_store::LedgerRow;
 
 use crate::{Authorized, Control, Resource};
 
+/// A billion dollars: what is added to it later fits as well.
+pub(crate) const MOST_NANO_USD: i64 = 1_000_000_000_000_000_000;
+
 impl Control {
     /// The entry that opens a budget somebody asked for.
     pub(crate) fn open_budget<A>(
@@ -22,8 +25,8 @@ impl Control {
             let message = "only a platform admin says what was spent elsewhere; leave opening_nano_usd out";
             return Err(Error::new(ErrorReason::RightsExceeded, message).with("field", "opening_nano_usd"));
         }
-        if amount < 0 {
-            return refuse("must not be negative");
+        if !(0..=MOST_NANO_USD).contains(&amount) {
+            return refuse("must be 0 to 1000000000000000000");
         }
         if is_each(budget) {
             return refuse(

@@ -16,6 +16,8 @@ pub(super) enum Amount {
 
 /// Nano-dollars have nine digits behind the point of dollars.
 const DIGITS: i32 = 9;
+/// A billion dollars: what the contract takes.
+const MOST_SPENT: i64 = 1_000_000_000_000_000_000;
 /// A double has at most 17 significant digits; PostgreSQL may pad with zeros.
 const MOST_DIGITS: usize = 36;
 
@@ -48,11 +50,11 @@ impl Amount {
         i64::try_from(nano).map_or(Some(Self::Unlimited), |nano| Some(Self::Nano(if negative { -nano } else { nano })))
     }
 
-    /// What was spent; nothing where it is no number, or less than nothing.
+    /// What was spent, as far as a budget can say it; nothing where it is no number, or less than nothing.
     pub(super) fn spent(self) -> i64 {
         match self {
-            Self::Nano(nano) => nano.max(0),
-            Self::Unlimited => i64::MAX,
+            Self::Nano(nano) => nano.clamp(0, MOST_SPENT),
+            Self::Unlimited => MOST_SPENT,
             Self::Nothing => 0,
         }
     }
@@ -116,6 +118,8 @@ mod tests {
             assert_eq!(Amount::read(text), Some(Amount::Unlimited), "{text}");
         }
         assert_eq!(Amount::read("NaN"), Some(Amount::Nothing));
+        let spent = ["-1", "NaN", "2", "Infinity", "5e9"].map(|text| Amount::read(text).map(Amount::spent));
+        assert_eq!(spent, [Some(0), Some(0), Some(2_000_000_000), Some(MOST_SPENT), Some(MOST_SPENT)]);
         for none in ["", "a", "1.2.3", "--1", "1e", "1e99999999999", "0x10"] {
             assert_eq!(Amount::read(none), None, "{none}");
         }

@@ -69,7 +69,8 @@ macro_rules! pages {
     ($service:expr, $list:ident, $asked:ident, $field:ident) => {{
         let (mut all, mut page_token) = (Vec::new(), String::new());
         loop {
-            let asked = $asked { page_size: PAGE, page_token, ..$asked::default() };
+            let mut asked = $asked::default();
+            (asked.page_size, asked.page_token) = (PAGE, page_token);
             let page = answered($service.$list(asked).await)?.map_err(anyhow::Error::msg)?;
             all.extend(page.$field);
             page_token = page.next_page_token;
