@@ -457,6 +457,18 @@ async fn what_an_import_may_not_bring_is_refused_by_name() {
             assert!(details.contains(&format!("{field:?}")), "{field}: {details}");
         }
     }
+    // Who governs one organization learns nothing of a key of another by its hash.
+    let there = keys.import_key(key(plain.clone())).await.unwrap().into_inner();
+    assert!(!there.existed && there.key.unwrap().state() == v1::KeyState::Active);
+    let place = world.team(v1::Team::default()).await.organization_id;
+    let role = v1::KeyRole::PlatformAdmin as i32;
+    let bound = world.key(v1::Key { role, organization_id: place, ..Default::default() }).await;
+    let bound = Client::connect(&world.gateway.grpc(), &bound.secret).await.unwrap();
+    for validate_only in [true, false] {
+        let asked = v1::ImportKeyRequest { validate_only, ..key(plain.clone()) };
+        let status = bound.keys().import_key(asked).await.unwrap_err();
+        assert_eq!(reason(&status), Some(v1::ErrorReason::AlreadyExists));
+    }
     // Only who governs the platform says what was spent elsewhere, and of one balance.
     let each = v1::BudgetScope { kind: v1::ScopeKind::Customer as i32, id: "*".into(), ..Default::default() };
     let asked = v1::CreateBudgetRequest {

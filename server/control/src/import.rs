@@ -9,7 +9,7 @@ use tollgate_proto::v1::{
 use tollgate_store::{LedgerRow, Object, StoredKey};
 
 use crate::{
-    Authorized, Control, Done, Principal, Resource, act, budgets,
+    Action, Authorized, Control, Done, Principal, Resource, act, budgets, is_allowed,
     keys::{check, provisioned_id, violation},
     opening, rights,
 };
@@ -51,7 +51,7 @@ impl Control {
         if request.validate_only {
             let authorized = self.allowed::<act::ImportKey>(principal, find)?;
             readable()?;
-            let there = self.entry(&id).ok().map(|entry| entry.key_at(self.now_us()));
+            let there = self.there(&authorized, &id)?;
             if there.is_none() {
                 self.imported(&authorized, &id, std::mem::take(&mut *key.lock()), &digest, &request.budgets)?;
             }
@@ -60,8 +60,8 @@ impl Control {
         let imported = self
             .act::<act::ImportKey, _>(principal, find, |authorized| {
                 readable()?;
-                if let Ok(entry) = self.entry(&id) {
-                    let result = Imported { key: Some(entry.key_at(self.now_us())), existed: true };
+                if let Some(key) = self.there(authorized, &id)? {
+                    let result = Imported { key: Some(key), existed: true };
                     let (objects, changes) = (Vec::new(), vec!["repeated".into()]);
                     return Ok(Done { result, objects, subject: id.clone(), changes, posting: None });
                 }
@@ -80,6 +80,17 @@ impl Control {
             self.posted().await?;
         }
         Ok(imported)
+    }
+
+    /// The key that an earlier import made. Where it lies out of reach nothing more is told of it.
+    fn there(&self, authorized: &Authorized<act::ImportKey>, id: &str) -> Result<Option<Key>, Error> {
+        let Ok(entry) = self.entry(id) else { return Ok(None) };
+        let key = entry.key_at(self.now_us());
+        if is_allowed(&authorized.actor(), Action::ImportKey, &Resource::of_key(&key)) {
+            return Ok(Some(key));
+        }
+        let message = "the hash is that of a key in another organization; ask who governs the platform";
+        Err(Error::new(ErrorReason::AlreadyExists, message).with("resource", "key").with("id", id))
     }
 
     fn imported(
