@@ -21,8 +21,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     tonic_prost_build::configure()
         .bytes(".")
-        // Answers of these hold a secret: they get a hand-written Debug that leaves it out.
-        .skip_debug(["tollgate.v1.CreateKeyResponse", "tollgate.v1.RotateKeyResponse"])
+        // These hold a secret: they get a hand-written Debug that leaves it out.
+        .skip_debug([
+            "tollgate.v1.CreateKeyResponse",
+            "tollgate.v1.GetKeyRequest",
+            "tollgate.v1.RotateKeyResponse",
+            "tollgate.v1.RuntimeModel",
+        ])
         .extern_path(".google.rpc", "::tonic_types::pb")
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())

@@ -22,9 +22,29 @@ pub mod v1 {
         }
     }
 
+    impl fmt::Debug for GetKeyRequest {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.debug_struct("GetKeyRequest").field("id", &self.id).field("secret", &"<hidden>").finish()
+        }
+    }
+
     impl fmt::Debug for RotateKeyResponse {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.debug_struct("RotateKeyResponse").field("key", &self.key).field("secret", &"<hidden>").finish()
+        }
+    }
+
+    impl fmt::Debug for RuntimeModel {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.debug_struct("RuntimeModel")
+                .field("id", &self.id)
+                .field("model", &self.model)
+                .field("provider", &self.provider)
+                .field("kind", &self.kind)
+                .field("base_url", &self.base_url)
+                .field("api_key", &"<hidden>")
+                .field("provider_model", &self.provider_model)
+                .finish_non_exhaustive()
         }
     }
 

@@ -25,7 +25,9 @@ use crate::{
     first_run,
     grpc::{self, Doors},
     health_checks::keep_checking,
-    listen, metrics, secrets, table,
+    listen, metrics,
+    runtime_models::{Runtime, Sealer},
+    secrets, table,
 };
 
 /// Protobuf of a body may be larger than its JSON: base64 shrinks, but typed fields stand beside the original.
@@ -118,7 +120,9 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
         retention: config.responses.retention.duration(),
         max_bytes: config.responses.max_bytes,
     };
-    let control = Arc::new(Control::new(pipeline.clone()).keeping(keeping));
+    let runtime = Runtime::new(pipeline.clone(), Sealer::new(&backend.model_key)?, config.clone());
+    let control = Control::new(pipeline.clone()).keeping(keeping).with_runtime_models(runtime.clone());
+    let control = Arc::new(control);
     if is_offline {
         tokio::spawn(once_online(ledger.clone(), pipeline.clone(), control.clone(), config.clone(), since_us));
     } else {
@@ -147,7 +151,7 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
     let address = listener.local_addr()?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     first_run::greet(&format!("{scheme}://{address}"), &dir, &fresh, demo);
-    tokio::spawn(reload_on_change(path, pipeline.clone()));
+    tokio::spawn(reload_on_change(path, runtime));
     tokio::spawn(keep_checking(Arc::downgrade(&pipeline)));
     tokio::spawn(clear_expired(control.clone()));
     let serving = listen::serve(listener, tls, front, shutdown.clone(), config.drain_timeout.duration());
@@ -311,7 +315,7 @@ async fn provision(control: &Control, key: &ProvisionedKey) -> anyhow::Result<()
 
 /// SIGHUP, or a change of the file, puts a changed configuration's providers, models and rules of routing in force; a broken file keeps
 /// the old ones and says so.
-async fn reload_on_change(path: Option<PathBuf>, pipeline: Arc<Pipeline>) {
+async fn reload_on_change(path: Option<PathBuf>, runtime: Arc<Runtime>) {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
     let mut seen = path.as_deref().and_then(stamp);
@@ -333,14 +337,11 @@ async fn reload_on_change(path: Option<PathBuf>, pipeline: Arc<Pipeline>) {
             changed = changed(path, seen) => seen = changed,
         }
         let read = config::load(Some(path)).map_err(anyhow::Error::from).inspect(tell);
-        let read = read.and_then(|config| table::build(&config, pipeline.clock().now_us()));
-        match read {
-            Ok((table, warnings)) => {
+        match read.and_then(|config| runtime.replace(config)) {
+            Ok(warnings) => {
                 for warning in warnings {
                     tracing::warn!("{warning}");
                 }
-                tracing::info!(config_hash = table.config_hash, "providers and models are read anew");
-                pipeline.replace_table(table);
             }
             Err(error) => tracing::error!("the configuration is broken, the old one stays in force: {error:#}"),
         }

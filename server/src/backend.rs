@@ -40,6 +40,8 @@ pub(crate) struct Backend {
     pub(crate) pepper: Vec<u8>,
     /// Keys the hashes of the audit log.
     pub(crate) audit_key: Vec<u8>,
+    /// Encrypts the credentials of deployments that live in the store.
+    pub(crate) model_key: Vec<u8>,
     /// Where several replicas share a store: what to start from when it is away.
     pub(crate) snapshots: Option<Place>,
     /// The store is away: what it said last.
@@ -67,6 +69,7 @@ impl Backend {
             replica: "alone".into(),
             pepper: secrets::lasting(&dir.join("pepper"))?,
             audit_key: secrets::lasting(&dir.join("audit.hmac"))?,
+            model_key: secrets::lasting(&dir.join("models.key"))?,
             snapshots: None,
             offline: None,
         })
@@ -133,6 +136,7 @@ impl Backend {
             replica,
             pepper: derived("virtual keys")?,
             audit_key: derived("audit log")?,
+            model_key: derived("credentials of models")?,
             snapshots: Some(snapshots),
             offline,
         })

@@ -18,6 +18,7 @@ mod listen;
 mod metrics;
 pub mod models;
 mod price;
+mod runtime_models;
 pub mod scenario;
 mod secrets;
 mod snapshot;

@@ -24,6 +24,9 @@ const CELLS: &str = "
     ModelService/ExplainRoute               y    y    y    y    y    y    y
     ModelService/ListCatalogueModels        y    y    y    y    y    y    y
     ModelService/GetCatalogueModel          y    y    y    y    y    y    y
+    ModelService/CreateModel                y    -    -    -    -    -    -
+    ModelService/ListRuntimeModels          y    -    -    -    -    -    -
+    ModelService/DeleteModel                y    -    -    -    -    -    -
     ResponseService/StoreResponse           y    y    y    y    y    y    y
     ResponseService/GetResponse             y    y    y    y    y    y    y
     ResponseService/GetConversation         y    y    y    y    y    y    y
@@ -208,7 +211,7 @@ impl Cells {
                 let asked = v1::CreateKeyRequest { key: Some(key_at(at, v1::KeyRole::Caller)), ..Default::default() };
                 is_allowed(keys.create_key(asked).await)
             }
-            "KeyAdminService/GetKey" => is_allowed(keys.get_key(v1::GetKeyRequest { id }).await),
+            "KeyAdminService/GetKey" => is_allowed(keys.get_key(v1::GetKeyRequest { id, ..Default::default() }).await),
             "KeyAdminService/ListKeys" => {
                 let all = v1::ListKeysRequest { page_size: 1_000, ..Default::default() };
                 keys.list_keys(all).await.is_ok_and(|page| page.into_inner().keys.iter().any(|k| k.id == at.key))
@@ -442,6 +445,15 @@ impl Cells {
             "ModelService/GetCatalogueModel" => {
                 let asked = v1::GetCatalogueModelRequest { provider: "openai".into(), model: "gpt-4o".into() };
                 is_allowed(client.models().get_catalogue_model(asked).await)
+            }
+            "ModelService/CreateModel" => {
+                is_allowed(client.models().create_model(v1::CreateModelRequest::default()).await)
+            }
+            "ModelService/ListRuntimeModels" => {
+                is_allowed(client.models().list_runtime_models(v1::ListRuntimeModelsRequest::default()).await)
+            }
+            "ModelService/DeleteModel" => {
+                is_allowed(client.models().delete_model(v1::DeleteModelRequest { id: "none".into() }).await)
             }
             "TenancyService/CreateOrganization" => {
                 let asked = v1::CreateOrganizationRequest {

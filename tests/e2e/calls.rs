@@ -98,8 +98,12 @@ async fn a_key_lives_rotates_blocks_and_ends() {
         async |secret: &str| Caller::bearer(secret).post(&url, &hello(json!({}))).await.unwrap().status.as_u16();
 
     let asked = v1::Key { display_name: "app".into(), models: vec!["*".into()], ..Default::default() };
-    let create =
-        v1::CreateKeyRequest { key: Some(asked), request_id: "once".into(), budget_nano_usd: Some(1_000_000_000) };
+    let create = v1::CreateKeyRequest {
+        key: Some(asked),
+        request_id: "once".into(),
+        budget_nano_usd: Some(1_000_000_000),
+        budgets: vec![],
+    };
     let made = keys.create_key(create.clone()).await.unwrap().into_inner();
     let id = made.key.clone().unwrap().id;
     assert_eq!(status(&made.secret).await, 200);

@@ -131,6 +131,19 @@ async fn a_change_at_one_replica_holds_at_the_other_within_a_second() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployment_made_at_one_replica_serves_at_the_other_within_a_second() {
+    let cluster = Cluster::start().await;
+    let model = crate::runtime_models::deployment("made", &cluster.provider.base_url());
+    let asked = v1::CreateModelRequest { model: Some(model), ..Default::default() };
+    let begun = std::time::Instant::now();
+    cluster.admin(0).await.models().create_model(asked).await.unwrap();
+    let url = cluster.replicas[1].v1("chat/completions");
+    while Caller::bearer(&cluster.free).post(&url, &hello(json!({"model": "made"}))).await.unwrap().status != 200 {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(1));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn modes_are_shown_and_calls_go_on_while_a_store_is_away() {
     let mut cluster = Cluster::start().await;
     eventually("normal", async || cluster.metric(0, "tollgate_ledger_mode{mode=\"normal\"} 1").await).await;

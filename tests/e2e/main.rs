@@ -27,6 +27,7 @@ mod reconcile;
 mod replay;
 mod responses;
 mod routing;
+mod runtime_models;
 mod scenarios;
 mod scopes;
 mod support;

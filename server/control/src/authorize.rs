@@ -168,6 +168,12 @@ actions! {
     // action                                        platform org      team      member finance auditor caller
     /// See which models one may use.
     ReadModels "model.read"                          All      Org      Team      User   All     All     Key;
+    /// See the deployments that live in the store.
+    ReadRuntimeModel "model.read_runtime"            All      No       No        No     No      No      No;
+    /// Make a deployment that lives in the store.
+    CreateModel "model.create"                       All      No       No        No     No      No      No;
+    /// Take such a deployment away.
+    DeleteModel "model.delete"                       All      No       No        No     No      No      No;
     /// Keep a response, to go on from it.
     KeepResponse "response.keep"                     Key      Key      Key       Key    Key     Key     Key;
     /// See what one has kept.
@@ -368,6 +374,9 @@ pub const RPCS: &[(&str, &[Action])] = &[
     ("ModelService/ExplainRoute", &[Action::ReadModels]),
     ("ModelService/ListCatalogueModels", &[Action::ReadModels]),
     ("ModelService/GetCatalogueModel", &[Action::ReadModels]),
+    ("ModelService/CreateModel", &[Action::CreateModel]),
+    ("ModelService/ListRuntimeModels", &[Action::ReadRuntimeModel]),
+    ("ModelService/DeleteModel", &[Action::DeleteModel]),
     ("ResponseService/StoreResponse", &[Action::KeepResponse]),
     ("ResponseService/GetResponse", &[Action::ReadResponse]),
     ("ResponseService/GetConversation", &[Action::ReadResponse]),

@@ -9,8 +9,10 @@ use tollgate_proto::v1::{
 use tollgate_store::{Object, StoredKey, Thing};
 
 use crate::{
-    Act, Action, Actor, Authorized, Control, Done, Principal, Resource, act, budgets::new_budget, is_allowed, page,
-    rights, tenancy::stale,
+    Act, Action, Actor, Authorized, Control, Done, Principal, Resource, act,
+    budgets::{check as check_budget, new_budget},
+    is_allowed, page, rights,
+    tenancy::stale,
 };
 
 /// A key and the secret that is shown once.
@@ -24,6 +26,8 @@ pub struct Minted {
 }
 
 const MAX_GRACE_SECONDS: i64 = 604_800;
+/// Budgets made along with a key.
+const MAX_BUDGETS: usize = 16;
 
 impl Control {
     /// Makes a key, and a budget with it where one is asked for.
@@ -39,6 +43,9 @@ impl Control {
             let mut violations = check(&key, self.now_us());
             if request.budget_nano_usd.is_some_and(|limit| limit < 0) {
                 violations.push(violation("budget_nano_usd", "must not be negative"));
+            }
+            if request.budgets.len() > MAX_BUDGETS {
+                violations.push(violation("budgets", "must be at most 16"));
             }
             if request.request_id.len() > 128 {
                 violations.push(violation("request_id", "must be at most 128 bytes"));
@@ -65,7 +72,12 @@ impl Control {
                 });
             }
             rights::check_key(&authorized.actor(), authorized.caller().key(), &key, self.directory())?;
-            Ok(self.mint(key, made_by, request.budget_nano_usd, None))
+            let total = request.budget_nano_usd.map(total);
+            let budgets: Vec<_> = total.into_iter().chain(request.budgets).collect();
+            for budget in &budgets {
+                check_budget(&of_key(budget.clone(), "new"))?;
+            }
+            Ok(self.mint(key, made_by, budgets, None))
         })
         .await
     }
@@ -120,7 +132,8 @@ impl Control {
         if self.pipeline.keyring().find(secret, self.now_us()).is_some() {
             return Ok(false);
         }
-        let done = self.mint(key, String::new(), budget_nano_usd, Some(secret.clone()));
+        let budgets = budget_nano_usd.map(total).into_iter().collect();
+        let done = self.mint(key, String::new(), budgets, Some(secret.clone()));
         let draft = tollgate_audit::Draft::open("key.provision", None);
         match self.make(done, draft).await {
             // Another replica with the same configuration was first.
@@ -132,7 +145,7 @@ impl Control {
         }
     }
 
-    fn mint(&self, asked: Key, request_id: String, budget: Option<i64>, secret: Option<KeySecret>) -> Done<Minted> {
+    fn mint(&self, asked: Key, request_id: String, budgets: Vec<Budget>, secret: Option<KeySecret>) -> Done<Minted> {
         let provisioned = secret.is_some();
         let secret = secret.unwrap_or_else(|| KeySecret::generate(&mut rand::rng()));
         let now = Some(timestamp(self.now_us()));
@@ -148,29 +161,35 @@ impl Control {
             etag: new_id(""),
             ..asked
         };
-        let scope = BudgetScope { kind: ScopeKind::Key as i32, id: key.id.clone(), ..BudgetScope::default() };
-        let budget = budget.map(|limit_nano_usd| {
-            let asked = Budget { scope: Some(scope), limit_nano_usd, ..Budget::default() };
+        let made = |asked| {
             let id = if provisioned { key.id.replacen("key_", "bud_", 1) } else { new_id("bud_") };
-            new_budget(asked, id, self.now_us())
-        });
-        let budget_id = budget.as_ref().map(|b| b.id.clone()).unwrap_or_default();
+            new_budget(Budget { increase: None, ..of_key(asked, &key.id) }, id, self.now_us())
+        };
+        let budgets: Vec<_> = budgets.into_iter().map(made).collect();
+        let budget_id = budgets.first().map(|b| b.id.clone()).unwrap_or_default();
+        let limits: Vec<_> = budgets.iter().map(|b| b.limit_nano_usd).collect();
         let changes = vec![
             format!("display_name: {:?}", key.display_name),
             format!("role: {}", key.role().as_str_name()),
             format!("place: {:?} {:?} {:?}", key.organization_id, key.team_id, key.user_id),
             format!("models: {:?}", key.models),
-            format!("budget_nano_usd: {:?}", budget.as_ref().map(|b| b.limit_nano_usd)),
+            format!("budgets, limit_nano_usd: {limits:?}"),
         ];
         let subject = key.id.clone();
         let mut objects = vec![Object::from(StoredKey::new(key.clone(), digest)).made_by(request_id)];
-        objects.extend(budget.map(Object::from));
+        objects.extend(budgets.into_iter().map(Object::from));
         Done { result: Minted { key, secret: Some(secret), budget_id }, objects, subject, changes, posting: None }
     }
 
-    /// One key; with an empty id the one that asks.
-    pub async fn get_key(&self, principal: &Principal, id: &str) -> Result<Key, Error> {
-        let authorized = self.allowed::<act::ReadKey>(principal, |caller| self.place_of_key(caller, id))?;
+    /// One key, by its id or its secret; with neither the one that asks.
+    pub async fn get_key(&self, principal: &Principal, id: &str, secret: &str) -> Result<Key, Error> {
+        if !id.is_empty() && !secret.is_empty() {
+            return Err(Error::invalid_field("secret", "goes without id: one of them names the key"));
+        }
+        let authorized = self.allowed::<act::ReadKey>(principal, |caller| match secret {
+            "" => self.place_of_key(caller, id),
+            secret => self.place_of_secret(caller, secret),
+        })?;
         Ok(self.entry(&authorized.resource().key_id)?.key_at(self.now_us()))
     }
 
@@ -373,6 +392,16 @@ impl Control {
         }
     }
 
+    /// Where the key lies that a secret opens. What opens nothing and what opens a key out of reach look the same, and neither the error nor
+    /// the record repeats the secret.
+    fn place_of_secret(&self, caller: &Caller, secret: &str) -> Result<Resource, Error> {
+        let entry = KeySecret::parse(secret).and_then(|secret| self.pipeline.keyring().find(&secret, self.now_us()));
+        let place = entry.map(|entry| Resource::of_key(entry.stored().key()));
+        let seen = place.filter(|place| is_allowed(&Actor::of(caller), Action::ReadKey, place));
+        let message = "there is no key of this secret, or none that you may see";
+        seen.ok_or_else(|| Error::new(ErrorReason::ResourceNotFound, message).with("resource", "key"))
+    }
+
     pub(crate) fn entry(&self, id: &str) -> Result<Arc<KeyEntry>, Error> {
         self.pipeline.keyring().get(id).ok_or_else(|| Error::not_found("key", id))
     }
@@ -395,6 +424,19 @@ impl Control {
         let subject = key.id.clone();
         Done { result: key, objects: vec![Object::new(Thing::Key(stored))], subject, changes, posting: None }
     }
+}
+
+/// A budget without window.
+fn total(limit_nano_usd: i64) -> Budget {
+    Budget { limit_nano_usd, ..Budget::default() }
+}
+
+/// A budget as one on a key, of the models and at the provider that it names.
+fn of_key(budget: Budget, id: &str) -> Budget {
+    let asked = budget.scope.unwrap_or_default();
+    let scope = BudgetScope { kind: ScopeKind::Key as i32, id: id.to_owned(), ..BudgetScope::default() };
+    let scope = BudgetScope { model: asked.model, provider: asked.provider, ..scope };
+    Budget { scope: Some(scope), ..budget }
 }
 
 /// Of a key in a configuration that replicas share, and of one that is imported, the id follows from its secret: each makes the same one. A UUID of version 8 that

@@ -16,6 +16,7 @@ mod page;
 mod reconcile;
 mod responses;
 mod rights;
+mod runtime_models;
 mod spend;
 mod tenancy;
 
@@ -28,6 +29,8 @@ pub use authorize::{
 pub use import::Imported;
 pub use keys::Minted;
 pub use responses::{Keeping, is_response_id};
+use runtime_models::NoModels;
+pub use runtime_models::RuntimeModels;
 pub use spend::Updates;
 use tollgate_audit::Draft;
 use tollgate_domain::{Error, Retry, Secret};
@@ -64,12 +67,25 @@ pub struct Control {
     changing_windows: Arc<tokio::sync::Mutex<()>>,
     /// Where responses are kept; `None`: nowhere.
     keeping: Option<Keeping>,
+    runtime_models: Arc<dyn RuntimeModels>,
 }
 
 impl Control {
     /// Over the pipeline's keys and ledger.
     pub fn new(pipeline: Arc<Pipeline>) -> Self {
-        Self { pipeline, acting: Arc::default(), changing_windows: Arc::default(), keeping: None }
+        Self {
+            pipeline,
+            acting: Arc::default(),
+            changing_windows: Arc::default(),
+            keeping: None,
+            runtime_models: Arc::new(NoModels),
+        }
+    }
+
+    /// With deployments that live in the store.
+    #[must_use]
+    pub fn with_runtime_models(self, runtime_models: Arc<dyn RuntimeModels>) -> Self {
+        Self { runtime_models, ..self }
     }
 
     fn directory(&self) -> &Directory {
@@ -177,6 +193,7 @@ impl Control {
             ledger.take_over(&object);
             self.directory().take_over(&object, version);
         }
+        self.runtime_models.put_in_force();
         Ok(())
     }
 

@@ -81,14 +81,28 @@ impl Control {
         principal: &Principal,
         request: &ListLedgerEntriesRequest,
     ) -> Result<(Vec<LedgerEntry>, String), Error> {
-        let (_, payer) = self.payer(principal, &Asked { key_id: &request.key_id, ..Asked::default() })?;
+        let asked = Asked {
+            key_id: &request.key_id,
+            organization_id: &request.organization_id,
+            team_id: &request.team_id,
+            user_id: &request.user_id,
+        };
+        let (_, payer) = self.payer(principal, &asked)?;
+        let (start_us, end_us) = (request.start_time.as_ref().map(micros), request.end_time.as_ref().map(micros));
+        if let (Some(start_us), Some(end_us)) = (start_us, end_us)
+            && start_us > end_us
+        {
+            return Err(Error::invalid_field("start_time", "must not lie after end_time"));
+        }
         let size = page::size(request.page_size, 100)?;
-        let query = format!("entries {payer:?} {}", request.call_id);
+        let query = format!("entries {payer:?} {} {start_us:?} {end_us:?}", request.call_id);
         let after = page::cursor(&query, &request.page_token)?;
         self.pipeline.ledger().shipped().await;
         let wanted = EntryQuery {
             payer,
             call_id: (!request.call_id.is_empty()).then(|| request.call_id.clone()),
+            start_us,
+            end_us,
             after: after.parse().unwrap_or(0),
             limit: size as i64 + 1,
             ..EntryQuery::default()

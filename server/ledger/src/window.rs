@@ -51,9 +51,9 @@ impl Window {
     /// Reads what an admin asked for. `created_us` anchors windows without an anchor.
     pub fn read(window: Option<&BudgetWindow>, created_us: i64) -> Result<Self, Violation> {
         let bad = |field: &str, description: String| Violation { field: format!("budget.window{field}"), description };
-        let seconds = |field: &str, seconds: i64, most: i64| {
-            let fits = (60..=most).contains(&seconds);
-            fits.then(|| seconds * SECOND_US).ok_or_else(|| bad(field, format!("must be 60 to {most}")))
+        let seconds = |field: &str, seconds: i64, least: i64, most: i64| {
+            let fits = (least..=most).contains(&seconds);
+            fits.then(|| seconds * SECOND_US).ok_or_else(|| bad(field, format!("must be {least} to {most}")))
         };
         match window.map(|w| w.window.as_ref()) {
             None => Ok(Self::Total),
@@ -71,12 +71,12 @@ impl Window {
                 Ok(Self::Calendar { unit, zone })
             }
             Some(Some(budget_window::Window::Every(every))) => {
-                let length_us = seconds(".every.seconds", every.seconds, 315_360_000)?;
+                let length_us = seconds(".every.seconds", every.seconds, 1, 315_360_000)?;
                 let anchor_us = every.anchor.as_ref().map_or(created_us, micros);
                 Ok(Self::Every { length_us, anchor_us: anchor_us.div_euclid(SECOND_US) * SECOND_US })
             }
             Some(Some(budget_window::Window::Rolling(rolling))) => {
-                let length_us = seconds(".rolling.seconds", rolling.seconds, 31_536_000)?;
+                let length_us = seconds(".rolling.seconds", rolling.seconds, 60, 31_536_000)?;
                 Ok(Self::Rolling { length_us, step_us: (length_us / STEPS / SECOND_US).max(1) * SECOND_US })
             }
         }

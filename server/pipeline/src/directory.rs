@@ -2,13 +2,13 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicI64, Ordering},
+    atomic::{AtomicI64, AtomicU64, Ordering},
 };
 
 use dashmap::DashMap;
 use tollgate_proto::v1::{Adjustment, Key, Organization, Team, User};
 use tollgate_router::pattern::matches;
-use tollgate_store::{Object, Thing};
+use tollgate_store::{Object, StoredModel, Thing};
 
 use crate::KeyRing;
 
@@ -19,6 +19,9 @@ pub struct Directory {
     teams: DashMap<String, Arc<Team>>,
     users: DashMap<String, Arc<User>>,
     adjustments: DashMap<String, Arc<Adjustment>>,
+    models: DashMap<String, Arc<StoredModel>>,
+    /// Grows with every change of `models`.
+    model_changes: AtomicU64,
     /// Version of each object, by kind and id: what a change must still find.
     versions: DashMap<(&'static str, String), i64>,
     /// Which object a `request_id` made, by kind and request.
@@ -42,6 +45,8 @@ impl Directory {
             teams: DashMap::new(),
             users: DashMap::new(),
             adjustments: DashMap::new(),
+            models: DashMap::new(),
+            model_changes: AtomicU64::new(0),
             versions: DashMap::new(),
             made_by: DashMap::new(),
             version: AtomicI64::new(0),
@@ -67,6 +72,10 @@ impl Directory {
             Some(Thing::Team(t)) => put(&self.teams, &id, t, object.deleted),
             Some(Thing::User(u)) => put(&self.users, &id, u, object.deleted),
             Some(Thing::Adjustment(a)) => put(&self.adjustments, &id, a, object.deleted),
+            Some(Thing::Model(m)) => {
+                put(&self.models, &id, m, object.deleted);
+                self.model_changes.fetch_add(1, Ordering::Release);
+            }
             Some(Thing::Budget(_)) | None => {}
         }
     }
@@ -109,6 +118,21 @@ impl Directory {
     /// A correction of the ledger.
     pub fn adjustment(&self, id: &str) -> Option<Arc<Adjustment>> {
         self.adjustments.get(id).map(|a| a.clone())
+    }
+
+    /// A deployment beside those of the configuration.
+    pub fn model(&self, id: &str) -> Option<Arc<StoredModel>> {
+        self.models.get(id).map(|m| m.clone())
+    }
+
+    /// Every such deployment, oldest first.
+    pub fn models(&self) -> Vec<Arc<StoredModel>> {
+        sorted(&self.models, |m| &m.model().id)
+    }
+
+    /// How often such deployments have changed: what is in force is of an earlier count, or of this.
+    pub fn model_changes(&self) -> u64 {
+        self.model_changes.load(Ordering::Acquire)
     }
 
     /// Every organization, oldest first.

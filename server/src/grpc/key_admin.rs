@@ -22,7 +22,8 @@ impl KeyAdminService for Door {
 
     async fn get_key(&self, request: Request<GetKeyRequest>) -> Result<Response<GetKeyResponse>, Status> {
         let who = principal(&request);
-        let key = self.0.control.get_key(&who, &request.into_inner().id).await.map_err(status)?;
+        let asked = request.into_inner();
+        let key = self.0.control.get_key(&who, &asked.id, &asked.secret).await.map_err(status)?;
         Ok(Response::new(GetKeyResponse { key: Some(key) }))
     }
 

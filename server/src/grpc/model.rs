@@ -1,7 +1,9 @@
 use tollgate_proto::v1::{
-    ExplainRouteRequest, ExplainRouteResponse, GetCatalogueModelRequest, GetCatalogueModelResponse, GetModelRequest,
-    GetModelResponse, GetRouteStateRequest, GetRouteStateResponse, ListCatalogueModelsRequest,
-    ListCatalogueModelsResponse, ListModelsRequest, ListModelsResponse, model_service_server::ModelService,
+    CreateModelRequest, CreateModelResponse, DeleteModelRequest, DeleteModelResponse, ExplainRouteRequest,
+    ExplainRouteResponse, GetCatalogueModelRequest, GetCatalogueModelResponse, GetModelRequest, GetModelResponse,
+    GetRouteStateRequest, GetRouteStateResponse, ListCatalogueModelsRequest, ListCatalogueModelsResponse,
+    ListModelsRequest, ListModelsResponse, ListRuntimeModelsRequest, ListRuntimeModelsResponse,
+    model_service_server::ModelService,
 };
 use tollgate_providers::{Mode, catalogue::Query};
 use tonic::{Request, Response, Status};
@@ -25,6 +27,35 @@ impl ModelService for Door {
         let who = principal(&request);
         let model = self.0.control.get_model(&who, &request.into_inner().name).await.map_err(status)?;
         Ok(Response::new(GetModelResponse { model: Some(model) }))
+    }
+
+    async fn create_model(
+        &self,
+        request: Request<CreateModelRequest>,
+    ) -> Result<Response<CreateModelResponse>, Status> {
+        let who = principal(&request);
+        let asked = request.into_inner();
+        let made = self.0.control.create_model(&who, asked.model.unwrap_or_default(), &asked.request_id).await;
+        Ok(Response::new(CreateModelResponse { model: Some(made.map_err(status)?) }))
+    }
+
+    async fn list_runtime_models(
+        &self,
+        request: Request<ListRuntimeModelsRequest>,
+    ) -> Result<Response<ListRuntimeModelsResponse>, Status> {
+        let who = principal(&request);
+        let page = self.0.control.list_runtime_models(&who, request.get_ref()).await;
+        let (models, next_page_token) = page.map_err(status)?;
+        Ok(Response::new(ListRuntimeModelsResponse { models, next_page_token }))
+    }
+
+    async fn delete_model(
+        &self,
+        request: Request<DeleteModelRequest>,
+    ) -> Result<Response<DeleteModelResponse>, Status> {
+        let who = principal(&request);
+        self.0.control.delete_model(&who, &request.into_inner().id).await.map_err(status)?;
+        Ok(Response::new(DeleteModelResponse {}))
     }
 
     async fn get_route_state(

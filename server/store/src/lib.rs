@@ -26,7 +26,7 @@ pub use cooldowns::{Cooldowns, Cooling};
 pub use coordinator::{
     Coordinator, Denied, Epoch, Grant, Granted, Known, LEASE_TTL, Lost, Member, Membership, Record, View, Want,
 };
-pub use object::{Object, StoredKey, Thing};
+pub use object::{Object, StoredKey, StoredModel, Thing};
 pub use responses::{MAX_TURNS, Responses};
 pub use rollup::{Cell, DAY_US, LabelCell, Rollup, Sums};
 use tollgate_proto::v1::{

@@ -1,7 +1,7 @@
 //! What admins make, as it is kept: one table for all of it, because all of it lives in memory and is only put and loaded.
 
 use prost::{Message, Oneof};
-use tollgate_proto::v1::{Adjustment, Budget, Key, Organization, Team, User};
+use tollgate_proto::v1::{Adjustment, Budget, Key, Organization, RuntimeModel, Team, User};
 
 /// A virtual key as it is kept: never its secret, only keyed digests.
 #[derive(Clone, PartialEq, Message)]
@@ -46,6 +46,29 @@ impl StoredKey {
     }
 }
 
+/// A deployment as it is kept: its credential is encrypted, and no field of the contract holds it.
+#[derive(Clone, PartialEq, Message)]
+pub struct StoredModel {
+    #[prost(message, optional, tag = "1")]
+    model: Option<RuntimeModel>,
+    /// The credential, encrypted; empty: it has none.
+    #[prost(bytes = "vec", tag = "2")]
+    pub sealed_key: Vec<u8>,
+}
+
+impl StoredModel {
+    /// A deployment and its encrypted credential. A credential in clear is dropped.
+    pub fn new(model: RuntimeModel, sealed_key: Vec<u8>) -> Self {
+        Self { model: Some(RuntimeModel { api_key: String::new(), ..model }), sealed_key }
+    }
+
+    /// What the contract shows.
+    pub fn model(&self) -> &RuntimeModel {
+        static NONE: std::sync::LazyLock<RuntimeModel> = std::sync::LazyLock::new(RuntimeModel::default);
+        self.model.as_ref().unwrap_or(&NONE)
+    }
+}
+
 /// One of the things that admins make.
 #[derive(Clone, PartialEq, Oneof)]
 pub enum Thing {
@@ -67,12 +90,15 @@ pub enum Thing {
     /// A correction of the ledger.
     #[prost(message, tag = "6")]
     Adjustment(Adjustment),
+    /// A deployment beside those of the configuration.
+    #[prost(message, tag = "9")]
+    Model(StoredModel),
 }
 
 /// A thing, who asked for it, and whether it is gone.
 #[derive(Clone, PartialEq, Message)]
 pub struct Object {
-    #[prost(oneof = "Thing", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "Thing", tags = "1, 2, 3, 4, 5, 6, 9")]
     thing: Option<Thing>,
     /// `request_id` of the call that made it, or empty.
     #[prost(string, tag = "10")]
@@ -116,6 +142,7 @@ impl Object {
             Some(Thing::User(_)) => "user",
             Some(Thing::Budget(_)) => "budget",
             Some(Thing::Adjustment(_)) => "adjustment",
+            Some(Thing::Model(_)) => "model",
             None => "unknown",
         }
     }
@@ -129,6 +156,7 @@ impl Object {
             Some(Thing::User(t)) => &t.id,
             Some(Thing::Budget(t)) => &t.id,
             Some(Thing::Adjustment(t)) => &t.id,
+            Some(Thing::Model(t)) => &t.model().id,
             None => "",
         }
     }
