@@ -16,11 +16,11 @@ use crate::{openai::Invalid, quota};
 /// An error as an OpenAI client expects it.
 #[derive(Debug)]
 pub(crate) struct Refusal {
-    status: u16,
+    pub(crate) status: u16,
     kind: &'static str,
     code: Option<String>,
-    param: Option<String>,
-    message: String,
+    pub(crate) param: Option<String>,
+    pub(crate) message: String,
     retry_after: Option<Duration>,
     /// Of a rate limit: what it counts, and the limit.
     limited: Option<(&'static str, String)>,
@@ -180,13 +180,19 @@ impl Refusal {
     }
 }
 
+/// Why a call failed, where the contract says so.
+pub(crate) fn reason_of(status: &Status) -> Option<ErrorReason> {
+    let details = status.get_error_details();
+    let reason = details.error_info().and_then(|i| ErrorReason::from_wire_name(&i.reason));
+    // A channel keeps the deadline too, and calls it CANCELLED when it is first.
+    reason.or_else(|| is_timeout(status).then_some(ErrorReason::DeadlineExceeded))
+}
+
 impl From<Status> for Refusal {
     fn from(status: Status) -> Self {
         let details = status.get_error_details();
         let info = details.error_info();
-        let reason = info.and_then(|i| ErrorReason::from_wire_name(&i.reason));
-        // A channel keeps the deadline too, and calls it CANCELLED when it is first.
-        let reason = reason.or_else(|| is_timeout(&status).then_some(ErrorReason::DeadlineExceeded));
+        let reason = reason_of(&status);
         let (http, kind, code) = reason.map_or_else(|| by_code(status.code()), table);
         let violation = details.bad_request().and_then(|b| b.field_violations.first());
         let param = match (violation, reason) {

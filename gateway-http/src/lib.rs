@@ -8,6 +8,7 @@ mod chat;
 mod error;
 mod forward;
 mod health;
+mod litellm;
 mod messages;
 mod models;
 pub mod openai;
@@ -32,10 +33,12 @@ use bytes::Bytes;
 use tollgate_proto::{
     operation::{Embeddings, Images, Moderations, Reranking},
     v1::{
-        completion_service_client::CompletionServiceClient, embedding_service_client::EmbeddingServiceClient,
-        image_service_client::ImageServiceClient, model_service_client::ModelServiceClient,
+        budget_service_client::BudgetServiceClient, completion_service_client::CompletionServiceClient,
+        embedding_service_client::EmbeddingServiceClient, image_service_client::ImageServiceClient,
+        key_admin_service_client::KeyAdminServiceClient, model_service_client::ModelServiceClient,
         moderation_service_client::ModerationServiceClient, rerank_service_client::RerankServiceClient,
         response_service_client::ResponseServiceClient,
+        tenancy_service_client::TenancyServiceClient,
     },
 };
 use tonic::{Status, body::Body};
@@ -79,6 +82,9 @@ struct Gateway {
     images: ImageServiceClient<Wire>,
     responses: ResponseServiceClient<Wire>,
     models: ModelServiceClient<Wire>,
+    keys: KeyAdminServiceClient<Wire>,
+    tenancy: TenancyServiceClient<Wire>,
+    budgets: BudgetServiceClient<Wire>,
     health: HealthClient<Wire>,
     options: Options,
 }
@@ -111,6 +117,9 @@ where
         images: client!(ImageServiceClient),
         responses: client!(ResponseServiceClient),
         models: client!(ModelServiceClient),
+        keys: client!(KeyAdminServiceClient),
+        tenancy: client!(TenancyServiceClient),
+        budgets: client!(BudgetServiceClient),
         health: HealthClient::new(wire.clone()),
         options,
     };
@@ -128,6 +137,7 @@ where
         .route("/responses/{id}", get(reads::retrieve).delete(reads::delete))
         .route("/responses/{id}/cancel", post(reads::cancel))
         .route("/responses/{id}/input_items", get(reads::input_items))
+        .route("/model/info", get(litellm::models::info))
         .route("/models", get(models::list))
         .route("/models/{*model}", get(models::retrieve));
     Router::new()
@@ -139,7 +149,9 @@ where
         .merge(openai)
         // As Cohere's own client asks.
         .route("/v2/rerank", post(unary::create::<Reranking>))
+        .merge(litellm::routes())
         .route("/health/liveness", get(health::liveness))
+        .route("/health/liveliness", get(health::liveness))
         .route("/health/readiness", get(health::readiness))
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)
@@ -165,7 +177,8 @@ async fn no_route(request: Request) -> Response {
 
 async fn wrong_method(request: Request) -> Response {
     let path = request.uri().path();
-    let is_read = path.contains("/models") || path.starts_with("/health/") || path.ends_with("/input_items");
+    let is_read = path.contains("/models") || path.starts_with("/health") || path.ends_with("/input_items");
+    let is_read = is_read || litellm::is_read(path);
     let is_kept = path.rsplit('/').nth(1) == Some("responses") && !path.ends_with("/input_tokens");
     let allowed = match (is_read, is_kept) {
         (true, _) => "GET",

@@ -17,6 +17,7 @@ mod import_litellm;
 mod kill_points;
 mod ledger_check;
 mod limits;
+mod litellm_admin;
 mod litellm_config;
 mod lossless;
 mod messages;
