@@ -67,10 +67,11 @@ fn nano(value: &Value) -> i64 {
 #[tokio::test]
 async fn a_key_lives_as_litellm_documents() {
     let desk = Desk::open().await;
+    desk.post("team/new", json!({"team_id": "blue"})).await;
     let asked = json!({
-        "key_alias": "ci", "models": ["scripted"], "duration": "30d", "max_budget": 12.5, "budget_duration": "30d",
-        "rpm_limit": 100, "tpm_limit": 100_000, "max_parallel_requests": 5, "metadata": {"cost_center": 7, "owner": "blue"},
-        "tags": ["prod"],
+        "key_alias": "ci", "team_id": "blue", "models": ["scripted"], "duration": "30d", "max_budget": 12.5,
+        "budget_duration": "30d", "rpm_limit": 100, "tpm_limit": 100_000, "max_parallel_requests": 5,
+        "metadata": {"cost_center": 7, "owner": "blue"}, "tags": ["prod"],
     });
     let made = desk.post("key/generate", asked).await;
     let (secret, token) = (text(&made["key"]), text(&made["token"]));
@@ -104,6 +105,8 @@ async fn a_key_lives_as_litellm_documents() {
     // A key asks about itself without naming itself.
     let own = desk.get_as(&Caller::bearer(&secret), "key/info").await.json();
     assert_eq!(own["info"]["key_alias"], "ci");
+    let denied = desk.world.records().await.iter().any(|record| record.error_reason != 0);
+    assert!(!denied, "nothing was asked for that the key may not see");
 
     let changed =
         json!({"key": secret, "key_alias": "ci-2", "max_budget": 20, "metadata": {"owner": "red"}, "rpm_limit": null});
@@ -291,6 +294,17 @@ async fn organizations_teams_users_and_members_hang_together() {
 }
 
 #[tokio::test]
+async fn a_user_that_many_keys_name_at_once_is_made_once() {
+    let desk = Desk::open().await;
+    let keys = (0..8).map(|_| desk.post("key/generate", json!({"user_id": "carol"})));
+    let keys = futures::future::join_all(keys).await;
+    assert!(keys.iter().all(|key| key["user_id"] == "carol"));
+    let users = desk.world.admin().await.tenancy().list_users(v1::ListUsersRequest::default()).await;
+    assert_eq!(users.unwrap().into_inner().users.len(), 1);
+    assert_eq!(desk.get("user/info?user_id=carol").await["keys"].as_array().unwrap().len(), 8);
+}
+
+#[tokio::test]
 async fn customers_and_named_budgets_limit() {
     let desk = Desk::open().await;
     let asked = json!({"budget_id": "free", "max_budget": 0, "budget_duration": "1d"});
@@ -334,6 +348,8 @@ async fn nobody_does_here_what_grpc_refuses_them() {
         ("organization/new", json!({"organization_alias": "x"})),
         ("budget/new", json!({"max_budget": 1})),
         ("customer/new", json!({"user_id": "x", "max_budget": 1})),
+        ("model/new", json!({"model_name": "x", "litellm_params": {"model": "openai/x", "api_key": "sk-x"}})),
+        ("model/delete", json!({"id": "model_x"})),
     ];
     for (route, body) in &posts {
         for (who, caller) in [("a caller", &caller), ("an auditor", &auditor)] {
@@ -366,6 +382,13 @@ async fn nobody_does_here_what_grpc_refuses_them() {
     // An auditor reads everything.
     assert_eq!(desk.get_as(&auditor, "team/list").await.json().as_array().unwrap().len(), 2);
     assert_eq!(desk.get_as(&auditor, &format!("key/info?key={other}")).await.status, 200);
+    // Finance sees all spend, under the names that admins gave.
+    let made = desk.world.key(v1::Key { role: v1::KeyRole::Finance as i32, ..Default::default() }).await;
+    let finance = Caller::bearer(&made.secret);
+    assert_eq!(desk.call(&other).await.status, 200);
+    let rows = desk.get_as(&finance, "spend/logs").await.json();
+    assert_eq!((rows.as_array().unwrap().len(), &rows[0]["team_id"]), (1, &json!("red")));
+    assert_eq!(desk.post_as(&finance, "key/generate", json!({})).await.status, 403);
     // A caller sees its own spend and no other.
     assert_eq!(desk.get_as(&caller, &format!("spend/logs?api_key={other}")).await.status, 404);
     assert_eq!(desk.get_as(&caller, "spend/logs").await.json(), json!([]));

@@ -57,7 +57,7 @@ async fn a_deployment_serves_from_the_answer_on_until_it_is_deleted() {
     assert_eq!(status_of(&world, "made").await, 200);
 
     let listed = world.admin().await.models().list_runtime_models(v1::ListRuntimeModelsRequest::default()).await;
-    assert_eq!(listed.unwrap().into_inner().models, [made.clone()]);
+    assert_eq!(listed.unwrap().into_inner().models, std::slice::from_ref(&made));
     let delete = v1::DeleteModelRequest { id: made.id };
     world.admin().await.models().delete_model(delete.clone()).await.unwrap();
     assert_eq!(status_of(&world, "made").await, 404);
@@ -101,6 +101,7 @@ async fn what_cannot_be_served_is_refused_and_changes_nothing() {
         with(|m| m.kind.clear()),
         with(|m| m.kind = "bedrock".into()),
         with(|m| m.base_url = "no url".into()),
+        with(|m| m.base_url = "https://user:password@host/v1".into()),
         with(|m| m.api_key = "env:HOME".into()),
         with(|m| m.api_key = "file:/etc/hostname".into()),
         with(|m| m.api_key = "os.environ/HOME".into()),
@@ -108,6 +109,7 @@ async fn what_cannot_be_served_is_refused_and_changes_nothing() {
         with(|m| m.limits = Some(v1::RateLimits { requests_per_minute: Some(0), ..Default::default() })),
         with(|m| m.price.as_mut().unwrap().per_query_pico_usd = Some(1)),
         with(|m| m.price.as_mut().unwrap().input_pico_usd = -1),
+        with(|m| m.price.as_mut().unwrap().reasoning_pico_usd = Some(-1)),
         v1::RuntimeModel {
             model: "x".into(),
             provider: "gone".into(),

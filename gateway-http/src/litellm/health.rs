@@ -2,7 +2,7 @@
 
 use axum::extract::{Request, State};
 use serde::Serialize;
-use tollgate_proto::v1::{CircuitState, GetRouteStateRequest};
+use tollgate_proto::v1::{CircuitState, GetRouteStateRequest, ListModelsRequest};
 
 use crate::{
     Gateway,
@@ -71,7 +71,8 @@ pub(crate) async fn services(State(gateway): State<Gateway>, request: Request) -
     let desk = Desk::of(gateway, request);
     let mut query = Query::of(&desk)?;
     // Only for those with a key, as everything that is not a probe.
-    desk.key("").await?;
+    let any = desk.ask(ListModelsRequest { page_size: 1, page_token: String::new() });
+    desk.gateway.models.clone().list_models(any).await?;
     match query.text("service") {
         None => Err(Failure::field("service", "is needed: which service to try")),
         Some(service) => {

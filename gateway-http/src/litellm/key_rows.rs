@@ -106,24 +106,24 @@ fn models(models: &[String]) -> Vec<String> {
 /// How a caller names a place that a key belongs to: by the id of its own where it chose one. Who may not see the place sees our id.
 impl Desk {
     pub(crate) async fn team_named(&self, id: &str) -> Option<String> {
-        if id.is_empty() {
-            return None;
+        if id.is_empty() || !self.sees_places().await {
+            return (!id.is_empty()).then(|| id.to_owned());
         }
         let team = self.team(id).await;
         Some(team.map_or_else(|_| id.to_owned(), |team| labels::shown_id(&team.metadata, labels::TEAM_ID, id)))
     }
 
     pub(crate) async fn user_named(&self, id: &str) -> Option<String> {
-        if id.is_empty() {
-            return None;
+        if id.is_empty() || !self.sees_places().await {
+            return (!id.is_empty()).then(|| id.to_owned());
         }
         let user = self.user(id).await;
         Some(user.map_or_else(|_| id.to_owned(), |user| labels::shown_id(&user.metadata, labels::USER_ID, id)))
     }
 
     pub(crate) async fn organization_named(&self, id: &str) -> Option<String> {
-        if id.is_empty() {
-            return None;
+        if id.is_empty() || !self.sees_places().await {
+            return (!id.is_empty()).then(|| id.to_owned());
         }
         let organization = self.organization(id).await;
         Some(

@@ -122,6 +122,9 @@ fn check(model: &RuntimeModel, request_id: &str) -> Result<(), Error> {
     expect(is_name(&model.model), "model.model", "must have 1 to 256 bytes");
     expect(is_name(&model.provider_model), "model.provider_model", "must have 1 to 256 bytes");
     expect(model.base_url.len() <= 2_048, "model.base_url", "must be at most 2048 bytes");
+    // It is shown and on record, unlike a credential.
+    let authority = model.base_url.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
+    expect(!authority.contains('@'), "model.base_url", "must not hold a credential: give it in api_key");
     expect(model.region.len() <= 128, "model.region", "must be at most 128 bytes");
     let named = !model.provider.is_empty();
     expect(named || !model.kind.is_empty(), "model.kind", "is needed, or a provider of the configuration");
@@ -140,8 +143,9 @@ fn check(model: &RuntimeModel, request_id: &str) -> Result<(), Error> {
     expect(model.weight <= 1_000_000, "model.weight", "must be at most 1000000");
     expect(request_id.len() <= 128, "request_id", "must be at most 128 bytes");
     let figures = model.price.iter().flat_map(|p| {
-        let optional = [p.cached_read_pico_usd, p.cache_write_5m_pico_usd, p.cache_write_1h_pico_usd];
-        [p.input_pico_usd, p.output_pico_usd].into_iter().chain(optional.into_iter().flatten())
+        let cached = [p.cached_read_pico_usd, p.cache_write_5m_pico_usd, p.cache_write_1h_pico_usd];
+        let optional = cached.into_iter().chain([p.reasoning_pico_usd]);
+        [p.input_pico_usd, p.output_pico_usd].into_iter().chain(optional.flatten())
     });
     expect(figures.into_iter().all(|figure| figure >= 0), "model.price", "must not be negative");
     rights::check_limits(model.limits.as_ref(), "model.limits", &mut violations);

@@ -1,10 +1,10 @@
-"""LiteLLM's admin routes as its users' scripts drive them: plain `requests`, in the order of a team's first day."""
+"""LiteLLM's admin routes as its users' scripts drive them: plain HTTP, in the order of a team's first day."""
 
 import uuid
 
+import httpx2
 import openai
 import pytest
-import requests
 
 
 class Admin:
@@ -14,12 +14,12 @@ class Admin:
         self.url, self.headers = url, {"Authorization": f"Bearer {key}"}
 
     def post(self, route, status=200, **body):
-        answer = requests.post(self.url + route, headers=self.headers, json=body, timeout=20)
+        answer = httpx2.post(self.url + route, headers=self.headers, json=body, timeout=20)
         assert answer.status_code == status, (route, answer.status_code, answer.text)
         return answer.json()
 
     def get(self, route, status=200, **query):
-        answer = requests.get(self.url + route, headers=self.headers, params=query, timeout=20)
+        answer = httpx2.get(self.url + route, headers=self.headers, params=query, timeout=20)
         assert answer.status_code == status, (route, answer.status_code, answer.text)
         return answer.json()
 
