@@ -74,7 +74,7 @@ mod tests {
     fn a_calls_id_tells_when_it_began() {
         assert_eq!(
             text(of_id("01890a5d-ac96-774b-bcce-b302099a8057").as_ref()).as_deref(),
-            Some("2023-06-29T21:58:44.566Z")
+            Some("2023-06-30T03:34:18.518Z")
         );
         assert_eq!(of_id("0190a5dd-ac96-474b-bcce-b302099a8057"), None);
         assert_eq!(of_id("key"), None);
