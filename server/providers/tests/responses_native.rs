@@ -84,7 +84,7 @@ fn what_another_dialect_has_not_is_named_and_left_out() {
                        "tools": [{"type": "web_search"}, {"type": "function", "name": "f"}], "metadata": {"a": "b"}});
     let sent_to = |kind: &str| sent(kind, "m", &original(&asked), Mode::Whole, None);
     let chat = sent_to("openai");
-    assert_eq!(chat.unsupported, ["max_tool_calls", "truncation", "tools[0]"]);
+    assert_eq!(chat.unsupported, ["truncation", "max_tool_calls", "tools[0]"]);
     let members: Vec<_> = chat.body.as_object().unwrap().keys().cloned().collect();
     assert_eq!(members, ["model", "messages", "tools", "prompt_cache_key"]);
     assert_eq!(chat.body["tools"].as_array().unwrap().len(), 1);
