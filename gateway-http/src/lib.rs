@@ -37,8 +37,7 @@ use tollgate_proto::{
         embedding_service_client::EmbeddingServiceClient, image_service_client::ImageServiceClient,
         key_admin_service_client::KeyAdminServiceClient, model_service_client::ModelServiceClient,
         moderation_service_client::ModerationServiceClient, rerank_service_client::RerankServiceClient,
-        response_service_client::ResponseServiceClient,
-        tenancy_service_client::TenancyServiceClient,
+        response_service_client::ResponseServiceClient, tenancy_service_client::TenancyServiceClient,
     },
 };
 use tonic::{Status, body::Body};

@@ -395,7 +395,7 @@ impl Control {
     /// Where the key lies that a secret opens. What opens nothing and what opens a key out of reach look the same, and neither the error nor
     /// the record repeats the secret.
     fn place_of_secret(&self, caller: &Caller, secret: &str) -> Result<Resource, Error> {
-        let entry = KeySecret::parse(secret).and_then(|secret| self.pipeline.keyring().find(&secret, self.now_us()));
+        let entry = self.pipeline.keyring().find_by_text(secret, self.now_us());
         let place = entry.map(|entry| Resource::of_key(entry.stored().key()));
         let seen = place.filter(|place| is_allowed(&Actor::of(caller), Action::ReadKey, place));
         let message = "there is no key of this secret, or none that you may see";

@@ -117,6 +117,14 @@ impl KeyRing {
         (outdated || now_us < stored.old_until_us).then_some(Found { entry: entry.clone(), outdated })
     }
 
+    /// The key that a text opens, of our form or of another gateway's.
+    pub fn find_by_text(&self, text: &str, now_us: i64) -> Option<Arc<KeyEntry>> {
+        match KeySecret::parse(text) {
+            Some(secret) => self.find(&secret, now_us),
+            None => Some(self.find_foreign(&KeySecret::parse_foreign(text)?, now_us)?.entry),
+        }
+    }
+
     /// Keys that were used for the first time here and are still kept as another gateway hashed them.
     pub fn first_uses(&self) -> &FirstUses {
         &self.first_uses

@@ -260,7 +260,7 @@ async fn put(ledger: &Ledger, budget: Budget) {
         ledger.store().put(&[(object.clone(), version.map_or(0, |(v, _)| v))]).await.unwrap();
         ledger.take_over(&object);
     } else {
-        ledger.change(vec![object], AuditRecord::default(), None);
+        ledger.change(vec![object], AuditRecord::default(), Vec::new());
     }
 }
 
