@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn what_is_no_window_is_refused_by_name() {
         let zone = CalendarWindow { unit: CalendarUnit::Day as i32, time_zone: "Mars/Olympus".into() };
-        let every = EveryWindow { seconds: 59, anchor: None };
+        let every = EveryWindow { seconds: 0, anchor: None };
         for (window, field) in [
             (budget_window::Window::Calendar(zone), "budget.window.calendar.time_zone"),
             (budget_window::Window::Calendar(CalendarWindow::default()), "budget.window.calendar.unit"),

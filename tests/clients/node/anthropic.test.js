@@ -139,7 +139,7 @@ describe("models and refusals", { concurrency: true }, () => {
     const names = [];
     for await (const model of client.models.list()) names.push(model.id);
 
-    assert.deepEqual(names, ["claude", "embed", "gpt"]);
+    assert.deepEqual(names, ["claude", "embed", "gpt", "native"]);
   });
 
   test("a key may come as a token", async () => {

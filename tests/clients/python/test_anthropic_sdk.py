@@ -151,7 +151,7 @@ def test_tokens_are_counted(client, model, word):
 def test_models_are_listed_and_retrieved(client):
     models = list(client.models.list())
 
-    assert [model.id for model in models] == ["claude", "embed", "gpt"]
+    assert [model.id for model in models] == ["claude", "embed", "gpt", "native"]
     assert client.models.retrieve("claude").type == "model"
 
 
