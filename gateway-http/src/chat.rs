@@ -9,7 +9,7 @@ use axum::{
 use bytes::Bytes;
 use tollgate_proto::v1::{
     Completion, CreateCompletionRequest, Dialect, GatewayOptions, MidstreamPolicy, Original, Routing, Started,
-    StreamCompletionRequest,
+    StreamCompletionRequest, Usage,
 };
 
 use crate::{
@@ -41,8 +41,7 @@ pub(crate) async fn create(State(mut gateway): State<Gateway>, request: Request)
     let request = forward::request(&gateway, &parts, CreateCompletionRequest { request: Some(asked) });
     let (metadata, answer, _) = gateway.completions.create_completion(request).await?.into_parts();
     let completion = answer.completion.unwrap_or_default();
-    let mut headers = HeaderMap::new();
-    tell_all(&mut headers, &metadata, &completion);
+    let headers = told_of(&completion, &metadata);
     let body = match completion.native {
         Some(native) => native.body,
         None => Bytes::from(response::completion(&completion, functions)),
@@ -54,24 +53,36 @@ pub(crate) async fn create(State(mut gateway): State<Gateway>, request: Request)
 pub(crate) fn asked_options(parts: &Parts, native: Dialect, wishes: Wishes) -> Result<GatewayOptions, Refusal> {
     let mut options = options(parts, native)?;
     options.native_usage = !wishes.stream || wishes.include_usage;
-    heed(wishes, &mut options);
+    heed(&mut options, wishes.tags, wishes.drop_params, wishes.fallbacks);
     Ok(options)
 }
 
 /// What the body wishes of the gateway. What a header says counts before it.
-pub(crate) fn heed(wishes: Wishes, options: &mut GatewayOptions) {
-    options.tags.extend(wishes.tags);
-    options.drop_params = options.drop_params.or(wishes.drop_params);
+pub(crate) fn heed(options: &mut GatewayOptions, tags: Vec<String>, drop_params: Option<bool>, fallbacks: Vec<String>) {
+    options.tags.extend(tags);
+    options.drop_params = options.drop_params.or(drop_params);
     if options.fallbacks.is_empty() && !options.no_fallbacks {
-        options.fallbacks = wishes.fallbacks;
+        options.fallbacks = fallbacks;
     }
 }
 
 /// All that headers tell of an answer in one piece.
-pub(crate) fn tell_all(headers: &mut HeaderMap, metadata: &MetadataMap, completion: &Completion) {
-    quota::tell(headers, metadata);
-    tell(headers, completion.started.as_ref(), completion.routing.as_ref());
-    tell_cost(headers, completion.usage.as_ref().map_or(0, |u| u.cost_nano_usd));
+pub(crate) fn told(
+    metadata: &MetadataMap,
+    started: Option<&Started>,
+    routing: Option<&Routing>,
+    usage: Option<&Usage>,
+) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    quota::tell(&mut headers, metadata);
+    tell(&mut headers, started, routing);
+    tell_cost(&mut headers, usage.map_or(0, |usage| usage.cost_nano_usd));
+    headers
+}
+
+/// The same of a completion.
+pub(crate) fn told_of(completion: &Completion, metadata: &MetadataMap) -> HeaderMap {
+    told(metadata, completion.started.as_ref(), completion.routing.as_ref(), completion.usage.as_ref())
 }
 
 /// What the caller's headers wish of the gateway.
@@ -154,7 +165,7 @@ pub(crate) fn tell(headers: &mut HeaderMap, started: Option<&Started>, routing: 
 }
 
 /// Cost in dollars, exact to the nano-dollar.
-pub(crate) fn tell_cost(headers: &mut HeaderMap, nano: i64) {
+fn tell_cost(headers: &mut HeaderMap, nano: i64) {
     let text = format!("{}.{:09}", nano / 1_000_000_000, nano % 1_000_000_000);
     if let Ok(value) = HeaderValue::try_from(text) {
         headers.insert("x-litellm-response-cost", value.clone());

@@ -3,7 +3,7 @@
 use axum::{
     Json,
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, request::Parts},
+    http::{HeaderValue, request::Parts},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use crate::{
     anthropic::{self, Places, error::Refused, events::Events, response},
     chat,
     error::Refusal,
-    forward, quota, stream,
+    forward, stream,
 };
 
 /// What every client of Anthropic's says with a call.
@@ -37,10 +37,7 @@ pub(crate) async fn create(State(mut gateway): State<Gateway>, request: Request)
     let answer = gateway.completions.create_completion(request).await;
     let (metadata, answer, _) = answer.map_err(|status| refused(status.into(), &places))?.into_parts();
     let completion = answer.completion.unwrap_or_default();
-    let mut headers = HeaderMap::new();
-    quota::tell(&mut headers, &metadata);
-    chat::tell(&mut headers, completion.started.as_ref(), completion.routing.as_ref());
-    chat::tell_cost(&mut headers, completion.usage.as_ref().map_or(0, |u| u.cost_nano_usd));
+    let headers = chat::told_of(&completion, &metadata);
     let body = match completion.native {
         Some(native) => native.body,
         None => Bytes::from(response::message(&completion)),
@@ -73,7 +70,7 @@ async fn read(
     asked.betas = betas(parts);
     let streams = wishes.stream;
     let mut options = chat::options(parts, Dialect::AnthropicMessages)?;
-    chat::heed(wishes, &mut options);
+    chat::heed(&mut options, wishes.tags, wishes.drop_params, wishes.fallbacks);
     asked.tollgate = Some(options);
     Ok((asked, streams, places))
 }

@@ -21,9 +21,9 @@ use tonic::{Status, Streaming, metadata::MetadataMap};
 use crate::{chat, error::Refusal, quota};
 
 /// A comment is sent when nothing else was for so long: balancers cut connections that are silent.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Ready events are joined up to this size, so that a burst leaves in one write.
-const COALESCE: usize = 32 << 10;
+pub(crate) const COALESCE: usize = 32 << 10;
 
 /// Prints events of the contract in a dialect's stream.
 pub(crate) trait Printer: Send + Unpin + 'static {
@@ -37,13 +37,11 @@ pub(crate) trait Printer: Send + Unpin + 'static {
     fn end(&mut self, out: &mut BytesMut);
 }
 
-/// Waits for the first event, so that an early failure is a plain HTTP error, and answers with the stream that `printer` makes of it and
-/// those behind it.
-pub(crate) async fn respond<P: Printer>(
-    mut events: Streaming<StreamCompletionResponse>,
+/// The first event, so that an early failure is a plain HTTP error, and the headers of the stream behind it.
+pub(crate) async fn begun(
+    events: &mut Streaming<StreamCompletionResponse>,
     metadata: &MetadataMap,
-    printer: impl FnOnce(&CompletionEvent) -> P,
-) -> Result<Response, Refusal> {
+) -> Result<(CompletionEvent, HeaderMap), Refusal> {
     let first = match events.next().await {
         Some(first) => first?.event.unwrap_or_default(),
         None => return Err(Status::internal("the stream ended before its first event").into()),
@@ -55,6 +53,17 @@ pub(crate) async fn respond<P: Printer>(
     }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    Ok((first, headers))
+}
+
+/// Waits for the first event, and answers with the stream that `printer` makes of it and
+/// those behind it.
+pub(crate) async fn respond<P: Printer>(
+    mut events: Streaming<StreamCompletionResponse>,
+    metadata: &MetadataMap,
+    printer: impl FnOnce(&CompletionEvent) -> P,
+) -> Result<Response, Refusal> {
+    let (first, headers) = begun(&mut events, metadata).await?;
     let printer = printer(&first);
     let body = SseBody { printer, first: Some(first), events: Some(events), idle: Box::pin(sleep(KEEP_ALIVE)) };
     Ok((headers, Body::new(body)).into_response())

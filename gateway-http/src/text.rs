@@ -2,7 +2,6 @@
 
 use axum::{
     extract::{Request, State},
-    http::HeaderMap,
     response::Response,
 };
 use bytes::Bytes;
@@ -35,8 +34,7 @@ pub(crate) async fn create(State(mut gateway): State<Gateway>, request: Request)
     let request = forward::request(&gateway, &parts, CreateCompletionRequest { request: Some(asked) });
     let (metadata, answer, _) = gateway.completions.create_completion(request).await?.into_parts();
     let completion = answer.completion.unwrap_or_default();
-    let mut headers = HeaderMap::new();
-    chat::tell_all(&mut headers, &metadata, &completion);
+    let headers = chat::told_of(&completion, &metadata);
     let body = match completion.native {
         Some(native) => native.body,
         None => Bytes::from(text::completion(&completion)),

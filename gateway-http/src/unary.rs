@@ -4,7 +4,6 @@ use std::future::Future;
 
 use axum::{
     extract::{Request, State},
-    http::HeaderMap,
     response::Response,
 };
 use bytes::Bytes;
@@ -19,7 +18,7 @@ use crate::{
     error::Refusal,
     forward,
     openai::{self, Invalid, embedding, image, moderation},
-    quota, rerank,
+    rerank,
 };
 
 /// An operation that has a route.
@@ -125,11 +124,8 @@ pub(crate) async fn create<O: Routed>(
     let asked = asked.with(Some(original), Some(chat::options(&parts, O::DIALECT)?));
     let request = forward::request(&gateway, &parts, asked);
     let (metadata, mut answer, _) = O::ask(&mut gateway, request).await?.into_parts();
-    let mut headers = HeaderMap::new();
-    quota::tell(&mut headers, &metadata);
     let envelope = answer.envelope();
-    chat::tell(&mut headers, envelope.started.as_ref(), envelope.routing.as_ref());
-    chat::tell_cost(&mut headers, envelope.usage.as_ref().map_or(0, |u| u.cost_nano_usd));
+    let headers = chat::told(&metadata, envelope.started.as_ref(), envelope.routing.as_ref(), envelope.usage.as_ref());
     let body = match envelope.native.take() {
         Some(native) => native.body,
         None => Bytes::from(O::write(&answer, form)),

@@ -40,7 +40,6 @@ use crate::{
         Invalid,
         members::{Members, text},
     },
-    quota,
 };
 
 /// Reads a request that stands alone. `original` and `tollgate` are left empty.
@@ -74,10 +73,7 @@ async fn answer(mut gateway: Gateway, request: Request) -> Result<Response, Refu
     let (metadata, answer, _) = gateway.completions.create_completion(request).await?.into_parts();
     let mut keeper = Keeper { gateway, parts, items, previous, wanted };
     let completion = answer.completion.unwrap_or_default();
-    let mut headers = HeaderMap::new();
-    quota::tell(&mut headers, &metadata);
-    chat::tell(&mut headers, completion.started.as_ref(), completion.routing.as_ref());
-    chat::tell_cost(&mut headers, completion.usage.as_ref().map_or(0, |usage| usage.cost_nano_usd));
+    let headers = chat::told_of(&completion, &metadata);
     let body = match completion.native.as_ref().and_then(|native| std::str::from_utf8(&native.body).ok()) {
         Some(native) => {
             let response = native::kept(native, true, keeper.previous.as_deref());
@@ -104,12 +100,7 @@ fn options(parts: &Parts, wishes: Wishes) -> Result<GatewayOptions, Refusal> {
         MidstreamPolicy::Unspecified if wishes.stream => options.set_on_midstream_failure(MidstreamPolicy::Fail),
         _ => {}
     }
-    options.tags.extend(wishes.tags);
-    options.drop_params = options.drop_params.or(wishes.drop_params);
-    // What a header says counts before the body.
-    if options.fallbacks.is_empty() && !options.no_fallbacks {
-        options.fallbacks = wishes.fallbacks;
-    }
+    chat::heed(&mut options, wishes.tags, wishes.drop_params, wishes.fallbacks);
     Ok(options)
 }
 

@@ -1,26 +1,23 @@
 //! The stream of a response: the provider's own events where it speaks this dialect, synthesised ones where it does not.
 
-use std::{collections::VecDeque, time::Duration};
+use std::collections::VecDeque;
 
 use axum::{
     body::Body,
-    http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use bytes::{Bytes, BytesMut};
 use futures::{FutureExt, StreamExt, stream};
 use serde_json::{Map, Value};
 use tokio::time::timeout;
-use tollgate_proto::v1::{CompletionEvent, StreamCompletionResponse, completion_event::Event};
-use tonic::{Status, Streaming, metadata::MetadataMap};
+use tollgate_proto::v1::{CompletionEvent, StreamCompletionResponse};
+use tonic::{Streaming, metadata::MetadataMap};
 
 use super::{events::Events, kept::Keeper, native::Natives};
-use crate::{chat, error::Refusal, quota};
-
-/// A comment is sent when nothing else was for so long: balancers cut connections that are silent.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Ready events are joined up to this size, so that a burst leaves in one write.
-const COALESCE: usize = 32 << 10;
+use crate::{
+    error::Refusal,
+    stream::{COALESCE, KEEP_ALIVE, begun},
+};
 
 enum Printer {
     Made(Box<Events>),
@@ -41,17 +38,7 @@ pub(super) async fn respond(
     asked: Map<String, Value>,
     keeper: Keeper,
 ) -> Result<Response, Refusal> {
-    let first = match events.next().await {
-        Some(first) => first?.event.unwrap_or_default(),
-        None => return Err(Status::internal("the stream ended before its first event").into()),
-    };
-    let mut headers = HeaderMap::new();
-    quota::tell(&mut headers, metadata);
-    if let Some(Event::Started(started)) = &first.event {
-        chat::tell(&mut headers, Some(started), None);
-    }
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    let (first, headers) = begun(&mut events, metadata).await?;
     // The first event decides.
     let printer = match first.native.is_some() {
         true => Printer::Native(Natives::default()),

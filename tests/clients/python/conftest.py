@@ -8,13 +8,12 @@ import shutil
 import subprocess
 import sys
 import uuid
-from dataclasses import dataclass
 
 import grpc
 import openai
 import pytest
 
-from processes import REPOSITORY, Gateway, Provider, Shim, bearer
+from processes import REPOSITORY, Gateway, Provider, Rest, Shim, bearer
 
 STUBS = REPOSITORY / ".cache" / "contract" / "python"
 
@@ -52,14 +51,6 @@ def gateway(tmp_path_factory, provider):
 def word():
     """A word that no other test uses."""
     return f"word{uuid.uuid4().hex}"
-
-
-@dataclass
-class Rest:
-    """Where a REST client calls, and its key."""
-
-    url: str
-    key: str
 
 
 @pytest.fixture(scope="session")

@@ -185,6 +185,14 @@ class Gateway(Process):
         return self
 
 
+@dataclass
+class Rest:
+    """Where a REST client calls, and its key."""
+
+    url: str
+    key: str
+
+
 class Shim(Process):
     """The OpenAI shim in a process of its own, in front of the gateway."""
 

@@ -1,14 +1,13 @@
 """One provider and one gateway for all tests, REST by the shim inside the gateway and by one of its own process."""
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "python"))
 
-from processes import Gateway, Provider, Shim  # noqa: E402
+from processes import Gateway, Provider, Rest, Shim  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -21,14 +20,6 @@ def provider(tmp_path_factory):
 def gateway(tmp_path_factory, provider):
     with Gateway(tmp_path_factory.mktemp("gateway"), provider) as gateway:
         yield gateway
-
-
-@dataclass
-class Rest:
-    """Where a REST client calls, and its key."""
-
-    url: str
-    key: str
 
 
 @pytest.fixture(scope="session")
