@@ -19,6 +19,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("tollgate.fds"), compiler.encode_file_descriptor_set())?;
 
+    // Messages know their full name: so they are found in the descriptor set.
+    let mut config = tonic_prost_build::Config::new();
+    config.enable_type_names();
     tonic_prost_build::configure()
         .bytes(".")
         // These hold a secret: they get a hand-written Debug that leaves it out.
@@ -29,6 +32,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "tollgate.v1.RuntimeModel",
         ])
         .extern_path(".google.rpc", "::tonic_types::pb")
-        .compile_fds(compiler.file_descriptor_set())?;
+        .compile_fds_with_config(compiler.file_descriptor_set(), config)?;
     Ok(())
 }

@@ -1,10 +1,14 @@
-//! The contract: everything generated from `tollgate/v1/*.proto`, and nothing else of substance.
+//! The contract: everything generated from `tollgate/v1/*.proto`, and what its comments promise of the messages alone (an answer collected is
+//! its events folded).
 //!
 //! The messages here are the nouns of a completion everywhere inside the gateway; there is no second family of types.
 
 #![allow(missing_docs, clippy::all, clippy::unwrap_used, unreachable_pub, clippy::large_enum_variant)]
 
+mod collect;
 pub mod operation;
+
+pub use collect::Collector;
 
 /// Version 1 of the contract.
 pub mod v1 {

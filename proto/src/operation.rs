@@ -4,8 +4,8 @@ use prost::Message;
 
 use crate::v1::{
     CompletionRequest, CreateEmbeddingRequest, CreateEmbeddingResponse, CreateModerationRequest,
-    CreateModerationResponse, Dialect, GatewayOptions, GenerateImageRequest, GenerateImageResponse, Original,
-    RerankRequest, RerankResponse, Routing, Started, Usage,
+    CreateModerationResponse, CreateSpeechRequest, Dialect, EditImageHead, GatewayOptions, GenerateImageRequest,
+    GenerateImageResponse, Original, RerankRequest, RerankResponse, Routing, Started, TranscriptionHead, Usage,
 };
 
 /// An operation with one answer.
@@ -59,6 +59,35 @@ pub struct Envelope<'a> {
 }
 
 macro_rules! asked {
+    ($message:ty, $user:expr, head) => {
+        impl Asked for $message {
+            fn model(&self) -> &str {
+                self.model.as_deref().unwrap_or_default()
+            }
+
+            fn options(&self) -> Option<&GatewayOptions> {
+                self.tollgate.as_ref()
+            }
+
+            fn user(&self) -> Option<&str> {
+                let user: fn(&Self) -> Option<&str> = $user;
+                user(self)
+            }
+
+            /// Forms are told field by field: there are no bytes beside them.
+            fn original(&self) -> Option<&Original> {
+                None
+            }
+
+            fn encoded(&self) -> Vec<u8> {
+                self.encode_to_vec()
+            }
+
+            fn with(self, _original: Option<Original>, options: Option<GatewayOptions>) -> Self {
+                Self { tollgate: options, ..self }
+            }
+        }
+    };
     ($message:ty, $user:expr) => {
         impl Asked for $message {
             fn model(&self) -> &str {
@@ -117,6 +146,9 @@ macro_rules! operations {
 }
 
 asked!(CompletionRequest, |request| request.user.as_deref());
+asked!(CreateSpeechRequest, |request| request.user.as_deref());
+asked!(TranscriptionHead, |_| None, head);
+asked!(EditImageHead, |request| request.user.as_deref(), head);
 
 operations! {
     /// `EmbeddingService.CreateEmbedding`.

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::value::RawValue;
-use tollgate_proto::v1::{
+use crate::v1::{
     Choice, Completion, CompletionEvent, Delta, Message, OpaquePart, Part, ReasoningPart, RefusalPart, Role, TextPart,
     ToolCallPart, completion_event::Event, delta::Piece, part::Content,
 };
+use serde_json::value::RawValue;
 
 /// More parts than any answer has.
 const MAX_PARTS: usize = 10_000;
