@@ -43,6 +43,9 @@ pub enum Class {
 }
 
 impl Class {
+    /// How many there are.
+    pub const COUNT: usize = Self::UpstreamTruncated as usize + 1;
+
     /// The name in records: the variant's, in snake case.
     pub fn name(self) -> &'static str {
         self.into()
@@ -60,6 +63,11 @@ impl Class {
             self,
             RateLimit | Overloaded | Timeout | Connection | ServerError | UpstreamProtocol | UpstreamTruncated
         )
+    }
+
+    /// Whether who failed so is left alone at once, without a number of failures that are allowed.
+    pub fn is_lasting(self) -> bool {
+        matches!(self, Self::Authentication | Self::Permission | Self::NotFound | Self::QuotaExceeded)
     }
 
     /// Whether another deployment may succeed where this one failed.
@@ -179,3 +187,11 @@ impl Failure {
             .with("field", field)
     }
 }
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.class.name(), self.message)
+    }
+}
+
+impl std::error::Error for Failure {}

@@ -61,6 +61,12 @@ pub struct Price {
     pub service: BTreeMap<ServiceTier, Tariff>,
     /// Pico-dollars for a query of a ranking, besides its tokens; `None`: only tokens cost.
     pub per_query: Option<i64>,
+    /// Pico-dollars for a second of an attempt, besides its tokens; `None`: time costs nothing.
+    pub per_second: Option<i64>,
+    /// Pico-dollars for a second of sound that is listened to, where the provider counts no tokens.
+    pub per_audio_second: Option<i64>,
+    /// Pico-dollars for a character that is spoken, besides tokens.
+    pub per_character: Option<i64>,
     /// Names this price in ledger entries.
     pub version: String,
 }
@@ -178,6 +184,53 @@ impl Rates {
     }
 }
 
+impl From<&v1::Price> for Rates {
+    fn from(price: &v1::Price) -> Self {
+        Self {
+            input: price.input_pico_usd,
+            output: price.output_pico_usd,
+            cached_read: price.cached_read_pico_usd,
+            cache_write_5m: price.cache_write_5m_pico_usd,
+            cache_write_1h: price.cache_write_1h_pico_usd,
+            reasoning: price.reasoning_pico_usd,
+            audio_input: price.audio_input_pico_usd,
+            audio_output: price.audio_output_pico_usd,
+            audio_cached_read: price.audio_cached_read_pico_usd,
+            image_input: price.image_input_pico_usd,
+            image_output: price.image_output_pico_usd,
+        }
+    }
+}
+
+impl From<&v1::Price> for Tariff {
+    fn from(price: &v1::Price) -> Self {
+        let tiers = price.tiers.iter().map(|tier| PriceTier {
+            above_input_tokens: u64::try_from(tier.above_input_tokens).unwrap_or_default(),
+            rates: tier.price.as_ref().map(Rates::from).unwrap_or_default(),
+        });
+        Self { rates: price.into(), tiers: tiers.collect() }
+    }
+}
+
+impl From<&v1::Price> for Price {
+    /// The price that [`Price::to_proto`] wrote.
+    fn from(price: &v1::Price) -> Self {
+        let service = price
+            .service_tiers
+            .iter()
+            .filter_map(|tier| Some((ServiceTier::named(&tier.tier), Tariff::from(tier.price.as_ref()?))));
+        Self {
+            standard: price.into(),
+            service: service.collect(),
+            per_query: price.per_query_pico_usd,
+            per_second: price.per_second_pico_usd,
+            per_audio_second: price.per_audio_second_pico_usd,
+            per_character: price.per_character_pico_usd,
+            version: price.version.clone(),
+        }
+    }
+}
+
 /// Classes are disjoint. Parts beyond their total (a provider's slip, or classes that it counts twice) are left out: what is charged is
 /// never more tokens than there were.
 fn class_cost(total: u64, special: &[(u64, i64)], base: i64) -> i128 {
@@ -245,7 +298,54 @@ impl Price {
         let output = usage.output.unwrap_or_default();
         let tariff = self.tariff(ServiceTier::named(usage.service_tier_native()));
         let tokens = tariff.rates_for(input.total).pico(&input, &output);
-        ceil_nano(tokens.saturating_add(self.pico_of_queries(usage.search_units.unwrap_or(0))))
+        // Sound that is counted in tokens is not paid by its length as well.
+        let heard = if input.total == 0 && output.total == 0 { usage.audio_ms() } else { 0 };
+        let others = self.pico_of_queries(usage.search_units.unwrap_or(0))
+            + self.pico_of_time(usage.upstream_us.unwrap_or(0))
+            + self.pico_of_sound(heard)
+            + self.pico_of_characters(usage.characters());
+        ceil_nano(tokens.saturating_add(others))
+    }
+
+    /// Rounded up to the pico-dollar, so that no moment is free.
+    fn pico_of_time(&self, us: u64) -> i128 {
+        let millionths = i128::from(us) * i128::from(self.per_second.unwrap_or(0));
+        millionths.div_euclid(1_000_000) + i128::from(millionths.rem_euclid(1_000_000) != 0)
+    }
+
+    /// What so many microseconds cost, besides their tokens.
+    pub fn time(&self, us: u64) -> NanoUsd {
+        ceil_nano(self.pico_of_time(us))
+    }
+
+    fn pico_of_sound(&self, audio_ms: u64) -> i128 {
+        let pico = i128::from(audio_ms) * i128::from(self.per_audio_second.unwrap_or(0));
+        // Up, as all that is rounded.
+        pico.div_euclid(1_000) + i128::from(pico.rem_euclid(1_000) != 0)
+    }
+
+    fn pico_of_characters(&self, characters: u64) -> i128 {
+        i128::from(characters) * i128::from(self.per_character.unwrap_or(0))
+    }
+
+    /// What so much sound costs where it is paid by its length.
+    pub fn sound(&self, audio_ms: u64) -> NanoUsd {
+        ceil_nano(self.pico_of_sound(audio_ms))
+    }
+
+    /// What so many characters cost, besides tokens.
+    pub fn characters(&self, characters: u64) -> NanoUsd {
+        ceil_nano(self.pico_of_characters(characters))
+    }
+
+    /// Whether `usage`, of something that listens, tells what costs: tokens where these have a price, else the time.
+    pub fn is_heard_by(&self, usage: &Usage) -> bool {
+        let tokens_cost = self.standard.rates.dearest_input() > 0 || self.standard.rates.dearest_output() > 0;
+        let has_tokens = usage.input.is_some_and(|input| input.total > 0);
+        match self.per_audio_second {
+            Some(_) => (has_tokens && tokens_cost) || (!has_tokens && usage.audio_ms.is_some()),
+            None => has_tokens || !tokens_cost,
+        }
     }
 
     fn pico_of_queries(&self, queries: u64) -> i128 {
@@ -301,6 +401,9 @@ impl Price {
             service_tiers: service_tiers.collect(),
             version: self.version.clone(),
             per_query_pico_usd: self.per_query,
+            per_second_pico_usd: self.per_second,
+            per_audio_second_pico_usd: self.per_audio_second,
+            per_character_pico_usd: self.per_character,
             ..self.standard.to_proto()
         }
     }

@@ -1,6 +1,9 @@
 //! Which accounts there are, and which of them a call touches.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use dashmap::DashMap;
 use parking_lot::RwLock;
@@ -28,6 +31,15 @@ pub struct Payer<'a> {
     pub model: &'a str,
 }
 
+/// Where an attempt is made.
+#[derive(Clone, Copy, Debug)]
+pub struct At<'a> {
+    /// The provider's name.
+    pub provider: &'a str,
+    /// The deployment's name.
+    pub deployment: &'a str,
+}
+
 /// The accounts by what they are on.
 #[derive(Default)]
 pub(crate) struct Book {
@@ -37,6 +49,8 @@ pub(crate) struct Book {
     by_scope: [DashMap<String, Vec<Arc<Account>>>; 9],
     /// Budgets for each customer or tag by itself.
     each: RwLock<Vec<Budget>>,
+    /// Whether there ever was a budget on a provider or deployment: most have none, and need not look for it.
+    has_local: AtomicBool,
     shared: bool,
 }
 
@@ -77,6 +91,9 @@ impl Book {
     /// Takes a new or changed budget.
     pub(crate) fn put(&self, budget: &Budget, now_us: i64) -> Result<(), Violation> {
         let policies = policy::policies(budget)?;
+        if budget.scope.as_ref().is_some_and(is_local) {
+            self.has_local.store(true, Ordering::Release);
+        }
         self.budgets.insert(budget.id.clone(), budget.clone());
         if is_each(budget) {
             let mut each = self.each.write();
@@ -148,12 +165,15 @@ impl Book {
         policies.into_iter().map(of_policy).collect()
     }
 
-    /// The accounts that a call of `payer` touches, apart from those of one provider; or only those of `provider`.
-    pub(crate) fn scopes(&self, payer: &Payer<'_>, provider: Option<&str>, now_us: i64) -> Scopes {
+    /// The accounts that a call of `payer` touches, apart from those of one provider or deployment; or only those of where it is tried.
+    pub(crate) fn scopes(&self, payer: &Payer<'_>, at: Option<At<'_>>, now_us: i64) -> Scopes {
         let mut found: Vec<Arc<Account>> = Vec::new();
+        if at.is_some() && !self.has_local.load(Ordering::Acquire) {
+            return found.into();
+        }
         let mut add = |kind: ScopeKind, subject: &str| {
             if let Some(accounts) = self.by_scope[kind as usize].get(subject) {
-                found.extend(accounts.iter().filter(|a| counts(&a.scope, payer.model, provider)).cloned());
+                found.extend(accounts.iter().filter(|a| counts(&a.scope, payer.model, at)).cloned());
             }
         };
         let has = |kind: ScopeKind| !self.by_scope[kind as usize].is_empty();
@@ -182,7 +202,7 @@ impl Book {
             }
         }
         if !labels.is_empty() {
-            self.add_each(&labels, payer, provider, now_us, &mut found);
+            self.add_each(&labels, payer, at, now_us, &mut found);
         }
         found.sort_by(|a, b| a.id.cmp(&b.id));
         found.dedup_by(|a, b| a.id == b.id);
@@ -194,7 +214,7 @@ impl Book {
         &self,
         labels: &[(ScopeKind, &str)],
         payer: &Payer<'_>,
-        provider: Option<&str>,
+        at: Option<At<'_>>,
         now_us: i64,
         found: &mut Vec<Arc<Account>>,
     ) {
@@ -207,7 +227,7 @@ impl Book {
         for budget in budgets {
             let Some(scope) = &budget.scope else { continue };
             let of_tenant = scope.organization_id.is_empty() || scope.organization_id == payer.organization_id;
-            if !of_tenant || !counts(scope, payer.model, provider) {
+            if !of_tenant || !counts(scope, payer.model, at) {
                 continue;
             }
             for (_, name) in labels.iter().filter(|(kind, _)| *kind == scope.kind()) {
@@ -217,13 +237,19 @@ impl Book {
     }
 }
 
-/// Whether a call for `model` counts, at `provider` or before one is chosen.
-fn counts(scope: &BudgetScope, model: &str, provider: Option<&str>) -> bool {
-    let at_provider = match provider {
-        None => scope.provider.is_empty(),
-        Some(provider) => scope.provider == provider,
+/// Whether a call for `model` counts, where it is tried or before that is chosen.
+fn counts(scope: &BudgetScope, model: &str, at: Option<At<'_>>) -> bool {
+    let fits = |filter: &str, is: &str| filter.is_empty() || filter == is;
+    let there = match at {
+        None => !is_local(scope),
+        Some(at) => is_local(scope) && fits(&scope.provider, at.provider) && fits(&scope.deployment, at.deployment),
     };
-    at_provider && (scope.model.is_empty() || scope.model == model)
+    there && (scope.model.is_empty() || scope.model == model)
+}
+
+/// Whether a budget counts only attempts at one provider or deployment.
+fn is_local(scope: &BudgetScope) -> bool {
+    !scope.provider.is_empty() || !scope.deployment.is_empty()
 }
 
 /// Whether a budget is for each customer or tag by itself.

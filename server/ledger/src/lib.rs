@@ -22,7 +22,7 @@ mod writer;
 use std::{path::PathBuf, sync::Arc};
 
 pub use account::{Account, Balance, NO_LEASE, Part};
-pub use book::{Payer, is_each};
+pub use book::{At, Payer, is_each};
 pub use check::{check, check_journal};
 pub use cluster::{Cluster, Mode};
 pub use hold::{Ask, Hold, Scopes};
@@ -269,14 +269,14 @@ impl Ledger {
         self.book.budgets()
     }
 
-    /// The accounts that a call of `payer` touches, apart from those of one provider.
+    /// The accounts that a call of `payer` touches, apart from those of one provider or deployment.
     pub fn scopes(&self, payer: &Payer<'_>) -> Scopes {
         self.book.scopes(payer, None, self.now_us())
     }
 
-    /// The accounts that its attempts at `provider` touch besides.
-    pub fn scopes_at(&self, payer: &Payer<'_>, provider: &str) -> Scopes {
-        self.book.scopes(payer, Some(provider), self.now_us())
+    /// The accounts that its attempts there touch besides.
+    pub fn scopes_at(&self, payer: &Payer<'_>, at: At<'_>) -> Scopes {
+        self.book.scopes(payer, Some(at), self.now_us())
     }
 
     /// The store behind, to read from after [`Ledger::shipped`].

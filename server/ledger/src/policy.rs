@@ -117,7 +117,8 @@ pub fn scope_name(scope: &BudgetScope) -> String {
         ScopeKind::Customer => format!("customer:{}", scope.id),
         ScopeKind::Tag => format!("tag:{}", scope.id),
     };
-    for (filter, value) in [(" model:", &scope.model), (" provider:", &scope.provider)] {
+    let filters = [(" model:", &scope.model), (" provider:", &scope.provider), (" deployment:", &scope.deployment)];
+    for (filter, value) in filters {
         if !value.is_empty() {
             name.push_str(filter);
             name.push_str(value);

@@ -4,6 +4,7 @@
 //! balances, spend, each by key.
 
 mod apply;
+mod batches;
 mod changes;
 mod claims;
 mod coordinator;

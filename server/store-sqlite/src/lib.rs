@@ -4,6 +4,7 @@
 //! start. `synchronous = NORMAL` is therefore enough.
 
 mod apply;
+mod batches;
 mod read;
 mod responses;
 

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a test says by panicking
 
-use tollgate_store::{responses_suite, suite};
+use tollgate_store::{batches_suite, responses_suite, suite};
 use tollgate_store_sqlite::SqliteStore;
 
 async fn fresh() -> (SqliteStore, tempfile::TempDir) {
@@ -48,6 +48,26 @@ keeps! {
     a_response_that_is_kept_again_stays_as_it_was,
     a_conversation_comes_oldest_first,
     a_response_is_gone_when_its_time_is_over,
+    a_response_is_made_step_by_step,
+    a_response_is_lost_whose_maker_is_not_heard_of,
+}
+
+macro_rules! batches {
+    ($($case:ident),+ $(,)?) => {
+        $(#[tokio::test]
+        async fn $case() {
+            let (store, _dir) = fresh().await;
+            batches_suite::$case(&store).await;
+        })+
+    };
+}
+
+batches! {
+    a_file_is_there_for_its_key_alone,
+    files_come_in_pages,
+    a_batch_is_there_for_its_key_alone,
+    a_batch_is_looked_at_by_one,
+    a_batch_settles_once,
 }
 
 #[tokio::test]

@@ -7,6 +7,8 @@
 //! Several replicas share a budget through a [`Coordinator`], which hands out leases.
 
 mod alert;
+mod batches;
+pub mod batches_suite;
 mod change;
 mod claims;
 mod cooldowns;
@@ -20,6 +22,7 @@ pub mod suite;
 
 pub use alert::raise_alerts;
 use async_trait::async_trait;
+pub use batches::{Batches, Listing, StoredBatch, StoredFile, StoredLines};
 pub use change::{AlertRule, Batch, Change, Idempotency, LedgerRow};
 pub use claims::{Claimed, Claims};
 pub use cooldowns::{Cooldowns, Cooling};
@@ -27,8 +30,8 @@ pub use coordinator::{
     Coordinator, Denied, Epoch, Grant, Granted, Known, LEASE_TTL, Lost, Member, Membership, Record, View, Want,
 };
 pub use object::{Object, StoredKey, StoredModel, Thing};
-pub use responses::{MAX_TURNS, Responses};
-pub use rollup::{Cell, DAY_US, LabelCell, Rollup, Sums};
+pub use responses::{ENDED, LOST, MAX_TURNS, Responses, STEPS_AT_ONCE, Step, state};
+pub use rollup::{BATCH_ENDED, Cell, DAY_US, LabelCell, Rollup, Sums};
 use tollgate_proto::v1::{
     AuditFilter, AuditRecord, BudgetAlert, Lease, LedgerEntry, LedgerFinding, SpendGroup, SpendRow,
 };

@@ -1,7 +1,7 @@
 //! Conversations that are gone on from: answers with what was asked, each kept for a time and for one virtual key.
 
 use async_trait::async_trait;
-use tollgate_proto::v1::StoredResponse;
+use tollgate_proto::v1::{ResponseEvent, ResponseState, StoredResponse};
 
 use crate::Result;
 
@@ -27,6 +27,53 @@ pub trait Responses: Send + Sync {
 
     /// Clears away what has expired, at most `limit` of it; tells how much.
     async fn clear(&self, now_us: i64, limit: i64) -> Result<u64>;
+
+    /// Keeps a response that is being made, as it is so far: lost unless it is heard of before `lease_us`. Tells whether it is new: an id
+    /// that the key has already stays as it is.
+    async fn begin(&self, key_id: &str, response: &StoredResponse, expire_us: i64, lease_us: i64) -> Result<bool>;
+
+    /// Takes a response further that is being made; tells whether it is asked to end. `None`: it is not being made (any more).
+    async fn advance(&self, key_id: &str, id: &str, step: &Step) -> Result<Option<bool>>;
+
+    /// Asks a response that is being made to end.
+    async fn ask_to_end(&self, key_id: &str, id: &str) -> Result<()>;
+
+    /// Makes it final that a response is lost whose lease is over.
+    async fn lose(&self, key_id: &str, id: &str, now_us: i64) -> Result<()>;
+
+    /// Events of a response behind `after`, in order, as many as come in a few steps.
+    async fn events(&self, key_id: &str, id: &str, after: i64) -> Result<Vec<ResponseEvent>>;
+}
+
+/// How far a response has come that is being made.
+#[derive(Clone, Debug, Default)]
+pub struct Step {
+    /// Its events since the last step.
+    pub events: Vec<ResponseEvent>,
+    /// The response as it is now; `None`: as it was.
+    pub response: Option<StoredResponse>,
+    /// Until when it is kept.
+    pub expire_us: i64,
+    /// Until when it has to be heard of again; [`ENDED`]: it has ended.
+    pub lease_us: i64,
+}
+
+/// The lease of a response that has ended.
+pub const ENDED: i64 = 0;
+/// The lease of one that was found lost.
+pub const LOST: i64 = -1;
+/// How many steps' events are read at once.
+pub const STEPS_AT_ONCE: i64 = 8;
+
+/// Where a response stands. `lease_us`: `None`: it was never being made in the background.
+pub fn state(lease_us: Option<i64>, is_cancelled: bool, now_us: i64) -> ResponseState {
+    match lease_us {
+        None => ResponseState::Unspecified,
+        Some(ENDED) => ResponseState::Ended,
+        Some(lease_us) if lease_us <= now_us => ResponseState::Lost,
+        Some(_) if is_cancelled => ResponseState::Cancelling,
+        Some(_) => ResponseState::Running,
+    }
 }
 
 /// More turns than any conversation has.

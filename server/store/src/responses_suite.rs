@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used)] // test code that backends call
 
-use tollgate_proto::v1::StoredResponse;
+use tollgate_proto::v1::{ResponseEvent, ResponseState, StoredResponse};
 
-use crate::Responses;
+use crate::{ENDED, Responses, Step};
 
 const NOW: i64 = 1_795_132_800_000_000;
 const LATER: i64 = NOW + 1_000;
@@ -19,6 +19,7 @@ fn response(id: &str, previous: &str) -> StoredResponse {
         item_ids: vec![format!("msg_{id}"), "msg_shared".into()],
         create_time: Some(tollgate_domain::timestamp(NOW)),
         expire_time: Some(tollgate_domain::timestamp(LATER)),
+        state: 0,
     }
 }
 
@@ -98,4 +99,64 @@ pub async fn a_response_is_gone_when_its_time_is_over(store: &dyn Responses) {
     assert_eq!(store.clear(LATER, 1).await.unwrap(), 1, "at most so many at once");
     assert_eq!(store.clear(LATER, 10).await.unwrap(), 1);
     assert!(store.kept("k1", "d", LATER).await.unwrap().is_some());
+}
+
+fn step(lease_us: i64, events: &[i64]) -> Step {
+    let event = |number: &i64| ResponseEvent { sequence_number: *number, event_json: format!(r#"{{"n":{number}}}"#) };
+    Step { events: events.iter().map(event).collect(), expire_us: LATER + 10, lease_us, response: None }
+}
+
+async fn standing(store: &dyn Responses, id: &str, now_us: i64) -> ResponseState {
+    store.kept("k1", id, now_us).await.unwrap().unwrap().state()
+}
+
+async fn numbers(store: &dyn Responses, after: i64) -> Vec<i64> {
+    store.events("k1", "a", after).await.unwrap().iter().map(|event| event.sequence_number).collect()
+}
+
+/// A response that is being made goes on until it ends, for its key alone, and its events are read from any of them on.
+pub async fn a_response_is_made_step_by_step(store: &dyn Responses) {
+    assert!(store.begin("k1", &response("a", ""), LATER, NOW + 10).await.unwrap());
+    assert!(!store.begin("k1", &response("a", "b"), LATER, NOW + 99).await.unwrap(), "it is there");
+    assert_eq!(standing(store, "a", NOW).await, ResponseState::Running);
+    assert_eq!(store.advance("k2", "a", &step(NOW + 20, &[])).await.unwrap(), None);
+    assert_eq!(store.advance("k1", "a", &step(NOW + 20, &[0, 1])).await.unwrap(), Some(false));
+    assert_eq!(store.advance("k1", "a", &step(NOW + 20, &[])).await.unwrap(), Some(false));
+    store.ask_to_end("k2", "a").await.unwrap();
+    assert_eq!(standing(store, "a", NOW).await, ResponseState::Running);
+    store.ask_to_end("k1", "a").await.unwrap();
+    assert_eq!(standing(store, "a", NOW).await, ResponseState::Cancelling);
+    let ended = StoredResponse { response_json: r#"{"done":true}"#.into(), ..response("a", "") };
+    let last = Step { response: Some(ended.clone()), ..step(ENDED, &[2, 3]) };
+    assert_eq!(store.advance("k1", "a", &last).await.unwrap(), Some(true), "it was asked to end");
+    let kept = store.kept("k1", "a", LATER + 9).await.unwrap().unwrap();
+    assert_eq!(kept, StoredResponse { state: ResponseState::Ended as i32, ..ended });
+    assert_eq!(store.advance("k1", "a", &step(NOW + 20, &[4])).await.unwrap(), None, "it has ended");
+    assert_eq!(numbers(store, -1).await, [0, 1, 2, 3]);
+    assert_eq!(numbers(store, 0).await, [1, 2, 3]);
+    assert!(numbers(store, 3).await.is_empty());
+    assert!(store.events("k2", "a", -1).await.unwrap().is_empty());
+    assert_eq!(store.kept_with("k1", "msg_a", NOW).await.unwrap().unwrap().id, "a");
+    assert!(store.forget("k1", "a", NOW).await.unwrap());
+    assert!(numbers(store, -1).await.is_empty(), "its events go with it");
+}
+
+/// One that is not heard of is lost, and from the moment on in which that was said nobody takes it further.
+pub async fn a_response_is_lost_whose_maker_is_not_heard_of(store: &dyn Responses) {
+    store.begin("k1", &response("a", ""), LATER, NOW + 10).await.unwrap();
+    assert_eq!(standing(store, "a", NOW + 10).await, ResponseState::Lost);
+    store.lose("k1", "a", NOW + 9).await.unwrap();
+    assert_eq!(store.advance("k1", "a", &step(NOW + 20, &[0])).await.unwrap(), Some(false), "nobody was told");
+    assert_eq!(standing(store, "a", NOW + 10).await, ResponseState::Running);
+    store.lose("k1", "a", NOW + 20).await.unwrap();
+    assert_eq!(standing(store, "a", NOW).await, ResponseState::Lost);
+    assert_eq!(store.advance("k1", "a", &step(NOW + 30, &[1])).await.unwrap(), None);
+    store.ask_to_end("k1", "a").await.unwrap();
+    assert_eq!(standing(store, "a", NOW).await, ResponseState::Lost);
+    // What was kept whole is nothing of that.
+    store.keep("k1", &response("b", ""), LATER).await.unwrap();
+    store.lose("k1", "b", LATER).await.unwrap();
+    store.ask_to_end("k1", "b").await.unwrap();
+    assert_eq!(standing(store, "b", NOW).await, ResponseState::Unspecified);
+    assert_eq!(store.advance("k1", "b", &step(NOW + 30, &[])).await.unwrap(), None);
 }

@@ -7,6 +7,9 @@ use tollgate_proto::v1::{LedgerEntry, LedgerEntryKind};
 
 use crate::LedgerRow;
 
+/// The outcome of the entry that corrects a batch's charge to what the batch cost.
+pub const BATCH_ENDED: &str = "batch_ended";
+
 /// Microseconds of a day.
 pub const DAY_US: i64 = 86_400_000_000;
 
@@ -70,11 +73,19 @@ impl Sums {
     pub fn of(entry: &LedgerEntry) -> Self {
         let tokens = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let usage = entry.usage.as_ref();
-        let guessed = matches!(entry.kind(), LedgerEntryKind::Estimated | LedgerEntryKind::Recovered);
+        let estimated = match entry.kind() {
+            LedgerEntryKind::Estimated | LedgerEntryKind::Recovered => entry.cost_nano_usd,
+            // The end of a batch replaces the guess that was charged when it began.
+            LedgerEntryKind::Adjustment if entry.outcome == BATCH_ENDED => {
+                let is_told = usage.is_some_and(|usage| !usage.estimated);
+                if is_told { -entry.held_nano_usd } else { entry.cost_nano_usd }
+            }
+            _ => 0,
+        };
         Self {
             entries: 1,
             cost: entry.cost_nano_usd,
-            estimated: if guessed { entry.cost_nano_usd } else { 0 },
+            estimated,
             input_tokens: usage.and_then(|u| u.input).map_or(0, |i| tokens(i.total)),
             output_tokens: usage.and_then(|u| u.output).map_or(0, |o| tokens(o.total)),
             saved: entry.saved_nano_usd,

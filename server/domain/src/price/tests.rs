@@ -161,12 +161,15 @@ proptest! {
         ),
         used in any_usage(),
         asked in prop_oneof![Just(None), Just(Some("auto")), Just(Some("flex")), Just(Some("priority")), Just(Some("batch"))],
-        more in (0..100u64, 0..100u64),
+        more in (0..100u64, 0..100u64, 0..10_000_000u64),
+        (per_second, took_us) in (proptest::option::of(0..10_000_000_000i64), 0..10_000_000u64),
     ) {
-        let price = Price { standard, service, ..Price::default() };
+        let price = Price { standard, service, per_second, ..Price::default() };
+        let used = Usage { upstream_us: Some(took_us), ..used };
         let reachable = ServiceTier::reachable(asked);
         let (input, output) = (used.input.unwrap_or_default().total, used.output.unwrap_or_default().total);
-        let hold = price.worst_case(input + more.0, output + more.1, reachable);
+        let tokens = price.worst_case(input + more.0, output + more.1, reachable);
+        let hold = NanoUsd(tokens.0 + price.time(took_us + more.2).0);
         for tier in reachable {
             let served = Usage { service_tier_native: Some(tier.name().to_owned()), ..used.clone() };
             prop_assert!(price.cost(&served) <= hold, "{served:?}");
@@ -187,4 +190,41 @@ fn queries_cost_besides_tokens_and_never_more_than_was_held_for_them() {
     assert_eq!(NanoUsd(tiny.worst_case(1, 0, STANDARD).0 + tiny.queries(1).0), NanoUsd(2));
     assert!(tiny.is_told_by(&used) && !tiny.is_told_by(&searched));
     assert!(price.is_told_by(&searched) && !price.is_told_by(&plain(1, 0)));
+}
+
+#[test]
+fn time_costs_by_the_microsecond_rounded_up_once() {
+    // 0.00042 dollars a second, as a server rented for about one and a half dollars an hour.
+    let price = Price { per_second: Rates::each("0.00042").ok(), ..Price::default() };
+    let took = |us| Usage { upstream_us: Some(us), ..plain(1_000, 1_000) };
+    assert_eq!(price.cost(&took(2_500_000)), NanoUsd(1_050_000));
+    assert_eq!(price.time(2_500_000), NanoUsd(1_050_000));
+    assert_eq!(price.cost(&took(1)), NanoUsd(1));
+    assert_eq!(price.cost(&took(0)), NanoUsd(0));
+    assert_eq!(price.cost(&plain(1_000, 1_000)), NanoUsd(0), "tokens cost nothing beside it unless they have figures");
+    let both = Price { per_second: price.per_second, ..mini() };
+    assert_eq!(both.cost(&took(2_500_000)), NanoUsd(1_050_000 + mini().cost(&plain(1_000, 1_000)).0));
+}
+
+#[test]
+fn sound_is_paid_by_tokens_where_these_are_told_and_else_by_time() {
+    let by_token = Rates { input: 2_500_000, output: 10_000_000, ..Rates::default() };
+    let price = Price { per_audio_second: Rates::each("0.0001").ok(), ..Price::flat(by_token) };
+    let timed = Usage { audio_ms: Some(8_470), ..Usage::default() };
+    assert_eq!(price.cost(&timed), NanoUsd(847_000));
+    assert!(price.is_heard_by(&timed));
+    let counted = Usage { audio_ms: Some(8_470), ..plain(84, 12) };
+    assert_eq!(price.cost(&counted), NanoUsd(84 * 2_500 + 12 * 10_000));
+    assert!(price.is_heard_by(&counted));
+    assert!(!price.is_heard_by(&Usage::default()), "what tells nothing is not free");
+    let only_time = Price { per_audio_second: Some(1), ..Price::default() };
+    assert!(!only_time.is_heard_by(&plain(84, 12)), "tokens have no price there");
+    assert_eq!(only_time.cost(&timed), NanoUsd(1), "rounded up");
+}
+
+#[test]
+fn spoken_characters_cost_besides_tokens() {
+    let price = Price { per_character: Rates::per_million("15").ok(), ..Price::default() };
+    let spoken = Usage { characters: Some(11), ..Usage::default() };
+    assert_eq!((price.cost(&spoken), price.characters(11)), (NanoUsd(165_000), NanoUsd(165_000)));
 }
