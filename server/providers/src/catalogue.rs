@@ -8,7 +8,7 @@ use std::{
     sync::LazyLock,
 };
 
-pub use price::price;
+pub use price::{Units, price};
 pub use search::Query;
 use serde::{Deserialize, Serialize};
 use tollgate_domain::{MoneyError, Price, Rates};

@@ -3,7 +3,8 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
-use futures::{StreamExt, stream::BoxStream};
+use futures::{StreamExt, TryStreamExt, stream::BoxStream};
+use http::{HeaderValue, header};
 use tokio::time::{Instant, timeout, timeout_at};
 use tollgate_domain::{Class, Failure, Secret};
 use tollgate_proto::{operation::Answered, v1::CompletionEvent};
@@ -13,8 +14,12 @@ use crate::{
     credential::Credential,
     fetch::{Fetcher, with_bytes},
     foreign::Common,
-    headroom, refusal,
+    headroom,
+    media::{MediaCall, MediaEvent, MediaOutgoing},
+    openai::form::Form,
+    refusal,
     transport::{BodyStream, Timeouts, Transport},
+    upload::Upload,
 };
 
 /// A provider as one deployment reaches it.
@@ -106,6 +111,130 @@ pub async fn unary<O: Offered>(endpoint: &Endpoint, call: &UnaryCall<'_, O>) -> 
     Ok(Answer { head, dropped, response })
 }
 
+/// The provider has accepted a call of sound or images and is answering.
+pub struct MediaAnswering {
+    /// Head of the answer.
+    pub head: Head,
+    /// The events. Ends after the answer's end or after the first failure. Dropping it closes the connection at once.
+    pub events: BoxStream<'static, Result<MediaEvent, Failure>>,
+}
+
+/// Sends `call` with its files and waits for the answer's head.
+pub async fn media(endpoint: &Endpoint, call: &MediaCall<'_>) -> Result<MediaAnswering, Failure> {
+    let Some(adapter) = endpoint.provider.media(call.ask.kind()) else {
+        return Err(Failure::new(Class::Unsupported, "the provider does not offer this operation"));
+    };
+    let MediaOutgoing { mut request, fields } = adapter.request(&endpoint.target, call)?;
+    let accepted = match (fields, call.upload) {
+        (Some(fields), Some(upload)) => {
+            let form = Form::new();
+            let content_type = HeaderValue::try_from(form.content_type());
+            let content_type = content_type.map_err(|error| crate::provider::unsendable(error.into()))?;
+            request.headers_mut().insert(header::CONTENT_TYPE, content_type);
+            let body = form.write(&fields, upload.read());
+            if upload.is_whole() && !upload.is_lost() {
+                // Of known length, as servers like it best.
+                let whole = body.try_fold(BytesMut::new(), |mut all, bytes| async move {
+                    all.extend_from_slice(&bytes);
+                    Ok(all)
+                });
+                let whole = whole.await.map_err(|error| Failure::new(Class::InvalidRequest, error.message))?;
+                accepted(endpoint, request.map(|_| whole.freeze())).await?
+            } else {
+                uploaded(endpoint, request, body.boxed(), upload).await?
+            }
+        }
+        _ => accepted(endpoint, request).await?,
+    };
+    let Accepted { head, mut body, shown } = accepted;
+    let (status, request_id) = (head.status.as_u16(), refusal::request_id(&head.headers));
+    let mut decoder = adapter.decoder(call, &head);
+    let events = async_stream::stream! {
+        let mut events = Vec::new();
+        loop {
+            let next = body.next().await;
+            let is_end = !matches!(next, Some(Ok(_)));
+            let read = match next {
+                Some(Ok(bytes)) => decoder.feed(&bytes, &mut events),
+                Some(Err(failure)) => {
+                    // The usage so far is worth keeping.
+                    let known = decoder.end(&mut events).err().and_then(|known| known.usage);
+                    Err(Failure { usage: known, ..failure })
+                }
+                None => decoder.end(&mut events),
+            };
+            for event in events.drain(..) {
+                yield Ok(event);
+            }
+            if let Err(failure) = read {
+                let may_be_billed = failure.may_be_billed || failure.class.leaves_doubt();
+                yield Err(Failure { may_be_billed, ..known(failure, status, &request_id, shown.as_ref()) });
+                return;
+            }
+            if is_end {
+                return;
+            }
+        }
+    };
+    Ok(MediaAnswering { head, events: events.boxed() })
+}
+
+/// Sends a form while its files come in: it is signed before and sent once.
+async fn uploaded(
+    endpoint: &Endpoint,
+    mut request: http::Request<bytes::Bytes>,
+    body: BoxStream<'static, Result<bytes::Bytes, tollgate_domain::Error>>,
+    upload: &Upload,
+) -> Result<Accepted, Failure> {
+    let shown = signed(endpoint, &mut request).await?;
+    let head = request.map(|_| ());
+    let (head, body) = endpoint.transport.send_upload(head, body, upload, &endpoint.timeouts).await?;
+    taken(endpoint, head, body, shown).await
+}
+
+/// Sends a request and reads the whole answer.
+pub(crate) async fn object(endpoint: &Endpoint, request: http::Request<bytes::Bytes>) -> Result<bytes::Bytes, Failure> {
+    let Accepted { head, body, shown } = accepted(endpoint, request).await?;
+    whole(head, body, shown).await
+}
+
+async fn whole(head: Head, body: BodyStream, shown: Option<Secret>) -> Result<bytes::Bytes, Failure> {
+    let request_id = refusal::request_id(&head.headers);
+    let read = read_whole(body, MAX_WHOLE).await;
+    read.map(BytesMut::freeze).map_err(|failure| {
+        let may_be_billed = failure.may_be_billed || failure.class.leaves_doubt();
+        Failure { may_be_billed, ..known(failure, head.status.as_u16(), &request_id, shown.as_ref()) }
+    })
+}
+
+/// Sends a request and hands the answer on as it comes.
+pub(crate) async fn stream(endpoint: &Endpoint, request: http::Request<bytes::Bytes>) -> Result<BodyStream, Failure> {
+    Ok(accepted(endpoint, request).await?.body)
+}
+
+/// Sends a request whose body comes in pieces, once: it is not sent again with a new signature.
+pub(crate) async fn upload(
+    endpoint: &Endpoint,
+    mut request: http::Request<bytes::Bytes>,
+    body: BodyStream,
+) -> Result<bytes::Bytes, Failure> {
+    let shown = signed(endpoint, &mut request).await?;
+    let (head, answer) = endpoint.transport.send_stream(request.map(|_| body), &endpoint.timeouts).await?;
+    let Accepted { head, body, shown } = taken(endpoint, head, answer, shown).await?;
+    whole(head, body, shown).await
+}
+
+/// Signs a request that is sent once. Returns what is shown by it.
+async fn signed(endpoint: &Endpoint, request: &mut http::Request<bytes::Bytes>) -> Result<Option<Secret>, Failure> {
+    Ok(match &endpoint.target.credential {
+        Credential::Signer(signer) => {
+            signer.sign(request).await?;
+            shown(request)
+        }
+        credential => credential.key().cloned(),
+    })
+}
+
 /// Asks whether the provider is there and heeds the credential, for at most `limit`; see [`Provider::is_answered_by`].
 pub async fn check(endpoint: &Endpoint, limit: Duration) -> Result<(), Failure> {
     let request = endpoint.provider.check(&endpoint.target)?;
@@ -177,6 +306,10 @@ async fn sent(
     shown: Option<Secret>,
 ) -> Result<Accepted, Failure> {
     let (head, body) = endpoint.transport.send(request, &endpoint.timeouts).await?;
+    taken(endpoint, head, body, shown).await
+}
+
+async fn taken(endpoint: &Endpoint, head: Head, body: BodyStream, shown: Option<Secret>) -> Result<Accepted, Failure> {
     if head.status.is_success() {
         return Ok(Accepted { head, body, shown });
     }

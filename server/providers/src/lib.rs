@@ -16,12 +16,14 @@ pub mod credential;
 pub mod demo;
 pub mod exchange;
 pub mod fetch;
+pub mod files;
 mod foreign;
 pub mod framing;
 pub mod gemini;
 pub mod headroom;
 pub mod json;
 mod left_out;
+pub mod media;
 pub mod mistral;
 pub mod ollama;
 pub mod openai;
@@ -31,10 +33,12 @@ pub mod refusal;
 pub mod registry;
 pub mod rerank;
 pub mod transport;
+pub mod upload;
 pub mod vertex;
 
 pub use anthropic::without_messages;
 pub use conversation::reasoning::UNSIGNED;
+pub use files::Files;
 pub(crate) use provider::Written;
 pub use provider::{
     Chat, ChatCall, Decoder, EmbedCall, Head, Mode, Offered, Outgoing, Provider, ReasonsBy, Target, Unary, UnaryCall,

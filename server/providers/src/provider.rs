@@ -6,7 +6,11 @@ use tollgate_proto::{
     v1::{CompletionEvent, CompletionRequest, Dialect, Usage},
 };
 
-use crate::credential::Credential;
+use crate::{
+    credential::Credential,
+    files::Files,
+    media::{Media, MediaKind},
+};
 
 /// Speaks one provider's dialect. Sends nothing, reads no clock, knows no caller.
 pub trait Provider: Send + Sync {
@@ -36,6 +40,17 @@ pub trait Provider: Send + Sync {
 
     /// `None`: not offered, and the router will not ask.
     fn images(&self) -> Option<&dyn Unary<Images>> {
+        None
+    }
+
+    /// `None`: not offered, and the router will not ask.
+    fn media(&self, kind: MediaKind) -> Option<&dyn Media> {
+        let _ = kind;
+        None
+    }
+
+    /// `None`: it keeps no files and runs no batches.
+    fn files(&self) -> Option<&dyn Files> {
         None
     }
 

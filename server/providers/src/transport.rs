@@ -2,19 +2,23 @@
 
 use std::{error::Error as _, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use futures::{Stream, StreamExt, future::BoxFuture, stream::BoxStream};
-use http_body_util::{BodyExt, Full};
+use bytes::{Bytes, BytesMut};
+use futures::{Stream, StreamExt, TryStreamExt, future::BoxFuture, stream::BoxStream};
+use http_body::Frame;
+use http_body_util::{BodyExt, Either, Full, StreamBody};
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
 use rustls::ClientConfig;
-use tokio::time::{Instant, timeout};
-use tollgate_domain::{Class, Failure};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout, timeout_at},
+};
+use tollgate_domain::{Class, Error, Failure};
 
-use crate::Head;
+use crate::{Head, upload::Upload};
 
 /// How long each step of an attempt may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +50,9 @@ impl Default for Timeouts {
 /// The bytes of an answer as they arrive. Dropping it closes the connection unless the answer was read to its end.
 pub type BodyStream = BoxStream<'static, Result<Bytes, Failure>>;
 
+/// The body of a request: known, or on its way in.
+type Sent = Either<Full<Bytes>, StreamBody<BoxStream<'static, Result<Frame<Bytes>, Error>>>>;
+
 /// Answers requests inside this process: the built-in simulated provider, and those of scenarios.
 pub trait InProcess: Send + Sync {
     /// Answers as a provider would over the wire; an error: as a line that cannot be had or breaks.
@@ -55,7 +62,7 @@ pub trait InProcess: Send + Sync {
 /// Sends requests to providers; cheap to clone. No proxies, no redirects: a destination comes from the configuration alone.
 #[derive(Clone)]
 pub struct Transport {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<HttpsConnector<HttpConnector>, Sent>,
     in_process: Option<(&'static str, Arc<dyn InProcess>)>,
 }
 
@@ -111,14 +118,86 @@ impl Transport {
             let (head, body) = timeout(first_byte, responder.respond(request)).await.unwrap_or_else(|_| Err(late()))?;
             return Ok((head, watched(body, timeouts.idle, give_up).boxed()));
         }
-        let sent = self.client.request(request.map(Full::new));
-        let response = match timeout(first_byte, sent).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => {
+        let sent = self.client.request(request.map(|body| Either::Left(Full::new(body))));
+        let sent = async { timeout(first_byte, sent).await.ok() };
+        Self::receive(sent, timeouts, give_up).await
+    }
+
+    /// Sends a request whose body is read from `upload` as the provider takes it: the time to the first byte counts from the last piece
+    /// that was taken, and not while the caller is waited for.
+    pub async fn send_upload(
+        &self,
+        head: http::Request<()>,
+        body: BoxStream<'static, Result<Bytes, Error>>,
+        upload: &Upload,
+        timeouts: &Timeouts,
+    ) -> Result<(Head, BodyStream), Failure> {
+        if self.in_process.as_ref().is_some_and(|(scheme, _)| head.uri().scheme_str() == Some(*scheme)) {
+            let body = body.try_fold(BytesMut::new(), |mut all, bytes| async move {
+                all.extend_from_slice(&bytes);
+                Ok(all)
+            });
+            let body = body.await.map_err(|error| Failure::new(Class::InvalidRequest, error.message))?;
+            return self.send(head.map(|()| body.freeze()), timeouts).await;
+        }
+        let give_up = Instant::now() + timeouts.total;
+        let (took, taken) = watch::channel(Instant::now());
+        let body = body.map_ok(move |bytes| {
+            took.send_replace(Instant::now());
+            Frame::data(bytes)
+        });
+        let sent = self.client.request(head.map(|()| Either::Right(StreamBody::new(body.boxed()))));
+        let first_byte = timeouts.first_byte;
+        let sent = async {
+            tokio::pin!(sent);
+            loop {
+                let until = match upload.awaits_caller() {
+                    true => Instant::now() + first_byte,
+                    false => *taken.borrow() + first_byte,
+                };
+                let until = until.min(give_up);
+                match timeout_at(until, &mut sent).await {
+                    Ok(done) => return Some(done),
+                    Err(_) if Instant::now() >= give_up => return None,
+                    Err(_) if upload.awaits_caller() || *taken.borrow() + first_byte > Instant::now() => {}
+                    Err(_) => return None,
+                }
+            }
+        };
+        Self::receive(sent, timeouts, give_up).await
+    }
+
+    /// Sends a request whose body comes in pieces, and waits for the head of the answer: as long as the attempt may take, for the head
+    /// follows the last piece.
+    pub async fn send_stream(
+        &self,
+        request: http::Request<BodyStream>,
+        timeouts: &Timeouts,
+    ) -> Result<(Head, BodyStream), Failure> {
+        if self.in_process.as_ref().is_some_and(|(scheme, _)| request.uri().scheme_str() == Some(*scheme)) {
+            return Err(Failure::new(Class::Unsupported, "the provider takes no uploads"));
+        }
+        let give_up = Instant::now() + timeouts.total;
+        let pieces = |body: BodyStream| {
+            body.map(|read| read.map(Frame::data).map_err(|failure| Error::internal(failure.message))).boxed()
+        };
+        let sent = self.client.request(request.map(|body| Either::Right(StreamBody::new(pieces(body)))));
+        let sent = async { timeout(timeouts.total, sent).await.ok() };
+        Self::receive(sent, timeouts, give_up).await
+    }
+
+    async fn receive(
+        sent: impl Future<Output = Option<Result<http::Response<hyper::body::Incoming>, hyper_util::client::legacy::Error>>>,
+        timeouts: &Timeouts,
+        give_up: Instant,
+    ) -> Result<(Head, BodyStream), Failure> {
+        let response = match sent.await {
+            Some(Ok(response)) => response,
+            Some(Err(error)) => {
                 let failure = Failure::new(Class::Connection, unreachable_text(&error));
                 return Err(Failure { may_be_billed: !error.is_connect(), ..failure });
             }
-            Err(_) => return Err(late()),
+            None => return Err(late()),
         };
         let (parts, body) = response.into_parts();
         let head = Head { status: parts.status, headers: parts.headers };

@@ -44,6 +44,7 @@ fn deployment(at: usize, transport: &Transport) -> Arc<Deployment> {
         max_output_tokens: None,
         capabilities: Vec::new(),
         drop_params: false,
+        defaults: None,
         limits: None,
         cooldown: CooldownPolicy::default(),
         state: Default::default(),

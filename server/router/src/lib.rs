@@ -4,6 +4,7 @@
 //! what to do next. It sends nothing and sleeps nowhere, so its rules can be tested in microseconds. What it knows of how deployments do
 //! ([`DeploymentState`]) is counted without locks; time is whatever the caller says.
 
+mod defaults;
 mod headroom;
 mod needs;
 pub mod pattern;
@@ -15,10 +16,11 @@ mod state;
 mod strategy;
 mod table;
 
+pub use defaults::Defaults;
 pub use needs::{Needs, Tags};
 pub use plan::{Plan, Step};
 pub use recent::Recent;
-pub use retry::{RetryBudget, RetryPolicy};
+pub use retry::{RetriesByClass, RetryBudget, RetryPolicy};
 pub use routes::Routes;
 pub use state::{Circuit, CooldownPolicy, DeploymentState, Standing, States, Trial};
 pub use strategy::Strategy;

@@ -18,6 +18,10 @@ pub struct Needs {
     pub output_tokens: u64,
     /// The most queries of a ranking; 0: it is none.
     pub queries: u64,
+    /// Characters that are spoken; 0: none are.
+    pub characters: u64,
+    /// The most milliseconds of sound that is listened to; 0: none is.
+    pub audio_ms: u64,
     /// What it uses: `vision`, `tools`, `json_schema`, `audio_input`, `pdf`.
     pub capabilities: Vec<&'static str>,
     /// The beginning of its answer is given: only models that go on from there.
@@ -40,6 +44,8 @@ impl Needs {
             input_tokens: 0,
             output_tokens: 0,
             queries: 0,
+            characters: 0,
+            audio_ms: 0,
             capabilities: Vec::new(),
             prefill: false,
             tags: Vec::new(),
@@ -108,7 +114,8 @@ pub struct Tags {
 }
 
 impl Tags {
-    fn refuse(&self, call: &[String], deployment: &[String]) -> Option<String> {
+    /// Why a call of these labels does not go to a deployment of those; `None`: it may.
+    pub fn refuse(&self, call: &[String], deployment: &[String]) -> Option<String> {
         let all = self.binding.iter().any(|tag| tag == EVERY);
         let mut bound = call.iter().filter(|tag| all || self.binding.contains(tag)).peekable();
         let needed = if bound.peek().is_some() { None } else { self.default.as_ref() };

@@ -4,7 +4,7 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 use tollgate_domain::{Class, Failure};
 use tollgate_proto::v1::Candidate;
 
-use crate::{Circuit, Deployment, ModelGroup, Needs, Routes, Tags};
+use crate::{Circuit, Deployment, ModelGroup, Needs, RetryPolicy, Routes, Tags};
 
 /// What to do next.
 pub enum Step {
@@ -45,6 +45,8 @@ enum Verdict {
     Probing,
     /// At the gateway's own limits for it.
     Full,
+    /// A budget on it or its provider affords no more.
+    UsedUp,
     Unlisted(&'static str),
     WindowTooSmall,
     Same,
@@ -55,6 +57,13 @@ enum Verdict {
 struct Looked {
     group: Arc<ModelGroup>,
     verdicts: Vec<Verdict>,
+}
+
+/// A deployment of the current group that may be tried again.
+struct Again {
+    place: u16,
+    after: Option<Duration>,
+    class: Class,
 }
 
 /// One call's walk through its groups. Same seed, same states and same failures: same walk.
@@ -68,9 +77,13 @@ pub struct Plan {
     looked: Vec<Looked>,
     /// Deployments of the current group that were not tried yet, by place.
     fresh: Vec<u16>,
-    /// Those that failed in a way that may pass.
-    again: Vec<(u16, Option<Duration>)>,
+    /// Those that failed in a way that may pass, or that its group tries again all the same.
+    again: Vec<Again>,
     retries_left: u32,
+    /// Retries of the current group after failures of which it says how often, by their class.
+    retried_after: Vec<Class>,
+    /// The last step is a retry that its group asks for although the deployment is left alone since it failed.
+    insists: bool,
     retried: u32,
     tried: u32,
     /// Whether the last step was the first look at a deployment.
@@ -100,6 +113,8 @@ impl Plan {
             fresh: Vec::new(),
             again: Vec::new(),
             retries_left: 0,
+            retried_after: Vec::new(),
+            insists: false,
             retried: 0,
             tried: 0,
             looked_first: false,
@@ -123,7 +138,7 @@ impl Plan {
     /// Every deployment that this walk may still reach: what the hold must cover.
     pub fn reachable(&self) -> impl Iterator<Item = &Arc<Deployment>> {
         let here = self.looked.last().into_iter().flat_map(|looked| {
-            let places = self.fresh.iter().chain(self.again.iter().map(|(place, _)| place));
+            let places = self.fresh.iter().chain(self.again.iter().map(|again| &again.place));
             places.map(|place| &looked.group.deployments[usize::from(*place)])
         });
         let cooling =
@@ -158,6 +173,11 @@ impl Plan {
         self.looked.iter().flat_map(of).collect()
     }
 
+    /// The model whose deployments are tried now.
+    pub fn model(&self) -> &str {
+        self.looked.last().map_or("", |looked| &looked.group.name)
+    }
+
     /// What the walk was told of the call.
     pub fn needs(&self) -> &Needs {
         &self.needs
@@ -166,6 +186,12 @@ impl Plan {
     /// Whether the last step goes to a deployment that is left alone, because nothing else is there.
     pub fn is_last_resort(&self) -> bool {
         self.resorted
+    }
+
+    /// Whether the last step is taken although the deployment is left alone: nothing else is there, or its group wants it tried again after
+    /// what it has just answered.
+    pub fn begins_anyway(&self) -> bool {
+        self.resorted || self.insists
     }
 
     /// From here on only models that go on with an answer of which `input_tokens` and so many more are given.
@@ -184,7 +210,7 @@ impl Plan {
             serves
         };
         self.fresh.retain(|place| serves(*place));
-        self.again.retain(|(place, _)| serves(*place));
+        self.again.retain(|again| serves(again.place));
     }
 
     /// The last step was not taken: `deployment` takes no more calls for now.
@@ -192,6 +218,17 @@ impl Plan {
         let Some(place) = self.place(deployment) else { return };
         if let Some(looked) = self.looked.last_mut() {
             looked.verdicts[usize::from(place)] = Verdict::Full;
+        }
+    }
+
+    /// The last step was not taken: the budget of `deployment` or of its provider affords no more.
+    pub fn is_used_up(&mut self, deployment: &Arc<Deployment>) {
+        let Some(place) = self.place(deployment) else { return };
+        if std::mem::take(&mut self.looked_first) {
+            self.tried = self.tried.saturating_sub(1);
+        }
+        if let Some(looked) = self.looked.last_mut() {
+            looked.verdicts[usize::from(place)] = Verdict::UsedUp;
         }
     }
 
@@ -215,7 +252,9 @@ impl Plan {
     pub fn next(&mut self, last: Option<(&Arc<Deployment>, &Failure)>, now_us: u64) -> Step {
         let resorted = std::mem::take(&mut self.resorted);
         self.looked_first = false;
+        self.insists = false;
         if let Some((deployment, failure)) = last {
+            let own = self.own_count(failure);
             match failure.class {
                 Class::ContextLength => {
                     self.least_window = self.least_window.max(deployment.context_window);
@@ -226,16 +265,19 @@ impl Plan {
                 }
                 Class::ContentFilter if self.routes.take_content_policy() => self.leave_group(),
                 class if !class.worth_elsewhere() => {
+                    // The same everywhere, unless its group wants it tried again.
+                    if own.is_some() && !resorted {
+                        self.may_follow(deployment, failure);
+                        if let Some(step) = self.retry(now_us) {
+                            return step;
+                        }
+                    }
                     self.leave_out();
                     return Step::GiveUp { soonest: None };
                 }
                 // Who was tried although it is left alone is not tried again.
                 _ if resorted => {}
-                _ if failure.retryable() && self.needs.refuse(deployment, &self.tags).is_none() => {
-                    if let Some(place) = self.place(deployment) {
-                        self.again.push((place, failure.retry_after));
-                    }
-                }
+                _ if own.is_some() || failure.retryable() => self.may_follow(deployment, failure),
                 _ => {}
             }
         }
@@ -291,16 +333,35 @@ impl Plan {
         None
     }
 
+    /// How often its group says to try again after such a failure; `None`: as after any. A provider that asks not to be asked again is not.
+    fn own_count(&self, failure: &Failure) -> Option<u32> {
+        let group = &self.looked.last()?.group;
+        group.retry.by_class.of(failure.class).filter(|_| failure.should_retry != Some(false))
+    }
+
+    /// It may be tried again.
+    fn may_follow(&mut self, deployment: &Arc<Deployment>, failure: &Failure) {
+        if self.needs.refuse(deployment, &self.tags).is_none()
+            && let Some(place) = self.place(deployment)
+        {
+            self.again.push(Again { place, after: failure.retry_after, class: failure.class });
+        }
+    }
+
+    /// Whether one more retry after a failure of this class is left.
+    fn has_left(&self, policy: &RetryPolicy, class: Class) -> bool {
+        match policy.by_class.of(class) {
+            Some(most) => self.retried_after.iter().filter(|of| **of == class).count() < most as usize,
+            None => self.retries_left > 0,
+        }
+    }
+
     /// A second round over what may have recovered, the soonest first.
     fn retry(&mut self, now_us: u64) -> Option<Step> {
-        let looked = self.looked.last_mut()?;
-        let policy = looked.group.retry;
-        if self.retries_left == 0 || self.again.is_empty() {
-            return None;
-        }
-        self.again.sort_by_key(|(_, after)| after.unwrap_or_default());
-        let &(place, after) = self.again.first()?;
-        let pause = match after {
+        let policy = self.looked.last()?.group.retry;
+        self.again.sort_by_key(|again| again.after.unwrap_or_default());
+        let at = self.again.iter().position(|again| self.has_left(&policy, again.class))?;
+        let pause = match self.again[at].after {
             Some(after) if after > policy.cap => return None,
             Some(after) => after,
             None => {
@@ -312,11 +373,18 @@ impl Plan {
         if self.deadline_us.is_some_and(|deadline_us| back_us >= deadline_us) {
             return None;
         }
+        let looked = self.looked.last_mut()?;
         if !looked.group.budget().spend(&policy, now_us) {
             return None;
         }
-        self.again.remove(0);
-        self.retries_left -= 1;
+        let Again { place, class, .. } = self.again.remove(at);
+        match policy.by_class.of(class) {
+            Some(_) => {
+                self.retried_after.push(class);
+                self.insists = class.is_lasting();
+            }
+            None => self.retries_left -= 1,
+        }
         self.retried += 1;
         looked.verdicts[usize::from(place)] = Verdict::Retried;
         Some(Step::Try { pause, deployment: looked.group.deployments[usize::from(place)].clone() })
@@ -333,6 +401,7 @@ impl Plan {
         let Some(group) = self.routes.next() else { return false };
         self.leave_group();
         self.retries_left = group.retry.retries;
+        self.retried_after.clear();
         self.earned = false;
         let mut verdicts = Vec::with_capacity(group.deployments.len());
         // What is not listed may be there all the same: it speaks against a deployment only where another lists it.
@@ -433,7 +502,7 @@ impl Plan {
         };
         let (larger_left, small): (Vec<_>, Vec<_>) = self.fresh.drain(..).partition(|place| larger(*place));
         self.fresh = larger_left;
-        self.again.retain(|(place, _)| larger(*place));
+        self.again.retain(|again| larger(again.place));
         for place in small {
             looked.verdicts[usize::from(place)] = Verdict::WindowTooSmall;
         }
@@ -472,6 +541,7 @@ impl Verdict {
             }
             Self::Probing => "another call tries whether it is back".into(),
             Self::Full => "at its limits".into(),
+            Self::UsedUp => "its budget, or its provider's, affords no more".into(),
             Self::Unlisted(missing) => format!("does not list {missing}, which others do"),
             Self::WindowTooSmall => "its context window is no larger than the one that was too small".into(),
             Self::Same => "not tried: the failure would be the same everywhere".into(),

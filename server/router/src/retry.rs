@@ -5,11 +5,36 @@ use std::{
     time::Duration,
 };
 
+use tollgate_domain::Class;
+
+/// How often to try again after failures of a class, where that is said: whether the class is worth it or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetriesByClass([Option<u32>; Class::COUNT]);
+
+impl RetriesByClass {
+    /// After failures of this class; `None`: nothing is said of it.
+    pub fn of(&self, class: Class) -> Option<u32> {
+        self.0[class as usize]
+    }
+}
+
+impl FromIterator<(Class, u32)> for RetriesByClass {
+    fn from_iter<I: IntoIterator<Item = (Class, u32)>>(all: I) -> Self {
+        let mut by_class = Self::default();
+        for (class, retries) in all {
+            by_class.0[class as usize] = Some(retries);
+        }
+        by_class
+    }
+}
+
 /// How often and how patiently to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// Further attempts in the group after each of its deployments was tried once.
     pub retries: u32,
+    /// In place of them, after failures of some classes.
+    pub by_class: RetriesByClass,
     /// First pause; doubles, with full jitter.
     pub base: Duration,
     /// Longest pause; a provider that asks for more is not waited for.
@@ -24,6 +49,7 @@ impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
             retries: 2,
+            by_class: RetriesByClass::default(),
             base: Duration::from_millis(250),
             cap: Duration::from_secs(10),
             budget_percent: 20,

@@ -7,9 +7,11 @@ use std::{
 use tollgate_domain::{Price, ServiceTier};
 use tollgate_proto::v1;
 use tollgate_providers::exchange::Endpoint;
+use tollgate_providers::media::MediaKind;
 
 use crate::{
-    CooldownPolicy, DeploymentState, Needs, RetryBudget, RetryPolicy, Routes, States, Strategy, Tags, pattern::Patterns,
+    CooldownPolicy, Defaults, DeploymentState, Needs, RetryBudget, RetryPolicy, Routes, States, Strategy, Tags,
+    pattern::Patterns,
 };
 
 /// One model at one provider with one credential.
@@ -38,6 +40,8 @@ pub struct Deployment {
     pub capabilities: Vec<String>,
     /// Parameters that its provider cannot heed are left out, unless a call says otherwise.
     pub drop_params: bool,
+    /// What completions get where their caller says nothing.
+    pub defaults: Option<Arc<Defaults>>,
     /// Limits that the gateway keeps towards it.
     pub limits: Option<v1::RateLimits>,
     /// When it is left alone.
@@ -111,6 +115,10 @@ impl Deployment {
         let Some(price) = &self.price else { return f64::MAX };
         price.worst_case(needs.input_tokens, output, &[ServiceTier::Standard]).0 as f64
             + price.queries(needs.queries).0 as f64
+            // How long it will take nobody knows: as long as it takes to its first content, where that is known.
+            + price.time(self.state().latency_us().map_or(1_000_000, |us| us as u64)).0 as f64
+            + price.characters(needs.characters).0 as f64
+            + price.sound(needs.audio_ms).0 as f64
     }
 
     /// Whether it serves this kind of call.
@@ -121,6 +129,7 @@ impl Deployment {
             Wanted::Rerank => self.endpoint.provider.rerank().is_some(),
             Wanted::Moderation => self.endpoint.provider.moderate().is_some(),
             Wanted::Image => self.endpoint.provider.images().is_some(),
+            Wanted::Media(kind) => self.endpoint.provider.media(kind).is_some(),
         }
     }
 }
@@ -138,6 +147,8 @@ pub enum Wanted {
     Moderation,
     /// Images.
     Image,
+    /// Sound, and images that are streamed or edited.
+    Media(MediaKind),
 }
 
 /// A model alias and what serves it.

@@ -55,6 +55,7 @@ fn deployment(name: &str) -> Deployment {
         max_output_tokens: None,
         capabilities: Vec::new(),
         drop_params: false,
+        defaults: None,
         limits: None,
         cooldown: CooldownPolicy::default(),
         name_hash: stable_hash(name),
@@ -662,4 +663,66 @@ fn where_nothing_is_ever_left_alone_what_is_left_counts_for_nothing() {
     let group = Arc::new(group_of("a", vec![ignored, Deployment { weight: 0, ..deployment("a2") }]));
     has_none_left(&group.deployments[0], 30);
     assert_eq!(first(&mut plan(&[group], 1)), "a1");
+}
+
+/// A group that says how often to try again after some failures, and twice after any other.
+fn particular(by_class: &[(Class, u32)], deployments: &[&str]) -> Arc<ModelGroup> {
+    let group = group_of("a", deployments.iter().map(|name| deployment(name)).collect());
+    let retry = RetryPolicy { retries: 2, by_class: by_class.iter().copied().collect(), ..RetryPolicy::default() };
+    Arc::new(ModelGroup { retry, ..group })
+}
+
+/// How many attempts are made where each fails as given.
+fn attempts(group: &Arc<ModelGroup>, failures: &[Failure]) -> usize {
+    let routes = Routes::new(group.clone(), Vec::new(), Vec::new(), Vec::new());
+    let mut plan = Plan::new(routes, Needs::only(Wanted::Chat), Arc::new(Tags::default()), 1, 0);
+    let mut last: Option<(Arc<Deployment>, Failure)> = None;
+    for made in 0.. {
+        let Step::Try { deployment, .. } = plan.next(last.as_ref().map(|(d, f)| (d, f)), 0) else { return made };
+        last = Some((deployment, failures[made.min(failures.len() - 1)].clone()));
+    }
+    unreachable!()
+}
+
+#[test]
+fn a_group_says_for_each_class_of_failure_how_often_to_try_again() {
+    let of = |class| Failure::new(class, "no");
+    let group = particular(&[(Class::Timeout, 0), (Class::RateLimit, 4), (Class::InvalidRequest, 1)], &["one"]);
+    assert_eq!(attempts(&group, &[of(Class::Timeout)]), 1);
+    assert_eq!(attempts(&group, &[of(Class::RateLimit)]), 5);
+    assert_eq!(attempts(&group, &[of(Class::ServerError)]), 3, "of others the general count holds");
+    assert_eq!(attempts(&group, &[of(Class::InvalidRequest)]), 2, "even of what would not be worth it");
+    assert_eq!(attempts(&group, &[of(Class::ContentFilter)]), 1);
+    // Each class has a count of its own: four times after a rate limit, and twice after a failure of the server.
+    let mixed = [of(Class::RateLimit), of(Class::ServerError), of(Class::RateLimit), of(Class::ServerError)];
+    assert_eq!(attempts(&group, &[&mixed[..], &[of(Class::Timeout)]].concat()), 5);
+}
+
+#[test]
+fn what_would_be_the_same_everywhere_is_not_taken_elsewhere_by_its_own_count() {
+    let group = particular(&[(Class::InvalidRequest, 1)], &["one", "two", "three"]);
+    assert_eq!(attempts(&group, &[Failure::new(Class::InvalidRequest, "no")]), 2);
+}
+
+#[test]
+fn a_provider_that_asks_not_to_be_asked_again_is_not() {
+    let group = particular(&[(Class::RateLimit, 4)], &["one"]);
+    let failure = Failure { should_retry: Some(false), ..Failure::new(Class::RateLimit, "no") };
+    assert_eq!(attempts(&group, &[failure]), 1);
+}
+
+#[test]
+fn a_retry_that_is_asked_for_is_made_although_the_deployment_is_left_alone() {
+    let group = particular(&[(Class::Authentication, 1)], &["one"]);
+    let routes = Routes::new(group.clone(), Vec::new(), Vec::new(), Vec::new());
+    let mut plan = Plan::new(routes, Needs::only(Wanted::Chat), Arc::new(Tags::default()), 1, 0);
+    let Step::Try { deployment, .. } = plan.next(None, 0) else { panic!("nothing to try") };
+    assert!(!plan.begins_anyway());
+    let failure = Failure::new(Class::Authentication, "no");
+    let mut trial = deployment.state().begin(0).unwrap();
+    trial.failed(&failure, &deployment.cooldown, 0).expect("it is left alone");
+    drop(trial);
+    assert!(matches!(plan.next(Some((&deployment, &failure)), 0), Step::Try { .. }));
+    assert!(plan.begins_anyway() && !plan.is_last_resort());
+    assert!(matches!(plan.next(Some((&deployment, &failure)), 0), Step::GiveUp { .. }));
 }

@@ -13,7 +13,8 @@ use tollgate_proto::v1::CreateEmbeddingResponse;
 use crate::{
     Chat, ChatCall, Decoder, EmbedCall, Head, Outgoing, Provider, ReasonsBy, Target, Unary, Written,
     credential::token::encoded,
-    openai::{self, OPENAI_MODELS, Param, Quirks, decode::ChatDecoder, embed, request, services::row},
+    media::{Media, MediaCall, MediaDecoder, MediaKind, MediaOutgoing},
+    openai::{self, OPENAI_MODELS, Param, Quirks, decode::ChatDecoder, embed, request, services::row, sound},
     provider::unsendable,
     refusal,
 };
@@ -46,6 +47,10 @@ impl Provider for Azure {
 
     fn embed(&self) -> Option<&dyn Unary<Embeddings>> {
         Some(self)
+    }
+
+    fn media(&self, kind: MediaKind) -> Option<&dyn Media> {
+        matches!(kind, MediaKind::Speech | MediaKind::Transcription).then_some(self)
     }
 
     fn check(&self, target: &Target) -> Result<http::Request<Bytes>, Failure> {
@@ -90,6 +95,16 @@ impl Unary<Embeddings> for Azure {
 
     fn answer(&self, call: &EmbedCall<'_>, body: Bytes) -> Result<CreateEmbeddingResponse, Failure> {
         embed::answer(call, body)
+    }
+}
+
+impl Media for Azure {
+    fn request(&self, target: &Target, call: &MediaCall<'_>) -> Result<MediaOutgoing, Failure> {
+        sound::request(target, call, |path, body| post(target, path, call.attempt_id, body))
+    }
+
+    fn decoder(&self, call: &MediaCall<'_>, head: &Head) -> Box<dyn MediaDecoder> {
+        Box::new(sound::Decoder::new(call, head))
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 use tollgate_domain::{Price, PriceTier, Rates, ServiceTier, Tariff};
+use tollgate_proto::v1::UnitPrice;
 
 use super::{Entry, Tier};
 
@@ -32,31 +33,66 @@ const BELONGS: [(&str, &str); 9] = [
 /// The price of an entry; `None`: it is sold in units that are not charged.
 pub(super) fn of(entry: &Entry) -> Option<Price> {
     let base = &entry.pico_usd;
-    let per_query = entry.unit_price().ok().and_then(|unit| unit.query_pico_usd);
+    let units = entry.unit_price().ok().map(Units::from).unwrap_or_default();
     // A model whose output is sold in other units (seconds) has no price per token that would hold.
     let writes = base.contains_key("output") || base.contains_key("image_output") || entry.mode == "embedding";
     let sold_otherwise = !entry.other_price.is_empty() && base.values().all(|figure| *figure == 0);
     let by_token = base.contains_key("input") && writes && !sold_otherwise;
-    (by_token || per_query.is_some()).then(|| price(base, &entry.tiers, per_query))
+    (by_token || units != Units::default()).then(|| price(base, &entry.tiers, units))
 }
 
-/// The price that listed figures make: pico-dollars per token by class, those that change for long prompts, and those per query.
-pub fn price(base: &Figures, tiers: &[Tier], per_query: Option<i64>) -> Price {
+/// Figures in units that are not tokens, in pico-dollars.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Units {
+    /// A query of a ranking.
+    pub query: Option<i64>,
+    /// A second of an attempt.
+    pub second: Option<i64>,
+    /// A second of sound that is listened to.
+    pub audio_second: Option<i64>,
+    /// A character that is spoken.
+    pub character: Option<i64>,
+}
+
+impl From<UnitPrice> for Units {
+    fn from(price: UnitPrice) -> Self {
+        Self {
+            query: price.query_pico_usd,
+            second: None,
+            audio_second: price.audio_second_pico_usd,
+            character: price.character_pico_usd,
+        }
+    }
+}
+
+/// The price that listed figures make: pico-dollars per token by class, those that change for long prompts, and those of other
+/// units.
+pub fn price(base: &Figures, tiers: &[Tier], units: Units) -> Price {
     let service = [ServiceTier::Flex, ServiceTier::Priority, ServiceTier::Batch].into_iter();
     let service = service.filter(|tier| SERVED.iter().any(|class| base.contains_key(&listed_as(*tier, class))));
     Price {
         standard: tariff(base, tiers, None),
         service: service.map(|tier| (tier, tariff(base, tiers, Some(tier)))).collect(),
-        per_query,
-        version: version(base, tiers, per_query),
+        per_query: units.query,
+        per_second: units.second,
+        per_audio_second: units.audio_second,
+        per_character: units.character,
+        version: version(base, tiers, units),
     }
 }
 
 /// Names the figures: whatever changes one of them makes another price.
-fn version(base: &Figures, tiers: &[Tier], per_query: Option<i64>) -> String {
+fn version(base: &Figures, tiers: &[Tier], units: Units) -> String {
     let tiers: Vec<_> = tiers.iter().map(|t| (t.above_input_tokens, &t.pico_usd)).collect();
-    let per_query = per_query.map(|figure| format!(" {figure} a query")).unwrap_or_default();
-    let digest = Sha256::digest(format!("{base:?} {tiers:?}{per_query}").as_bytes());
+    let named = [
+        (units.query, "query"),
+        (units.second, "second"),
+        (units.audio_second, "second of sound"),
+        (units.character, "character"),
+    ];
+    let named = named.iter().filter_map(|(figure, unit)| figure.map(|figure| format!(" {figure} a {unit}")));
+    let units: String = named.collect();
+    let digest = Sha256::digest(format!("{base:?} {tiers:?}{units}").as_bytes());
     digest[..6].iter().map(|b| format!("{b:02x}")).collect()
 }
 

@@ -116,7 +116,10 @@ fn units_that_are_not_tokens_are_pico_dollars_too() {
     assert_eq!(listed("cohere", "rerank-v3.5").unit_price().unwrap().query_pico_usd, Some(2_000_000_000));
     assert_eq!(listed("groq", "whisper-large-v3-turbo").unit_price().unwrap().audio_second_pico_usd, Some(11_110_000));
     assert_eq!(listed("openai", "tts-1").unit_price().unwrap().character_pico_usd, Some(15_000_000));
-    assert!(listed("openai", "tts-1").price.is_none(), "it is not sold by tokens");
+    let spoken = listed("openai", "tts-1").price.clone().unwrap();
+    assert_eq!((spoken.per_character, &spoken.standard.rates), (Some(15_000_000), &Rates::default()));
+    let heard = listed("openai", "gpt-4o-transcribe").price.clone().unwrap();
+    assert_eq!((heard.per_audio_second, heard.standard.rates.input), (Some(100_000_000), 2_500_000));
     // Free, and listed as such.
     assert!(listed("openai", "omni-moderation-latest").price.is_some());
 }

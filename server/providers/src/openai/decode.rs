@@ -363,7 +363,7 @@ fn named(function: wire::Function<'_>) -> ToolPiece {
 }
 
 /// Their usage in the contract's normal form.
-pub(super) fn normal(text: &str) -> Option<Usage> {
+pub(crate) fn normal(text: &str) -> Option<Usage> {
     let usage: wire::Usage = serde_json::from_str(text).ok()?;
     let count = |n: Option<f64>| n.filter(|n| *n >= 0.0).map_or(0, |n| n as u64);
     let prompt = usage.prompt_tokens_details.or(usage.prompt_token_details).unwrap_or_default();

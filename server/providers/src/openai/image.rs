@@ -71,9 +71,16 @@ struct Details {
 }
 
 pub(super) fn answer(call: &UnaryCall<'_, Images>, body: Bytes) -> Result<GenerateImageResponse, Failure> {
+    let native = (call.want_native == Dialect::OpenaiImages)
+        .then(|| Original { dialect: Dialect::OpenaiImages as i32, body: body.clone() });
+    Ok(GenerateImageResponse { native, ..read(&body)? })
+}
+
+/// Images as one JSON object.
+pub(super) fn read(body: &[u8]) -> Result<GenerateImageResponse, Failure> {
     let broken = |what: String| Failure::new(Class::UpstreamProtocol, format!("the images cannot be read: {what}"));
-    let answer: Answer<'_> = serde_json::from_slice(&body).map_err(|e| broken(e.to_string()))?;
-    let Some(rows) = answer.data else { return Err(refusal::in_band(200, &body, true)) };
+    let answer: Answer<'_> = serde_json::from_slice(body).map_err(|e| broken(e.to_string()))?;
+    let Some(rows) = answer.data else { return Err(refusal::in_band(200, body, true)) };
     let mut images = Vec::with_capacity(rows.len());
     for row in rows {
         let image = match (row.b64_json, row.url) {
@@ -83,14 +90,12 @@ pub(super) fn answer(call: &UnaryCall<'_, Images>, body: Bytes) -> Result<Genera
         };
         images.push(GeneratedImage { image: Some(image), revised_prompt: row.revised_prompt });
     }
-    let native = (call.want_native == Dialect::OpenaiImages)
-        .then(|| Original { dialect: Dialect::OpenaiImages as i32, body: body.clone() });
     Ok(GenerateImageResponse {
         started: Some(Started { created: answer.created.map_or(0, |n| n as i64), ..Started::default() }),
         images,
         usage: answer.usage.and_then(|raw| usage(raw.get())),
         routing: None,
-        native,
+        native: None,
         size: answer.size.unwrap_or_default(),
         quality: answer.quality.unwrap_or_default(),
         background: answer.background.unwrap_or_default(),
@@ -99,7 +104,7 @@ pub(super) fn answer(call: &UnaryCall<'_, Images>, body: Bytes) -> Result<Genera
 }
 
 /// Tokens; `None`: they are not told.
-fn usage(text: &str) -> Option<Usage> {
+pub(super) fn usage(text: &str) -> Option<Usage> {
     let tokens: Tokens = serde_json::from_str(text).ok()?;
     let count = |n: f64| n.max(0.0) as u64;
     let images = |details: Option<Details>| details.and_then(|d| d.image_tokens).map(count);

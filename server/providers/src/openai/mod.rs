@@ -6,6 +6,7 @@
 pub(crate) mod decode;
 pub(crate) mod embed;
 pub(crate) mod encode;
+pub(crate) mod form;
 mod image;
 mod media;
 mod models;
@@ -13,8 +14,10 @@ mod moderate;
 mod param;
 pub(crate) mod request;
 pub mod services;
+pub(crate) mod sound;
 pub(crate) mod wire;
 
+pub(crate) use decode::normal as usage;
 use http::{Method, header};
 pub(crate) use request::unsendable;
 use tollgate_domain::Failure;
@@ -27,8 +30,10 @@ pub use self::{
 };
 pub(crate) use self::{models::reasons_by, param::leave_out};
 use crate::{
-    Chat, ChatCall, Decoder, EmbedCall, Head, Outgoing, Provider, ReasonsBy, Target, Unary, UnaryCall, Written,
-    conversation::reasoning, provider, refusal, rerank,
+    Chat, ChatCall, Decoder, EmbedCall, Files, Head, Outgoing, Provider, ReasonsBy, Target, Unary, UnaryCall, Written,
+    conversation::reasoning,
+    media::{Media as Medium, MediaCall, MediaDecoder, MediaKind, MediaOutgoing},
+    provider, refusal, rerank,
 };
 
 /// What sets one service apart from the others of the dialect.
@@ -71,6 +76,12 @@ pub struct Quirks {
     pub moderates: bool,
     /// Whether it makes images.
     pub makes_images: bool,
+    /// Whether it speaks, `/audio/speech`.
+    pub speaks: bool,
+    /// Whether it writes down what is said, `/audio/transcriptions` and `/audio/translations`.
+    pub hears: bool,
+    /// Whether it keeps files and runs batches, `/files` and `/batches`.
+    pub keeps_files: bool,
     /// Whether an in-band error's own status is to be believed (OpenRouter answers 200 with `code: 502`).
     pub trusts_inner_status: bool,
     /// Whether it fetches images and files by URL. Where nobody knows, it is given the bytes.
@@ -139,6 +150,19 @@ impl Provider for OpenAi {
 
     fn images(&self) -> Option<&dyn Unary<Images>> {
         self.0.makes_images.then_some(self as &dyn Unary<Images>)
+    }
+
+    fn media(&self, kind: MediaKind) -> Option<&dyn Medium> {
+        let offered = match kind {
+            MediaKind::Speech => self.0.speaks,
+            MediaKind::Transcription => self.0.hears,
+            MediaKind::ImageStream | MediaKind::ImageEdit => self.0.makes_images,
+        };
+        offered.then_some(self as &dyn Medium)
+    }
+
+    fn files(&self) -> Option<&dyn Files> {
+        self.0.keeps_files.then_some(self as &dyn Files)
     }
 
     fn check(&self, target: &Target) -> Result<http::Request<bytes::Bytes>, Failure> {
@@ -231,6 +255,16 @@ impl Unary<Images> for OpenAi {
         body: bytes::Bytes,
     ) -> Result<tollgate_proto::v1::GenerateImageResponse, Failure> {
         image::answer(call, body)
+    }
+}
+
+impl Medium for OpenAi {
+    fn request(&self, target: &Target, call: &MediaCall<'_>) -> Result<MediaOutgoing, Failure> {
+        sound::request(target, call, |path, body| post(target, &format!("/{path}"), call.attempt_id, body))
+    }
+
+    fn decoder(&self, call: &MediaCall<'_>, head: &Head) -> Box<dyn MediaDecoder> {
+        Box::new(sound::Decoder::new(call, head))
     }
 }
 

@@ -29,6 +29,9 @@ pub(crate) const fn row(name: &'static str, base_url: Option<&'static str>, abou
         reranks: false,
         moderates: false,
         makes_images: false,
+        speaks: false,
+        hears: false,
+        keeps_files: false,
         fetches_urls: true,
         trusts_inner_status: false,
     }
@@ -43,6 +46,9 @@ pub static SERVICES: [Quirks; 27] = [
         families: &OPENAI,
         moderates: true,
         makes_images: true,
+        speaks: true,
+        hears: true,
+        keeps_files: true,
         completes: true,
         ..row("openai", Some("https://api.openai.com/v1"), "OpenAI: platform.openai.com/docs/api-reference/chat")
     },
@@ -52,6 +58,7 @@ pub static SERVICES: [Quirks; 27] = [
         prefill: Prefill::FinalMessage,
         reranks: true,
         completes: true,
+        hears: true,
         ..row("vllm", None, "vLLM server: docs.vllm.ai, OpenAI-Compatible Server")
     },
     Quirks {
@@ -59,6 +66,9 @@ pub static SERVICES: [Quirks; 27] = [
         output_limit: "max_completion_tokens",
         lacks: &[Param::N, Param::TopK, Param::LogitBias, Param::Logprobs, Param::TopLogprobs, Param::MessageName],
         embeds: false,
+        speaks: true,
+        hears: true,
+        keeps_files: true,
         ..row("groq", Some("https://api.groq.com/openai/v1"), "Groq: console.groq.com/docs/openai")
     },
     Quirks {
@@ -82,6 +92,8 @@ pub static SERVICES: [Quirks; 27] = [
         refuses: &[File],
         reranks: true,
         completes: true,
+        speaks: true,
+        hears: true,
         ..row("together", Some("https://api.together.xyz/v1"), "Together: docs.together.ai/reference/chat-completions")
     },
     Quirks {
@@ -234,6 +246,9 @@ pub static SERVICES: [Quirks; 27] = [
         hints: true,
         fetches_urls: false,
         completes: true,
+        makes_images: true,
+        speaks: true,
+        hears: true,
         ..row("openai_compatible", None, "Any other server of the dialect, which heeds all of it")
     },
     Quirks {

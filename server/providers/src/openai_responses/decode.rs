@@ -342,7 +342,7 @@ fn in_chat_form(logprobs: Option<&RawValue>) -> String {
 }
 
 /// Their usage in the contract's normal form.
-fn normal(text: &str) -> Option<Usage> {
+pub(crate) fn normal(text: &str) -> Option<Usage> {
     let usage: Option<wire::Usage> = serde_json::from_str(text).ok()?;
     let usage = usage?;
     let input = usage.input_tokens_details.unwrap_or_default();

@@ -15,6 +15,7 @@ mod splice;
 mod wire;
 
 use bytes::Bytes;
+pub(crate) use decode::normal as usage;
 use tollgate_domain::Failure;
 
 use crate::{
