@@ -180,6 +180,8 @@ actions! {
     ReadResponse "response.read"                     Key      Key      Key       Key    Key     Key     Key;
     /// Forget what one has kept.
     DeleteResponse "response.delete"                 Key      Key      Key       Key    Key     Key     Key;
+    /// Have a response end that is being made.
+    CancelResponse "response.cancel"                 Key      Key      Key       Key    Key     Key     Key;
     /// See a key.
     ReadKey "key.read"                               All      Org      Team      User   No      All     Key;
     /// Make a key.
@@ -368,6 +370,19 @@ pub const RPCS: &[(&str, &[Action])] = &[
     ("RerankService/Rerank", &[]),
     ("ModerationService/CreateModeration", &[]),
     ("ImageService/GenerateImage", &[]),
+    ("ImageService/StreamImage", &[]),
+    ("ImageService/EditImage", &[]),
+    ("AudioService/CreateSpeech", &[]),
+    ("AudioService/CreateTranscription", &[]),
+    ("FileService/CreateFile", &[]),
+    ("FileService/GetFile", &[]),
+    ("FileService/ListFiles", &[]),
+    ("FileService/DeleteFile", &[]),
+    ("FileService/GetFileContent", &[]),
+    ("BatchService/CreateBatch", &[]),
+    ("BatchService/GetBatch", &[]),
+    ("BatchService/ListBatches", &[]),
+    ("BatchService/CancelBatch", &[]),
     ("ModelService/ListModels", &[Action::ReadModels]),
     ("ModelService/GetModel", &[Action::ReadModels]),
     ("ModelService/GetRouteState", &[Action::ReadModels]),
@@ -381,6 +396,10 @@ pub const RPCS: &[(&str, &[Action])] = &[
     ("ResponseService/GetResponse", &[Action::ReadResponse]),
     ("ResponseService/GetConversation", &[Action::ReadResponse]),
     ("ResponseService/DeleteResponse", &[Action::DeleteResponse]),
+    ("ResponseService/BeginResponse", &[Action::KeepResponse]),
+    ("ResponseService/AdvanceResponse", &[Action::KeepResponse]),
+    ("ResponseService/CancelResponse", &[Action::CancelResponse]),
+    ("ResponseService/ListResponseEvents", &[Action::ReadResponse]),
     ("KeyAdminService/CreateKey", &[Action::CreateKey]),
     ("KeyAdminService/GetKey", &[Action::ReadKey]),
     ("KeyAdminService/ListKeys", &[Action::ReadKey]),

@@ -1,3 +1,4 @@
+use sha2::{Digest, Sha256};
 use tollgate_domain::{Error, Violation, micros, new_id, timestamp};
 use tollgate_ledger::{Policy, is_each};
 use tollgate_pipeline::Caller;
@@ -16,6 +17,50 @@ use crate::{
 
 /// The id of the budget that the configuration makes: the same at every replica, before all that follow from the time.
 const PROVISIONED: &str = "bud_00000000-0000-8000-8000-000000000001";
+
+/// What a budget of the configuration is on.
+#[derive(Clone, Copy, Debug)]
+pub enum Provisioned<'a> {
+    /// Everything.
+    Gateway,
+    /// One provider.
+    Provider(&'a str),
+    /// One deployment.
+    Deployment(&'a str),
+}
+
+impl Provisioned<'_> {
+    fn scope(self) -> BudgetScope {
+        let scope = BudgetScope { kind: ScopeKind::Gateway as i32, ..BudgetScope::default() };
+        match self {
+            Self::Gateway => scope,
+            Self::Provider(name) => BudgetScope { provider: name.to_owned(), ..scope },
+            Self::Deployment(name) => BudgetScope { deployment: name.to_owned(), ..scope },
+        }
+    }
+
+    fn display_name(self) -> String {
+        let on = match self {
+            Self::Gateway => "the gateway".to_owned(),
+            Self::Provider(name) => format!("the provider {name}"),
+            Self::Deployment(name) => format!("the deployment {name}"),
+        };
+        // As long as names may be.
+        format!("the configuration's budget of {on}").chars().take(100).collect()
+    }
+
+    /// The same at every replica and start.
+    fn id(self) -> String {
+        let text = match self {
+            Self::Gateway => return PROVISIONED.to_owned(),
+            Self::Provider(name) => format!("provider {name}"),
+            Self::Deployment(name) => format!("deployment {name}"),
+        };
+        let digest = Sha256::digest(text.as_bytes());
+        let hex: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("bud_{}-{}-8{}-8{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..])
+    }
+}
 
 impl Control {
     /// Makes a budget on a scope; `opening`: what was spent of it before, elsewhere.
@@ -71,25 +116,30 @@ impl Control {
         self.after_change(made).await
     }
 
-    /// The budget on the whole gateway that the operator wrote into the configuration; made at the start, once, and never again once it was
-    /// deleted.
-    pub async fn provision_budget(&self, limit_nano_usd: i64, every_seconds: Option<i64>) -> Result<bool, Error> {
+    /// A budget that the operator wrote into the configuration; made at the start, once, and never again once it was deleted.
+    pub async fn provision_budget(
+        &self,
+        on: Provisioned<'_>,
+        limit_nano_usd: i64,
+        every_seconds: Option<i64>,
+    ) -> Result<bool, Error> {
         let _one_at_a_time = self.acting.lock().await;
         if self.pipeline.ledger().is_shared() {
             self.catch_up().await?;
         }
         let every = |seconds| Window::Every(EveryWindow { seconds, anchor: None });
         let asked = Budget {
-            scope: Some(BudgetScope { kind: ScopeKind::Gateway as i32, ..BudgetScope::default() }),
-            display_name: "the configuration's budget of the gateway".into(),
+            scope: Some(on.scope()),
+            display_name: on.display_name(),
             limit_nano_usd,
             window: every_seconds.map(|seconds| BudgetWindow { window: Some(every(seconds)) }),
             ..Budget::default()
         };
         check(&asked)?;
-        let budget = new_budget(asked, PROVISIONED.into(), self.now_us());
+        let id = on.id();
+        let budget = new_budget(asked, id.clone(), self.now_us());
         let known = self.directory().version_of(&Object::from(budget.clone())) > 0;
-        if known || self.pipeline.ledger().budget(PROVISIONED).is_some() {
+        if known || self.pipeline.ledger().budget(&id).is_some() {
             return Ok(false);
         }
         let changes = vec![format!("limit_nano_usd: {limit_nano_usd}"), format!("every_seconds: {every_seconds:?}")];
@@ -147,6 +197,7 @@ impl Control {
                 && fits(&wanted.organization_id, &scope.organization_id)
                 && fits(&wanted.model, &scope.model)
                 && fits(&wanted.provider, &scope.provider)
+                && fits(&wanted.deployment, &scope.deployment)
                 && is_allowed(&actor, Action::ReadBudget, &self.place_of_budget(budget))
         });
         let query = format!("budgets {wanted:?}");

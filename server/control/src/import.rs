@@ -149,9 +149,15 @@ impl Control {
         let place = Resource::of_key(&made.key);
         for imported in budgets {
             let asked = imported.budget.clone().unwrap_or_default();
-            let BudgetScope { model, provider, .. } = asked.scope.clone().unwrap_or_default();
-            let scope =
-                BudgetScope { kind: ScopeKind::Key as i32, id: id.to_owned(), model, provider, ..Default::default() };
+            let BudgetScope { model, provider, deployment, .. } = asked.scope.clone().unwrap_or_default();
+            let scope = BudgetScope {
+                kind: ScopeKind::Key as i32,
+                id: id.to_owned(),
+                model,
+                provider,
+                deployment,
+                ..Default::default()
+            };
             let asked = Budget { scope: Some(scope), increase: None, ..asked };
             budgets::check(&asked)?;
             let budget = budgets::new_budget(asked, new_id("bud_"), self.now_us());

@@ -27,7 +27,7 @@ pub struct Minted {
 
 const MAX_GRACE_SECONDS: i64 = 604_800;
 /// Budgets made along with a key.
-const MAX_BUDGETS: usize = 16;
+pub(crate) const MAX_BUDGETS: usize = 16;
 
 impl Control {
     /// Makes a key, and a budget with it where one is asked for.
@@ -72,6 +72,9 @@ impl Control {
                 });
             }
             rights::check_key(&authorized.actor(), authorized.caller().key(), &key, self.directory())?;
+            if request.unique_display_name {
+                self.nobody_is_called(&key.display_name, "")?;
+            }
             let total = request.budget_nano_usd.map(total);
             let budgets: Vec<_> = total.into_iter().chain(request.budgets).collect();
             for budget in &budgets {
@@ -80,6 +83,17 @@ impl Control {
             Ok(self.mint(key, made_by, budgets, None))
         })
         .await
+    }
+
+    /// That no key but `own` has this name. Whose it is, is nobody's business.
+    fn nobody_is_called(&self, display_name: &str, own: &str) -> Result<(), Error> {
+        let taken = |key: &Key| key.display_name == display_name && key.id != own && key.state() != KeyState::Revoked;
+        let now_us = self.now_us();
+        if display_name.is_empty() || !self.pipeline.keyring().all().iter().any(|entry| taken(&entry.key_at(now_us))) {
+            return Ok(());
+        }
+        let message = format!("a key called {display_name:?} exists already; choose another name");
+        Err(Error::new(ErrorReason::AlreadyExists, message).with("resource", "key").with("id", display_name))
     }
 
     /// Completes where a new key lies: what is left open is the acting key's own place.
@@ -228,6 +242,9 @@ impl Control {
                 let violations = check(&asked, self.now_us());
                 if !violations.is_empty() {
                     return Err(Error::invalid(violations));
+                }
+                if request.unique_display_name {
+                    self.nobody_is_called(&asked.display_name, &asked.id)?;
                 }
                 let mut paths: Vec<String> = request.update_mask.map(|m| m.paths).unwrap_or_default();
                 if paths.is_empty() {
@@ -433,9 +450,14 @@ fn total(limit_nano_usd: i64) -> Budget {
 
 /// A budget as one on a key, of the models and at the provider that it names.
 fn of_key(budget: Budget, id: &str) -> Budget {
+    placed(budget, &BudgetScope { kind: ScopeKind::Key as i32, id: id.to_owned(), ..BudgetScope::default() })
+}
+
+/// A budget on something that is made along with it.
+pub(crate) fn placed(budget: Budget, on: &BudgetScope) -> Budget {
     let asked = budget.scope.unwrap_or_default();
-    let scope = BudgetScope { kind: ScopeKind::Key as i32, id: id.to_owned(), ..BudgetScope::default() };
-    let scope = BudgetScope { model: asked.model, provider: asked.provider, ..scope };
+    let scope =
+        BudgetScope { model: asked.model, provider: asked.provider, deployment: asked.deployment, ..on.clone() };
     Budget { scope: Some(scope), ..budget }
 }
 

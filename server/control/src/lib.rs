@@ -6,6 +6,8 @@
 mod adjustments;
 mod audit;
 mod authorize;
+mod background;
+mod batches;
 mod budgets;
 mod catalogue;
 mod import;
@@ -26,6 +28,9 @@ pub use audit::Records;
 pub use authorize::{
     Act, Action, Actor, Authorized, RPCS, Reach, Resource, act, authorization_page, authorize, is_allowed,
 };
+pub use background::Begun;
+pub use batches::{Batching, Chunks, ReadLine, ReadLines};
+pub use budgets::Provisioned;
 pub use import::Imported;
 pub use keys::Minted;
 pub use responses::{Keeping, is_response_id};
@@ -68,6 +73,8 @@ pub struct Control {
     /// Where responses are kept; `None`: nowhere.
     keeping: Option<Keeping>,
     runtime_models: Arc<dyn RuntimeModels>,
+    /// Where files and batches are kept; `None`: nowhere.
+    batching: Option<Arc<Batching>>,
 }
 
 impl Control {
@@ -79,6 +86,7 @@ impl Control {
             changing_windows: Arc::default(),
             keeping: None,
             runtime_models: Arc::new(NoModels),
+            batching: None,
         }
     }
 

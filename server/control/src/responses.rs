@@ -26,7 +26,12 @@ pub struct Keeping {
 const CLEARED_AT_ONCE: i64 = 1_000;
 
 impl Keeping {
-    fn too_large(&self, what: &str) -> Error {
+    /// Until when something is kept from now on.
+    pub(crate) fn until(&self, now_us: i64) -> i64 {
+        now_us.saturating_add(i64::try_from(self.retention.as_micros()).unwrap_or(i64::MAX))
+    }
+
+    pub(crate) fn too_large(&self, what: &str) -> Error {
         let message = format!(
             "{what} is larger than {} bytes, the gateway's limit for what it keeps (`responses.max_bytes`); begin a new one, \
              or send the conversation yourself with `store: false`",
@@ -41,11 +46,11 @@ pub fn is_response_id(id: &str) -> bool {
     (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
 }
 
-fn itself(caller: &Caller) -> Result<Resource, Error> {
+pub(crate) fn itself(caller: &Caller) -> Result<Resource, Error> {
     Ok(Resource::of_key(caller.key()))
 }
 
-fn bytes(response: &StoredResponse) -> u64 {
+pub(crate) fn bytes(response: &StoredResponse) -> u64 {
     let asked: usize = response.input_items_json.iter().map(String::len).sum();
     (asked + response.response_json.len()) as u64
 }
@@ -72,16 +77,15 @@ impl Control {
             return Err(keeping.too_large("the response"));
         }
         let now_us = self.now_us();
-        let retention_us = i64::try_from(keeping.retention.as_micros()).unwrap_or(i64::MAX);
-        let expire_us = now_us.saturating_add(retention_us);
+        let expire_us = keeping.until(now_us);
         let expire_time = Some(timestamp(expire_us));
-        let kept = StoredResponse { create_time: Some(timestamp(now_us)), expire_time, ..response };
+        let kept = StoredResponse { create_time: Some(timestamp(now_us)), expire_time, state: 0, ..response };
         keeping.store.keep(authorized.caller().key_id(), &kept, expire_us).await.map_err(store_failed)?;
         Ok(expire_time)
     }
 
     /// Where a response with this id would be.
-    fn keeps(&self, id: &str) -> Result<&Keeping, Error> {
+    pub(crate) fn keeps(&self, id: &str) -> Result<&Keeping, Error> {
         self.keeping.as_ref().filter(|_| is_response_id(id)).ok_or_else(|| Error::not_found("response", id))
     }
 
@@ -91,11 +95,13 @@ impl Control {
         let (key_id, now_us) = (authorized.caller().key_id(), self.now_us());
         let (By::Id(id) | By::ItemId(id)) = by;
         let keeping = self.keeps(id)?;
-        let (what, found) = match by {
-            By::Id(id) => ("response", keeping.store.kept(key_id, id, now_us).await),
-            By::ItemId(id) => ("response with an item", keeping.store.kept_with(key_id, id, now_us).await),
-        };
-        found.map_err(store_failed)?.ok_or_else(|| Error::not_found(what, id))
+        match by {
+            By::Id(id) => self.stands(keeping, key_id, id).await,
+            By::ItemId(id) => {
+                let found = keeping.store.kept_with(key_id, id, now_us).await.map_err(store_failed)?;
+                found.ok_or_else(|| Error::not_found("response with an item", id))
+            }
+        }
     }
 
     /// A response of the caller's key and all that it goes on from, oldest first.

@@ -5,14 +5,17 @@ use std::sync::Arc;
 use tollgate_domain::{Error, new_id, timestamp};
 use tollgate_pipeline::Caller;
 use tollgate_proto::v1::{
-    ErrorReason, KeyState, ListOrganizationsRequest, ListTeamsRequest, ListUsersRequest, Organization, Team,
+    Budget, BudgetScope, CreateOrganizationRequest, CreateTeamRequest, CreateUserRequest, ErrorReason, KeyState,
+    ListOrganizationsRequest, ListTeamsRequest, ListUsersRequest, Organization, ScopeKind, Team,
     UpdateOrganizationRequest, UpdateTeamRequest, UpdateUserRequest, User,
 };
 use tollgate_store::{Object, Thing};
 
 use crate::{
-    Action, Authorized, Control, Done, Principal, Resource, act, is_allowed,
-    keys::{owned, swap, violation, within},
+    Action, Authorized, Control, Done, Principal, Resource, act,
+    budgets::{check as check_budget, new_budget},
+    is_allowed,
+    keys::{MAX_BUDGETS, owned, placed, swap, violation, within},
     page, rights,
 };
 
@@ -69,22 +72,61 @@ fn done<T: Clone>(thing: T, id: &str, object: Object, changes: Vec<String>) -> D
     Done { result: thing, objects: vec![object], subject: id.to_owned(), changes, posting: None }
 }
 
+/// The same with budgets that are made along with it.
+fn with_budgets<T>(mut done: Done<T>, budgets: Vec<Budget>) -> Done<T> {
+    if !budgets.is_empty() {
+        let limits: Vec<_> = budgets.iter().map(|budget| budget.limit_nano_usd).collect();
+        done.changes.push(format!("budgets, limit_nano_usd: {limits:?}"));
+        done.objects.extend(budgets.into_iter().map(Object::from));
+    }
+    done
+}
+
 impl Control {
+    /// The budgets that are made along with something new: what could not be made by itself is not made beside it either.
+    fn budgets_beside<A>(
+        &self,
+        authorized: &Authorized<A>,
+        on: &BudgetScope,
+        asked: Vec<Budget>,
+    ) -> Result<Vec<Budget>, Error> {
+        if asked.is_empty() {
+            return Ok(asked);
+        }
+        if asked.len() > MAX_BUDGETS {
+            return Err(Error::invalid_field("budgets", format!("must be at most {MAX_BUDGETS}")));
+        }
+        if !is_allowed(&authorized.actor(), Action::CreateBudget, authorized.resource()) {
+            let message = "the key's role does not make such budgets; leave them out, or use the key of an admin above";
+            return Err(Error::new(ErrorReason::RoleNotAllowed, message)
+                .with("action", Action::CreateBudget.name())
+                .with("role", authorized.actor().role.as_str_name()));
+        }
+        let mut budgets = Vec::new();
+        for budget in asked {
+            let budget = placed(budget, on);
+            check_budget(&budget)?;
+            budgets.push(new_budget(Budget { increase: None, ..budget }, new_id("bud_"), self.now_us()));
+        }
+        Ok(budgets)
+    }
+
     // --- organizations --------------------------------------------------------------------------------------------------------
 
     /// Makes an organization.
     pub async fn create_organization(
         &self,
         principal: &Principal,
-        asked: Organization,
-        request_id: &str,
+        request: CreateOrganizationRequest,
     ) -> Result<Organization, Error> {
+        let CreateOrganizationRequest { organization, request_id, budgets } = request;
+        let asked = organization.unwrap_or_default();
         self.act::<act::CreateOrganization, _>(
             principal,
             |_| Ok(Resource::default()),
             |authorized| {
-                check("organization", &asked.display_name, &asked.metadata, asked.limits.as_ref(), request_id)?;
-                let made_by = owned(authorized, request_id);
+                check("organization", &asked.display_name, &asked.metadata, asked.limits.as_ref(), &request_id)?;
+                let made_by = owned(authorized, &request_id);
                 if let Some(made) =
                     self.made::<Organization>("organization", &made_by, |id| self.directory().organization(id))
                 {
@@ -100,8 +142,11 @@ impl Control {
                 let made =
                     Organization { id: new_id("org_"), create_time: now, update_time: now, etag: new_id(""), ..asked };
                 let object = Object::new(Thing::Organization(made.clone())).made_by(made_by);
+                let on =
+                    BudgetScope { kind: ScopeKind::Organization as i32, id: made.id.clone(), ..BudgetScope::default() };
+                let budgets = self.budgets_beside(authorized, &on, budgets)?;
                 let changes = vec![format!("display_name: {:?}", made.display_name)];
-                Ok(done(made.clone(), &made.id, object, changes))
+                Ok(with_budgets(done(made.clone(), &made.id, object, changes), budgets))
             },
         )
         .await
@@ -193,15 +238,17 @@ impl Control {
     // --- teams ----------------------------------------------------------------------------------------------------------------
 
     /// Makes a team.
-    pub async fn create_team(&self, principal: &Principal, asked: Team, request_id: &str) -> Result<Team, Error> {
+    pub async fn create_team(&self, principal: &Principal, request: CreateTeamRequest) -> Result<Team, Error> {
+        let CreateTeamRequest { team, request_id, budgets } = request;
+        let asked = team.unwrap_or_default();
         let organization_id = asked.organization_id.clone();
         self.act::<act::CreateTeam, _>(
             principal,
             |caller| Ok(Resource { team_id: "new".into(), ..organization_of(caller, &organization_id) }),
             |authorized| {
-                check("team", &asked.display_name, &asked.metadata, asked.limits.as_ref(), request_id)?;
+                check("team", &asked.display_name, &asked.metadata, asked.limits.as_ref(), &request_id)?;
                 let organization_id = self.existing_organization(authorized, "team.organization_id")?;
-                let made_by = owned(authorized, request_id);
+                let made_by = owned(authorized, &request_id);
                 if let Some(made) = self.made::<Team>("team", &made_by, |id| self.directory().team(id)) {
                     return Ok(Done {
                         subject: made.id.clone(),
@@ -223,9 +270,11 @@ impl Control {
                     ..asked
                 };
                 let object = Object::new(Thing::Team(made.clone())).made_by(made_by);
+                let on = BudgetScope { kind: ScopeKind::Team as i32, id: made.id.clone(), ..BudgetScope::default() };
+                let budgets = self.budgets_beside(authorized, &on, budgets)?;
                 let changes =
                     vec![format!("display_name: {:?}", made.display_name), format!("models: {:?}", made.models)];
-                Ok(done(made.clone(), &made.id, object, changes))
+                Ok(with_budgets(done(made.clone(), &made.id, object, changes), budgets))
             },
         )
         .await
@@ -355,15 +404,17 @@ impl Control {
     // --- users ----------------------------------------------------------------------------------------------------------------
 
     /// Makes a user.
-    pub async fn create_user(&self, principal: &Principal, asked: User, request_id: &str) -> Result<User, Error> {
+    pub async fn create_user(&self, principal: &Principal, request: CreateUserRequest) -> Result<User, Error> {
+        let CreateUserRequest { user, request_id, budgets } = request;
+        let asked = user.unwrap_or_default();
         let organization_id = asked.organization_id.clone();
         self.act::<act::CreateUser, _>(
             principal,
             |caller| Ok(organization_of(caller, &organization_id)),
             |authorized| {
-                check_user(&asked, request_id)?;
+                check_user(&asked, &request_id)?;
                 let organization_id = self.existing_organization(authorized, "user.organization_id")?;
-                let made_by = owned(authorized, request_id);
+                let made_by = owned(authorized, &request_id);
                 if let Some(made) = self.made::<User>("user", &made_by, |id| self.directory().user(id)) {
                     return Ok(Done {
                         subject: made.id.clone(),
@@ -383,8 +434,10 @@ impl Control {
                     ..asked
                 };
                 let object = Object::new(Thing::User(made.clone())).made_by(made_by);
+                let on = BudgetScope { kind: ScopeKind::User as i32, id: made.id.clone(), ..BudgetScope::default() };
+                let budgets = self.budgets_beside(authorized, &on, budgets)?;
                 let changes = vec![format!("display_name: {:?}", made.display_name)];
-                Ok(done(made.clone(), &made.id, object, changes))
+                Ok(with_budgets(done(made.clone(), &made.id, object, changes), budgets))
             },
         )
         .await

@@ -21,12 +21,26 @@ const PIXELS_PER_TOKEN: u64 = 128;
 const LEAST_DRAWN: u64 = 1_024 * 1_024;
 /// The largest size that a model is known to choose by itself.
 const LARGEST_CHOSEN: (u64, u64) = (1_536, 1_024);
+/// At most three sketches of an image, of a hundred tokens each.
+const SKETCHES: u64 = 300;
+/// Images of an edit: sixteen, and a mask.
+pub const MOST_IMAGES: u64 = 17;
 /// Cohere bills a query for every hundred documents.
 const PER_SEARCH_UNIT: u64 = 100;
 /// A document of more tokens, the query among them, is billed as several.
 const PER_PIECE: u64 = 500;
 /// Documents are cut after so many tokens, unless the request says otherwise.
 const PER_DOCUMENT: u64 = 4_096;
+/// Sound that is said to a model: OpenAI's estimate of 0.006 dollars a minute at 2.50 dollars a million (gpt-4o-transcribe) is 40 tokens a
+/// second at most.
+pub(crate) const HEARD_PER_SECOND: u64 = 40;
+/// Recordings are taken to have at least so many bytes a second, sixteen kilobits: what is denser is charged as the provider says.
+const LEAST_BYTES_PER_SECOND: u64 = 2_000;
+/// Where nobody tells how long a recording was: sixty-four kilobits a second.
+const USUAL_BYTES_PER_SECOND: u64 = 8_000;
+/// The most that a byte of text is spoken in: OpenAI's estimate of 0.015 dollars a minute at 12 dollars a million (gpt-4o-mini-tts) is 21
+/// tokens a second, in which slow speech has five letters.
+const SPOKEN_PER_BYTE: u64 = 4;
 const PER_REQUEST: u64 = 64;
 const PER_MESSAGE: u64 = 16;
 /// A tool, and what some providers tell the model of tools at all: Anthropic publishes up to some 350 tokens.
@@ -51,12 +65,16 @@ pub(crate) struct Most {
     pub(crate) choices: u64,
     /// Queries of a ranking.
     pub(crate) queries: u64,
+    /// Milliseconds of sound that is listened to.
+    pub(crate) audio_ms: u64,
+    /// Characters that are spoken.
+    pub(crate) characters: u64,
 }
 
 impl Most {
     /// Of what writes nothing.
     fn read(input: u64) -> Self {
-        Self { input, output: Some(0), choices: 1, queries: 0 }
+        Self { input, output: Some(0), choices: 1, queries: 0, audio_ms: 0, characters: 0 }
     }
 }
 
@@ -68,7 +86,7 @@ pub(crate) fn most(request: &Request) -> Most {
             input: completion_input(request),
             output: request.max_output_tokens.and_then(count),
             choices: request.n.and_then(count).unwrap_or(1),
-            queries: 0,
+            ..Most::read(0)
         },
         Request::Embedding(request) => Most::read(embedding_input(request)),
         Request::Moderation(request) => {
@@ -79,8 +97,46 @@ pub(crate) fn most(request: &Request) -> Most {
             input: PER_REQUEST + (request.prompt().len() + request.extra_json.len()) as u64,
             output: Some(drawn(request.size())),
             choices: request.n.and_then(count).unwrap_or(1),
-            queries: 0,
+            ..Most::read(0)
         },
+        Request::ImageStream(request) => Most {
+            input: PER_REQUEST + (request.prompt().len() + request.extra_json.len()) as u64,
+            // Each sketch is billed besides: OpenAI's guide says a hundred tokens.
+            output: Some(drawn(request.size()) + SKETCHES),
+            choices: request.n.and_then(count).unwrap_or(1),
+            ..Most::read(0)
+        },
+        Request::ImageEdit(head) => {
+            let fields: usize = head.fields.iter().map(|field| field.value.len()).sum();
+            let images = head.images.and_then(count).unwrap_or(MOST_IMAGES).clamp(1, MOST_IMAGES);
+            Most {
+                input: PER_REQUEST + (head.prompt().len() + fields) as u64 + images * PER_IMAGE,
+                output: Some(drawn(head.size()) + SKETCHES),
+                choices: head.n.and_then(count).unwrap_or(1),
+                ..Most::read(0)
+            }
+        }
+        Request::Speech(request) => {
+            let said = request.input().len() as u64;
+            Most {
+                input: PER_REQUEST + said + (request.instructions().len() + request.extra_json.len()) as u64,
+                output: Some(PER_REQUEST + said * SPOKEN_PER_BYTE),
+                characters: request.input().chars().count() as u64,
+                ..Most::read(0)
+            }
+        }
+        Request::Transcription(head) => {
+            let bytes = head.upload_bytes.and_then(count).unwrap_or(0);
+            let audio_ms = bytes.saturating_mul(1_000) / LEAST_BYTES_PER_SECOND + 1_000;
+            let heard = audio_ms.div_ceil(1_000) * HEARD_PER_SECOND;
+            Most {
+                input: PER_REQUEST + head.prompt().len() as u64 + heard,
+                // Nobody says more than is heard.
+                output: Some(heard),
+                audio_ms,
+                ..Most::read(0)
+            }
+        }
         Request::Rerank(request) => {
             let pieces = pieces(request);
             let input = PER_REQUEST + pieces.read + request.extra_json.len() as u64;
@@ -95,7 +151,11 @@ pub(crate) fn longest(request: &Request) -> u64 {
         Request::Completion(request, _) => completion_input(request),
         Request::Embedding(request) => request.inputs.iter().map(embedded).max().unwrap_or(0),
         Request::Moderation(request) => request.inputs.iter().map(judged).max().unwrap_or(0),
-        Request::Image(request) => request.prompt().len() as u64,
+        Request::Image(request) | Request::ImageStream(request) => request.prompt().len() as u64,
+        Request::ImageEdit(head) => head.prompt().len() as u64,
+        Request::Speech(request) => request.input().len() as u64,
+        // How much a recording says is not known before.
+        Request::Transcription(_) => 0,
         // Documents that are too long are cut, or read in pieces.
         Request::Rerank(request) => request.query().len() as u64,
     }
@@ -214,6 +274,11 @@ fn pieces(request: &RerankRequest) -> Pieces {
         pieces.read += bytes + count * (query + PER_MESSAGE);
     }
     pieces
+}
+
+/// How long a recording of so many bytes is likely to be, in milliseconds.
+pub(crate) fn likely_ms(bytes: u64) -> u64 {
+    bytes.saturating_mul(1_000).div_ceil(USUAL_BYTES_PER_SECOND)
 }
 
 /// A guess where a provider gave no figure: four bytes a token, never less than one for something.

@@ -1,6 +1,9 @@
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -9,14 +12,14 @@ use tollgate_domain::{CallId, Secret};
 use tollgate_proto::{
     operation::Asked,
     v1::{
-        CompletionRequest, CreateEmbeddingRequest, CreateModerationRequest, GatewayOptions, GenerateImageRequest,
-        RerankRequest,
+        CompletionRequest, CreateEmbeddingRequest, CreateModerationRequest, CreateSpeechRequest, EditImageHead,
+        GatewayOptions, GenerateImageRequest, RerankRequest, TranscriptionHead,
     },
 };
-use tollgate_providers::Mode;
+use tollgate_providers::{Mode, media::MediaKind};
 use tollgate_router::{Deployment, Wanted};
 
-use crate::QuotaCell;
+use crate::{QuotaCell, media::Files};
 
 /// One call as a door hands it over, validated once.
 #[derive(Clone)]
@@ -33,12 +36,21 @@ pub struct Call {
     pub deadline: Option<Instant>,
     /// What is asked.
     pub request: Request,
+    /// Its files, where it has some.
+    pub files: Option<Files>,
     /// Of a call that is made again without its body: what the router was told of it.
     pub again: Option<Again>,
     /// How its limits stand, once it is admitted.
     pub quota: QuotaCell,
     /// Whether its answer is complete and booked.
     pub billed: Billed,
+}
+
+impl Call {
+    /// What is left until its deadline; `None`: it has none.
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
 }
 
 /// What the router was told of a call that its body would tell.
@@ -77,6 +89,14 @@ pub enum Request {
     Moderation(Arc<CreateModerationRequest>),
     /// Images.
     Image(Arc<GenerateImageRequest>),
+    /// Images, told while they are made.
+    ImageStream(Arc<GenerateImageRequest>),
+    /// Images of images.
+    ImageEdit(Arc<EditImageHead>),
+    /// A text that is spoken.
+    Speech(Arc<CreateSpeechRequest>),
+    /// A recording that is written down.
+    Transcription(Arc<TranscriptionHead>),
 }
 
 impl Request {
@@ -87,7 +107,10 @@ impl Request {
             Self::Embedding(request) => &**request,
             Self::Rerank(request) => &**request,
             Self::Moderation(request) => &**request,
-            Self::Image(request) => &**request,
+            Self::Image(request) | Self::ImageStream(request) => &**request,
+            Self::ImageEdit(head) => &**head,
+            Self::Speech(request) => &**request,
+            Self::Transcription(head) => &**head,
         }
     }
 
@@ -99,6 +122,10 @@ impl Request {
             Self::Rerank(_) => Wanted::Rerank,
             Self::Moderation(_) => Wanted::Moderation,
             Self::Image(_) => Wanted::Image,
+            Self::ImageStream(_) => Wanted::Media(MediaKind::ImageStream),
+            Self::ImageEdit(_) => Wanted::Media(MediaKind::ImageEdit),
+            Self::Speech(_) => Wanted::Media(MediaKind::Speech),
+            Self::Transcription(_) => Wanted::Media(MediaKind::Transcription),
         }
     }
 
@@ -111,7 +138,17 @@ impl Request {
             Self::Rerank(_) => b"rerank",
             Self::Moderation(_) => b"moderation",
             Self::Image(_) => b"image",
+            Self::ImageStream(_) => b"image-stream",
+            Self::ImageEdit(_) => b"image-edit",
+            Self::Speech(_) => b"speech",
+            Self::Transcription(_) => b"transcription",
         }
+    }
+
+    /// As received: the caller's own bytes where there are such, else its protobuf form.
+    pub(crate) fn body(&self) -> Bytes {
+        let asked = self.asked();
+        asked.original().map_or_else(|| asked.encoded().into(), |original| original.body.clone())
     }
 }
 
@@ -131,6 +168,11 @@ impl Call {
         self.options().is_some_and(|o| o.want_routing)
     }
 
+    /// Whether the reply begins before a provider has answered.
+    pub(crate) fn opens_when_admitted(&self) -> bool {
+        self.options().is_some_and(|o| o.open_when_admitted)
+    }
+
     /// Whether a deployment leaves out what its provider cannot heed.
     pub(crate) fn drops_params(&self, deployment: &Deployment) -> bool {
         self.options().and_then(|o| o.drop_params).unwrap_or(deployment.drop_params)
@@ -143,7 +185,6 @@ impl Call {
 
     /// The request as received: the caller's own bytes where there are such, else its protobuf form.
     pub(crate) fn body(&self) -> Bytes {
-        let asked = self.request.asked();
-        asked.original().map_or_else(|| asked.encoded().into(), |original| original.body.clone())
+        self.request.body()
     }
 }

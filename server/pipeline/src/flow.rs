@@ -5,10 +5,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use prost::Message;
 use tokio::{sync::mpsc, time::Instant};
 use tollgate_audit::BodyHmac;
-use tollgate_domain::{Class, Error, Failure, NanoUsd};
-use tollgate_ledger::{Ask, End, Hold, Opening};
+use tollgate_domain::{Class, Error, Failure, NanoUsd, Price};
+use tollgate_ledger::{Ask, At, End, Hold, Opening};
 use tollgate_proto::v1::{
     Attempt, BudgetCharge, CompletionEvent, ErrorReason, FinishReason, Finished, InputUsage, LedgerEntry,
     LedgerEntryKind, MidstreamPolicy, OutputUsage, PartialUsage, Routing, Usage, completion_event::Event, delta::Piece,
@@ -18,8 +19,8 @@ use tollgate_router::{Deployment, Plan, Trial};
 use tollgate_store::{Cooling, Idempotency, LedgerRow};
 
 use crate::{
-    Call, Gates, Settler, bound,
-    cooldowns::concerns_others,
+    Call, Files, Gates, MediaTold, Settler, bound,
+    cooldowns::{self, concerns_others},
     limit::{Passed, Place},
     permit::Permit,
     reasoning::Memory,
@@ -48,14 +49,32 @@ struct OpenAttempt {
     /// Bytes of what arrived, for estimates.
     produced: u64,
     answered: bool,
+    /// When it was sent.
+    sent: Option<Instant>,
     /// Pieces of what arrived.
     pieces: u64,
-    /// Money held in the budgets of this provider alone.
+    /// How long its recording is likely to be, in milliseconds.
+    heard_ms: u64,
+    /// Money held in the budgets of this provider and deployment alone.
     at_provider: Option<Hold>,
     /// Its slot and its part of the deployment's limits.
     place: Place,
     /// Tells the router how it went.
     trial: Trial,
+}
+
+/// Why an attempt cannot be opened.
+pub(crate) enum Refused {
+    /// The call affords no more of them.
+    Call(Error),
+    /// A budget on the provider or the deployment does not: elsewhere it may be made.
+    Here(Error),
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::Call(error)
+    }
 }
 
 /// What lets a call pass.
@@ -93,6 +112,8 @@ pub(crate) struct FlowState {
     takes_over: MidstreamPolicy,
     /// Deployments that had no room when they were looked at, and why.
     pub(crate) full: Vec<(Arc<Deployment>, Error)>,
+    /// What the budgets of the last deployment said that was passed over for them.
+    pub(crate) used_up: Option<Error>,
 }
 
 /// Owns a [`FlowState`] until the call ends.
@@ -133,6 +154,7 @@ impl Flow {
             idempotency,
             takes_over: MidstreamPolicy::Unspecified,
             full: Vec::new(),
+            used_up: None,
         };
         Self { state: Some(Box::new(state)), settler }
     }
@@ -211,7 +233,7 @@ impl FlowState {
         deployment: &Arc<Deployment>,
         place: Place,
         trial: Trial,
-    ) -> Result<(String, u64), Error> {
+    ) -> Result<(String, u64), Refused> {
         let number = self.attempts.len() as u32 + 1;
         let id = self.call.id.attempt(number).to_string();
         let bound = self.bound.held(deployment);
@@ -221,10 +243,11 @@ impl FlowState {
         if more > 0 && !tollgate_planted::bug("retry_reuses_hold") {
             ledger.hold_more(&mut self.hold, NanoUsd(more)).await?;
         }
-        let scopes = ledger.scopes_at(&self.permit.payer(self.call.model()), &deployment.provider);
+        let at = At { provider: &deployment.provider, deployment: &deployment.name };
+        let scopes = ledger.scopes_at(&self.permit.payer(self.call.model()), at);
         let at_provider = match scopes.is_empty() {
             true => None,
-            false => Some(ledger.hold(&scopes, Ask::exactly(bound, Duration::ZERO)).await?),
+            false => Some(ledger.hold(&scopes, Ask::exactly(bound, Duration::ZERO)).await.map_err(Refused::Here)?),
         };
         let sequence = self.journal_open(&id, deployment, at_provider.as_ref())?;
         self.open = Some(OpenAttempt {
@@ -240,7 +263,9 @@ impl FlowState {
             },
             produced: 0,
             answered: false,
+            sent: None,
             pieces: 0,
+            heard_ms: 0,
             at_provider,
             place,
             trial,
@@ -302,6 +327,9 @@ impl FlowState {
             cost_nano_usd: bound.0,
             held_nano_usd: bound.0,
             search_units: (self.bound.queries > 0).then_some(self.bound.queries),
+            upstream_us: by_time(deployment).then(|| self.bound.longest_us(deployment)),
+            audio_ms: (self.bound.audio_ms > 0).then_some(self.bound.audio_ms),
+            characters: (self.bound.characters > 0).then_some(self.bound.characters),
             ..Usage::default()
         };
         let (charges, lease_windows) = charges(&self.hold, at_provider);
@@ -371,6 +399,13 @@ impl FlowState {
         self.bound.cap_for(deployment)
     }
 
+    /// The open attempt is sent now: its time counts from here.
+    pub(crate) fn sends(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.sent = Some(Instant::now());
+        }
+    }
+
     /// Notes the head of the answer.
     pub(crate) fn head(&mut self, head: &Head) {
         let (elapsed, now_us) = (self.elapsed_us(), self.route_now_us());
@@ -425,12 +460,43 @@ impl FlowState {
         }
     }
 
+    /// Watches what passes of sound or images.
+    pub(crate) fn observe_media(&mut self, told: &MediaTold) {
+        let image;
+        let bytes: &[u8] = match told {
+            MediaTold::Native(bytes) | MediaTold::Audio(bytes) => bytes,
+            MediaTold::Delta(text) => text.as_bytes(),
+            MediaTold::Transcript(transcript) => transcript.text.as_bytes(),
+            MediaTold::Image(told) => {
+                image = told.encode_to_vec();
+                &image
+            }
+            _ => return,
+        };
+        self.answer.update(bytes);
+        let (elapsed, route_now_us) = (self.elapsed_us(), self.route_now_us());
+        if let Some(open) = &mut self.open {
+            open.produced += bytes.len() as u64;
+            open.pieces += 1;
+            if open.record.first_content_us.is_none() {
+                open.record.first_content_us = Some(elapsed);
+                open.trial.first_content(route_now_us);
+            }
+        }
+    }
+
+    /// Whether files of it have not all come: no provider can have served it.
+    fn awaits_files(&self) -> bool {
+        let is_answered = self.open.as_ref().is_some_and(|open| open.answered);
+        !is_answered && self.call.files.as_ref().is_some_and(|files| !files.upload.is_whole())
+    }
+
     /// An attempt failed and another may follow: settles it now.
     pub(crate) fn attempt_failed(&mut self, failure: &Failure) {
         let answered =
             self.open.as_ref().is_some_and(|o| o.answered && (o.produced > 0 || failure.class.leaves_doubt()));
         // A line that broke before the head came tells nothing of what the provider did.
-        let answered = answered || failure.may_be_billed;
+        let answered = (answered || failure.may_be_billed) && !self.awaits_files();
         if let Some(open) = &mut self.open {
             open.record.upstream_status = u32::from(failure.status);
             open.record.native_code.clone_from(&failure.native_code);
@@ -485,7 +551,8 @@ impl FlowState {
             tracing::warn!(deployment, class, seconds, "a deployment is left alone for a while");
             if concerns_others(failure.class) {
                 let left = Duration::from_micros(until_us.saturating_sub(now_us));
-                let found = Cooling { deployment: deployment.clone(), class: class.to_owned(), left };
+                let told = cooldowns::named(deployment, self.plan.model(), &self.permit.table);
+                let found = Cooling { deployment: told, class: class.to_owned(), left };
                 // Where there is one replica nobody listens.
                 let _ = self.gated.found.send(found);
             }
@@ -510,7 +577,8 @@ impl FlowState {
     /// The caller has gone.
     pub(crate) fn abandon(mut self: Box<Self>) {
         // A head may be on its way: from the first byte sent the provider may bill.
-        let end = self.end_attempt(Ending::Cut("cancelled", None), "cancelled");
+        let ending = if self.awaits_files() { Ending::Free } else { Ending::Cut("cancelled", None) };
+        let end = self.end_attempt(ending, "cancelled");
         let error = Error::new(ErrorReason::Cancelled, "the caller went away");
         self.close(end, Some(&error));
     }
@@ -544,6 +612,7 @@ impl FlowState {
         let Some(mut open) = self.open.take() else { return End::default() };
         open.record.end_us = self.elapsed_us();
         open.record.class = class.to_owned();
+        open.heard_ms = self.likely_ms();
         let (kind, outcome, usage) = match ending {
             Ending::Free if tollgate_planted::bug("deny_counted_as_spend") => {
                 ("failed", None).classify(&open, &self.bound)
@@ -560,6 +629,10 @@ impl FlowState {
         };
         let held = self.bound.held(&open.deployment);
         let mut usage = usage;
+        // What is longer than could be is the gateway's own delay in giving up.
+        let took = open.sent.map_or(0, |sent| u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX));
+        usage.upstream_us = by_time(&open.deployment).then(|| took.min(self.bound.longest_us(&open.deployment)));
+        self.say_of_sound(&mut usage);
         let price = open.deployment.price.as_ref();
         let mut cost = price.map_or(NanoUsd(0), |p| p.cost(&usage));
         let (low, high) = match kind {
@@ -604,6 +677,23 @@ impl FlowState {
         End { settled: Some(row), ..End::default() }
     }
 
+    /// What the gateway knows of sound where the provider says nothing: what was asked to be spoken, and about how long a recording is.
+    fn say_of_sound(&self, usage: &mut Usage) {
+        if self.bound.characters > 0 {
+            usage.characters = Some(self.bound.characters);
+        }
+        let is_told = usage.audio_ms.is_some() || !usage.estimated;
+        if self.bound.audio_ms > 0 && !is_told {
+            usage.audio_ms = Some(self.likely_ms());
+        }
+    }
+
+    /// How long the recording is likely to be, in milliseconds; 0: there is none.
+    fn likely_ms(&self) -> u64 {
+        let told = |files: &Files| files.upload.told_ms().unwrap_or_else(|| bound::likely_ms(files.upload.taken()));
+        self.call.files.as_ref().filter(|_| self.bound.audio_ms > 0).map_or(0, told)
+    }
+
     fn routing(&self) -> Routing {
         Routing {
             attempts: self.attempts.clone(),
@@ -626,6 +716,9 @@ impl FlowState {
         }
         let answer = std::mem::replace(&mut self.answer, BodyHmac::new(&[]));
         let draft = self.record.draft();
+        if let Some(hmac) = self.call.files.as_ref().and_then(|files| files.hmac()) {
+            draft.request_hmac(hmac);
+        }
         draft.answer(answer.finish(), &self.reasons);
         draft.served(routing.clone(), Some(usage.clone()));
         let sequence = self.record.close_with(end, error);
@@ -662,10 +755,17 @@ impl Classify for (&'static str, Option<Usage>) {
             let written = [o.reasoning, o.audio, o.image];
             let parts_fit = read.iter().all(|part| *part <= i.total) && written.iter().all(|part| *part <= o.total);
             let queries_fit = bound.queries == 0 || u.search_units.is_none_or(|units| units <= bound.queries);
-            parts_fit && queries_fit && i.total.saturating_add(o.total) <= possible.saturating_mul(IMPLAUSIBLE)
+            let time_fits =
+                bound.audio_ms == 0 || u.audio_ms.is_none_or(|ms| ms <= bound.audio_ms.saturating_mul(IMPLAUSIBLE));
+            parts_fit
+                && queries_fit
+                && time_fits
+                && i.total.saturating_add(o.total) <= possible.saturating_mul(IMPLAUSIBLE)
         };
         let price = open.deployment.price.as_ref();
-        let is_told = |u: &Usage| bound.queries == 0 || price.is_none_or(|p| p.is_told_by(u));
+        let is_ranked = |u: &Usage| bound.queries == 0 || price.is_none_or(|p| p.is_told_by(u));
+        let is_heard = |u: &Usage| bound.audio_ms == 0 || price.is_none_or(|p| p.is_heard_by(u));
+        let is_told = |u: &Usage| is_ranked(u) && is_heard(u);
         match usage {
             Some(usage) if plausible(&usage) && is_told(&usage) && !usage.estimated => {
                 (LedgerEntryKind::Exact, outcome, Usage { estimated: false, ..usage })
@@ -677,6 +777,9 @@ impl Classify for (&'static str, Option<Usage>) {
                 if let (Some(reported), None) = (&reported, known) {
                     tracing::warn!(attempt = open.id, ?reported, "the provider's usage is not plausible; estimating");
                 }
+                if bound.audio_ms > 0 {
+                    return (LedgerEntryKind::Estimated, outcome, open.heard(price, known));
+                }
                 // What was reported before a break is kept: the input is final by then, the output at least this much.
                 let input = known.and_then(|u| u.input).filter(|i| i.total > 0);
                 let output = known.and_then(|u| u.output).unwrap_or_default();
@@ -687,6 +790,7 @@ impl Classify for (&'static str, Option<Usage>) {
                     ),
                     output: Some(bound.unsaid(&open.deployment, output, open.produced)),
                     search_units: (search_units > 0).then_some(search_units),
+                    audio_ms: known.and_then(|u| u.audio_ms),
                     estimated: true,
                     service_tier_native: reported.as_ref().and_then(|u| u.service_tier_native.clone()),
                     native_json: reported.and_then(|u| u.native_json),
@@ -697,6 +801,30 @@ impl Classify for (&'static str, Option<Usage>) {
                 }
                 (LedgerEntryKind::Estimated, outcome, usage)
             }
+        }
+    }
+}
+
+/// Whether time costs something there.
+fn by_time(deployment: &Deployment) -> bool {
+    deployment.price.as_ref().is_some_and(|price| price.per_second.is_some())
+}
+
+impl OpenAttempt {
+    /// What a recording may have cost that the provider counts in another unit than its price, or not at all: time where time is paid, else
+    /// the tokens of that time.
+    fn heard(&self, price: Option<&Price>, known: Option<&Usage>) -> Usage {
+        let estimated = Usage { audio_ms: known.and_then(|u| u.audio_ms), estimated: true, ..Usage::default() };
+        let by_time = price.is_none_or(|p| p.per_audio_second.is_some());
+        if by_time {
+            return Usage { native_json: known.and_then(|u| u.native_json.clone()), ..estimated };
+        }
+        let heard = estimated.audio_ms.unwrap_or(self.heard_ms).div_ceil(1_000) * bound::HEARD_PER_SECOND;
+        Usage {
+            input: Some(InputUsage { total: heard, audio: heard, ..InputUsage::default() }),
+            output: Some(OutputUsage { total: bound::estimate(self.produced), ..OutputUsage::default() }),
+            native_json: known.and_then(|u| u.native_json.clone()),
+            ..estimated
         }
     }
 }
@@ -722,8 +850,18 @@ fn add(total: &mut Usage, usage: &Usage) {
     output.reasoning = output.reasoning.saturating_add(o.reasoning);
     output.audio = output.audio.saturating_add(o.audio);
     output.image = output.image.saturating_add(o.image);
+    let plus = |sum: &mut Option<u64>, more: Option<u64>| {
+        if let Some(more) = more {
+            *sum = Some(sum.unwrap_or(0).saturating_add(more));
+        }
+    };
+    plus(&mut total.audio_ms, usage.audio_ms);
+    plus(&mut total.characters, usage.characters);
     if let Some(units) = usage.search_units {
         total.search_units = Some(total.search_units.unwrap_or(0).saturating_add(units));
+    }
+    if let Some(us) = usage.upstream_us {
+        total.upstream_us = Some(total.upstream_us.unwrap_or(0).saturating_add(us));
     }
     total.estimated |= usage.estimated;
     total.cost_nano_usd = total.cost_nano_usd.saturating_add(usage.cost_nano_usd);

@@ -4,16 +4,18 @@
 //! `Reservation`: private fields, one maker each), so that none can be skipped or swapped by accident.
 
 mod authenticate;
+mod batch;
 mod bound;
 mod call;
-mod collect;
 mod cooldowns;
+mod defaults;
 mod directory;
 mod first_use;
 mod flow;
 mod idempotency;
 mod keyring;
 mod limit;
+mod media;
 mod mirror;
 mod permit;
 mod prompt;
@@ -33,13 +35,15 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 pub use authenticate::Caller;
+pub use batch::LineBound;
+pub use bound::MOST_IMAGES;
 pub use call::{Again, Billed, Call, Request};
-pub use collect::Collector;
 pub use directory::{Directory, allows};
 pub use first_use::{FirstUse, FirstUses};
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 pub use keyring::{KeyEntry, KeyRing};
-pub use limit::{Gates, QuotaCell};
+pub use limit::{Gates, QuotaCell, Standings};
+pub use media::{Files, MediaTold};
 pub use mirror::MIRROR;
 pub use secret::KeySecret;
 pub use settle::Settler;
@@ -114,6 +118,7 @@ pub struct Pipeline {
     begun: Instant,
     completions: Flights<CompletionEvent>,
     answers: Flights<Answer>,
+    media: Flights<MediaTold>,
     /// What providers thought before they called tools.
     memory: reasoning::Memory,
 }
@@ -170,6 +175,7 @@ impl Pipeline {
             gates: parts.gates,
             completions: Flights::new(retention, bytes, parts.claims.clone()),
             answers: Flights::new(retention, bytes, parts.claims.clone()),
+            media: Flights::new(retention, bytes, parts.claims.clone()),
             memory: reasoning::Memory::new(),
             claims: parts.claims,
         });
@@ -194,6 +200,11 @@ impl Pipeline {
         let reserved = self.reserve(permit, &call).await; // dropped unused, it releases itself
         let reservation = record.try_or_close(reserved)?;
         self.mirror(&reservation.permit, &call);
+        if call.opens_when_admitted() {
+            // Dropped unread, it releases and closes what it holds.
+            let answered = async move { self.send(reservation, passed, call, record).await };
+            return Ok(futures::stream::once(answered).try_flatten().boxed());
+        }
         self.send(reservation, passed, call, record).await // settles and closes the record, whatever happens
     }
 
@@ -306,6 +317,7 @@ impl Pipeline {
         for (idempotency, call_id) in settled {
             self.completions.remember(&idempotency, &call_id);
             self.answers.remember(&idempotency, &call_id);
+            self.media.remember(&idempotency, &call_id);
         }
     }
 }

@@ -20,8 +20,17 @@ const LEAST_WAIT: Duration = Duration::from_millis(2);
 /// So long before its deadline a call gives up waiting.
 const MARGIN: Duration = Duration::from_millis(250);
 
-/// How a call's limits stand, for whoever answers it: set when it was admitted.
-pub type QuotaCell = Arc<OnceLock<Quota>>;
+/// How a call's caller stands, for whoever answers it: each set when the call was admitted.
+#[derive(Debug, Default)]
+pub struct Standings {
+    /// Its limits.
+    pub limits: OnceLock<Quota>,
+    /// What the key had spent by then, in nano-dollars, in the window of its own budget. Unset: it has none, so nobody counts.
+    pub key_spent: OnceLock<i64>,
+}
+
+/// The same, shared by the call and its door.
+pub type QuotaCell = Arc<Standings>;
 
 /// Limits and queues of all calls.
 pub struct Gates {
@@ -247,10 +256,9 @@ impl Pipeline {
         if limited.is_empty() {
             return Ok(Passed { ticket: None, asking, input });
         }
-        let within = call.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let ticket = self.gates.limiter.admit(&limited, tokens, &call.id.to_string(), within).await?;
+        let ticket = self.gates.limiter.admit(&limited, tokens, &call.id.to_string(), call.time_left()).await?;
         // Nobody else sets it: a call is admitted once.
-        let _ = call.quota.set(ticket.quota());
+        let _ = call.quota.limits.set(ticket.quota());
         Ok(Passed { ticket: Some(ticket), asking, input })
     }
 }

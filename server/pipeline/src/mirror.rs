@@ -60,6 +60,7 @@ impl Pipeline {
             peer: None,
             deadline: None,
             request: Request::Completion(Arc::new(copied), *mode),
+            files: None,
             again: None,
             quota: QuotaCell::default(),
             billed: Billed::default(),

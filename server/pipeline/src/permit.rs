@@ -43,15 +43,19 @@ impl Permit {
 impl Pipeline {
     /// Model rights. They bind on every path: a fallback that the key may not use is not tried.
     pub(crate) fn permit(&self, caller: Caller, call: &Call) -> Result<Permit, Error> {
+        self.may_call_models(&caller, call.action)?;
+        self.route(caller, call)
+    }
+
+    /// Whether the role makes completions.
+    pub(crate) fn may_call_models(&self, caller: &Caller, action: &str) -> Result<(), Error> {
         let role = caller.role();
         let allowed = role == KeyRole::Caller || (role == KeyRole::PlatformAdmin && self.settings.admin_completions);
-        if !allowed {
-            let message = "an admin key makes no completions; make a key with the role CALLER for that";
-            return Err(Error::new(ErrorReason::RoleNotAllowed, message)
-                .with("action", call.action)
-                .with("role", role.as_str_name()));
+        if allowed {
+            return Ok(());
         }
-        self.route(caller, call)
+        let message = "an admin key makes no completions; make a key with the role CALLER for that";
+        Err(Error::new(ErrorReason::RoleNotAllowed, message).with("action", action).with("role", role.as_str_name()))
     }
 
     /// Where a call may go, whoever asks.

@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use tollgate_domain::{Error, NanoUsd, ServiceTier};
-use tollgate_ledger::{Ask, Hold, Scopes};
-use tollgate_proto::v1::{ErrorReason, HoldMode, OutputUsage, WhenTight};
+use tollgate_ledger::{Ask, At, Hold, Scopes};
+use tollgate_proto::v1::{ErrorReason, HoldMode, OutputUsage, ScopeKind, WhenTight};
 use tollgate_router::{Deployment, Plan};
 
 use crate::{Call, Pipeline, bound, call::Request, permit::Permit, route::no_route};
@@ -36,6 +36,10 @@ pub(crate) struct Bound {
     choices: u64,
     /// Queries of a ranking.
     pub(crate) queries: u64,
+    /// Milliseconds of sound that is listened to; 0: none is.
+    pub(crate) audio_ms: u64,
+    /// Characters that are spoken.
+    pub(crate) characters: u64,
     /// Whether all of the output is written, as far as one knows: what it is follows from the request.
     is_fixed: bool,
     /// Whether a hard budget or a ceiling makes the gateway set the limit upstream.
@@ -48,6 +52,8 @@ pub(crate) struct Bound {
     pub(crate) tranche: Option<u64>,
     /// Bytes of the answer that attempts before this one have written, where this one goes on from there.
     written: u64,
+    /// What is left until the caller's deadline, in microseconds; the largest there is where it names none.
+    left_us: u64,
     /// Service tiers that may serve what the call asks for.
     served_at: &'static [ServiceTier],
 }
@@ -80,9 +86,17 @@ impl Bound {
     fn per_choice(&self, deployment: &Deployment) -> u64 {
         let cap = deployment.max_output_tokens.map_or(self.default_cap, |max| max.min(self.default_cap));
         let unnamed = if self.capped { cap } else { deployment.max_output_tokens.unwrap_or(self.default_cap) };
-        let wanted = self.asked.unwrap_or(unnamed);
+        let wanted = self.asked.or(self.given(deployment)).unwrap_or(unnamed);
         let wanted = self.afforded.map_or(wanted, |afforded| wanted.min(afforded));
+        // How much is heard is a guess; how much a model writes at once is not.
+        let wanted =
+            if self.audio_ms > 0 { wanted.min(deployment.max_output_tokens.unwrap_or(wanted)) } else { wanted };
         if self.written > 0 { wanted.saturating_sub(bound::estimate(self.written)).max(1) } else { wanted }
+    }
+
+    /// The limit that the deployment gives to calls without one.
+    fn given(&self, deployment: &Deployment) -> Option<u64> {
+        deployment.defaults.as_ref().and_then(|defaults| defaults.max_output_tokens).filter(|_| !self.is_fixed)
     }
 
     /// Choices that are asked for.
@@ -97,8 +111,13 @@ impl Bound {
 
     /// What an answer has that does not tell all of it: `bytes` came, and this much is known.
     pub(crate) fn unsaid(&self, deployment: &Deployment, known: OutputUsage, bytes: u64) -> OutputUsage {
-        if !self.is_fixed {
+        if !self.is_fixed || self.audio_ms > 0 {
             return OutputUsage { total: known.total.max(bound::estimate(bytes)), ..known };
+        }
+        if self.characters > 0 {
+            // Some fifteen letters a second, at 21 tokens.
+            let total = known.total.max(self.characters.saturating_mul(3) / 2);
+            return OutputUsage { total, audio: total, ..known };
         }
         // Only images are written without a word.
         let total = known.total.max(self.output(deployment));
@@ -112,7 +131,16 @@ impl Bound {
 
     fn cost_of(&self, deployment: &Deployment, output: u64) -> NanoUsd {
         let Some(price) = &deployment.price else { return NanoUsd(0) };
-        NanoUsd(price.worst_case(self.input, output, self.served_at).0.saturating_add(price.queries(self.queries).0))
+        // Sound is paid by tokens or by its length: by the dearer of both.
+        let tokens = price.worst_case(self.input, output, self.served_at).max(price.sound(self.audio_ms));
+        let others =
+            [price.queries(self.queries), price.characters(self.characters), price.time(self.longest_us(deployment))];
+        NanoUsd(others.iter().fold(tokens.0, |sum, other| sum.saturating_add(other.0)))
+    }
+
+    /// The longest that an attempt at `deployment` can take, in microseconds: it is given up by then.
+    pub(crate) fn longest_us(&self, deployment: &Deployment) -> u64 {
+        u64::try_from(deployment.endpoint.timeouts.total.as_micros()).unwrap_or(u64::MAX).min(self.left_us)
     }
 
     /// What must be held for an attempt at `deployment` now.
@@ -129,8 +157,10 @@ impl Bound {
 
     /// Lowers the output to what `amount` affords at every deployment that may serve.
     fn afford(&mut self, amount: NanoUsd, reachable: &[&Arc<Deployment>]) {
-        let prices = reachable.iter().filter_map(|d| d.price.as_ref());
-        let tokens = prices.map(|p| p.affordable_output(self.input, amount, self.served_at));
+        let prices = reachable.iter().filter_map(|d| Some((d.price.as_ref()?, self.longest_us(d))));
+        let tokens = prices.map(|(price, us)| {
+            price.affordable_output(self.input, NanoUsd(amount.0.saturating_sub(price.time(us).0)), self.served_at)
+        });
         self.afforded = tokens.min().map(|tokens| tokens / self.choices.max(1));
     }
 }
@@ -140,6 +170,7 @@ impl Pipeline {
     pub(crate) async fn reserve(&self, permit: Permit, call: &Call) -> Result<Reservation, Error> {
         let key = permit.caller.key();
         let scopes = self.ledger.scopes(&permit.payer(call.model()));
+        self.tell_spent(&scopes, call);
         let ceiling = call.options().and_then(|o| o.max_cost_nano_usd);
         let policies: Vec<_> = scopes.iter().map(|a| a.policy()).filter(|p| p.is_hard()).collect();
         let capped = ceiling.is_some() || !policies.is_empty();
@@ -153,12 +184,15 @@ impl Pipeline {
             asked: most.output,
             choices: most.choices,
             queries: most.queries,
+            audio_ms: most.audio_ms,
+            characters: most.characters,
             is_fixed: !matches!(call.request, Request::Completion(..)),
             capped,
             default_cap: key_cap.unwrap_or(self.settings.default_output_cap),
             afforded: None,
             tranche: None,
             written: 0,
+            left_us: call.time_left().map_or(u64::MAX, |left| u64::try_from(left.as_micros()).unwrap_or(u64::MAX)),
             served_at: ServiceTier::reachable(match &call.request {
                 Request::Completion(request, _) => request.service_tier_native.as_deref(),
                 _ => None,
@@ -168,7 +202,14 @@ impl Pipeline {
         if reachable.is_empty() {
             return Err(no_route(&plan, call));
         }
-        if capped && let Some(unpriced) = reachable.iter().find(|d| d.price.is_none()) {
+        // Where a deployment or its provider has a hard budget, money depends on it as well.
+        let payer = permit.payer(call.model());
+        let has_own = |d: &Arc<Deployment>| {
+            let at = At { provider: &d.provider, deployment: &d.name };
+            self.ledger.scopes_at(&payer, at).iter().any(|account| account.policy().is_hard())
+        };
+        bound.capped = capped || reachable.iter().any(|d| has_own(d));
+        if let Some(unpriced) = reachable.iter().find(|d| d.price.is_none() && (capped || has_own(d))) {
             let message = format!(
                 "a hard budget applies and the deployment {:?} has no price; give it one in the configuration",
                 unpriced.name
@@ -210,11 +251,22 @@ impl Pipeline {
 
     /// How long a call may wait for money: never past its deadline.
     fn hold_wait(&self, call: &Call) -> std::time::Duration {
-        let left = call.deadline.map(|deadline| deadline.saturating_duration_since(tokio::time::Instant::now()));
-        left.map_or(self.settings.hold_wait, |left| left.min(self.settings.hold_wait))
+        call.time_left().map_or(self.settings.hold_wait, |left| left.min(self.settings.hold_wait))
     }
 
     /// Whether output is held in tranches. What a model writes unseen cannot be held step by step.
+    /// What the key has spent, as far as that is in memory anyway: by its budget for all models.
+    fn tell_spent(&self, scopes: &Scopes, call: &Call) {
+        let policies = scopes.iter().map(|account| (account, account.policy()));
+        let of_key =
+            policies.filter(|(_, policy)| policy.scope.kind() == ScopeKind::Key && policy.scope.model.is_empty());
+        // Of several the one that looks back furthest.
+        let spent = of_key.map(|(account, _)| account.balance(self.ledger.now_us()).spent).max();
+        if let Some(spent) = spent {
+            let _ = call.quota.key_spent.set(spent); // a call is admitted once
+        }
+    }
+
     fn is_progressive(&self, scopes: &Scopes, worst: NanoUsd, call: &Call, reachable: &[&Arc<Deployment>]) -> bool {
         let unseen = || reachable.iter().any(|d| d.capabilities.iter().any(|c| c == "reasoning"));
         if scopes.is_empty() || !matches!(call.request, Request::Completion(..)) || unseen() {

@@ -18,8 +18,8 @@ impl Pipeline {
     pub(crate) async fn plan(&self, permit: &Permit, call: &Call, seed: u64) -> Plan {
         let needs = needs(permit, call).await;
         let now_us = self.route_now_us();
-        let left = call.deadline.map(|deadline| deadline.saturating_duration_since(tokio::time::Instant::now()));
-        let until = left.map(|left| now_us.saturating_add(u64::try_from(left.as_micros()).unwrap_or(u64::MAX)));
+        let until =
+            call.time_left().map(|left| now_us.saturating_add(u64::try_from(left.as_micros()).unwrap_or(u64::MAX)));
         Plan::new(permit.routes.clone(), needs, permit.table.tags.clone(), seed, now_us).until(until)
     }
 
@@ -84,7 +84,10 @@ async fn needs(permit: &Permit, call: &Call) -> Needs {
         }
         request => {
             needs.input_tokens = bound::estimate(bound::longest(request));
-            needs.queries = bound::most(request).queries;
+            let most = bound::most(request);
+            needs.queries = most.queries;
+            needs.characters = most.characters;
+            needs.audio_ms = most.audio_ms;
         }
     }
     if let Some(again) = call.again {

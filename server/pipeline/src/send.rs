@@ -16,7 +16,8 @@ use tollgate_router::{Deployment, Step, Trial};
 use crate::{
     Call, Pipeline, Reply,
     call::Request,
-    flow::{Ending, Flow, FlowState, Gated},
+    defaults,
+    flow::{Ending, Flow, FlowState, Gated, Refused},
     limit::{Passed, Place},
     reasoning::Gathered,
     record::Record,
@@ -180,9 +181,10 @@ impl Flow {
     async fn next_place(
         &mut self,
         last: &mut Option<(Arc<Deployment>, Failure)>,
+        is_told: bool,
     ) -> Result<(Arc<Deployment>, Place, Trial), Error> {
         let mut refused = None;
-        let mut before = last.as_ref().map(|(deployment, failure)| (deployment, failure));
+        let mut before = last.as_ref().filter(|_| !is_told).map(|(deployment, failure)| (deployment, failure));
         loop {
             let state = self.state();
             let now_us = state.route_now_us();
@@ -206,9 +208,14 @@ impl Flow {
                             }
                         }
                     }
-                    let attempts = self.state().attempt_number();
-                    let error = match (last.take(), refused, soonest) {
-                        (Some((d, failure)), ..) => failure.into_error(&d.provider, &d.name, attempts),
+                    let (attempts, used_up) = (self.state().attempt_number(), self.state().used_up.take());
+                    let error = match (last.take(), refused.or(used_up), soonest) {
+                        (Some((d, failure)), denied, _) => {
+                            let error = failure.into_error(&d.provider, &d.name, attempts);
+                            denied
+                                .iter()
+                                .fold(error, |error, denied| error.with("retryDenied", denied.reason.wire_name()))
+                        }
                         (None, Some(error), _) => error,
                         (None, None, Some((deployment, until_us))) => {
                             all_cooling(&deployment, Duration::from_micros(until_us.saturating_sub(now_us)))
@@ -226,7 +233,7 @@ impl Flow {
             match state.place(&deployment).await {
                 Ok(place) => {
                     let now_us = state.route_now_us();
-                    let trial = match state.plan.is_last_resort() {
+                    let trial = match state.plan.begins_anyway() {
                         true => Some(deployment.state().begin_anyway(now_us)),
                         false => deployment.state().begin(now_us),
                     };
@@ -243,31 +250,40 @@ impl Flow {
         }
     }
 
-    /// The next deployment to try, journalled as open; or the error that is left when nothing is.
+    /// The next deployment to try, journalled as open; or the error that is left when nothing is. Those whose own budget affords no more are
+    /// passed over.
     pub(crate) async fn next_attempt(
         &mut self,
         mut last: Option<(Arc<Deployment>, Failure)>,
     ) -> Result<(Arc<Deployment>, String), Error> {
-        let (deployment, place, trial) = self.next_place(&mut last).await?;
-        tollgate_planted::step("before_open");
-        match self.state().open_attempt(&deployment, place, trial).await {
-            Ok((id, sequence)) => {
-                let ledger = self.ledger();
-                ledger.durable(sequence, Before::FirstByte).await;
-                tollgate_planted::step("opened");
-                Ok((deployment, id))
+        let mut is_told = false;
+        let error = loop {
+            let (deployment, place, trial) = self.next_place(&mut last, is_told).await?;
+            tollgate_planted::step("before_open");
+            match self.state().open_attempt(&deployment, place, trial).await {
+                Ok((id, sequence)) => {
+                    let ledger = self.ledger();
+                    ledger.durable(sequence, Before::FirstByte).await;
+                    tollgate_planted::step("opened");
+                    return Ok((deployment, id));
+                }
+                Err(Refused::Here(error)) => {
+                    let state = self.state();
+                    state.plan.is_used_up(&deployment);
+                    state.used_up = Some(error);
+                    is_told = true;
+                }
+                Err(Refused::Call(error)) => break error,
             }
-            Err(error) => {
-                // Without room for a further attempt, the failure of the last one is what the caller should know.
-                let error = match last {
-                    Some((deployment, failure)) => failure
-                        .into_error(&deployment.provider, &deployment.name, self.state().attempt_number())
-                        .with("retryDenied", error.reason.wire_name()),
-                    None => error,
-                };
-                Err(self.end_with(error))
-            }
-        }
+        };
+        // Without room for a further attempt, the failure of the last one is what the caller should know.
+        let error = match last {
+            Some((deployment, failure)) => failure
+                .into_error(&deployment.provider, &deployment.name, self.state().attempt_number())
+                .with("retryDenied", error.reason.wire_name()),
+            None => error,
+        };
+        Err(self.end_with(error))
     }
 }
 
@@ -285,6 +301,7 @@ async fn open_chat(
     let stepwise = mode == Mode::Whole && state.is_stepwise();
     let format = deployment.reasoning_format();
     let (request, left_out) = state.fit_reasoning(&request, format);
+    let request = defaults::fill(request, deployment.defaults.as_deref())?;
     let chat = ChatCall {
         request: &request,
         mode: if stepwise { Mode::Stream } else { mode },
@@ -304,6 +321,7 @@ async fn open_chat(
         Mode::Stream => Instant::now() + deployment.endpoint.timeouts.first_token,
         Mode::Whole => Instant::now() + deployment.endpoint.timeouts.total,
     };
+    state.sends();
     let mut answering = exchange::chat(&deployment.endpoint, &chat).await?;
     tollgate_planted::step("head");
     state.head(&answering.head);
@@ -364,7 +382,7 @@ fn numbered(mut event: CompletionEvent, seq: &mut u64) -> CompletionEvent {
     event
 }
 
-fn broken(mut flow: Flow, deployment: &Deployment, failure: Failure) -> Error {
+pub(crate) fn broken(mut flow: Flow, deployment: &Deployment, failure: Failure) -> Error {
     let attempts = flow.state().attempt_number();
     let class = failure.class.name();
     flow.state().tell_router(&failure);

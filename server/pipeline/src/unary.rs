@@ -132,6 +132,7 @@ async fn attempt<O: Carried>(
     let want_native = asked.options().map_or(Dialect::Unspecified, |o| o.want_native());
     let drop_params = state.call.drops_params(deployment);
     let call = UnaryCall::<O> { request: asked, want_native, drop_params, attempt_id };
+    state.sends();
     let exchange::Answer { head, dropped, mut response } = exchange::unary(&deployment.endpoint, &call).await?;
     state.head(&head);
     state.answers_as(response.envelope().started.as_ref().map_or("", |started| &started.response_id));

@@ -1,0 +1,271 @@
+//! How batches end: looked at by one replica at a time, their output read line by line, their charge corrected once.
+//!
+//! The correction's id follows from the batch's, and the ledger counts an id once: whoever does it again, after a crash or beside another
+//! replica, moves nothing.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use http::Method;
+use tollgate_audit::Draft;
+use tollgate_domain::{CallId, Error, Failure, Price};
+use tollgate_ledger::NO_LEASE;
+use tollgate_proto::v1::{ErrorReason, InputUsage, LedgerEntry, LedgerEntryKind, OutputUsage, Routing, Usage};
+use tollgate_providers::files::{self, Answered, escaped};
+use tollgate_router::Deployment;
+use tollgate_store::{BATCH_ENDED, EntryQuery, LedgerRow, StoredBatch};
+
+use super::{Batching, failed, is_gone, lines::Lines, object, text};
+use crate::{Control, store_failed};
+
+/// Nobody else looks at a batch for so long, which is prolonged while it is read.
+const CLAIM: Duration = Duration::from_secs(30);
+/// So many are claimed at once.
+const AT_ONCE: i64 = 16;
+/// So many are looked at beside each other.
+const BESIDE: usize = 4;
+/// The least and the most time between two looks at what is due.
+const TICK: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+/// Answers are no longer than this, nor are their lines.
+const MAX_ANSWER: usize = 64 << 20;
+
+/// What a provider does not find for so long is lost. Before, it may have been asked at another place: the charge waits.
+const LOST_AFTER: Duration = Duration::from_secs(7 * 24 * 3_600);
+
+/// Whether a batch of this status changes no more.
+pub(super) fn has_ended(status: &str) -> bool {
+    matches!(status, "completed" | "failed" | "expired" | "cancelled")
+}
+
+fn us(span: Duration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// What a batch came to.
+#[derive(Default)]
+struct Outcome {
+    cost: i64,
+    usage: Usage,
+    answered: i64,
+}
+
+impl Control {
+    /// Looks at batches as they are due, for as long as the gateway runs.
+    pub async fn follow_batches(&self) {
+        let Some(batching) = self.batching.clone() else { return };
+        let tick = batching.poll.clamp(TICK.0, TICK.1);
+        loop {
+            tokio::select! {
+                () = batching.ended.notified() => {}
+                () = tokio::time::sleep(tick) => {}
+            }
+            loop {
+                let now_us = self.now_us();
+                let due = batching.store.due_batches(now_us, now_us.saturating_add(us(CLAIM)), AT_ONCE).await;
+                let due = due.unwrap_or_else(|error| {
+                    tracing::debug!(%error, "batches that are due cannot be read now");
+                    Vec::new()
+                });
+                let is_all = due.len() < AT_ONCE as usize;
+                futures::stream::iter(due).for_each_concurrent(BESIDE, |batch| self.look_at(&batching, batch)).await;
+                if is_all {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Looks at a batch that is claimed, and holds the claim meanwhile.
+    async fn look_at(&self, batching: &Batching, batch: StoredBatch) {
+        let looking = self.settle_if_ended(batching, &batch);
+        tokio::pin!(looking);
+        let looked = loop {
+            tokio::select! {
+                looked = &mut looking => break looked,
+                () = tokio::time::sleep(CLAIM / 3) => {
+                    let until_us = self.now_us().saturating_add(us(CLAIM));
+                    if let Err(error) = batching.store.hold_batch(&batch.id, until_us).await {
+                        tracing::debug!(%error, batch = batch.id, "the claim on a batch cannot be prolonged now");
+                    }
+                }
+            }
+        };
+        if let Err(error) = looked {
+            tracing::warn!(%error, batch = batch.id, "a batch cannot be looked at now; its charge stays until it can");
+            let next_us = self.now_us().saturating_add(batching.poll_us());
+            if let Err(error) = batching.store.note_batch(&batch, Some(next_us)).await {
+                tracing::debug!(%error, batch = batch.id, "a batch is looked at again when the claim on it is over");
+            }
+        }
+    }
+
+    fn is_old(&self, batch: &StoredBatch) -> bool {
+        self.now_us().saturating_sub(batch.create_us) > us(LOST_AFTER)
+    }
+
+    async fn settle_if_ended(&self, batching: &Batching, batch: &StoredBatch) -> Result<(), Error> {
+        let deployment = self.home_of(&batch.model, &batch.charge().deployment)?;
+        let path = format!("/batches/{}", escaped(&batch.upstream_id));
+        let told = files::call(&deployment.endpoint, Method::GET, &path, None).await;
+        let native = match told.and_then(|answer| object(&answer)) {
+            Ok(native) => native,
+            Err(failure) if is_gone(&failure) && self.is_old(batch) => {
+                return self.settle(batching, batch.clone(), "lost", lost(batch)).await;
+            }
+            Err(failure) => return Err(failed(failure, &deployment)),
+        };
+        let status = text(&native, "status").to_owned();
+        let output = text(&native, "output_file_id").to_owned();
+        let counts = native.get("request_counts").and_then(|counts| counts["completed"].as_i64()).unwrap_or(0);
+        let told = StoredBatch { object_json: self.told(batch, native, &deployment).await?, ..batch.clone() };
+        if !has_ended(&status) {
+            let next_us = self.now_us().saturating_add(batching.poll_us());
+            return batching.store.note_batch(&told, Some(next_us)).await.map_err(store_failed);
+        }
+        let outcome = match output.as_str() {
+            // It says that it answered, and not what.
+            "" if counts > 0 && self.is_old(batch) => lost(batch),
+            "" if counts > 0 => {
+                let message = "the provider says that lines were answered, and not where";
+                return Err(Error::new(ErrorReason::ProviderProtocol, message));
+            }
+            "" => Outcome::default(),
+            output => match read(&deployment, output, batch).await {
+                Ok(outcome) => outcome,
+                Err(Unread::Gone(_)) if self.is_old(batch) => lost(batch),
+                Err(Unread::Gone(error) | Unread::Now(error)) => return Err(error),
+            },
+        };
+        self.settle(batching, told, &status, outcome).await
+    }
+
+    /// Corrects a batch's charge to what it cost, once.
+    async fn settle(
+        &self,
+        batching: &Batching,
+        batch: StoredBatch,
+        status: &str,
+        outcome: Outcome,
+    ) -> Result<(), Error> {
+        let ledger = self.pipeline.ledger();
+        let charge = batch.charge();
+        let id = format!("adj_{}", batch.id);
+        // An earlier try may have come as far as here.
+        ledger.shipped().await;
+        let query = EntryQuery { attempt_id: Some(id.clone()), limit: 1, ..EntryQuery::default() };
+        let before = ledger.store().entries(&query).await.map_err(store_failed)?.pop();
+        let cost = match before {
+            Some(posted) => charge.cost_nano_usd.saturating_add(posted.entry.cost_nano_usd),
+            None => {
+                if outcome.cost > charge.cost_nano_usd {
+                    let (cost, held) = (outcome.cost, charge.cost_nano_usd);
+                    tracing::warn!(batch = batch.id, cost, held, "the provider billed more for a batch than was held");
+                }
+                let entry = correction(&batch, id, status, &outcome);
+                let mut draft = Draft::open("batch.settle", None);
+                draft.caller(&batch.key_id);
+                if let Some(call) = CallId::parse(&charge.call_id) {
+                    draft.call(call, &batch.model, None);
+                }
+                draft.subject(&batch.id, vec![entry.reason.clone(), format!("cost_nano_usd: {}", outcome.cost)]);
+                draft.served(Routing::default(), entry.usage.clone());
+                let lease_windows = vec![NO_LEASE; entry.charges.len()];
+                let row = LedgerRow { entry, lease_windows, idempotency: None };
+                ledger.change(Vec::new(), draft.close(None, 0), vec![row]);
+                tollgate_planted::step("batch_corrected");
+                ledger.shipped().await;
+                outcome.cost
+            }
+        };
+        let settled = StoredBatch { cost_nano_usd: Some(cost), ..batch };
+        batching.store.settle_batch(&settled).await.map(drop).map_err(store_failed)
+    }
+}
+
+/// The entry that replaces a batch's charge by what it cost: where the charge counts, it counts too.
+fn correction(batch: &StoredBatch, attempt_id: String, status: &str, outcome: &Outcome) -> LedgerEntry {
+    let charge = batch.charge();
+    let delta = outcome.cost.saturating_sub(charge.cost_nano_usd);
+    let (answered, lines) = (outcome.answered, batch.lines);
+    let usage = Usage {
+        cost_nano_usd: outcome.cost,
+        held_nano_usd: charge.cost_nano_usd,
+        service_tier_native: Some("batch".into()),
+        ..outcome.usage.clone()
+    };
+    LedgerEntry {
+        attempt_id,
+        kind: LedgerEntryKind::Adjustment as i32,
+        usage: Some(usage),
+        cost_nano_usd: delta,
+        held_nano_usd: charge.cost_nano_usd,
+        low_nano_usd: delta,
+        high_nano_usd: delta,
+        outcome: BATCH_ENDED.into(),
+        adjusts_attempt_id: charge.attempt_id.clone(),
+        reason: format!("the batch {} ended as {status}: {answered} of {lines} lines are paid for", batch.id),
+        ..charge.clone()
+    }
+}
+
+/// Nobody can tell what it cost: its charge stays.
+fn lost(batch: &StoredBatch) -> Outcome {
+    let usage = Usage { estimated: true, ..Usage::default() };
+    Outcome { cost: batch.charge().cost_nano_usd, usage, answered: batch.lines }
+}
+
+enum Unread {
+    Gone(Error),
+    Now(Error),
+}
+
+/// Adds up what the lines of an output consumed.
+async fn read(deployment: &Deployment, output: &str, batch: &StoredBatch) -> Result<Outcome, Unread> {
+    let unread = |failure: Failure| match is_gone(&failure) {
+        true => Unread::Gone(failed(failure, deployment)),
+        false => Unread::Now(failed(failure, deployment)),
+    };
+    let bytes = files::content(&deployment.endpoint, output).await.map_err(unread)?;
+    let (provider, name) = (deployment.provider.clone(), deployment.name.clone());
+    let chunks = bytes.map(move |read| read.map_err(|failure| failure.into_error(&provider, &name, 1))).boxed();
+    let mut lines = Lines::new(chunks, MAX_ANSWER);
+    let price = batch.price.as_ref().map(Price::from);
+    // A line that does not say what it consumed costs its share of what was held.
+    let share = batch.charge().cost_nano_usd / batch.lines.max(1);
+    let mut outcome = Outcome::default();
+    while let Some(line) = lines.next().await.map_err(Unread::Now)? {
+        match files::answered(&line) {
+            Some(Answered::With(usage)) => {
+                let usage = Usage { service_tier_native: Some("batch".into()), ..*usage };
+                let cost = price.as_ref().map_or(0, |price| price.cost(&usage).0);
+                outcome.cost = outcome.cost.saturating_add(cost);
+                add(&mut outcome.usage, &usage);
+                outcome.answered += 1;
+            }
+            Some(Answered::Failed) => {}
+            Some(Answered::Untold) | None => {
+                outcome.cost = outcome.cost.saturating_add(share);
+                outcome.usage.estimated = true;
+                outcome.answered += 1;
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+fn add(total: &mut Usage, usage: &Usage) {
+    let (i, o): (InputUsage, OutputUsage) = (usage.input.unwrap_or_default(), usage.output.unwrap_or_default());
+    let input = total.input.get_or_insert_default();
+    input.total = input.total.saturating_add(i.total);
+    input.cached_read = input.cached_read.saturating_add(i.cached_read);
+    input.cache_write_5m = input.cache_write_5m.saturating_add(i.cache_write_5m);
+    input.cache_write_1h = input.cache_write_1h.saturating_add(i.cache_write_1h);
+    input.audio = input.audio.saturating_add(i.audio);
+    input.audio_cached = input.audio_cached.saturating_add(i.audio_cached);
+    input.image = input.image.saturating_add(i.image);
+    let output = total.output.get_or_insert_default();
+    output.total = output.total.saturating_add(o.total);
+    output.reasoning = output.reasoning.saturating_add(o.reasoning);
+    output.audio = output.audio.saturating_add(o.audio);
+    output.image = output.image.saturating_add(o.image);
+}

@@ -1,0 +1,164 @@
+//! The input of a batch, looked through while it is passed on: no more than a line of it is held at a time.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures::{Stream, StreamExt};
+use parking_lot::Mutex;
+use tollgate_domain::Error;
+use tollgate_pipeline::{Caller, Pipeline};
+use tollgate_proto::v1::ErrorReason;
+use tollgate_router::Deployment;
+use tollgate_store::StoredLines;
+
+use super::{Chunks, ReadLine, ReadLines};
+
+/// Splits bytes that come in pieces of any size into lines.
+pub(super) struct Lines {
+    chunks: Chunks,
+    buffer: BytesMut,
+    /// So much of the buffer has no end of a line.
+    searched: usize,
+    max_bytes: usize,
+}
+
+impl Lines {
+    pub(super) fn new(chunks: Chunks, max_bytes: usize) -> Self {
+        Self { chunks, buffer: BytesMut::new(), searched: 0, max_bytes }
+    }
+
+    /// The next line that is not blank, without its end.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        loop {
+            let found = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n');
+            let line = match found {
+                Some(at) => Some(self.buffer.split_to(self.searched + at + 1)),
+                None => {
+                    self.searched = self.buffer.len();
+                    if self.buffer.len() > self.max_bytes {
+                        let message = format!(
+                            "a line is larger than {} bytes, the gateway's limit for a request (`limits.max_body_bytes`)",
+                            self.max_bytes
+                        );
+                        return Err(Error::new(ErrorReason::RequestTooLarge, message));
+                    }
+                    match self.chunks.next().await {
+                        Some(chunk) => {
+                            self.buffer.extend_from_slice(&chunk?);
+                            None
+                        }
+                        None if self.buffer.is_empty() => return Ok(None),
+                        None => Some(self.buffer.split()),
+                    }
+                }
+            };
+            if let Some(line) = line {
+                self.searched = 0;
+                if !line.trim_ascii().is_empty() {
+                    let line = line.freeze();
+                    return Ok(Some(line.slice_ref(line.trim_ascii())));
+                }
+            }
+        }
+    }
+}
+
+/// What each line of a batch is held against.
+pub(super) struct Looking {
+    pub(super) pipeline: Arc<Pipeline>,
+    pub(super) reader: Arc<dyn ReadLines>,
+    pub(super) caller: Caller,
+    pub(super) model: String,
+    pub(super) deployment: Arc<Deployment>,
+    /// A hard budget applies.
+    pub(super) capped: bool,
+    /// What was found so far.
+    pub(super) found: Arc<Mutex<StoredLines>>,
+}
+
+impl Looking {
+    /// The lines as the provider gets them, beginning with the one that was read already.
+    pub(super) fn through(
+        self,
+        first: Option<Bytes>,
+        mut lines: Lines,
+    ) -> impl Stream<Item = Result<Bytes, Error>> + Send + 'static {
+        async_stream::try_stream! {
+            let mut next = first;
+            while let Some(line) = next {
+                yield self.look_at(&line)?;
+                next = lines.next().await?;
+            }
+            if self.found.lock().count == 0 {
+                Err(Error::invalid_field("file", "has no lines; a batch has one request in each"))?;
+            }
+        }
+    }
+
+    fn look_at(&self, line: &Bytes) -> Result<Bytes, Error> {
+        let mut found = self.found.lock();
+        found.count += 1;
+        let number = found.count;
+        let at = |mut error: Error| {
+            for violation in &mut error.violations {
+                violation.field = format!("file[{number}].{}", violation.field).trim_end_matches('.').to_owned();
+            }
+            if !error.violations.is_empty() {
+                return Error { metadata: error.metadata, ..Error::invalid(error.violations) };
+            }
+            error.message = format!("line {number}: {}", error.message);
+            error
+        };
+        let ReadLine { url, model, request } = self.reader.read(line).map_err(at)?;
+        if model != self.model {
+            let message = format!("must be {:?}, as the file has it: all lines of a batch name one model", self.model);
+            return Err(at(Error::invalid_field("body.model", message)));
+        }
+        if number == 1 {
+            found.url = url;
+        } else if found.url != url {
+            let message =
+                format!("must be {:?}, as the first line has it: all lines of a batch ask for one thing", found.url);
+            return Err(at(Error::invalid_field("url", message)));
+        }
+        let bound = self.pipeline.line_bound(&self.caller, &self.deployment, &request, self.capped);
+        found.bound_nano_usd = found.bound_nano_usd.saturating_add(bound.cost.0);
+        drop(found);
+        let upstream = &self.deployment.endpoint.target.model;
+        let mut written = self.reader.rewritten(line, upstream, bound.cap).map_err(at)?;
+        written.push('\n');
+        Ok(written.into())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn lines(chunks: &[&'static str], max_bytes: usize) -> Lines {
+        let chunks: Vec<_> = chunks.iter().map(|chunk| Ok(Bytes::from_static(chunk.as_bytes()))).collect();
+        Lines::new(futures::stream::iter(chunks).boxed(), max_bytes)
+    }
+
+    #[tokio::test]
+    async fn lines_are_the_same_however_their_bytes_are_cut() {
+        for chunks in
+            [&["a1\r\n\n  \nb2\nc3"] as &[_], &["a", "1\r", "\n\n  \nb2", "\n", "c", "3"], &["a1\nb2\n", "c3\n"]]
+        {
+            let mut lines = lines(chunks, 9);
+            let mut read = Vec::new();
+            while let Some(line) = lines.next().await.unwrap() {
+                read.push(String::from_utf8(line.to_vec()).unwrap());
+            }
+            assert_eq!(read, ["a1", "b2", "c3"], "{chunks:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_line_that_never_ends_is_refused() {
+        let mut lines = lines(&["short\n", "123456", "7890", "more"], 9);
+        assert!(lines.next().await.unwrap().is_some());
+        assert_eq!(lines.next().await.unwrap_err().reason, ErrorReason::RequestTooLarge);
+    }
+}

@@ -1,0 +1,238 @@
+//! Sound and images: the same stages as a completion's, with files on the way there and bytes on the way back.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use parking_lot::Mutex;
+use prost::Message;
+use tollgate_audit::BodyHmac;
+use tollgate_domain::{Error, Failure};
+use tollgate_ledger::Before;
+use tollgate_proto::v1::{Routing, Started, StreamedImage, Transcript, Usage};
+use tollgate_providers::{
+    exchange::{self, MediaAnswering},
+    media::{MediaAsk, MediaCall, MediaEvent},
+    upload::{Parts, Upload},
+};
+use tollgate_router::Deployment;
+
+use crate::{
+    Call, Pipeline, Reply,
+    call::Request,
+    flow::{Ending, FlowState},
+    idempotency::Kept,
+    limit::Passed,
+    permit::Permit,
+    record::Record,
+    reserve::Reservation,
+    send::{broken, identify},
+};
+
+/// What an answer tells, in order.
+#[derive(Clone, Debug)]
+pub enum MediaTold {
+    /// Who serves it, and the media type of its answer; first.
+    Started(Started, String),
+    /// The next bytes of the answer, as they came.
+    Native(Bytes),
+    /// The next bytes of sound.
+    Audio(Bytes),
+    /// The next words.
+    Delta(String),
+    /// The whole transcript.
+    Transcript(Transcript),
+    /// An image, or what is there of it.
+    Image(StreamedImage),
+    /// What it consumed.
+    Usage(Usage),
+    /// How it was routed, where it is asked for; last.
+    Routing(Routing),
+}
+
+impl Kept for MediaTold {
+    fn size(&self) -> usize {
+        match self {
+            Self::Started(started, content_type) => started.encoded_len() + content_type.len(),
+            Self::Native(bytes) | Self::Audio(bytes) => bytes.len(),
+            Self::Delta(text) => text.len(),
+            Self::Transcript(transcript) => transcript.encoded_len(),
+            Self::Image(image) => image.encoded_len(),
+            Self::Usage(usage) => usage.encoded_len(),
+            Self::Routing(routing) => routing.encoded_len(),
+        }
+    }
+}
+
+/// The files of a call, and the keyed hash of them that its record gets.
+#[derive(Clone)]
+pub struct Files {
+    pub(crate) upload: Upload,
+    /// Runs over the request and every byte of its files.
+    hash: Arc<Mutex<Option<BodyHmac>>>,
+}
+
+impl Files {
+    /// The hash of the request and its files; `None`: not all of them came.
+    pub(crate) fn hmac(&self) -> Option<Vec<u8>> {
+        let hash = self.hash.lock().take()?;
+        self.upload.is_whole().then(|| hash.finish())
+    }
+}
+
+impl Pipeline {
+    /// The files of a call about to be made: at most `most_bytes` in at most `most_files`.
+    pub fn files(&self, request: &Request, parts: Parts, most_bytes: u64, most_files: u64) -> Files {
+        let mut hash = BodyHmac::new(&self.audit_key);
+        hash.update(&request.body());
+        let hash = Arc::new(Mutex::new(Some(hash)));
+        let of_witness = hash.clone();
+        let witness = Box::new(move |bytes: &[u8]| {
+            if let Some(hash) = &mut *of_witness.lock() {
+                hash.update(bytes);
+            }
+        });
+        Files { upload: Upload::new(parts, most_bytes, most_files, witness), hash }
+    }
+
+    /// The life of a call of sound or images: the stages of a completion.
+    pub async fn media(self: &Arc<Self>, call: Call) -> Result<Reply<MediaTold>, Error> {
+        self.enter(&self.media, call, Self::serve_media).await
+    }
+
+    async fn serve_media(
+        self: Arc<Self>,
+        permit: Permit,
+        mut call: Call,
+        mut record: Record,
+    ) -> Result<Reply<MediaTold>, Error> {
+        let passed = record.try_or_close(self.pass(&permit, &call).await)?;
+        if let Some(files) = &call.files {
+            // What is small is known whole before money is held for it.
+            record.try_or_close(files.upload.begin().await)?;
+            if let (Request::Transcription(head), true) = (&mut call.request, files.upload.is_whole()) {
+                Arc::make_mut(head).upload_bytes = i64::try_from(files.upload.taken()).ok();
+            }
+        }
+        let reserved = self.reserve(permit, &call).await;
+        let reservation = record.try_or_close(reserved)?;
+        self.send_media(reservation, passed, call, record).await
+    }
+
+    /// Attempts until one answers, then its events. After the first of them the answer breaks with the provider's.
+    async fn send_media(
+        &self,
+        reservation: Reservation,
+        passed: Passed,
+        call: Call,
+        record: Record,
+    ) -> Result<Reply<MediaTold>, Error> {
+        let mut flow = self.flow(reservation, passed, call, record);
+        let mut last = None;
+        let (deployment, mut answering, first) = loop {
+            let (deployment, id) = flow.next_attempt(last).await?;
+            let failure = match open(flow.state(), &deployment, &id).await {
+                Ok((answering, first)) => break (deployment, answering, first),
+                Err(failure) => failure,
+            };
+            let upload = flow.state().call.files.as_ref().map(|files| files.upload.clone());
+            // What the caller did not send, no provider failed at.
+            if let Some(error) = upload.as_ref().and_then(Upload::error) {
+                return Err(flow.fail(Ending::Free, "upload", error));
+            }
+            flow.state().attempt_failed(&failure);
+            if upload.is_some_and(|upload| upload.is_lost()) {
+                let attempts = flow.state().attempt_number();
+                let error = failure.into_error(&deployment.provider, &deployment.name, attempts);
+                return Err(flow.end_with(error.with("retryDenied", "UPLOAD_SENT")));
+            }
+            last = Some((deployment, failure));
+        };
+        let content_type = answering.head.headers.get("content-type").and_then(|value| value.to_str().ok());
+        let content_type = content_type.unwrap_or("application/octet-stream").to_owned();
+        let mut started = Started::default();
+        let state = flow.state();
+        started.response_id = state.call.id.to_string();
+        identify(&mut started, state, &deployment, self.clock.now_us() / 1_000_000);
+        let ledger = self.ledger.clone();
+        Ok(async_stream::stream! {
+            yield Ok(MediaTold::Started(started, content_type));
+            let mut usage = None;
+            let mut first = first;
+            loop {
+                let event = match first.take() {
+                    Some(event) => Some(Ok(event)),
+                    None => answering.events.next().await,
+                };
+                match event {
+                    Some(Ok(MediaEvent::Usage(told))) => usage = Some(told),
+                    Some(Ok(event)) => {
+                        let told = told(event);
+                        if let Some(told) = told {
+                            flow.state().observe_media(&told);
+                            yield Ok(told);
+                        }
+                    }
+                    Some(Err(failure)) => {
+                        yield Err(broken(flow, &deployment, failure));
+                        return;
+                    }
+                    None => break,
+                }
+            }
+            // Settled, and as durable as configured, before the last frame.
+            let wants_routing = flow.state().call.wants_routing();
+            let (total, routing, sequence) = flow.complete(usage);
+            ledger.durable(sequence, Before::LastFrame).await;
+            yield Ok(MediaTold::Usage(total));
+            if wants_routing {
+                yield Ok(MediaTold::Routing(routing));
+            }
+        }
+        .boxed())
+    }
+}
+
+/// What is passed on as it is.
+fn told(event: MediaEvent) -> Option<MediaTold> {
+    Some(match event {
+        MediaEvent::Native(bytes) => MediaTold::Native(bytes),
+        MediaEvent::Audio(bytes) => MediaTold::Audio(bytes),
+        MediaEvent::Delta(text) => MediaTold::Delta(text),
+        MediaEvent::Transcript(transcript) => MediaTold::Transcript(transcript),
+        MediaEvent::Image(image) => MediaTold::Image(image),
+        MediaEvent::Usage(_) => return None,
+    })
+}
+
+/// Sends the call and reads up to its first content.
+async fn open(
+    state: &mut FlowState,
+    deployment: &Deployment,
+    attempt_id: &str,
+) -> Result<(MediaAnswering, Option<MediaEvent>), Failure> {
+    let request = state.call.request.clone();
+    let Some(ask) = request.media() else {
+        return Err(Failure::new(tollgate_domain::Class::InvalidRequest, "not a call of sound or images"));
+    };
+    let upload = state.call.files.as_ref().map(|files| files.upload.clone());
+    let want_native = state.call.options().is_some_and(|options| options.want_native != 0);
+    let call = MediaCall { ask, upload: upload.as_ref(), want_native, attempt_id };
+    let mut answering = exchange::media(&deployment.endpoint, &call).await?;
+    state.head(&answering.head);
+    let first = answering.events.next().await.transpose()?;
+    Ok((answering, first))
+}
+
+impl Request {
+    /// As providers of sound and images are asked; `None`: it is another operation.
+    fn media(&self) -> Option<MediaAsk<'_>> {
+        Some(match self {
+            Self::Speech(request) => MediaAsk::Speech(request),
+            Self::Transcription(head) => MediaAsk::Transcription(head),
+            Self::ImageStream(request) => MediaAsk::ImageStream(request),
+            Self::ImageEdit(head) => MediaAsk::ImageEdit(head),
+            _ => return None,
+        })
+    }
+}
