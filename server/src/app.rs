@@ -10,7 +10,7 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tollgate_audit::Trail;
-use tollgate_control::{Control, Keeping};
+use tollgate_control::{Batching, Control, Keeping, Provisioned};
 use tollgate_domain::{Clock, NanoUsd};
 use tollgate_ledger::{Durability, Ledger, Offline};
 use tollgate_limits::Limiter;
@@ -21,7 +21,7 @@ use tollgate_store_postgres::{PostgresStore, watch_changes};
 use crate::{
     backend::Backend,
     clock::system_clock,
-    config::{self, Config, GatewayBudget, ProvisionedKey, Role, litellm::Verdict},
+    config::{self, Config, ProvisionedKey, Role, litellm::Verdict},
     first_run,
     grpc::{self, Doors},
     health_checks::keep_checking,
@@ -121,13 +121,21 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
         max_bytes: config.responses.max_bytes,
     };
     let runtime = Runtime::new(pipeline.clone(), Sealer::new(&backend.model_key)?, config.clone());
-    let control = Control::new(pipeline.clone()).keeping(keeping).with_runtime_models(runtime.clone());
+    let batching = Batching::new(
+        backend.batches.clone(),
+        Arc::new(grpc::Lines),
+        config.batches.poll.duration(),
+        config.batches.max_file_bytes,
+        config.limits.max_body_bytes,
+    );
+    let control =
+        Control::new(pipeline.clone()).keeping(keeping).batching(batching).with_runtime_models(runtime.clone());
     let control = Arc::new(control);
     if is_offline {
         tokio::spawn(once_online(ledger.clone(), pipeline.clone(), control.clone(), config.clone(), since_us));
     } else {
         pipeline.remember(backend.store.idempotency_since(since_us).await?);
-        provision_all(&control, &config.keys, config.budgets.gateway.as_ref()).await?;
+        provision_all(&control, &config).await?;
     }
     if let Some(place) = backend.snapshots.take() {
         tokio::spawn(place.keep(backend.store.clone(), ledger.clone(), snapshot_us.clone()));
@@ -141,10 +149,22 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
     let shutdown = CancellationToken::new();
     let max_body_bytes = config.limits.max_body_bytes;
     let max_message_bytes = max_body_bytes.saturating_mul(MESSAGE_PER_BODY);
-    let doors =
-        Doors { pipeline: pipeline.clone(), control: control.clone(), max_message_bytes, shutdown: shutdown.clone() };
+    let doors = Doors {
+        pipeline: pipeline.clone(),
+        control: control.clone(),
+        max_message_bytes,
+        max_upload_bytes: max_body_bytes as u64,
+        shutdown: shutdown.clone(),
+    };
     let (grpc, health) = grpc::stack(doors).await?;
-    let options = tollgate_http::Options { max_body_bytes, max_message_bytes, embedded: true };
+    let background = tollgate_http::Background::default();
+    let options = tollgate_http::Options {
+        max_body_bytes,
+        max_message_bytes,
+        max_file_bytes: config.batches.max_file_bytes,
+        embedded: true,
+        background: background.clone(),
+    };
     let rest = tollgate_http::router(grpc.clone(), options).merge(metrics::routes(ledger.clone(), snapshot_us));
     let front = listen::front(grpc, rest, &config.cors_origins)?;
 
@@ -154,6 +174,10 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
     tokio::spawn(reload_on_change(path, runtime));
     tokio::spawn(keep_checking(Arc::downgrade(&pipeline)));
     tokio::spawn(clear_expired(control.clone()));
+    tokio::spawn({
+        let control = control.clone();
+        async move { control.follow_batches().await }
+    });
     let serving = listen::serve(listener, tls, front, shutdown.clone(), config.drain_timeout.duration());
     tokio::pin!(serving);
     tokio::select! {
@@ -163,7 +187,7 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
             tracing::info!("stopping: no new connections, calls in flight go on");
             health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
             shutdown.cancel();
-            serving.await;
+            tokio::join!(serving, background.drain(config.drain_timeout.duration()));
         }
     }
     settler.drained().await;
@@ -257,18 +281,20 @@ async fn rehash_used_keys(keyring: Arc<KeyRing>, control: Arc<Control>) {
     }
 }
 
-async fn provision_all(
-    control: &Control,
-    keys: &[ProvisionedKey],
-    budget: Option<&GatewayBudget>,
-) -> anyhow::Result<()> {
-    for key in keys {
+async fn provision_all(control: &Control, config: &Config) -> anyhow::Result<()> {
+    for key in &config.keys {
         provision(control, key).await.with_context(|| format!("keys: {:?}", key.name))?;
     }
-    if let Some(budget) = budget {
-        let limit: NanoUsd = budget.limit_usd.parse().context("budgets.gateway.limit_usd")?;
-        let every = budget.every.map(|every| i64::try_from(every.duration().as_secs()).unwrap_or(i64::MAX));
-        control.provision_budget(limit.0, every).await.context("budgets.gateway")?;
+    let gateway = config.budgets.gateway.iter().map(|budget| (Provisioned::Gateway, budget));
+    let providers =
+        config.providers.iter().filter_map(|(name, p)| Some((Provisioned::Provider(name), p.budget.as_ref()?)));
+    let deployments = config.models.iter().flat_map(|model| model.deployments.iter().map(move |d| (d, &model.name)));
+    let named: Vec<_> =
+        deployments.filter_map(|(d, model)| Some((table::name_of(d, model), d.budget.as_ref()?))).collect();
+    let deployments = named.iter().map(|(name, budget)| (Provisioned::Deployment(name), *budget));
+    for (on, budget) in gateway.chain(providers).chain(deployments) {
+        let made = async { anyhow::Ok(control.provision_budget(on, budget.read()?.0, budget.read()?.1).await?) };
+        made.await.with_context(|| format!("the budget of {on:?}"))?;
     }
     Ok(())
 }
@@ -288,7 +314,7 @@ async fn once_online(
         Ok(settled) => pipeline.remember(settled),
         Err(error) => tracing::warn!(%error, "idempotency keys of the last run are not known"),
     }
-    while let Err(error) = provision_all(&control, &config.keys, config.budgets.gateway.as_ref()).await {
+    while let Err(error) = provision_all(&control, &config).await {
         tracing::warn!("keys of the configuration are not provisioned, trying again: {error:#}");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }

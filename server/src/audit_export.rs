@@ -3,13 +3,8 @@
 use std::io::{BufRead, Write};
 
 use anyhow::Context;
-use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
-use tollgate_client::Client;
-use tollgate_proto::{
-    FILE_DESCRIPTOR_SET,
-    v1::{AuditFilter, AuditRecord, QueryRecordsRequest},
-};
+use tollgate_client::{Client, json};
+use tollgate_proto::v1::{AuditFilter, AuditRecord, QueryRecordsRequest};
 
 /// Writes the records that a running gateway has, with an admin's or auditor's key. Returns how many there were.
 pub async fn export(url: &str, key: &str, filter: AuditFilter, mut to: impl Write) -> anyhow::Result<u64> {
@@ -17,11 +12,10 @@ pub async fn export(url: &str, key: &str, filter: AuditFilter, mut to: impl Writ
     let asked = QueryRecordsRequest { filter: Some(filter), ..QueryRecordsRequest::default() };
     let refused = |status: tonic::Status| anyhow::anyhow!("{}", status.message());
     let mut records = client.audit().query_records(asked).await.map_err(refused)?.into_inner();
-    let descriptor = descriptor()?;
     let mut count = 0;
     while let Some(response) = records.message().await.map_err(refused)? {
         let Some(record) = response.record else { continue };
-        writeln!(to, "{}", line(&descriptor, &record)?)?;
+        writeln!(to, "{}", json::to_string(&record)?)?;
         count += 1;
     }
     to.flush()?;
@@ -30,32 +24,14 @@ pub async fn export(url: &str, key: &str, filter: AuditFilter, mut to: impl Writ
 
 /// The records of an export, which is named in errors by `name`.
 pub fn read(from: impl BufRead, name: &str) -> anyhow::Result<Vec<AuditRecord>> {
-    let descriptor = descriptor()?;
     let mut records = Vec::new();
     for (at, text) in from.lines().enumerate() {
         let text = text.with_context(|| format!("{name}:{}", at + 1))?;
         if !text.trim().is_empty() {
-            records.push(record(&descriptor, &text).with_context(|| format!("{name}:{}: no audit record", at + 1))?);
+            records.push(json::from_str(&text).with_context(|| format!("{name}:{}: no audit record", at + 1))?);
         }
     }
     Ok(records)
-}
-
-fn descriptor() -> anyhow::Result<MessageDescriptor> {
-    let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).context("the contract's descriptors")?;
-    pool.get_message_by_name("tollgate.v1.AuditRecord").context("the contract's AuditRecord")
-}
-
-fn line(descriptor: &MessageDescriptor, record: &AuditRecord) -> anyhow::Result<String> {
-    let message = DynamicMessage::decode(descriptor.clone(), record.encode_to_vec().as_slice())?;
-    Ok(serde_json::to_string(&message)?)
-}
-
-fn record(descriptor: &MessageDescriptor, line: &str) -> anyhow::Result<AuditRecord> {
-    let mut text = serde_json::Deserializer::from_str(line);
-    let message = DynamicMessage::deserialize(descriptor.clone(), &mut text)?;
-    text.end()?;
-    Ok(message.transcode_to()?)
 }
 
 #[cfg(test)]
@@ -79,7 +55,7 @@ mod tests {
             error_reason: 3,
             ..AuditRecord::default()
         };
-        let text = line(&descriptor().unwrap(), &record).unwrap();
+        let text = json::to_string(&record).unwrap();
         assert!(text.contains(r#""sequence":"7""#), "protobuf's mapping writes 64 bits as a string: {text}");
         assert_eq!(read(text.as_bytes(), "export").unwrap(), [record]);
     }

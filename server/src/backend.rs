@@ -8,7 +8,7 @@ use sha2::Sha256;
 use tollgate_domain::{Secret, new_id};
 use tollgate_ledger::Cluster;
 use tollgate_limits::Shared;
-use tollgate_store::{Claims, Cooldowns, Coordinator, Responses, Store, StoreError};
+use tollgate_store::{Batches, Claims, Cooldowns, Coordinator, Responses, Store, StoreError};
 use tollgate_store_postgres::PostgresStore;
 use tollgate_store_redis::{RedisClaims, RedisCooldowns, RedisCoordinator, RedisLimits};
 use tollgate_store_sqlite::SqliteStore;
@@ -25,6 +25,8 @@ pub(crate) struct Backend {
     pub(crate) store: Arc<dyn Store>,
     /// Where responses are kept: the same.
     pub(crate) responses: Arc<dyn Responses>,
+    /// Where files and batches are kept: the same.
+    pub(crate) batches: Arc<dyn Batches>,
     /// The same, where replicas share it.
     pub(crate) postgres: Option<Arc<PostgresStore>>,
     redis: Option<Arc<dyn Coordinator>>,
@@ -60,7 +62,8 @@ impl Backend {
         let sqlite = Arc::new(SqliteStore::open(&dir.join("tollgate.db")).await?);
         Ok(Self {
             store: sqlite.clone(),
-            responses: sqlite,
+            responses: sqlite.clone(),
+            batches: sqlite,
             postgres: None,
             redis: None,
             limits: None,
@@ -128,6 +131,7 @@ impl Backend {
         Ok(Self {
             store: postgres.clone(),
             responses: postgres.clone(),
+            batches: postgres.clone(),
             claims: Some(Everywhere::over(postgres.clone(), claims)),
             cooldowns,
             postgres: Some(postgres),

@@ -33,6 +33,7 @@ pub(crate) fn demo_config(config: &mut Config) {
         project: None,
         location: None,
         google: None,
+        budget: None,
     };
     config.providers.insert("demo".into(), provider);
     for &name in tollgate_providers::demo::MODELS {
@@ -58,6 +59,8 @@ pub(crate) fn demo_config(config: &mut Config) {
                 max_output_tokens: Some(4_096),
                 capabilities: None,
                 drop_params: None,
+                budget: None,
+                defaults: Default::default(),
                 limits: None,
             }],
             strategy: Default::default(),
@@ -66,6 +69,7 @@ pub(crate) fn demo_config(config: &mut Config) {
             content_policy_fallbacks: Vec::new(),
             cooldown: None,
             retry_budget: Default::default(),
+            retries_by_class: Default::default(),
             sticky: None,
             mirror: None,
             on_midstream_failure: Default::default(),

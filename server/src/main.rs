@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use tollgate::{app, audit_export, build_table, config, import, ledger_check, models, scenario, telemetry};
 use tollgate_proto::v1::AuditFilter;
@@ -105,6 +105,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    #[command(flatten)]
+    Remote(Box<tollgate_cli::Command>),
     /// Looks after configuration files.
     Config {
         #[command(subcommand)]
@@ -129,6 +131,8 @@ enum Command {
 
 #[derive(Subcommand)]
 enum ModelsCommand {
+    #[command(flatten)]
+    Remote(tollgate_cli::ModelsCommand),
     /// Tells all that is listed of one model.
     Show {
         /// `PROVIDER/MODEL`, by id or alias.
@@ -160,6 +164,8 @@ enum ImportCommand {
 
 #[derive(Subcommand)]
 enum AuditCommand {
+    #[command(flatten)]
+    Remote(tollgate_cli::AuditCommand),
     /// Writes the audit records of a running gateway as lines of JSON. They hold no prompt, no answer and no secret.
     Export {
         /// Base URL of the gateway.
@@ -218,6 +224,11 @@ fn main() -> ExitCode {
         }
         Command::Replay { config, from, json, calls } => replay(&config, &from, json.as_deref(), calls).map(|()| true),
         Command::Models { command: Some(ModelsCommand::Show { model, json }), .. } => told(models::show(&model, json)),
+        Command::Models { command: Some(ModelsCommand::Remote(asked)), .. } => {
+            return remote(tollgate_cli::models(asked));
+        }
+        Command::Audit { command: AuditCommand::Remote(asked) } => return remote(tollgate_cli::audit(asked)),
+        Command::Remote(asked) => return remote(tollgate_cli::run(*asked, Cli::command())),
         Command::Models { search, provider, capability, mode, json, .. } => {
             let query = Query { search: search.join(" "), provider, capabilities: capability, mode };
             told(if json { models::json(&query) } else { Ok(models::table(&query)) })
@@ -240,6 +251,17 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("tollgate: {error:#}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// How the program ends after a command that called a gateway.
+fn remote(done: Result<(), tollgate_cli::Failure>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("tollgate: {}", failure.told());
+            failure.exit_code()
         }
     }
 }

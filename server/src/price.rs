@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, bail, ensure};
 use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
 use tollgate_domain::{Price, Rates};
-use tollgate_providers::catalogue::{self, Tier};
+use tollgate_providers::catalogue::{self, Tier, Units};
 
 use crate::{
     config::{self, Config},
@@ -18,13 +18,28 @@ const NOTICE_DAYS: i64 = 30;
 /// The price that a deployment is given instead of the catalogue's.
 pub(crate) fn build(price: &config::Price) -> anyhow::Result<Price> {
     let base = figures(price)?;
-    let per_query = price.per_query.as_deref().map(Rates::each).transpose().context("per_query")?;
-    for class in ["input", "output"].into_iter().filter(|_| per_query.is_none()) {
+    let each =
+        |figure: &Option<String>, name: &'static str| figure.as_deref().map(Rates::each).transpose().context(name);
+    let units = Units {
+        query: each(&price.per_query, "per_query")?,
+        second: each(&price.per_second, "per_second")?,
+        audio_second: each(&price.per_audio_second, "per_audio_second")?,
+        character: price
+            .per_million_characters
+            .as_deref()
+            .map(Rates::per_million)
+            .transpose()
+            .context("per_million_characters")?,
+    };
+    for class in ["input", "output"].into_iter().filter(|_| units == Units::default()) {
         ensure!(base.contains_key(class), "{class}: is required");
     }
     let tier = |(i, tier): (usize, &config::PriceTier)| {
         ensure!(tier.price.tiers.is_empty(), "tiers[{i}].price.tiers: a tier has none of its own");
         ensure!(tier.price.per_query.is_none(), "tiers[{i}].price.per_query: a query costs the same in every tier");
+        ensure!(tier.price.per_second.is_none(), "tiers[{i}].price.per_second: a second costs the same in every tier");
+        let timed = tier.price.per_audio_second.is_some() || tier.price.per_million_characters.is_some();
+        ensure!(!timed, "tiers[{i}].price: sound costs the same in every tier");
         let pico_usd = figures(&tier.price).with_context(|| format!("tiers[{i}].price"))?;
         Ok(Tier { above_input_tokens: tier.above_input_tokens, pico_usd })
     };
@@ -32,7 +47,7 @@ pub(crate) fn build(price: &config::Price) -> anyhow::Result<Price> {
     if let Some(at) = tiers.windows(2).position(|pair| pair[0].above_input_tokens >= pair[1].above_input_tokens) {
         bail!("tiers[{}].above_input_tokens: must be more than that of the tier before", at + 1);
     }
-    Ok(catalogue::price(&base, &tiers, per_query))
+    Ok(catalogue::price(&base, &tiers, units))
 }
 
 fn figures(price: &config::Price) -> anyhow::Result<BTreeMap<String, i64>> {
@@ -139,12 +154,23 @@ mod tests {
     }
 
     #[test]
+    fn time_alone_can_be_a_price() {
+        let took = Usage { upstream_us: Some(2_500_000), ..Default::default() };
+        assert_eq!(price("per_second: '0.00042'").unwrap().cost(&took), NanoUsd(1_050_000));
+        assert!(refused("per_second: soon").starts_with("per_second:"));
+        let tier = "{input: '1', output: '1', tiers: [{above_input_tokens: 1, price: {per_second: '1'}}]}";
+        assert!(refused(tier).starts_with("tiers[0].price.per_second:"));
+    }
+
+    #[test]
     fn another_figure_is_another_version() {
         let version = |yaml| price(yaml).unwrap().version;
         let plain = version("{input: '1', output: '4'}");
         assert_eq!(plain, version("{input: '1.0', output: '4'}"));
         assert_ne!(plain, version("{input: '1', output: '4', priority_output: '8'}"));
         assert_ne!(plain, version("{input: '1', output: '4', per_query: '8'}"));
+        let timed = version("{input: '1', output: '4', per_second: '8'}");
+        assert!(timed != plain && timed != version("{input: '1', output: '4', per_query: '8'}"));
     }
 
     #[test]

@@ -229,12 +229,15 @@ fn price(price: &Price) -> anyhow::Result<Value> {
         ("image_input_pico_usd", price.image_input_pico_usd.is_some()),
         ("image_output_pico_usd", price.image_output_pico_usd.is_some()),
         ("per_query_pico_usd", price.per_query_pico_usd.is_some()),
+        ("per_audio_second_pico_usd", price.per_audio_second_pico_usd.is_some()),
+        ("per_character_pico_usd", price.per_character_pico_usd.is_some()),
     ];
     if let Some((field, _)) = not_taken.iter().find(|(_, given)| *given) {
         bail!("price.{field}: is not taken here; configure the deployment in the file");
     }
     // A pico-dollar for a token is a micro-dollar for a million of them.
     let figure = |pico: i64| format!("{}.{:06}", pico / 1_000_000, pico % 1_000_000);
+    let each = |pico: i64| format!("{}.{:012}", pico / 1_000_000_000_000, pico % 1_000_000_000_000);
     Ok(json!({
         "input": figure(price.input_pico_usd),
         "output": figure(price.output_pico_usd),
@@ -242,6 +245,7 @@ fn price(price: &Price) -> anyhow::Result<Value> {
         "cache_write_5m": price.cache_write_5m_pico_usd.map(figure),
         "cache_write_1h": price.cache_write_1h_pico_usd.map(figure),
         "reasoning": price.reasoning_pico_usd.map(figure),
+        "per_second": price.per_second_pico_usd.map(each),
     }))
 }
 

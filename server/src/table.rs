@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use sha2::{Digest, Sha256};
 use tollgate_proto::v1::MidstreamPolicy;
 use tollgate_providers::{
@@ -50,7 +50,13 @@ pub(crate) fn build_with(
     let transport = simulated.map(|providers| Transport::new().with_in_process(scenario::SCHEME, providers));
     let mut warnings = Vec::new();
     let mut endpoints = BTreeMap::new();
+    if let Some(budget) = &config.budgets.gateway {
+        budget.read().context("budgets.gateway")?;
+    }
     for (name, provider) in &config.providers {
+        if let Some(budget) = &provider.budget {
+            budget.read().with_context(|| format!("providers.{name}.budget"))?;
+        }
         let built = endpoint::build(provider, transport.as_ref(), config.missing_secrets);
         let (endpoint, missing) = built.with_context(|| format!("providers.{name}"))?;
         warnings
@@ -165,6 +171,7 @@ impl Common {
         }
         let retry = RetryPolicy {
             retries: model.retries,
+            by_class: model.retries_by_class.iter().map(|(class, n)| ((*class).into(), *n)).collect(),
             budget_percent: model.retry_budget.percent,
             budget_per_second: model.retry_budget.per_second,
             ..RetryPolicy::default()
@@ -296,6 +303,11 @@ fn build_deployment(
         Some(price) => Some(price::build(price).context("price")?),
         None => listed.and_then(|entry| entry.price.clone()),
     };
+    if let Some(budget) = &deployment.budget {
+        budget.read().context("budget")?;
+        // What a pattern stands for has its prices by its own name, and is refused without one.
+        ensure!(price.is_some() || deployment.model.contains('*'), "budget: needs a price; give the deployment one");
+    }
     let mut endpoint = endpoint.clone();
     endpoint.target.model.clone_from(&deployment.model);
     // Some models are only served by OpenAI's other API.
@@ -320,6 +332,7 @@ fn build_deployment(
             .clone()
             .unwrap_or_else(|| listed.map(|e| e.capabilities.clone()).unwrap_or_default()),
         drop_params: deployment.drop_params.unwrap_or(drop_params),
+        defaults: deployment.defaults.build().context("defaults")?,
         limits: deployment.limits.as_ref().map(config::RateLimits::to_proto).transpose().context("limits")?,
         cooldown: CooldownPolicy {
             allowed_fails: cooldown.allowed_fails,

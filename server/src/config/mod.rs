@@ -3,6 +3,7 @@
 //! Every setting can be given as `TOLLGATE__PATH__TO__SETTING`; the environment wins over the file.
 
 mod credentials;
+mod defaults;
 mod duration;
 mod fetch;
 pub mod litellm;
@@ -14,15 +15,20 @@ mod routing;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use anyhow::Context;
 pub use credentials::{Aws, Entra, Google};
+pub use defaults::Defaults;
 pub use duration::Span;
 pub use fetch::{FetchUrls, Scheme, Size};
 pub use load::{ConfigError, convert, json_schema, load};
 pub use price::{Price, PriceTier};
 pub use reference::SecretRef;
-pub use routing::{Cooldown, Mirror, OnMidstreamFailure, RetryBudget, RoutingSettings, Sticky, Strategy, TagsMatch};
+pub use routing::{
+    Cooldown, FailureClass, Mirror, OnMidstreamFailure, RetryBudget, RoutingSettings, Sticky, Strategy, TagsMatch,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tollgate_domain::NanoUsd;
 
 /// The whole configuration. Every setting has a default: an empty file is a valid one.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -46,6 +52,8 @@ pub struct Config {
     pub idempotency: IdempotencySettings,
     /// What is kept of responses, so that conversations can go on from them.
     pub responses: ResponseSettings,
+    /// Files at providers, and the batches that read them.
+    pub batches: BatchSettings,
     /// Origins that browsers may call from; `*` for all.
     pub cors_origins: Vec<String>,
     /// How long calls in flight may go on after SIGTERM.
@@ -86,6 +94,7 @@ impl Default for Config {
             budgets: Budgets::default(),
             idempotency: IdempotencySettings::default(),
             responses: ResponseSettings::default(),
+            batches: BatchSettings::default(),
             cors_origins: vec!["*".into()],
             drain_timeout: Span::seconds(30),
             log: Log::default(),
@@ -196,17 +205,29 @@ pub struct Budgets {
     /// decimal string: the bound of an overspend is this times the replicas.
     pub degraded_allowance_usd: String,
     /// A hard budget on everything that goes through the gateway, made once at the start; later changes are made by `BudgetService`.
-    pub gateway: Option<GatewayBudget>,
+    pub gateway: Option<HardBudget>,
 }
 
-/// A hard budget on the whole gateway.
+/// A hard budget, made once at the start; later changes are made by `BudgetService`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct GatewayBudget {
+pub struct HardBudget {
     /// In dollars, as a decimal string.
     pub limit_usd: String,
-    /// How long until spend begins anew, from 1 minute to 10 years; absent: it never does.
+    /// How long until spend begins anew, from 1 second to 10 years; absent: it never does.
     pub every: Option<Span>,
+}
+
+impl HardBudget {
+    /// The limit in nano-dollars, and the seconds of a window.
+    pub fn read(&self) -> anyhow::Result<(i64, Option<i64>)> {
+        let limit: NanoUsd = self.limit_usd.parse().context("limit_usd")?;
+        anyhow::ensure!(limit.0 >= 0, "limit_usd: must not be negative");
+        let every = self.every.map(|every| i64::try_from(every.duration().as_secs()).unwrap_or(i64::MAX));
+        let fits = every.is_none_or(|seconds| (1..=10 * 366 * 24 * 3_600).contains(&seconds));
+        anyhow::ensure!(fits, "every: must be from 1 second to 10 years");
+        Ok((limit.0, every))
+    }
 }
 
 impl Default for Budgets {
@@ -249,6 +270,22 @@ pub struct ResponseSettings {
 impl Default for ResponseSettings {
     fn default() -> Self {
         Self { retention: Span::seconds(30 * 24 * 3_600), max_bytes: 16 << 20 }
+    }
+}
+
+/// Files at providers, and the batches that read them (`FileService`, `BatchService`).
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BatchSettings {
+    /// How often the gateway asks by itself whether a batch has ended, at least every 50 ms: then it is settled.
+    pub poll: Span,
+    /// Largest file that is uploaded, in bytes.
+    pub max_file_bytes: u64,
+}
+
+impl Default for BatchSettings {
+    fn default() -> Self {
+        Self { poll: Span::seconds(60), max_file_bytes: 512 << 20 }
     }
 }
 
@@ -305,6 +342,8 @@ pub struct Provider {
     /// Headers sent with every request; their values may be references as secrets are.
     #[serde(default)]
     pub headers: BTreeMap<String, SecretRef>,
+    /// A hard budget on everything that is spent at it; once it is used up, its deployments are passed over.
+    pub budget: Option<HardBudget>,
     /// Time limits.
     #[serde(default)]
     pub timeouts: Timeouts,
@@ -397,6 +436,10 @@ pub struct Model {
     /// Further attempts in the group once each of its deployments was tried.
     #[serde(default = "two")]
     pub retries: u32,
+    /// In place of `retries`, after failures of these classes, each counted by itself: `{rate_limit: 5, timeout: 0}`. A class that is named is
+    /// tried again even where nothing speaks for it (`invalid_request`), unless its provider asks not to be.
+    #[serde(default)]
+    pub retries_by_class: BTreeMap<FailureClass, u32>,
     /// Rate limits of the alias, over all callers.
     pub limits: Option<RateLimits>,
 }
@@ -476,6 +519,11 @@ pub struct Deployment {
     pub capabilities: Option<Vec<String>>,
     /// Parameters that its provider cannot heed are left out instead of refused; absent: as `drop_params` says.
     pub drop_params: Option<bool>,
+    /// A hard budget on what is spent at it; once it is used up, it is passed over. It needs a price.
+    pub budget: Option<HardBudget>,
+    /// Parameters of completions where the caller says nothing of them.
+    #[serde(default)]
+    pub defaults: Defaults,
     /// Limits that the gateway keeps towards it: what its provider allows.
     pub limits: Option<RateLimits>,
 }

@@ -1,15 +1,15 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// Price in dollars per million tokens, and per query of a ranking, as decimal strings. A class without a figure costs as the class it belongs to. `flex_`, `priority_`
+/// Price in dollars per million tokens, per query of a ranking, second of the call, second of sound or million characters, as decimal strings. A class without a figure costs as the class it belongs to. `flex_`, `priority_`
 /// and `batch_` figures hold where the provider's answer says that this service tier served the call; what is not given for a service
 /// tier costs as at the standard one.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Price {
-    /// Fresh input; required, except in a tier and beside `per_query`.
+    /// Fresh input; required, except in a tier and beside figures for other units.
     pub input: Option<String>,
-    /// Output; required, except in a tier and beside `per_query`.
+    /// Output; required, except in a tier and beside figures for other units.
     pub output: Option<String>,
     /// Input read from the provider's cache.
     pub cached_read: Option<String>,
@@ -49,6 +49,13 @@ pub struct Price {
     pub batch_cached_read: Option<String>,
     /// One query of a ranking, in dollars: with Cohere a search unit. Tokens without figures of their own cost nothing beside it.
     pub per_query: Option<String>,
+    /// One second of an attempt, in dollars, from sending it to the end of its answer: what servers cost that are rented by the hour. Held for
+    /// the whole of `timeouts.total`, or what is left until the caller's deadline. Tokens without figures of their own cost nothing beside it.
+    pub per_second: Option<String>,
+    /// One second of sound that is listened to, in dollars, where the provider's answer counts no tokens.
+    pub per_audio_second: Option<String>,
+    /// A million characters that are spoken, in dollars, besides tokens.
+    pub per_million_characters: Option<String>,
     /// Figures for long prompts, ascending; what a tier does not give stays.
     pub tiers: Vec<PriceTier>,
 }

@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
+use tollgate_domain::Class;
 
 use super::Span;
 
@@ -63,6 +64,58 @@ pub struct RetryBudget {
 impl Default for RetryBudget {
     fn default() -> Self {
         Self { percent: 20, per_second: 10 }
+    }
+}
+
+/// How an attempt failed, as `Attempt.class` and audit records name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureClass {
+    /// The provider finds the request wrong.
+    InvalidRequest,
+    /// It refuses the credential.
+    Authentication,
+    /// The credential may not do this.
+    Permission,
+    /// It does not know the model.
+    NotFound,
+    /// Its content policy refused.
+    ContentFilter,
+    /// Too many requests or tokens for now.
+    RateLimit,
+    /// The account is out of money.
+    QuotaExceeded,
+    /// Out of capacity.
+    Overloaded,
+    /// No answer in time.
+    Timeout,
+    /// The connection failed.
+    Connection,
+    /// The provider failed.
+    ServerError,
+    /// Its answer is not well-formed.
+    UpstreamProtocol,
+    /// Its answer broke.
+    UpstreamTruncated,
+}
+
+impl From<FailureClass> for Class {
+    fn from(class: FailureClass) -> Self {
+        match class {
+            FailureClass::InvalidRequest => Self::InvalidRequest,
+            FailureClass::Authentication => Self::Authentication,
+            FailureClass::Permission => Self::Permission,
+            FailureClass::NotFound => Self::NotFound,
+            FailureClass::ContentFilter => Self::ContentFilter,
+            FailureClass::RateLimit => Self::RateLimit,
+            FailureClass::QuotaExceeded => Self::QuotaExceeded,
+            FailureClass::Overloaded => Self::Overloaded,
+            FailureClass::Timeout => Self::Timeout,
+            FailureClass::Connection => Self::Connection,
+            FailureClass::ServerError => Self::ServerError,
+            FailureClass::UpstreamProtocol => Self::UpstreamProtocol,
+            FailureClass::UpstreamTruncated => Self::UpstreamTruncated,
+        }
     }
 }
 

@@ -3,10 +3,13 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt, TryStreamExt, stream::BoxStream};
 use tollgate_domain::{Error, Violation};
 use tollgate_http::{anthropic, openai, responses};
-use tollgate_pipeline::{Call, Collector, Request as Asked};
-use tollgate_proto::v1::{
-    CompletionRequest, CountTokensRequest, CountTokensResponse, CreateCompletionRequest, CreateCompletionResponse,
-    Dialect, StreamCompletionRequest, StreamCompletionResponse, completion_service_server::CompletionService,
+use tollgate_pipeline::{Call, Request as Asked};
+use tollgate_proto::{
+    Collector,
+    v1::{
+        CompletionRequest, CountTokensRequest, CountTokensResponse, CreateCompletionRequest, CreateCompletionResponse,
+        Dialect, StreamCompletionRequest, StreamCompletionResponse, completion_service_server::CompletionService,
+    },
 };
 use tollgate_providers::Mode;
 use tonic::{Extensions, Request, Response, Status};

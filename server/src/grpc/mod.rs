@@ -4,7 +4,9 @@ mod audit;
 mod budget;
 mod completion;
 mod deadline;
+mod file;
 mod key_admin;
+mod media;
 mod model;
 mod quota;
 mod response;
@@ -20,6 +22,7 @@ use futures::{Stream, StreamExt, stream::BoxStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Extensions, Status};
 
+pub(crate) use file::Lines;
 pub(crate) use stack::call;
 pub use stack::{Doors, Grpc, stack};
 use tollgate_control::{Control, Principal};
@@ -38,6 +41,7 @@ pub struct PeerAddr(pub SocketAddr);
 pub(crate) struct Rooms {
     pub(crate) pipeline: Arc<Pipeline>,
     pub(crate) control: Arc<Control>,
+    pub(crate) max_upload_bytes: u64,
 }
 
 /// Who acts, as the request says.
@@ -60,6 +64,7 @@ fn call_of(action: &'static str, who: Principal, extensions: &Extensions, reques
         peer: who.peer,
         deadline: extensions.get::<Deadline>().map(|d| d.0),
         request,
+        files: None,
         again: None,
         quota: QuotaCell::default(),
         billed: Billed::default(),

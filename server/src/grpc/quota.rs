@@ -1,4 +1,4 @@
-//! How a call's limits stand, in the response metadata that OpenAI's headers of the same names say it in.
+//! How a call's limits stand, in the response metadata that OpenAI's headers of the same names say it in, and what its key has spent.
 
 use tollgate_limits::Standing;
 use tollgate_pipeline::QuotaCell;
@@ -7,10 +7,16 @@ use tonic::{
     metadata::{MetadataKey, MetadataMap, MetadataValue},
 };
 
-/// A response with `x-ratelimit-*` metadata where limits apply.
+/// What the key had spent before the call, in nano-dollars, where it has a budget.
+const KEY_SPENT: &str = "x-tollgate-key-spent-nano-usd";
+
+/// A response with `x-ratelimit-*` metadata where limits apply, and what the key has spent where that is counted.
 pub(crate) fn with_quota<T>(message: T, quota: &QuotaCell) -> Response<T> {
     let mut response = Response::new(message);
-    if let Some(quota) = quota.get() {
+    if let Some(spent) = quota.key_spent.get() {
+        response.metadata_mut().insert(KEY_SPENT, (*spent).into());
+    }
+    if let Some(quota) = quota.limits.get() {
         for (unit, standing) in [("requests", quota.requests), ("tokens", quota.tokens)] {
             if let Some(standing) = standing {
                 tell(response.metadata_mut(), unit, standing);

@@ -11,19 +11,22 @@ use tollgate_pipeline::Pipeline;
 use tollgate_proto::{
     FILE_DESCRIPTOR_SET,
     v1::{
-        ErrorReason, audit_service_server::AuditServiceServer, budget_service_server::BudgetServiceServer,
+        ErrorReason, audio_service_server::AudioServiceServer, audit_service_server::AuditServiceServer,
+        batch_service_server::BatchServiceServer, budget_service_server::BudgetServiceServer,
         completion_service_server::CompletionServiceServer, embedding_service_server::EmbeddingServiceServer,
-        image_service_server::ImageServiceServer, key_admin_service_server::KeyAdminServiceServer,
-        model_service_server::ModelServiceServer, moderation_service_server::ModerationServiceServer,
-        rerank_service_server::RerankServiceServer, response_service_server::ResponseServiceServer,
-        tenancy_service_server::TenancyServiceServer,
+        file_service_server::FileServiceServer, image_service_server::ImageServiceServer,
+        key_admin_service_server::KeyAdminServiceServer, model_service_server::ModelServiceServer,
+        moderation_service_server::ModerationServiceServer, rerank_service_server::RerankServiceServer,
+        response_service_server::ResponseServiceServer, tenancy_service_server::TenancyServiceServer,
     },
 };
 use tonic::{body::Body, codec::CompressionEncoding, server::NamedService, service::Routes};
 use tonic_health::server::HealthReporter;
 use tower::{Service, ServiceExt, service_fn, util::BoxCloneSyncService};
 
-use super::{Rooms, audit, budget, completion, deadline, key_admin, model, response, status::status, tenancy, unary};
+use super::{
+    Rooms, audit, budget, completion, deadline, file, key_admin, model, response, status::status, tenancy, unary,
+};
 
 /// The stack as everything calls it.
 pub type Grpc = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
@@ -36,14 +39,16 @@ pub struct Doors {
     pub control: Arc<Control>,
     /// Largest message taken, in bytes.
     pub max_message_bytes: usize,
+    /// Largest upload taken, in bytes.
+    pub max_upload_bytes: u64,
     /// Ends streams that would never end by themselves.
     pub shutdown: CancellationToken,
 }
 
 /// The services and their health.
 pub async fn stack(doors: Doors) -> anyhow::Result<(Grpc, HealthReporter)> {
-    let Doors { pipeline, control, max_message_bytes, shutdown } = doors;
-    let rooms = Rooms { pipeline, control };
+    let Doors { pipeline, control, max_message_bytes, max_upload_bytes, shutdown } = doors;
+    let rooms = Rooms { pipeline, control, max_upload_bytes };
     let (health, health_service) = tonic_health::server::health_reporter();
 
     let mut routes = Routes::builder();
@@ -62,8 +67,12 @@ pub async fn stack(doors: Doors) -> anyhow::Result<(Grpc, HealthReporter)> {
     add!(EmbeddingServiceServer, unary.clone());
     add!(RerankServiceServer, unary.clone());
     add!(ModerationServiceServer, unary.clone());
-    add!(ImageServiceServer, unary);
+    add!(ImageServiceServer, unary.clone());
+    add!(AudioServiceServer, unary);
     add!(ResponseServiceServer, response::Door(rooms.clone()));
+    let files = file::Door(rooms.clone());
+    add!(FileServiceServer, files.clone());
+    add!(BatchServiceServer, files);
     add!(ModelServiceServer, model::Door(rooms.clone()));
     add!(KeyAdminServiceServer, key_admin::Door(rooms.clone()));
     add!(TenancyServiceServer, tenancy::Door(rooms.clone()));

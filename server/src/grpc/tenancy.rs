@@ -23,8 +23,7 @@ impl TenancyService for Door {
     ) -> Result<Response<CreateOrganizationResponse>, Status> {
         let who = principal(&request);
         let asked = request.into_inner();
-        let made =
-            self.0.control.create_organization(&who, asked.organization.unwrap_or_default(), &asked.request_id).await;
+        let made = self.0.control.create_organization(&who, asked).await;
         Ok(Response::new(CreateOrganizationResponse { organization: Some(made.map_err(status)?) }))
     }
 
@@ -68,7 +67,7 @@ impl TenancyService for Door {
     async fn create_team(&self, request: Request<CreateTeamRequest>) -> Result<Response<CreateTeamResponse>, Status> {
         let who = principal(&request);
         let asked = request.into_inner();
-        let made = self.0.control.create_team(&who, asked.team.unwrap_or_default(), &asked.request_id).await;
+        let made = self.0.control.create_team(&who, asked).await;
         Ok(Response::new(CreateTeamResponse { team: Some(made.map_err(status)?) }))
     }
 
@@ -119,7 +118,7 @@ impl TenancyService for Door {
     async fn create_user(&self, request: Request<CreateUserRequest>) -> Result<Response<CreateUserResponse>, Status> {
         let who = principal(&request);
         let asked = request.into_inner();
-        let made = self.0.control.create_user(&who, asked.user.unwrap_or_default(), &asked.request_id).await;
+        let made = self.0.control.create_user(&who, asked).await;
         Ok(Response::new(CreateUserResponse { user: Some(made.map_err(status)?) }))
     }
 

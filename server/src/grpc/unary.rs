@@ -1,5 +1,6 @@
 //! The doors of operations with one answer.
 
+use futures::stream::BoxStream;
 use tollgate_domain::Error;
 use tollgate_http::{
     openai::{self, Invalid},
@@ -10,17 +11,18 @@ use tollgate_proto::{
     operation::{Asked, Embeddings, Images, Moderations, Reranking},
     v1::{
         CreateEmbeddingRequest, CreateEmbeddingResponse, CreateModerationRequest, CreateModerationResponse,
-        GenerateImageRequest, GenerateImageResponse, RerankRequest, RerankResponse,
-        embedding_service_server::EmbeddingService, image_service_server::ImageService,
-        moderation_service_server::ModerationService, rerank_service_server::RerankService,
+        EditImageRequest, EditImageResponse, GenerateImageRequest, GenerateImageResponse, RerankRequest,
+        RerankResponse, StreamImageRequest, StreamImageResponse, embedding_service_server::EmbeddingService,
+        image_service_server::ImageService, moderation_service_server::ModerationService,
+        rerank_service_server::RerankService,
     },
 };
-use tonic::{Extensions, Request, Response, Status};
+use tonic::{Extensions, Request, Response, Status, Streaming};
 
 use super::{
     Rooms, call_of,
     completion::invalid,
-    principal,
+    media, principal,
     quota::with_quota,
     status::{status, status_of},
     validate,
@@ -64,6 +66,24 @@ impl ImageService for Door {
         request: Request<GenerateImageRequest>,
     ) -> Result<Response<GenerateImageResponse>, Status> {
         answer::<Images>(&self.0, request).await
+    }
+
+    type StreamImageStream = BoxStream<'static, Result<StreamImageResponse, Status>>;
+
+    async fn stream_image(
+        &self,
+        request: Request<StreamImageRequest>,
+    ) -> Result<Response<Self::StreamImageStream>, Status> {
+        media::stream_image(&self.0, request).await
+    }
+
+    type EditImageStream = BoxStream<'static, Result<EditImageResponse, Status>>;
+
+    async fn edit_image(
+        &self,
+        request: Request<Streaming<EditImageRequest>>,
+    ) -> Result<Response<Self::EditImageStream>, Status> {
+        media::edit_image(&self.0, request).await
     }
 }
 

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use tollgate_domain::{Error, Violation};
 use tollgate_proto::v1::{
-    CompletionRequest, CreateEmbeddingRequest, CreateModerationRequest, GatewayOptions, GenerateImageRequest, Part,
-    RerankRequest, Role, embedding_input::Input, moderation_input::Input as Judged, part::Content,
+    CompletionRequest, CreateEmbeddingRequest, CreateModerationRequest, CreateSpeechRequest, Dialect, EditImageHead,
+    GatewayOptions, GenerateImageRequest, Part, RerankRequest, Role, TranscriptionHead, UploadField,
+    embedding_input::Input, moderation_input::Input as Judged, part::Content,
 };
 
 /// Deepest nesting of parts: a tool result holds parts, but no tool result.
@@ -80,6 +81,9 @@ const NAMED_IN_MESSAGE: [&str; 4] = ["role", "content", "tool_calls", "tool_call
 const NAMED_IN_EMBEDDING: [&str; 5] = ["model", "input", "dimensions", "user", "encoding_format"];
 const NAMED_IN_IMAGE: [&str; 9] =
     ["model", "prompt", "n", "size", "quality", "background", "output_format", "user", "stream"];
+const NAMED_IN_SPEECH: [&str; 6] = ["model", "input", "instructions", "response_format", "speed", "user"];
+const NAMED_IN_TRANSCRIPTION: [&str; 7] =
+    ["model", "file", "language", "prompt", "response_format", "temperature", "stream"];
 const NAMED_IN_MODERATION: [&str; 2] = ["model", "input"];
 const NAMED_IN_RERANK: [&str; 6] = ["model", "query", "documents", "top_n", "return_documents", "max_tokens_per_doc"];
 
@@ -227,6 +231,60 @@ pub(crate) fn image(request: &GenerateImageRequest) -> Result<(), Error> {
     v.extra(&request.extra_json, &NAMED_IN_IMAGE, || "extra_json".into());
     options(&mut v, request.tollgate.as_ref());
     v.result()
+}
+
+/// A text to speak.
+pub(crate) fn speech(request: &CreateSpeechRequest) -> Result<(), Error> {
+    let mut v = Violations::default();
+    v.expect(!request.model().is_empty(), || "model".into(), "is required");
+    v.expect(!request.input().is_empty(), || "input".into(), "is required");
+    // The upper bound keeps every worst case within 64 bits of nano-dollars.
+    v.expect(request.input().len() <= 1_000_000, || "input".into(), "must be at most 1000000 bytes");
+    v.expect(request.speed.is_none_or(f64::is_finite), || "speed".into(), "must be a finite number");
+    v.extra(&request.extra_json, &NAMED_IN_SPEECH, || "extra_json".into());
+    options(&mut v, request.tollgate.as_ref());
+    v.result()
+}
+
+/// What is asked of a recording.
+pub(crate) fn transcription(head: &TranscriptionHead) -> Result<(), Error> {
+    let mut v = Violations::default();
+    v.expect(!head.model().is_empty(), || "model".into(), "is required");
+    v.expect(finite(head.temperature, 0.0, 1.0), || "temperature".into(), "must be 0 to 1");
+    v.form(&head.fields, &NAMED_IN_TRANSCRIPTION, head.tollgate.as_ref(), Dialect::OpenaiAudio);
+    v.result()
+}
+
+/// What is asked of images.
+pub(crate) fn image_edit(head: &EditImageHead) -> Result<(), Error> {
+    let mut v = Violations::default();
+    v.expect(!head.model().is_empty(), || "model".into(), "is required");
+    v.expect(!head.prompt().is_empty(), || "prompt".into(), "is required");
+    v.expect(head.n.is_none_or(|n| (1..=10).contains(&n)), || "n".into(), "must be 1 to 10");
+    v.expect(head.size().len() <= 11, || "size".into(), "must be a width and a height of at most five digits");
+    let images_fit = head.images.is_none_or(|n| (1..=17).contains(&n));
+    v.expect(images_fit, || "image".into(), "must be 1 to 16 images, and at most one mask");
+    v.form(&head.fields, &NAMED_IN_IMAGE, head.tollgate.as_ref(), Dialect::OpenaiImages);
+    v.result()
+}
+
+impl Violations {
+    /// Fields of a form that the contract does not name, and wishes beside them.
+    fn form(&mut self, fields: &[UploadField], named: &[&str], wishes: Option<&GatewayOptions>, dialect: Dialect) {
+        self.expect(fields.len() <= 64, || "fields".into(), "must be at most 64 fields");
+        for field in fields.iter().filter(|field| named.contains(&field.name.as_str())) {
+            let what = format!("must not hold {:?}: the request has a field for it", field.name);
+            self.expect(false, || "fields".into(), &what);
+        }
+        options(self, wishes);
+        let Some(wishes) = wishes else { return };
+        let has_key = wishes.idempotency_key.is_some();
+        // Whether two uploads are the same is known when both are there.
+        self.expect(!has_key, || "tollgate.idempotency_key".into(), "is not taken with uploads; leave it out");
+        let is_native = wishes.want_native == 0 || wishes.want_native() == dialect;
+        let what = format!("must be {} or absent", dialect.as_str_name());
+        self.expect(is_native, || "tollgate.want_native".into(), &what);
+    }
 }
 
 fn options(v: &mut Violations, options: Option<&GatewayOptions>) {

@@ -124,7 +124,11 @@ impl Gateway {
             return Ok(Done::new(Outcome::There, there));
         }
         let Some(client) = self.maker() else { return Ok(Done::new(Outcome::Moved, "")) };
-        let asked = CreateOrganizationRequest { organization: Some(it), request_id: request_id("organization", id) };
+        let asked = CreateOrganizationRequest {
+            organization: Some(it),
+            request_id: request_id("organization", id),
+            ..Default::default()
+        };
         let made = answered(client.tenancy().create_organization(asked).await)?;
         Ok(done(made.map(|made| made.organization.unwrap_or_default().id)))
     }
@@ -135,7 +139,7 @@ impl Gateway {
             return Ok(Done::new(Outcome::There, there));
         }
         let Some(client) = self.maker() else { return Ok(Done::new(Outcome::Moved, "")) };
-        let asked = CreateTeamRequest { team: Some(it), request_id: request_id("team", id) };
+        let asked = CreateTeamRequest { team: Some(it), request_id: request_id("team", id), ..Default::default() };
         let made = answered(client.tenancy().create_team(asked).await)?;
         Ok(done(made.map(|made| made.team.unwrap_or_default().id)))
     }
@@ -146,7 +150,7 @@ impl Gateway {
             return Ok(Done::new(Outcome::There, there));
         }
         let Some(client) = self.maker() else { return Ok(Done::new(Outcome::Moved, "")) };
-        let asked = CreateUserRequest { user: Some(it), request_id: request_id("user", id) };
+        let asked = CreateUserRequest { user: Some(it), request_id: request_id("user", id), ..Default::default() };
         let made = answered(client.tenancy().create_user(asked).await)?;
         Ok(done(made.map(|made| made.user.unwrap_or_default().id)))
     }

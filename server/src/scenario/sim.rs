@@ -153,6 +153,7 @@ pub(super) fn call(
         peer: None,
         deadline,
         request: Request::Completion(request, mode),
+        files: None,
         again,
         quota: QuotaCell::default(),
         billed: Billed::default(),

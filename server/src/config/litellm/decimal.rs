@@ -33,6 +33,16 @@ impl Decimal {
         Self { exponent: self.exponent.saturating_add(places), ..self }
     }
 
+    /// The sum; `None`: it has more digits than anything is priced with.
+    pub(super) fn plus(self, other: Self) -> Option<Self> {
+        let exponent = self.exponent.min(other.exponent);
+        let digits = |one: Self| {
+            let places = u32::try_from(one.exponent.checked_sub(exponent)?).ok()?;
+            one.digits.checked_mul(10_u128.checked_pow(places)?)
+        };
+        Some(Self { digits: digits(self)?.checked_add(digits(other)?)?, exponent })
+    }
+
     /// How many places it has after the point.
     pub(super) fn places(self) -> u32 {
         let mut one = self;

@@ -52,7 +52,8 @@ const ALERTING: &str =
 const CACHING: &str = "answers are not cached yet; each call reaches a provider, but for those with an Idempotency-Key";
 const PRICE: &str = "this unit of a price is not charged; give prices per token or per query";
 const SUPPORTS: &str = "what a model can do comes from the catalogue; see `tollgate models`";
-const DEFAULTS: &str = "requests are sent as callers write them; defaults for a model's parameters are not added";
+const DEFAULTS: &str =
+    "callers say it themselves; parameters that can be given for them are those of `deployments[].defaults`";
 const LIMITED: &str =
     "limits are per minute (rpm, tpm), per day in requests (rpd), and at once (max_parallel_requests)";
 const IDENTITY: &str = "people do not log in here: keys are made over KeyAdminService and the admin routes";
@@ -75,20 +76,9 @@ const TOP: Reasons = &[
 const PARAMS: Reasons = &[
     (
         &[
-            "temperature",
-            "top_p",
-            "top_k",
-            "max_tokens",
-            "max_completion_tokens",
-            "stop",
-            "seed",
-            "presence_penalty",
-            "frequency_penalty",
             "n",
-            "reasoning_effort",
             "thinking",
             "response_format",
-            "extra_body",
             "stream_options",
             "user",
             "metadata",
@@ -103,10 +93,6 @@ const PARAMS: Reasons = &[
         DEFAULTS,
     ),
     (&["itpm", "otpm", "tpd", "daily_reset_time", "default_api_key_rpm_limit", "default_api_key_tpm_limit"], LIMITED),
-    (
-        &["max_budget", "budget_duration"],
-        "make a budget on the gateway with `scope.model` or `scope.provider` (BudgetService.CreateBudget)",
-    ),
     (
         &["additional_drop_params"],
         "drop_params leaves out what a provider cannot heed; single parameters are not named",
@@ -164,10 +150,6 @@ const INFO: Reasons = &[
 ];
 
 const ROUTER: Reasons = &[
-    (
-        &["retry_policy", "model_group_retry_policy"],
-        "how often is said by num_retries; which failures are tried again follows from their class (docs/routing.md)",
-    ),
     (&["retry_after"], "waits follow the provider's retry-after, else 250 ms doubling to 10 s with jitter"),
     (
         &["allowed_fails_policy"],
@@ -182,9 +164,7 @@ const ROUTER: Reasons = &[
         &["optional_pre_call_checks", "deployment_affinity_ttl_seconds", "model_group_affinity_config"],
         "write `sticky` of the model in the native file",
     ),
-    (&["provider_budget_config"], "make budgets with `scope.provider` (BudgetService.CreateBudget)"),
     (&["default_max_parallel_requests"], "write max_parallel_requests of each deployment"),
-    (&["default_litellm_params"], "write the parameters of each deployment, or a YAML anchor"),
     (&["cache_responses", "caching_groups", "cache_kwargs"], CACHING),
     (
         &["client_ttl", "polling_interval"],

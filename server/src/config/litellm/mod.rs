@@ -4,9 +4,11 @@
 //! starts. What comes out goes through the same checks as a native file. Secrets stay references and are read where they are needed.
 
 mod accounts;
+mod budgets;
 mod clouds;
 mod convert;
 mod decimal;
+mod defaults;
 mod environment;
 mod known;
 mod models;
@@ -116,7 +118,8 @@ fn native(context: &Context<'_>, root: &Node) -> Map<String, Value> {
         }
     }
     let times = router::times(&router, &litellm);
-    let rows = models::read(context, &top, times);
+    let mut rows = models::read(context, &top, &router, times);
+    budgets::of_providers(&mut rows, &router);
     let mut models = router::models(&rows, &router, &litellm);
     let tagged = rows.groups.iter().flat_map(|group| &group.rows).any(|row| !row.tags.is_empty());
     let routing = router::routing(&mut models, tagged, &router, &litellm);

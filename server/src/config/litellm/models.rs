@@ -7,11 +7,13 @@ use tollgate_providers::catalogue::Catalogue;
 
 use super::{
     accounts::{Account, Times, account},
+    budgets::budget,
     decimal::Decimal,
+    defaults::defaults,
     known::Kind,
     node::Node,
     prices::price,
-    providers::meant,
+    providers::{meant, reached},
     report::Verdict,
     section::{Context, Section},
 };
@@ -22,6 +24,8 @@ pub(super) struct Models {
     /// Providers of the native file, by name, in the order of their first row.
     pub(super) providers: Vec<(String, Map<String, Value>)>,
     pub(super) groups: Vec<Group>,
+    /// Which of the providers are of which of LiteLLM's.
+    pub(super) accounts: Vec<(&'static str, String)>,
 }
 
 /// Rows of one name.
@@ -45,7 +49,7 @@ pub(super) struct Row {
 }
 
 /// Reads every row; those that cannot be used are left out, and noted.
-pub(super) fn read(context: &Context<'_>, root: &Section<'_>, times: Times) -> Models {
+pub(super) fn read(context: &Context<'_>, root: &Section<'_>, router: &Section<'_>, times: Times) -> Models {
     let mut models = Models::default();
     let credentials = root.node("credential_list");
     let rows: &[Node] = match root.node("model_list") {
@@ -59,21 +63,80 @@ pub(super) fn read(context: &Context<'_>, root: &Section<'_>, times: Times) -> M
     if credentials.is_some() {
         root.honoured("credential_list");
     }
+    let common = router.node("default_litellm_params");
+    if common.is_some() {
+        router.honoured("default_litellm_params");
+    }
     for (at, row) in rows.iter().enumerate() {
-        let row = with_credential(row, credentials);
+        let row = with_defaults(with_credential(row, credentials), common);
         let path = format!("model_list[{at}]");
         let name = row.get("model_name");
         let shown = match name {
             Some(Node::Text(name)) => format!("{path} ({name})"),
             _ => path,
         };
-        if let Err(why) = models.take(context, &shown, &row, times) {
-            context.note(shown, Verdict::Ignored(format!("the row is left out: {why}")));
+        let all = match every_provider(context, &row) {
+            Some(rows) => rows,
+            None => vec![row],
+        };
+        if all.is_empty() {
+            let why = "the row is left out: no variable with the key of a provider is set, so that `*` stands for none";
+            context.note(&shown, Verdict::Ignored(why.into()));
+        }
+        for row in &all {
+            if let Err(why) = models.take(context, &shown, row, times) {
+                context.note(&shown, Verdict::Ignored(format!("the row is left out: {why}")));
+            }
+        }
+        if all.len() > 1 {
+            let why = "for PROVIDER/MODEL and known names of the providers whose keys are set, as of the start";
+            context.note(format!("{shown}.litellm_params.model"), Verdict::Differently(why.into()));
         }
     }
     let mut taken = HashSet::new();
     models.groups.iter_mut().for_each(|group| group.settle(&mut taken));
     models
+}
+
+/// What `default_litellm_params` has and the row does not.
+fn with_defaults(mut row: Node, common: Option<&Node>) -> Node {
+    if let (Some(Node::Map(common)), Node::Map(entries)) = (common, &mut row)
+        && let Some((_, Node::Map(params))) = entries.iter_mut().find(|(key, _)| key == "litellm_params")
+    {
+        let own: Vec<_> = params.iter().map(|(key, _)| key.clone()).collect();
+        params.extend(common.iter().filter(|(key, _)| !own.contains(key)).cloned());
+    }
+    row
+}
+
+/// A row that maps `*` to `*` stands for every provider whose key is there; `None`: it is another row.
+fn every_provider(context: &Context<'_>, row: &Node) -> Option<Vec<Node>> {
+    let is = |node: Option<&Node>| matches!(node, Some(Node::Text(text)) if text == "*");
+    let params = row.get("litellm_params")?;
+    let tells = ["api_key", "api_base", "base_url", "custom_llm_provider"].iter().any(|key| params.get(key).is_some());
+    if !is(row.get("model_name")) || !is(params.get("model")) || tells {
+        return None;
+    }
+    let names = reached(&|name| context.environment.get(name).is_some());
+    Some(names.into_iter().map(|(name, model)| called(row, &name, &model)).collect())
+}
+
+/// The row with another name and model.
+fn called(row: &Node, name: &str, model: &str) -> Node {
+    let mut row = row.clone();
+    let Node::Map(entries) = &mut row else { return row };
+    for (key, node) in entries {
+        match (key.as_str(), node) {
+            ("model_name", node) => *node = Node::Text(name.to_owned()),
+            ("litellm_params", Node::Map(params)) => {
+                for (_, node) in params.iter_mut().filter(|(key, _)| key == "model") {
+                    *node = Node::Text(model.to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+    row
 }
 
 /// What the named credential has and the row does not.
@@ -108,8 +171,13 @@ impl Models {
         if params.text("litellm_credential_name").is_some() && !params.has("api_key") && !params.has("api_base") {
             params.differently("litellm_credential_name", "nothing that is used here was found in credential_list");
         }
+        let prefix = meant.known.prefix;
         let account = account(&params, meant, times)?;
         let drafted = self.draft(path, &params, &info, account);
+        let provider = drafted.deployment.get("provider").and_then(Value::as_str).unwrap_or_default();
+        if !self.accounts.iter().any(|(of, name)| *of == prefix && name == provider) {
+            self.accounts.push((prefix, provider.to_owned()));
+        }
         params.finish(Kind::Params);
         info.finish(Kind::Info);
         section.finish(Kind::Row);
@@ -143,6 +211,14 @@ impl Models {
             None => (kind.as_str(), account.model.as_str()),
         };
         let price = price([params, info], found_kind, found_model);
+        let is_priced = price.is_some()
+            || account.model.contains('*')
+            || Catalogue::embedded().find(found_kind, found_model).is_some_and(|entry| entry.price.is_some());
+        match budget(params, "max_budget", "budget_duration") {
+            Some(_) if !is_priced => params.ignored("max_budget", "the deployment has no price, which a budget needs"),
+            given => put(&mut deployment, "budget", given.map(Value::from)),
+        }
+        put(&mut deployment, "defaults", defaults(params));
         put(&mut deployment, "base_model", base_model.clone().map(Value::from));
         put(&mut deployment, "region", params.text("region_name").map(Value::from));
         put(&mut deployment, "price", price);

@@ -31,8 +31,6 @@ const FIGURES: &[(&str, &str)] = &[
 /// From how many thousand tokens of the prompt on other figures hold.
 const TIERS: [u64; 7] = [32, 100, 128, 200, 256, 272, 512];
 
-const PER_SECOND: &str = "calls are charged by what they used, not by how long they took; give prices per token";
-
 /// The price that a row gives, in its parameters or else in `model_info`; `None`: it gives none, the catalogue's holds.
 pub(super) fn price(sections: [&Section<'_>; 2], kind: &str, model: &str) -> Option<Value> {
     let figure = |key: &str| {
@@ -47,14 +45,10 @@ pub(super) fn price(sections: [&Section<'_>; 2], kind: &str, model: &str) -> Opt
         }
         text
     };
-    for section in sections {
-        for key in ["input_cost_per_second", "output_cost_per_second"] {
-            if section.node(key).is_some() {
-                section.ignored(key, PER_SECOND);
-            }
-        }
-    }
     let mut price = figures(&figure, "");
+    if let Some(text) = per_second(sections) {
+        price.insert("per_second".into(), text.into());
+    }
     let tiers: Vec<Value> = TIERS.iter().filter_map(|thousands| tier(&figure, *thousands)).collect();
     let query = sections.iter().find_map(|section| section.decimal("input_cost_per_query"));
     if let Some(text) = query.and_then(|decimal| decimal.plain(12)) {
@@ -66,7 +60,8 @@ pub(super) fn price(sections: [&Section<'_>; 2], kind: &str, model: &str) -> Opt
     // What is not said of the two is what it is anyway, or nothing.
     let listed = Catalogue::embedded().find(kind, model);
     for class in ["input", "output"] {
-        if !price.contains_key(class) && !price.contains_key("per_query") {
+        let by_other_units = price.contains_key("per_query") || price.contains_key("per_second");
+        if !price.contains_key(class) && !by_other_units {
             let known =
                 listed.and_then(|entry| entry.pico_usd.get(class)).map(|pico| Decimal::parse(&pico.to_string()));
             let known = known.flatten().and_then(|pico| pico.shifted(-6).plain(6));
@@ -77,6 +72,27 @@ pub(super) fn price(sections: [&Section<'_>; 2], kind: &str, model: &str) -> Opt
         price.insert("tiers".into(), tiers.into());
     }
     Some(price.into())
+}
+
+/// What a second costs, of reading and of writing together: either holds where its tokens cost nothing, as there.
+fn per_second(sections: [&Section<'_>; 2]) -> Option<String> {
+    let mut sum: Option<Decimal> = None;
+    for (second, token) in
+        [("input_cost_per_second", "input_cost_per_token"), ("output_cost_per_second", "output_cost_per_token")]
+    {
+        // Both are read, so that both are accounted for.
+        let read: Vec<_> = sections.iter().filter_map(|section| Some((*section, section.decimal(second)?))).collect();
+        let Some((section, figure)) = read.first() else { continue };
+        if sections.iter().filter_map(|section| section.decimal(token)).any(|figure| figure.ceiling() != Some(0)) {
+            section.ignored(second, "tokens have a price, which holds, as it does there");
+            continue;
+        }
+        match sum.map_or(Some(*figure), |sum| sum.plus(*figure)).filter(|sum| sum.plain(12).is_some()) {
+            Some(more) => sum = Some(more),
+            None => section.ignored(second, "is too large"),
+        }
+    }
+    sum.and_then(|sum| sum.plain(12))
 }
 
 fn figures(figure: &dyn Fn(&str) -> Option<String>, suffix: &str) -> Map<String, Value> {

@@ -216,6 +216,16 @@ pub(super) fn meant(model: &str, custom: Option<&str>, has_base: bool) -> Result
     Ok(Meant { known, model: rest.to_owned(), difference })
 }
 
+/// Names with `*` of all providers whose key is there, and the model that each means: `openai/*`, and `gpt-*`.
+pub(super) fn reached(is_set: &dyn Fn(&str) -> bool) -> Vec<(String, String)> {
+    let has_key = |known: &&Known| !known.keyless && known.keys.iter().any(|key| is_set(key));
+    let all: Vec<_> = KNOWN.iter().filter(has_key).collect();
+    let prefixed = all.iter().map(|known| format!("{}/*", known.prefix));
+    let prefixed = prefixed.map(|name| (name.clone(), name));
+    let inferred = INFERRED.iter().filter(|(_, provider)| all.iter().any(|known| known.prefix == *provider));
+    prefixed.chain(inferred.map(|(start, provider)| (format!("{start}*"), format!("{provider}/{start}*")))).collect()
+}
+
 fn is_provider(prefix: &str) -> bool {
     KNOWN.iter().any(|known| known.prefix == prefix)
         || OTHER_DIALECTS.contains(&prefix)

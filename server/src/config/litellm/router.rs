@@ -7,6 +7,7 @@ use tollgate_router::pattern;
 
 use super::{
     accounts::Times,
+    known::Kind,
     models::{Group, Models},
     node::Node,
     section::{Section, span},
@@ -41,7 +42,13 @@ pub(super) fn models(models: &Models, router: &Section<'_>, litellm: &Section<'_
     let strategy = strategy(router);
     let retries = router.count("num_retries", 0);
     let retries = retries.or(litellm.count("num_retries", 0)).unwrap_or(RETRIES);
-    let mut natives: Vec<_> = models.groups.iter().map(|group| model(group, strategy, retries, router)).collect();
+    let general = router.node("retry_policy").map(|_| policy(router.section("retry_policy"), router, "retry_policy"));
+    let of_groups = policies_of_groups(models, router);
+    let mut natives: Vec<_> = Vec::new();
+    for group in &models.groups {
+        let own = of_groups.iter().find(|(name, _)| *name == group.name).map(|(_, policy)| policy);
+        natives.push(model(group, strategy, retries, own.or(general.as_ref()), router));
+    }
     aliases(&mut natives, router);
     for section in [router, litellm] {
         for kind in KINDS {
@@ -79,12 +86,80 @@ fn strategy(router: &Section<'_>) -> &'static str {
     }
 }
 
-fn model(group: &Group, strategy: &str, retries: u64, router: &Section<'_>) -> Map<String, Value> {
+/// LiteLLM's names of failures, and the classes that they are here.
+const FAILURES: &[(&str, &[&str])] = &[
+    ("BadRequestErrorRetries", &["invalid_request"]),
+    ("AuthenticationErrorRetries", &["authentication", "permission"]),
+    ("TimeoutErrorRetries", &["timeout"]),
+    ("RateLimitErrorRetries", &["rate_limit", "quota_exceeded"]),
+    ("ContentPolicyViolationErrorRetries", &["content_filter"]),
+    ("InternalServerErrorRetries", &["server_error", "upstream_protocol", "upstream_truncated"]),
+    ("ServiceUnavailableErrorRetries", &["overloaded"]),
+    ("NotFoundErrorRetries", &["not_found"]),
+];
+
+/// How often to try again, by the class of the failure.
+struct Policy {
+    default: Option<u64>,
+    by_class: Map<String, Value>,
+}
+
+fn policy(given: Section<'_>, router: &Section<'_>, key: &str) -> Policy {
+    router
+        .differently(key, "counted besides one attempt at each deployment of the model, and for each class by itself");
+    let mut by_class = Map::new();
+    for (name, classes) in FAILURES {
+        if let Some(retries) = given.count(name, 0) {
+            by_class.extend(classes.iter().map(|class| ((*class).to_owned(), retries.min(100).into())));
+        }
+    }
+    let default = given.count("DefaultRetries", 0);
+    given.finish(Kind::Router);
+    Policy { default, by_class }
+}
+
+/// `model_group_retry_policy`: a policy for each of some models.
+fn policies_of_groups(models: &Models, router: &Section<'_>) -> Vec<(String, Policy)> {
+    const KEY: &str = "model_group_retry_policy";
+    let entries = match router.node(KEY) {
+        Some(Node::Map(entries)) => entries,
+        Some(_) => {
+            router.ignored(KEY, "must be a map of model to policy");
+            return Vec::new();
+        }
+        None => return Vec::new(),
+    };
+    router.honoured(KEY);
+    let mut policies = Vec::new();
+    for (name, given) in entries {
+        let key = format!("{KEY}.{name}");
+        match models.groups.iter().any(|group| group.name == *name) {
+            true => {
+                let section = Section::new(router.context, router.path(&key), Some(given));
+                policies.push((name.clone(), policy(section, router, &key)));
+            }
+            false => router.ignored(&key, "there is no such model"),
+        }
+    }
+    policies
+}
+
+fn model(
+    group: &Group,
+    strategy: &str,
+    retries: u64,
+    policy: Option<&Policy>,
+    router: &Section<'_>,
+) -> Map<String, Value> {
     let mut native = Map::new();
     native.insert("name".into(), group.name.clone().into());
     native.insert("strategy".into(), strategy.into());
     let own = group.rows.iter().filter_map(|row| row.retries).max();
-    native.insert("retries".into(), own.unwrap_or(retries).min(100).into());
+    let retries = own.or(policy.and_then(|policy| policy.default)).unwrap_or(retries);
+    native.insert("retries".into(), retries.min(100).into());
+    if let Some(policy) = policy.filter(|policy| !policy.by_class.is_empty()) {
+        native.insert("retries_by_class".into(), policy.by_class.clone().into());
+    }
     let cooldowns: HashSet<_> = group.rows.iter().map(|row| row.cooldown).collect();
     if let Some(longest) = group.rows.iter().filter_map(|row| row.cooldown).max() {
         if cooldowns.len() > 1 {

@@ -215,7 +215,7 @@ fn rows_that_cannot_be_used_are_left_out_and_told() {
     let text = "
 model_list:
   - {model_name: a, litellm_params: {model: watsonx/granite}}
-  - {model_name: b, litellm_params: {model: openai/gpt-4o, frobnicate: 1, temperature: 0.5}}
+  - {model_name: b, litellm_params: {model: openai/gpt-4o, frobnicate: 1, logit_bias: {}}}
   - {litellm_params: {model: openai/gpt-4o}}
   - {model_name: c}
   - just text
@@ -229,7 +229,7 @@ frobnicate: []
     for (path, says) in [
         ("model_list[0] (a)", "\"watsonx\" is not offered"),
         ("model_list[1] (b).litellm_params.frobnicate", "not a setting"),
-        ("model_list[1] (b).litellm_params.temperature", "defaults"),
+        ("model_list[1] (b).litellm_params.logit_bias", "defaults"),
         ("model_list[2]", "model_name: is required"),
         ("model_list[3] (c)", "litellm_params.model: is required"),
         ("model_list[5] (d)", "blocked"),
@@ -267,7 +267,14 @@ fn prices_are_the_same_to_the_last_digit() {
     let translated = with(text, &[]);
     let native = Value::from(translated.native.clone());
     assert_eq!(native["models"][0]["deployments"][0]["price"], json!({"input": "3", "output": "15"}));
-    assert!(verdict(&translated, "model_list[0] (m).litellm_params.input_cost_per_second").contains("per token"));
+    let second = verdict(&translated, "model_list[0] (m).litellm_params.input_cost_per_second");
+    assert!(second.contains("tokens have a price"), "{second}");
+    // Reading and writing by the second are one figure; 0.00010 and 0.00032 dollars.
+    let by_time = json!({"input_cost_per_second": "0.00010", "output_cost_per_second": "3.2e-4"});
+    assert_eq!(price(by_time), json!({"per_second": "0.00042"}));
+    let mixed =
+        json!({"input_cost_per_second": "0.1", "output_cost_per_second": "0.2", "output_cost_per_token": "1e-6"});
+    assert_eq!(price(mixed), json!({"per_second": "0.1", "output": "1"}));
     let of_info = native_of_info(
         json!({"input_cost_per_token": "2e-6", "output_cost_per_token": "4e-6", "base_model": "azure/gpt-4o"}),
     );
@@ -453,4 +460,97 @@ general_settings: {master_key: secret-of-master, database_url: 'mysql://secret-o
 ";
     let told = with(text, &[]).report.tell();
     assert!(!told.contains("secret-of"), "{told}");
+}
+
+#[test]
+fn parameters_of_a_row_are_defaults_of_its_deployment() {
+    let params = json!({"model": "openai/x", "temperature": 0.2, "max_tokens": 500, "stop": "END", "frequency_penalty": -0.5,
+        "reasoning_effort": "low", "extra_body": {"guided": {"a": [1, true]}, "n": 5}, "top_p": 7});
+    let translated = with(&row(params), &[]);
+    let native = Value::from(translated.native.clone());
+    let expected = json!({"temperature": 0.2, "max_tokens": 500, "stop": ["END"], "frequency_penalty": -0.5,
+        "reasoning_effort": "low", "extra_body": {"guided": {"a": [1, true]}}});
+    assert_eq!(native["models"][0]["deployments"][0]["defaults"], expected);
+    let verdict = |key: &str| verdict(&translated, &format!("model_list[0] (m).litellm_params.{key}"));
+    assert_eq!(verdict("temperature"), "");
+    assert!(verdict("top_p").contains("from 0 to 1"));
+    assert!(verdict("extra_body.n").starts_with("ignored"));
+}
+
+#[test]
+fn parameters_for_all_rows_hold_where_a_row_has_none() {
+    let text = json!({"model_list": [
+        {"model_name": "a", "litellm_params": {"model": "openai/x", "temperature": 1}},
+        {"model_name": "b", "litellm_params": {"model": "openai/x"}}],
+        "router_settings": {"default_litellm_params": {"temperature": 0.5}}});
+    let native = native(&text.to_string(), &[]);
+    let temperature = |at: usize| native["models"][at]["deployments"][0]["defaults"]["temperature"].as_f64();
+    assert_eq!((temperature(0), temperature(1)), (Some(1.0), Some(0.5)));
+}
+
+#[test]
+fn retries_after_each_class_of_failure_are_the_models() {
+    let text = json!({"model_list": [
+        {"model_name": "a", "litellm_params": {"model": "openai/x"}}, {"model_name": "b", "litellm_params": {"model": "openai/y"}}],
+        "router_settings": {
+            "retry_policy": {"RateLimitErrorRetries": 4, "AuthenticationErrorRetries": 0, "SurpriseErrorRetries": 1},
+            "model_group_retry_policy": {"b": {"TimeoutErrorRetries": 1, "DefaultRetries": 7}, "gone": {}}}});
+    let translated = with(&text.to_string(), &[]);
+    let native = Value::from(translated.native.clone());
+    let of_a = json!({"rate_limit": 4, "quota_exceeded": 4, "authentication": 0, "permission": 0});
+    assert_eq!((&native["models"][0]["retries_by_class"], &native["models"][0]["retries"]), (&of_a, &json!(2)));
+    assert_eq!(
+        (&native["models"][1]["retries_by_class"], &native["models"][1]["retries"]),
+        (&json!({"timeout": 1}), &json!(7))
+    );
+    assert!(verdict(&translated, "router_settings.retry_policy.SurpriseErrorRetries").contains("not a setting"));
+    assert!(verdict(&translated, "router_settings.model_group_retry_policy.gone").contains("no such model"));
+}
+
+#[test]
+fn budgets_of_deployments_and_providers_are_native_ones() {
+    let text = json!({"model_list": [
+        {"model_name": "a", "litellm_params": {"model": "openai/gpt-4o", "max_budget": 0.000000001, "budget_duration": "1d"}},
+        {"model_name": "a", "litellm_params": {"model": "openai/gpt-4o", "max_budget": 5, "budget_duration": "5ms"}},
+        {"model_name": "a", "litellm_params": {"model": "openai/nobody-knows-it", "max_budget": 5}},
+        {"model_name": "c", "litellm_params": {"model": "anthropic/claude-sonnet-4-5", "api_key": "one"}},
+        {"model_name": "c", "litellm_params": {"model": "anthropic/claude-sonnet-4-5", "api_key": "two"}}],
+        "router_settings": {"provider_budget_config": {"openai": {"budget_limit": 100, "time_period": "30d"},
+            "anthropic": {"max_budget": 1}, "azure": {"budget_limit": 1, "time_period": "1d"}}}});
+    let translated = with(&text.to_string(), &[]);
+    let native = Value::from(translated.native.clone());
+    let budget = |at: usize| &native["models"][0]["deployments"][at]["budget"];
+    assert_eq!(*budget(0), json!({"limit_usd": "0.000000001", "every": "1d"}));
+    assert_eq!(*budget(1), json!({"limit_usd": "5", "every": "1s"}));
+    assert!(budget(2).is_null());
+    let of_row = |at: usize, key: &str| verdict(&translated, &format!("model_list[{at}] (a).litellm_params.{key}"));
+    assert!(of_row(1, "budget_duration").contains("at least a second"));
+    assert!(of_row(2, "max_budget").contains("no price"));
+    assert_eq!(native["providers"]["openai"]["budget"], json!({"limit_usd": "100", "every": "30d"}));
+    for account in ["anthropic", "anthropic_2"] {
+        assert_eq!(native["providers"][account]["budget"], json!({"limit_usd": "1"}));
+    }
+    let of = |provider: &str| verdict(&translated, &format!("router_settings.provider_budget_config.{provider}"));
+    assert!(of("anthropic").contains("2 accounts") && of("azure").contains("no deployment"));
+}
+
+#[test]
+fn a_star_for_everything_stands_for_the_providers_whose_keys_are_set() {
+    let text = r#"{"model_list": [{"model_name": "*", "litellm_params": {"model": "*"}}]}"#;
+    let keys = [("OPENAI_API_KEY", "sk-1"), ("ANTHROPIC_API_KEY", "sk-2")];
+    let native = native(text, &keys);
+    let models = native["models"].as_array().unwrap();
+    let find = |name: &str| models.iter().find(|model| model["name"] == name).map(|model| &model["deployments"][0]);
+    for (name, provider, model) in [
+        ("openai/*", "openai", "*"),
+        ("gpt-*", "openai", "gpt-*"),
+        ("anthropic/*", "anthropic", "*"),
+        ("claude*", "anthropic", "claude*"),
+    ] {
+        let deployment = find(name).unwrap_or_else(|| panic!("no {name} in {native:#}"));
+        assert_eq!((&deployment["provider"], &deployment["model"]), (&json!(provider), &json!(model)), "{name}");
+    }
+    assert!(find("groq/*").is_none() && find("gemini*").is_none());
+    let without = with(text, &[]);
+    assert!(verdict(&without, "model_list[0] (*)").contains("no variable"));
 }
