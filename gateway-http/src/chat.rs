@@ -166,8 +166,7 @@ pub(crate) fn tell(headers: &mut HeaderMap, started: Option<&Started>, routing: 
 
 /// Cost in dollars, exact to the nano-dollar.
 fn tell_cost(headers: &mut HeaderMap, nano: i64) {
-    let text = format!("{}.{:09}", nano / 1_000_000_000, nano % 1_000_000_000);
-    if let Ok(value) = HeaderValue::try_from(text) {
+    if let Ok(value) = HeaderValue::try_from(quota::dollars(nano)) {
         headers.insert("x-litellm-response-cost", value.clone());
         headers.insert("x-tollgate-cost", value);
     }

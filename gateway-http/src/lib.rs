@@ -4,11 +4,14 @@
 //! embedded it is the gateway's own service stack in the same process, standalone a channel to a remote one.
 
 pub mod anthropic;
+pub mod batch_line;
 mod chat;
 mod error;
+mod files;
 mod forward;
 mod health;
 mod litellm;
+mod media;
 mod messages;
 mod models;
 pub mod openai;
@@ -31,13 +34,15 @@ use axum::{
 };
 use bytes::Bytes;
 use tollgate_proto::{
-    operation::{Embeddings, Images, Moderations, Reranking},
+    operation::{Embeddings, Moderations, Reranking},
     v1::{
+        audio_service_client::AudioServiceClient, batch_service_client::BatchServiceClient,
         budget_service_client::BudgetServiceClient, completion_service_client::CompletionServiceClient,
-        embedding_service_client::EmbeddingServiceClient, image_service_client::ImageServiceClient,
-        key_admin_service_client::KeyAdminServiceClient, model_service_client::ModelServiceClient,
-        moderation_service_client::ModerationServiceClient, rerank_service_client::RerankServiceClient,
-        response_service_client::ResponseServiceClient, tenancy_service_client::TenancyServiceClient,
+        embedding_service_client::EmbeddingServiceClient, file_service_client::FileServiceClient,
+        image_service_client::ImageServiceClient, key_admin_service_client::KeyAdminServiceClient,
+        model_service_client::ModelServiceClient, moderation_service_client::ModerationServiceClient,
+        rerank_service_client::RerankServiceClient, response_service_client::ResponseServiceClient,
+        tenancy_service_client::TenancyServiceClient,
     },
 };
 use tonic::{Status, body::Body};
@@ -45,7 +50,7 @@ use tonic_health::pb::health_client::HealthClient;
 use tower::{ServiceBuilder, util::BoxCloneSyncService};
 
 use crate::{anthropic::error::Refused, error::Refusal, forward::ModelInPath, openai::Invalid, responses::reads};
-pub use crate::{error::http_status, quota::reset};
+pub use crate::{error::http_status, quota::reset, responses::Background};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 type Wire = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, Status>;
@@ -57,13 +62,23 @@ pub struct Options {
     pub max_body_bytes: usize,
     /// Largest message of the contract, in bytes.
     pub max_message_bytes: usize,
+    /// Largest file that is uploaded, in bytes.
+    pub max_file_bytes: u64,
     /// Whether the gateway is this very process: requests are then marked with [`ReadHere`].
     pub embedded: bool,
+    /// Answers that are made without their callers.
+    pub background: Background,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_body_bytes: 50_000_000, max_message_bytes: 150_000_000, embedded: false }
+        Self {
+            max_body_bytes: 50_000_000,
+            max_message_bytes: 150_000_000,
+            max_file_bytes: 512 << 20,
+            embedded: false,
+            background: Background::default(),
+        }
     }
 }
 
@@ -79,7 +94,10 @@ struct Gateway {
     reranks: RerankServiceClient<Wire>,
     moderations: ModerationServiceClient<Wire>,
     images: ImageServiceClient<Wire>,
+    audio: AudioServiceClient<Wire>,
     responses: ResponseServiceClient<Wire>,
+    files: FileServiceClient<Wire>,
+    batches: BatchServiceClient<Wire>,
     models: ModelServiceClient<Wire>,
     keys: KeyAdminServiceClient<Wire>,
     tenancy: TenancyServiceClient<Wire>,
@@ -114,7 +132,10 @@ where
         reranks: client!(RerankServiceClient),
         moderations: client!(ModerationServiceClient),
         images: client!(ImageServiceClient),
+        audio: client!(AudioServiceClient),
         responses: client!(ResponseServiceClient),
+        files: client!(FileServiceClient),
+        batches: client!(BatchServiceClient),
         models: client!(ModelServiceClient),
         keys: client!(KeyAdminServiceClient),
         tenancy: client!(TenancyServiceClient),
@@ -130,12 +151,22 @@ where
         .route("/embeddings", post(unary::create::<Embeddings>))
         .route("/rerank", post(unary::create::<Reranking>))
         .route("/moderations", post(unary::create::<Moderations>))
-        .route("/images/generations", post(unary::create::<Images>))
+        .route("/images/generations", post(media::draw))
+        .route("/images/edits", post(media::edit))
+        .route("/audio/speech", post(media::speak))
+        .route("/audio/transcriptions", post(media::transcribe))
+        .route("/audio/translations", post(media::translate))
         .route("/responses", post(responses::create))
         .route("/responses/input_tokens", post(responses::count))
         .route("/responses/{id}", get(reads::retrieve).delete(reads::delete))
         .route("/responses/{id}/cancel", post(reads::cancel))
         .route("/responses/{id}/input_items", get(reads::input_items))
+        .route("/files", post(files::create).get(files::list))
+        .route("/files/{id}", get(files::retrieve).delete(files::delete))
+        .route("/files/{id}/content", get(files::content))
+        .route("/batches", post(files::batches::create).get(files::batches::list))
+        .route("/batches/{id}", get(files::batches::retrieve))
+        .route("/batches/{id}/cancel", post(files::batches::cancel))
         .route("/model/info", get(litellm::models::info))
         .route("/models", get(models::list))
         .route("/models/{*model}", get(models::retrieve));
@@ -180,6 +211,7 @@ async fn wrong_method(request: Request) -> Response {
     let is_read = is_read || litellm::is_read(path);
     let is_kept = path.rsplit('/').nth(1) == Some("responses") && !path.ends_with("/input_tokens");
     let allowed = match (is_read, is_kept) {
+        _ if files::allowed(path).is_some() => files::allowed(path).unwrap_or_default(),
         (true, _) => "GET",
         (_, true) => "GET, DELETE",
         _ => "POST",

@@ -6,11 +6,14 @@ use anyhow::Context;
 use axum::serve::ListenerExt;
 use clap::Parser;
 use tokio::net::TcpListener;
-use tollgate_http::Options;
+use tollgate_http::{Background, Options};
 use tonic::transport::Endpoint;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How long answers in the background may still take when the shim is told to stop.
+const DRAIN: Duration = Duration::from_secs(30);
 
 /// OpenAI's REST and SSE in front of a Tollgate gateway.
 #[derive(Parser)]
@@ -25,6 +28,9 @@ struct Cli {
     /// Largest request body, in bytes.
     #[arg(long, default_value_t = 50_000_000)]
     max_body_bytes: usize,
+    /// Largest file that is uploaded, in bytes.
+    #[arg(long, default_value_t = 512 << 20)]
+    max_file_bytes: u64,
 }
 
 #[tokio::main]
@@ -47,10 +53,13 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         .http2_keep_alive_interval(Duration::from_secs(20))
         .keep_alive_while_idle(true)
         .connect_lazy();
+    let background = Background::default();
     let options = Options {
         max_body_bytes: cli.max_body_bytes,
         max_message_bytes: cli.max_body_bytes.saturating_mul(3),
+        max_file_bytes: cli.max_file_bytes,
         embedded: false,
+        background: background.clone(),
     };
     let listener = TcpListener::bind(cli.listen).await.with_context(|| format!("--listen: {}", cli.listen))?;
     println!("tollgate-http listens on http://{} for {}", listener.local_addr()?, cli.upstream);
@@ -61,6 +70,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         }
     });
     axum::serve(listener, tollgate_http::router(channel, options)).with_graceful_shutdown(told_to_stop()).await?;
+    background.drain(DRAIN).await;
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! OpenAI's rate limit headers.
+//! OpenAI's rate limit headers, and LiteLLM's of what a key has spent.
 
 use std::time::Duration;
 
@@ -15,14 +15,28 @@ const HEADERS: [&str; 6] = [
     "x-ratelimit-reset-tokens",
 ];
 
-/// Hands on what the gateway says of limits.
+/// What the key had spent before the call, in nano-dollars: metadata.
+const KEY_SPENT: &str = "x-tollgate-key-spent-nano-usd";
+
+/// Hands on what the gateway says of limits and spend, and that no answer is cached.
 pub(crate) fn tell(headers: &mut HeaderMap, metadata: &MetadataMap) {
+    headers.insert("x-tollgate-cache", HeaderValue::from_static("off"));
+    let spent = metadata.get(KEY_SPENT).and_then(|v| v.to_str().ok()?.parse::<i64>().ok());
+    if let Some(value) = spent.and_then(|nano| HeaderValue::try_from(dollars(nano)).ok()) {
+        headers.insert("x-litellm-key-spend", value);
+    }
     for name in HEADERS {
         let value = metadata.get(name).and_then(|v| HeaderValue::from_bytes(v.as_bytes()).ok());
         if let Some(value) = value {
             headers.insert(HeaderName::from_static(name), value);
         }
     }
+}
+
+/// An amount in dollars, exact to the nano-dollar; never below zero.
+pub(crate) fn dollars(nano: i64) -> String {
+    let nano = nano.max(0);
+    format!("{}.{:09}", nano / 1_000_000_000, nano % 1_000_000_000)
 }
 
 /// The same for a call that was refused.

@@ -4,6 +4,7 @@ use std::future::Future;
 
 use axum::{
     extract::{Request, State},
+    http::request::Parts,
     response::Response,
 };
 use bytes::Bytes;
@@ -113,13 +114,20 @@ impl Routed for Images {
     }
 }
 
-pub(crate) async fn create<O: Routed>(
-    State(mut gateway): State<Gateway>,
-    request: Request,
-) -> Result<Response, Refusal> {
+pub(crate) async fn create<O: Routed>(State(gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
     let body = forward::read(&gateway, &parts, body).await?;
-    let (asked, form) = O::read(&body)?;
+    let read = O::read(&body)?;
+    answer::<O>(gateway, parts, body, read).await
+}
+
+/// Asks what was read, and answers.
+pub(crate) async fn answer<O: Routed>(
+    mut gateway: Gateway,
+    parts: Parts,
+    body: Bytes,
+    (asked, form): (O::Request, O::Form),
+) -> Result<Response, Refusal> {
     let original = Original { dialect: O::DIALECT as i32, body };
     let asked = asked.with(Some(original), Some(chat::options(&parts, O::DIALECT)?));
     let request = forward::request(&gateway, &parts, asked);

@@ -47,7 +47,7 @@ pub(crate) async fn make(desk: &Desk, wish: KeyWish, place: Key, purse: &Purse) 
     let blocked = wish.blocked == Some(true);
     let budgets = purse.budgets(&BudgetScope::default());
     let key = wish.key(desk, place).await?;
-    let asked = CreateKeyRequest { key: Some(key), budgets, ..Default::default() };
+    let asked = CreateKeyRequest { key: Some(key), budgets, unique_display_name: true, ..Default::default() };
     let made = desk.gateway.keys.clone().create_key(desk.ask(asked)).await?.into_inner();
     let mut key = made.key.unwrap_or_default();
     if blocked {
@@ -140,8 +140,9 @@ async fn change(desk: &Desk, mut key: Key, mut fields: Fields) -> Result<(Key, V
     let blocked = wish.blocked;
     let (changed, paths) = wish.over(desk, key.clone()).await?;
     if !paths.is_empty() {
+        let renamed = paths.iter().any(|path| path == "display_name");
         let update_mask = Some(prost_types::FieldMask { paths });
-        let asked = desk.ask(UpdateKeyRequest { key: Some(changed), update_mask });
+        let asked = desk.ask(UpdateKeyRequest { key: Some(changed), update_mask, unique_display_name: renamed });
         key = desk.gateway.keys.clone().update_key(asked).await?.into_inner().key.unwrap_or_default();
     }
     if team_id.is_some() || user_id.is_some() {

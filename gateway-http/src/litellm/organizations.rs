@@ -83,10 +83,10 @@ pub(crate) async fn new(State(gateway): State<Gateway>, request: Request) -> Ans
     labels::choose_id(&mut metadata, labels::ORGANIZATION_ID, id);
     let organization = Organization { display_name, models, limits, metadata, ..Default::default() };
     let request_id = labels::request_id(&organization.metadata, labels::ORGANIZATION_ID);
-    let asked = CreateOrganizationRequest { organization: Some(organization), request_id };
+    let asked =
+        CreateOrganizationRequest { organization: Some(organization), request_id, budgets: purse.budgets(&scope("")) };
     let made = desk.gateway.tenancy.clone().create_organization(desk.ask(asked)).await?.into_inner();
     let made = made.organization.unwrap_or_default();
-    purse.fill(&desk, &scope(&made.id)).await?;
     Ok(Answer::ignoring(row(&desk, &made).await?, ignored))
 }
 

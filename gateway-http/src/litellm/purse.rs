@@ -232,7 +232,10 @@ pub(crate) struct Held<'a> {
 impl<'a> Held<'a> {
     pub(crate) fn of(all: &'a [Budget]) -> Self {
         let mut held = Self { max: None, soft: None, models: BTreeMap::new() };
-        for budget in all.iter().filter(|b| b.scope.as_ref().is_some_and(|scope| scope.provider.is_empty())) {
+        for budget in all
+            .iter()
+            .filter(|b| b.scope.as_ref().is_some_and(|scope| scope.provider.is_empty() && scope.deployment.is_empty()))
+        {
             let place = match (model_of(budget).as_str(), budget.enforcement()) {
                 ("", BudgetEnforcement::Soft) => &mut held.soft,
                 ("", _) => &mut held.max,

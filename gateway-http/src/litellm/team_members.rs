@@ -121,7 +121,7 @@ pub(crate) async fn join(
             let all = desk.users(ListUsersRequest::default()).await?;
             match all.into_iter().find(|user| user.email == email) {
                 Some(user) => user,
-                None => users::make(desk, fresh).await?,
+                None => users::make(desk, fresh, Vec::new()).await?,
             }
         }
         (None, None) => return Err(Failure::field("member", "needs a user_id or a user_email")),

@@ -130,10 +130,10 @@ pub(crate) async fn new(State(gateway): State<Gateway>, request: Request) -> Ans
         ..Default::default()
     };
     let request_id = labels::request_id(&team.metadata, labels::TEAM_ID);
-    let asked = CreateTeamRequest { team: Some(team), request_id };
+    // The scope is the gateway's: the team has no id yet.
+    let asked = CreateTeamRequest { team: Some(team), request_id, budgets: purse.budgets(&scope("")) };
     let made = desk.gateway.tenancy.clone().create_team(desk.ask(asked)).await?.into_inner().team;
     let mut made = made.unwrap_or_default();
-    purse.fill(&desk, &scope(&made.id)).await?;
     for member in &members {
         made = team_members::join(&desk, made, member, share.as_ref()).await?.0;
     }

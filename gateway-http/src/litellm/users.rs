@@ -6,8 +6,8 @@ use axum::extract::{Request, State};
 use serde::Serialize;
 use serde_json::Value;
 use tollgate_proto::v1::{
-    BudgetScope, CreateUserRequest, GetSpendRequest, Key, KeyRole, ListKeysRequest, ListTeamsRequest, ListUsersRequest,
-    ScopeKind, User,
+    Budget, BudgetScope, CreateUserRequest, GetSpendRequest, Key, KeyRole, ListKeysRequest, ListTeamsRequest,
+    ListUsersRequest, ScopeKind, User,
 };
 
 use crate::{
@@ -66,16 +66,16 @@ pub(crate) async fn row(desk: &Desk, it: &User) -> Result<UserRow, Failure> {
     })
 }
 
-pub(crate) async fn make(desk: &Desk, user: User) -> Result<User, Failure> {
+pub(crate) async fn make(desk: &Desk, user: User, budgets: Vec<Budget>) -> Result<User, Failure> {
     let request_id = labels::request_id(&user.metadata, labels::USER_ID);
-    let asked = desk.ask(CreateUserRequest { user: Some(user), request_id });
+    let asked = desk.ask(CreateUserRequest { user: Some(user), request_id, budgets });
     Ok(desk.gateway.tenancy.clone().create_user(asked).await?.into_inner().user.unwrap_or_default())
 }
 
 /// The user that a caller means, made where there is none.
 pub(crate) async fn find_or_make(desk: &Desk, id: &str, fresh: User) -> Result<User, Failure> {
     match desk.user(id).await {
-        Err(failure) if failure.is_missing() => make(desk, fresh).await,
+        Err(failure) if failure.is_missing() => make(desk, fresh, Vec::new()).await,
         found => found,
     }
 }
@@ -158,8 +158,7 @@ pub(crate) async fn new(State(gateway): State<Gateway>, request: Request) -> Ans
     let limits = std::mem::take(&mut wish.rates).over(None);
     let (display_name, email) = (alias.unwrap_or_default(), email.unwrap_or_default());
     let user = User { organization_id, display_name, email, limits, metadata, ..Default::default() };
-    let user = make(&desk, user).await?;
-    purse.fill(&desk, &scope(&user.id)).await?;
+    let user = make(&desk, user, purse.budgets(&scope(""))).await?;
     for team in joined {
         let member = team_members::Member::of(&user.id);
         team_members::join(&desk, team, &member, None).await?;

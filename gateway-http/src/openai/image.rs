@@ -6,12 +6,11 @@ use tollgate_proto::v1::{GenerateImageRequest, GenerateImageResponse, generated_
 
 use super::{Invalid, members::Members};
 
-pub(super) fn read(body: &str) -> Result<GenerateImageRequest, Invalid> {
+/// Also tells whether images are wanted while they are made.
+pub(super) fn read(body: &str) -> Result<(GenerateImageRequest, bool), Invalid> {
     let mut m = Members::read(body, "")?;
-    if m.take::<bool>("stream")?.unwrap_or(false) {
-        return Err(Invalid::at("stream", "images come when all are done; leave it out"));
-    }
-    Ok(GenerateImageRequest {
+    let is_streamed = m.take::<bool>("stream")?.unwrap_or(false);
+    let request = GenerateImageRequest {
         model: m.take("model")?,
         prompt: m.take("prompt")?,
         n: m.take("n")?,
@@ -22,7 +21,8 @@ pub(super) fn read(body: &str) -> Result<GenerateImageRequest, Invalid> {
         user: m.take("user")?,
         extra_json: m.rest(),
         ..GenerateImageRequest::default()
-    })
+    };
+    Ok((request, is_streamed))
 }
 
 /// OpenAI's object.
@@ -63,10 +63,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_a_field_is_taken_and_streams_are_refused() {
+    fn what_has_a_field_is_taken_and_the_rest_is_kept() {
         let read = |more: &str| read(&format!(r#"{{"model":"m","prompt":"a gate","n":2{more}}}"#));
-        let request = read(r#","moderation":"low","stream":false"#).unwrap();
+        let (request, is_streamed) = read(r#","moderation":"low","stream":false"#).unwrap();
         assert_eq!((request.n, request.extra_json.as_str()), (Some(2), r#"{"moderation":"low"}"#));
-        assert_eq!(read(r#","stream":true"#).unwrap_err().violations[0].0, "stream");
+        assert!(!is_streamed && read(r#","stream":true"#).unwrap().1);
     }
 }

@@ -9,11 +9,14 @@ pub(crate) mod members;
 pub(crate) mod moderation;
 pub(crate) mod request;
 pub(crate) mod response;
+mod speech;
 pub(crate) mod text;
 
 pub(crate) use request::tag_list;
 
-use tollgate_proto::v1::{CompletionRequest, CreateEmbeddingRequest, CreateModerationRequest, GenerateImageRequest};
+use tollgate_proto::v1::{
+    CompletionRequest, CreateEmbeddingRequest, CreateModerationRequest, CreateSpeechRequest, GenerateImageRequest,
+};
 
 /// Why a body is no request: field path (OpenAI's names) and what is wrong there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,5 +74,18 @@ pub fn read_moderation(body: &[u8]) -> Result<CreateModerationRequest, Invalid> 
 
 /// Reads an image request. `original` and `tollgate` are left empty.
 pub fn read_image(body: &[u8]) -> Result<GenerateImageRequest, Invalid> {
+    match read_image_with_stream(body)? {
+        (request, false) => Ok(request),
+        (_, true) => Err(Invalid::at("stream", "images come when all are done; leave it out, or ask for a stream")),
+    }
+}
+
+/// Also tells whether images are wanted while they are made.
+pub fn read_image_with_stream(body: &[u8]) -> Result<(GenerateImageRequest, bool), Invalid> {
     image::read(members::text(body)?)
+}
+
+/// Reads a text to speak. `original` and `tollgate` are left empty.
+pub fn read_speech(body: &[u8]) -> Result<CreateSpeechRequest, Invalid> {
+    speech::read(members::text(body)?)
 }

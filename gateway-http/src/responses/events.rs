@@ -42,6 +42,17 @@ pub(super) fn write(kind: &str, data: &[u8], out: &mut BytesMut) {
     }
 }
 
+/// The events that were written, each with its name and its data on one line.
+pub(super) fn written(out: &[u8]) -> Vec<(String, String)> {
+    let text = String::from_utf8_lossy(out);
+    let events = text.split("\n\n").filter_map(|event| {
+        let (kind, data) = event.strip_prefix("event: ")?.split_once("\ndata: ")?;
+        // Outside of strings, where alone JSON has such, a line's end means nothing.
+        Some((kind.to_owned(), data.replace(['\r', '\n'], " ")))
+    });
+    events.collect()
+}
+
 impl Events {
     pub(super) fn new(asked: Map<String, Value>) -> Self {
         Self {
@@ -100,8 +111,8 @@ impl Events {
         response.insert("output".into(), self.output());
         if let Some(usage) = &self.usage {
             response.insert("usage".into(), object::usage(usage));
-            if let Some(tier) = &usage.service_tier_native {
-                response.insert("service_tier".into(), tier.as_str().into());
+            if let Some(tier) = usage.service_tier_native.as_deref().and_then(object::service_tier) {
+                response.insert("service_tier".into(), tier.into());
             }
         }
         response
@@ -125,7 +136,8 @@ impl Events {
         self.emit("response.failed", json!({"response": response}), out);
     }
 
-    fn output(&self) -> Value {
+    /// The items so far; what is not complete says so.
+    pub(super) fn output(&self) -> Value {
         self.items.iter().map(|item| item.shown(true)).collect()
     }
 

@@ -3,7 +3,8 @@
 use axum::http::request::Parts;
 use serde_json::{Value, json, value::RawValue};
 use tollgate_proto::v1::{
-    GetConversationRequest, GetResponseRequest, StoreResponseRequest, StoredResponse, get_response_request::By,
+    GetConversationRequest, GetResponseRequest, ResponseState, StoreResponseRequest, StoredResponse,
+    get_response_request::By,
 };
 
 use crate::{
@@ -108,6 +109,11 @@ async fn conversation(gateway: &Gateway, parts: &Parts, id: &str) -> Result<Vec<
     let asked = forward::request(gateway, parts, GetConversationRequest { id: id.to_owned() });
     let turns = gateway.responses.clone().get_conversation(asked).await;
     let turns = turns.map_err(|status| Refusal::from(status).about("previous_response_id"))?.into_inner().responses;
+    let is_made = |turn: &StoredResponse| matches!(turn.state(), ResponseState::Running | ResponseState::Cancelling);
+    if turns.last().is_some_and(is_made) {
+        let what = "is still being made in the background; go on from it when it has ended";
+        return Err(Invalid::at("previous_response_id", what).into());
+    }
     let items = turns.into_iter().flat_map(|turn| {
         let output = output_items(&turn.response_json);
         turn.input_items_json.into_iter().chain(output)
@@ -122,7 +128,7 @@ pub(super) async fn get(gateway: &Gateway, parts: &Parts, by: By) -> Result<Stor
     Ok(answer.map_err(Refusal::from)?.into_inner().response.unwrap_or_default())
 }
 
-fn output_items(response: &str) -> Vec<String> {
+pub(super) fn output_items(response: &str) -> Vec<String> {
     #[derive(serde::Deserialize)]
     struct Output<'a> {
         #[serde(borrow, default)]
@@ -132,7 +138,7 @@ fn output_items(response: &str) -> Vec<String> {
     output.unwrap_or_default().into_iter().map(|item| item.get().to_owned()).collect()
 }
 
-fn id_of(item: &str) -> Option<String> {
+pub(super) fn id_of(item: &str) -> Option<String> {
     let item: Value = serde_json::from_str(item).ok()?;
     item["id"].as_str().map(str::to_owned)
 }

@@ -3,7 +3,9 @@
 //! The provider keeps nothing. What a conversation goes on from (`previous_response_id`) is kept by the gateway, by `ResponseService`, and
 //! put into the `input` before the call.
 
+mod background;
 mod events;
+mod follow;
 mod input;
 mod item;
 mod kept;
@@ -11,6 +13,7 @@ mod native;
 mod object;
 pub(crate) mod reads;
 mod request;
+mod run;
 mod stream;
 mod thought;
 mod tools;
@@ -28,6 +31,7 @@ use tollgate_proto::v1::{
     StreamCompletionRequest,
 };
 
+pub use self::background::Background;
 use self::{
     kept::{Keeper, Turn},
     request::Wishes,
@@ -49,13 +53,17 @@ pub fn read(body: &[u8]) -> Result<CompletionRequest, Invalid> {
 
 /// `POST /v1/responses`.
 pub(crate) async fn create(State(gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
-    answer(gateway, request).await.map_err(Refusal::in_responses)
+    Box::pin(answer(gateway, request)).await.map_err(Refusal::in_responses)
 }
 
 async fn answer(mut gateway: Gateway, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
     let body = forward::read(&gateway, &parts, body).await?;
-    let Turn { body, items, previous } = Turn::read(&gateway, &parts, text(&body)?).await?;
+    let body = text(&body)?;
+    if background::is_asked_for(body)? {
+        return background::create(gateway, parts, body).await;
+    }
+    let Turn { body, items, previous } = Turn::read(&gateway, &parts, body).await?;
     let (mut asked, wishes) = request::read(text(body.as_bytes())?)?;
     let mut shown = object::asked(&body)?;
     shown.insert("previous_response_id".into(), Value::from(previous.as_deref()));

@@ -65,6 +65,18 @@ pub(super) fn begun(asked: &Map<String, Value>, id: &str, started: &Started) -> 
     object
 }
 
+/// The object of an answer that is still to begin.
+pub(super) fn queued(asked: &Map<String, Value>, id: &str, model: &str, created: u64) -> Map<String, Value> {
+    let started = Started {
+        created: created.try_into().unwrap_or_default(),
+        served_model: model.to_owned(),
+        ..Started::default()
+    };
+    let mut object = begun(asked, id, &started);
+    object.insert("status".into(), "queued".into());
+    object
+}
+
 /// The status of an answer that ended, and why it is not complete.
 pub(super) fn status(finished: Option<&Finished>) -> (&'static str, Option<&'static str>) {
     match finished.map(Finished::reason) {
@@ -74,12 +86,24 @@ pub(super) fn status(finished: Option<&Finished>) -> (&'static str, Option<&'sta
     }
 }
 
+/// The tier that served, in words of the API; `None`: it has none for it.
+pub(super) fn service_tier(native: &str) -> Option<&str> {
+    const WORDS: [&str; 6] = ["auto", "default", "flex", "scale", "priority", "fast"];
+    match native {
+        "standard" => Some("default"),
+        word => WORDS.contains(&word).then_some(word),
+    }
+}
+
 /// The `usage` object.
 pub(super) fn usage(usage: &Usage) -> Value {
     let (input, output) = (usage.input.unwrap_or_default(), usage.output.unwrap_or_default());
     json!({
         "input_tokens": input.total,
-        "input_tokens_details": {"cached_tokens": input.cached_read},
+        "input_tokens_details": {
+            "cached_tokens": input.cached_read,
+            "cache_write_tokens": input.cache_write_5m.saturating_add(input.cache_write_1h),
+        },
         "output_tokens": output.total,
         "output_tokens_details": {"reasoning_tokens": output.reasoning},
         "total_tokens": input.total.saturating_add(output.total),

@@ -11,9 +11,9 @@ use axum::{
     response::Response,
 };
 use serde_json::{Value, json};
-use tollgate_proto::v1::{DeleteResponseRequest, get_response_request::By};
+use tollgate_proto::v1::{DeleteResponseRequest, ResponseState, get_response_request::By};
 
-use super::kept;
+use super::{background, follow, kept};
 use crate::{Gateway, chat, error::Refusal, forward, openai::Invalid};
 
 type Id = Result<Path<HashMap<String, String>>, PathRejection>;
@@ -36,13 +36,26 @@ pub(crate) async fn retrieve(
     request: Request,
 ) -> Result<Response, Refusal> {
     let (id, asked) = (id_in(id)?, asked_in(query)?);
-    if asked.stream.as_deref() == Some("true") {
-        let what = "a response that is kept is not streamed again; leave it out";
+    let (parts, _) = request.into_parts();
+    let streams = match asked.stream.as_deref() {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => return Err(Invalid::at("stream", "must be true or false").into()),
+    };
+    let after = match asked.starting_after.as_deref().map(str::parse::<u32>) {
+        None => None,
+        Some(Ok(after)) => Some(i64::from(after)),
+        Some(Err(_)) => return Err(Invalid::at("starting_after", "must be the sequence_number of an event").into()),
+    };
+    let response = kept::get(&gateway, &parts, By::Id(id)).await.map_err(|refusal| refusal.about("response_id"))?;
+    if !streams {
+        return Ok(chat::json(HeaderMap::new(), background::shown(&response).into()));
+    }
+    if response.state() == ResponseState::Unspecified {
+        let what = "only a response that was begun with background: true is streamed again; leave it out";
         return Err(Invalid::at("stream", what).into());
     }
-    let (parts, _) = request.into_parts();
-    let response = kept::get(&gateway, &parts, By::Id(id)).await.map_err(|refusal| refusal.about("response_id"))?;
-    Ok(chat::json(HeaderMap::new(), response.response_json.into()))
+    Ok(follow::respond(gateway, parts, response.id, after, HeaderMap::new()))
 }
 
 /// `DELETE /v1/responses/{id}`.
@@ -56,13 +69,17 @@ pub(crate) async fn delete(State(mut gateway): State<Gateway>, id: Id, request: 
     Ok(chat::json(HeaderMap::new(), told.to_string().into()))
 }
 
-/// `POST /v1/responses/{id}/cancel`: whatever there is, is complete.
+/// `POST /v1/responses/{id}/cancel`: of what has ended nothing changes.
 pub(crate) async fn cancel(State(gateway): State<Gateway>, id: Id, request: Request) -> Result<Response, Refusal> {
     let id = id_in(id)?;
     let (parts, _) = request.into_parts();
-    kept::get(&gateway, &parts, By::Id(id)).await.map_err(|refusal| refusal.about("response_id"))?;
-    let message = "only a response that was begun with background: true can be cancelled, and the gateway begins none; hang up instead";
-    Err(Refusal::new(400, "invalid_request_error", "response_not_cancellable", message).about("response_id"))
+    let response = background::cancel(&gateway, &parts, id).await.map_err(|refusal| refusal.about("response_id"))?;
+    if response.state() == ResponseState::Unspecified {
+        let message = "only a response that was begun with background: true can be cancelled; hang up instead";
+        let refusal = Refusal::new(400, "invalid_request_error", "response_not_cancellable", message);
+        return Err(refusal.about("response_id"));
+    }
+    Ok(chat::json(HeaderMap::new(), background::shown(&response).into()))
 }
 
 /// What the query of a read may say.
@@ -70,6 +87,7 @@ pub(crate) async fn cancel(State(gateway): State<Gateway>, id: Id, request: Requ
 #[serde(default)]
 pub(crate) struct Asked {
     stream: Option<String>,
+    starting_after: Option<String>,
     limit: Option<String>,
     order: Option<String>,
     after: Option<String>,

@@ -91,7 +91,7 @@ fn wishes(m: &mut Members<'_>) -> Result<Wishes, Invalid> {
 /// State that is not kept here, or not any more.
 fn state(m: &mut Members<'_>) -> Result<(), Invalid> {
     if m.take::<bool>("background")? == Some(true) {
-        let what = "answers in the background are not offered; leave it out, and stream the answer if it takes long";
+        let what = "an original is answered while somebody waits; leave it out";
         return Err(Invalid::at("background", what));
     }
     if m.raw("conversation").is_some() {

@@ -19,9 +19,33 @@ use crate::{
     stream::{COALESCE, KEEP_ALIVE, begun},
 };
 
-enum Printer {
+/// Writes the events of one answer.
+pub(super) enum Printer {
+    /// The gateway's own.
     Made(Box<Events>),
+    /// The provider's.
     Native(Natives),
+}
+
+impl Printer {
+    /// The first event decides.
+    pub(super) fn of(first: &CompletionEvent, asked: Map<String, Value>) -> Self {
+        match first.native.is_some() {
+            true => Self::Native(Natives::default()),
+            false => Self::Made(Box::new(Events::new(asked))),
+        }
+    }
+
+    pub(super) fn print(&mut self, event: CompletionEvent, previous: Option<&str>, store: bool, out: &mut BytesMut) {
+        match self {
+            Self::Made(events) => events.take(event, out),
+            Self::Native(natives) => {
+                if let Some(native) = &event.native {
+                    natives.take(&native.body, previous, store, out);
+                }
+            }
+        }
+    }
 }
 
 struct Sse {
@@ -39,11 +63,7 @@ pub(super) async fn respond(
     keeper: Keeper,
 ) -> Result<Response, Refusal> {
     let (first, headers) = begun(&mut events, metadata).await?;
-    // The first event decides.
-    let printer = match first.native.is_some() {
-        true => Printer::Native(Natives::default()),
-        false => Printer::Made(Box::new(Events::new(asked))),
-    };
+    let printer = Printer::of(&first, asked);
     let sse = Sse { events: Some(events), ready: [first].into(), printer, keeper };
     // The body owns the stream: dropping the one drops the other, and with it the call.
     let body = stream::unfold(sse, |mut sse| async move {
@@ -84,14 +104,7 @@ impl Sse {
     }
 
     fn print(&mut self, event: CompletionEvent, out: &mut BytesMut) {
-        match &mut self.printer {
-            Printer::Made(events) => events.take(event, out),
-            Printer::Native(natives) => {
-                if let Some(native) = &event.native {
-                    natives.take(&native.body, self.keeper.previous.as_deref(), self.keeper.wanted, out);
-                }
-            }
-        }
+        self.printer.print(event, self.keeper.previous.as_deref(), self.keeper.wanted, out);
     }
 
     /// Kept before it is told that it is complete, so that the next turn finds it.

@@ -1,0 +1,93 @@
+//! `/v1/batches`.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use tollgate_proto::v1::{Batch, CancelBatchRequest, CreateBatchRequest, Dialect, GetBatchRequest, ListBatchesRequest};
+
+use super::{Asked, Asking, Id, answer, id_in, page};
+use crate::{
+    Gateway, chat,
+    error::Refusal,
+    forward,
+    openai::{
+        Invalid,
+        members::{Members, text},
+    },
+};
+
+fn about_batch(status: tonic::Status) -> Refusal {
+    Refusal::from(status).about("batch_id")
+}
+
+fn told(batch: Option<Batch>) -> Response {
+    answer(batch.unwrap_or_default().object_json)
+}
+
+fn read(body: &str) -> Result<CreateBatchRequest, Invalid> {
+    let mut m = Members::read(body, "")?;
+    let required = |name: &str, found: Option<String>| found.ok_or_else(|| Invalid::at(name, "is required"));
+    let input_file_id = required("input_file_id", m.take("input_file_id")?)?;
+    let endpoint = required("endpoint", m.take("endpoint")?)?;
+    let completion_window = required("completion_window", m.take("completion_window")?)?;
+    let metadata: Option<BTreeMap<String, String>> = m.take("metadata")?;
+    // The input says where a batch goes, whatever LiteLLM's clients add.
+    m.raw("model");
+    m.raw("custom_llm_provider");
+    m.without_nulls();
+    Ok(CreateBatchRequest {
+        input_file_id,
+        endpoint,
+        completion_window,
+        metadata: metadata.unwrap_or_default().into_iter().collect(),
+        extra_json: m.rest(),
+        tollgate: None,
+    })
+}
+
+/// `POST /v1/batches`.
+pub(crate) async fn create(State(mut gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
+    let (parts, body) = request.into_parts();
+    let body = forward::read(&gateway, &parts, body).await?;
+    let mut asked = read(text(&body)?)?;
+    asked.tollgate = Some(chat::options(&parts, Dialect::Unspecified)?);
+    let asked = forward::request(&gateway, &parts, asked);
+    Ok(told(gateway.batches.create_batch(asked).await?.into_inner().batch))
+}
+
+/// `GET /v1/batches`.
+pub(crate) async fn list(
+    State(mut gateway): State<Gateway>,
+    query: Asking,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let asked = Asked::in_query(query)?;
+    let (parts, _) = request.into_parts();
+    let wanted = ListBatchesRequest { page_size: asked.size()?, page_token: asked.after.unwrap_or_default() };
+    let wanted = forward::request(&gateway, &parts, wanted);
+    let told = gateway.batches.list_batches(wanted).await?.into_inner();
+    Ok(page(told.batches.iter().map(|batch| batch.object_json.as_str()), !told.next_page_token.is_empty()))
+}
+
+/// `GET /v1/batches/{id}`.
+pub(crate) async fn retrieve(
+    State(mut gateway): State<Gateway>,
+    id: Id,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let id = id_in(id, "batch_id")?;
+    let (parts, _) = request.into_parts();
+    let asked = forward::request(&gateway, &parts, GetBatchRequest { id });
+    Ok(told(gateway.batches.get_batch(asked).await.map_err(about_batch)?.into_inner().batch))
+}
+
+/// `POST /v1/batches/{id}/cancel`.
+pub(crate) async fn cancel(State(mut gateway): State<Gateway>, id: Id, request: Request) -> Result<Response, Refusal> {
+    let id = id_in(id, "batch_id")?;
+    let (parts, _) = request.into_parts();
+    let asked = forward::request(&gateway, &parts, CancelBatchRequest { id });
+    Ok(told(gateway.batches.cancel_batch(asked).await.map_err(about_batch)?.into_inner().batch))
+}
