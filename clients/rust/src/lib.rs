@@ -1,130 +1,170 @@
-//! Tollgate from Rust: a connection, a key, and the contract's own clients.
+//! Tollgate from Rust: completions, keys, budgets, spend and the audit log of a gateway.
 //!
-//! ```no_run
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! use tollgate_client::{Client, v1};
-//! let client = Client::connect("http://127.0.0.1:4000", "tg-...").await?;
-//! let spend = client.budgets().get_spend(v1::GetSpendRequest::default()).await?.into_inner();
-//! println!("{:?}", spend.total);
-//! # Ok(())
-//! # }
-//! ```
+//! The README has a first program; it is compiled with the tests of these pages.
+//!
+//! Every sub-client (`client.keys()`, `client.budgets()`, ...) has short methods that speak [`Error`], repeat what may safely be repeated,
+//! and turn pages by themselves; behind it (by `Deref`) stand all RPCs of its service, as [`tonic`] makes them.
+
+mod admin;
+mod calls;
+mod completion;
+mod connect;
+mod error;
+#[cfg(feature = "json")]
+pub mod json;
+mod operations;
+mod reading;
 
 use std::time::Duration;
 
+pub use admin::{Budgets, Keys, Organizations, Teams, Users};
+pub use completion::{Answer, CompletionStream, ToolCall, tool_result, user};
+pub use connect::{Builder, Common, ConnectError, DEFAULT_ADDRESS, DEFAULT_TIMEOUT, Transport};
+pub use error::{BudgetState, Error, ErrorKind, FieldViolation, ProviderFailure, reason};
+pub use operations::Embeddings;
+pub use reading::{Audit, Models, Spend};
 pub use tollgate_proto::v1;
 use tollgate_proto::v1::{
-    ErrorReason, audit_service_client::AuditServiceClient, budget_service_client::BudgetServiceClient,
-    completion_service_client::CompletionServiceClient, embedding_service_client::EmbeddingServiceClient,
-    image_service_client::ImageServiceClient, key_admin_service_client::KeyAdminServiceClient,
-    model_service_client::ModelServiceClient, moderation_service_client::ModerationServiceClient,
+    audio_service_client::AudioServiceClient, batch_service_client::BatchServiceClient,
+    completion_service_client::CompletionServiceClient, file_service_client::FileServiceClient,
+    image_service_client::ImageServiceClient, moderation_service_client::ModerationServiceClient,
     rerank_service_client::RerankServiceClient, response_service_client::ResponseServiceClient,
     tenancy_service_client::TenancyServiceClient,
 };
-use tonic::{
-    Request, Status,
-    metadata::{Ascii, MetadataValue},
-    service::{Interceptor, interceptor::InterceptedService},
-    transport::{Channel, Endpoint},
-};
-use tonic_types::StatusExt;
+use tonic::transport::Channel;
 
 /// Largest message taken and sent, in bytes.
 const MAX_MESSAGE_BYTES: usize = 150_000_000;
-
-/// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// The address is not a URL, or nobody answers there.
-    #[error("cannot connect: {0}")]
-    Transport(#[from] tonic::transport::Error),
-    /// The key has characters that no header takes.
-    #[error("the key is not a valid header value")]
-    Key,
-}
 
 /// A connection with a key. Cheap to clone; every clone shares the connection.
 #[derive(Clone)]
 pub struct Client {
     channel: Channel,
-    key: WithKey,
+    common: Common,
+    timeout: Option<Duration>,
 }
 
-/// Adds the key to every call.
-#[derive(Clone)]
-pub struct WithKey(MetadataValue<Ascii>);
-
-impl Interceptor for WithKey {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.metadata_mut().insert("authorization", self.0.clone());
-        Ok(request)
-    }
+macro_rules! stub {
+    ($self:expr, $client:ident) => {
+        $client::with_interceptor($self.channel.clone(), $self.common.clone())
+            .max_decoding_message_size($crate::MAX_MESSAGE_BYTES)
+            .max_encoding_message_size($crate::MAX_MESSAGE_BYTES)
+    };
 }
-
-/// The transport of every service client.
-pub type Transport = InterceptedService<Channel, WithKey>;
+pub(crate) use stub;
 
 macro_rules! services {
     ($($(#[$doc:meta])* $name:ident: $client:ident),+ $(,)?) => {
         $(
             $(#[$doc])*
             pub fn $name(&self) -> $client<Transport> {
-                $client::with_interceptor(self.channel.clone(), self.key.clone())
-                    .max_decoding_message_size(MAX_MESSAGE_BYTES)
-                    .max_encoding_message_size(MAX_MESSAGE_BYTES)
+                stub!(self, $client)
             }
         )+
     };
 }
 
 impl Client {
+    /// Settings for a connection.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Connects as `TOLLGATE_ADDRESS` and `TOLLGATE_API_KEY` say.
+    pub async fn from_env() -> Result<Self, ConnectError> {
+        Self::builder().connect().await
+    }
+
     /// Connects to a gateway, as in `http://127.0.0.1:4000`, with a virtual key.
     pub async fn connect(address: &str, key: &str) -> Result<Self, ConnectError> {
-        let channel = Endpoint::from_shared(address.to_owned())?
-            .tcp_nodelay(true)
-            .connect_timeout(Duration::from_secs(5))
-            .http2_keep_alive_interval(Duration::from_secs(20))
-            .connect()
-            .await?;
-        Self::over(channel, key)
+        Self::builder().address(address).key(key).connect().await
     }
 
     /// Over a channel that was made elsewhere.
     pub fn over(channel: Channel, key: &str) -> Result<Self, ConnectError> {
-        let mut value: MetadataValue<Ascii> = format!("Bearer {key}").parse().map_err(|_| ConnectError::Key)?;
-        value.set_sensitive(true);
-        Ok(Self { channel, key: WithKey(value) })
+        Ok(Self { channel, common: Common::new(key)?, timeout: None })
+    }
+
+    /// The same connection with another limit on how long a call may take.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Self { timeout: Some(timeout), ..self.clone() }
+    }
+
+    /// The same connection within a trace: `parent` is the header `traceparent` of W3C's Trace Context.
+    pub fn with_trace_parent(&self, parent: &str) -> Result<Self, ConnectError> {
+        let mut client = self.clone();
+        client.common.trace_parent(parent)?;
+        Ok(client)
+    }
+
+    /// Virtual keys.
+    pub fn keys(&self) -> Keys {
+        Keys::new(self)
+    }
+
+    /// Teams and their members.
+    pub fn teams(&self) -> Teams {
+        Teams::new(self)
+    }
+
+    /// Organizations.
+    pub fn organizations(&self) -> Organizations {
+        Organizations::new(self)
+    }
+
+    /// Users.
+    pub fn users(&self) -> Users {
+        Users::new(self)
+    }
+
+    /// Budgets.
+    pub fn budgets(&self) -> Budgets {
+        Budgets::new(self)
+    }
+
+    /// What was spent, line by line.
+    pub fn spend(&self) -> Spend {
+        Spend::new(self)
+    }
+
+    /// The audit log.
+    pub fn audit(&self) -> Audit {
+        Audit::new(self)
+    }
+
+    /// Models and how calls to them are routed.
+    pub fn models(&self) -> Models {
+        Models::new(self)
+    }
+
+    /// Embeddings.
+    pub fn embeddings(&self) -> Embeddings {
+        Embeddings::new(self)
     }
 
     services! {
-        /// Completions.
+        /// The service of completions, for what [`Client::complete`] and [`Client::stream`] leave out.
         completions: CompletionServiceClient,
-        /// Embeddings.
-        embeddings: EmbeddingServiceClient,
         /// Rankings.
         reranks: RerankServiceClient,
         /// Moderations.
         moderations: ModerationServiceClient,
         /// Images.
         images: ImageServiceClient,
+        /// Speech and transcripts.
+        audio: AudioServiceClient,
         /// Responses that are kept.
         responses: ResponseServiceClient,
-        /// Models.
-        models: ModelServiceClient,
-        /// Virtual keys.
-        keys: KeyAdminServiceClient,
+        /// Files at providers.
+        files: FileServiceClient,
+        /// Batches.
+        batches: BatchServiceClient,
         /// Organizations, teams, users, members.
         tenancy: TenancyServiceClient,
-        /// Budgets, spend, ledger.
-        budgets: BudgetServiceClient,
-        /// The audit log.
-        audit: AuditServiceClient,
     }
 }
 
-/// The reason in a status of Tollgate's; `None` for one that the transport made.
-pub fn reason(status: &Status) -> Option<ErrorReason> {
-    let details = status.get_error_details();
-    let info = details.error_info().filter(|i| i.domain == tollgate_proto::ERROR_DOMAIN)?;
-    ErrorReason::from_wire_name(&info.reason)
-}
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
