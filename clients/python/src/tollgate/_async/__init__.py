@@ -1,0 +1,1 @@
+"""The client's manner of calling."""
