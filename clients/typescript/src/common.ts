@@ -1,0 +1,23 @@
+/** What both entries offer besides their `Client`. */
+export { create, fromJson, toJson, toJsonString, type MessageInitShape } from "@bufbuild/protobuf";
+export { timestampDate, timestampFromDate, timestampNow } from "@bufbuild/protobuf/wkt";
+export { Answer, ToolCall } from "./answer.js";
+export { Audit } from "./audit.js";
+export { Budgets } from "./budgets.js";
+export { type CallOptions, type CommonOptions } from "./calls.js";
+export { BaseClient } from "./client.js";
+export { type CompletionInput } from "./completion.js";
+export * from "./contract.js";
+export { type EmbeddingInputs, Embeddings } from "./embeddings.js";
+export * from "./errors.js";
+export { Keys, type WithSecret } from "./keys.js";
+export * from "./messages.js";
+export { Models } from "./models.js";
+export { formatUsd, usd } from "./money.js";
+export { type Page, Pages } from "./pages.js";
+export { Spend } from "./spend.js";
+export { toTollgateError } from "./status.js";
+export { CompletionStream } from "./stream.js";
+export { Organizations, Teams, Users } from "./tenancy.js";
+export { type UpdateOptions } from "./update.js";
+export { VERSION } from "./version.js";
