@@ -18,6 +18,19 @@ const CELLS: &str = "
     RerankService/Rerank                    -    -    -    -    -    -    y
     ModerationService/CreateModeration      -    -    -    -    -    -    y
     ImageService/GenerateImage              -    -    -    -    -    -    y
+    ImageService/StreamImage                -    -    -    -    -    -    y
+    ImageService/EditImage                  -    -    -    -    -    -    y
+    AudioService/CreateSpeech               -    -    -    -    -    -    y
+    AudioService/CreateTranscription        -    -    -    -    -    -    y
+    FileService/CreateFile                  -    -    -    -    -    -    y
+    FileService/GetFile                     -    -    -    -    -    -    y
+    FileService/ListFiles                   -    -    -    -    -    -    y
+    FileService/DeleteFile                  -    -    -    -    -    -    y
+    FileService/GetFileContent              -    -    -    -    -    -    y
+    BatchService/CreateBatch                -    -    -    -    -    -    y
+    BatchService/GetBatch                   -    -    -    -    -    -    y
+    BatchService/ListBatches                -    -    -    -    -    -    y
+    BatchService/CancelBatch                -    -    -    -    -    -    y
     ModelService/ListModels                 y    y    y    y    y    y    y
     ModelService/GetModel                   y    y    y    y    y    y    y
     ModelService/GetRouteState              y    y    y    y    y    y    y
@@ -31,6 +44,10 @@ const CELLS: &str = "
     ResponseService/GetResponse             y    y    y    y    y    y    y
     ResponseService/GetConversation         y    y    y    y    y    y    y
     ResponseService/DeleteResponse          y    y    y    y    y    y    y
+    ResponseService/BeginResponse           y    y    y    y    y    y    y
+    ResponseService/AdvanceResponse         y    y    y    y    y    y    y
+    ResponseService/CancelResponse          y    y    y    y    y    y    y
+    ResponseService/ListResponseEvents      y    y    y    y    y    y    y
     KeyAdminService/CreateKey               osx  os-  o--  o--  ---  ---  ---
     KeyAdminService/GetKey                  osx  os-  o--  o--  ---  osx  o--
     KeyAdminService/ListKeys                osx  os-  o--  o--  ---  osx  o--
@@ -218,7 +235,10 @@ impl Cells {
             }
             "KeyAdminService/UpdateKey" => {
                 let key = v1::Key { id, display_name: "changed".into(), ..Default::default() };
-                is_allowed(keys.update_key(v1::UpdateKeyRequest { key: Some(key), update_mask: None }).await)
+                is_allowed(
+                    keys.update_key(v1::UpdateKeyRequest { key: Some(key), update_mask: None, ..Default::default() })
+                        .await,
+                )
             }
             "KeyAdminService/RotateKey" => {
                 let asked = v1::RotateKeyRequest { id: self.victim(at).await, ..Default::default() };
@@ -398,6 +418,32 @@ impl Cells {
                 };
                 is_allowed(client.moderations().create_moderation(asked).await)
             }
+            "FileService/CreateFile" => {
+                let header = v1::FileHeader { filename: "f".into(), purpose: "vision".into(), ..Default::default() };
+                let header = v1::create_file_request::Part::Header(header);
+                let asked = futures::stream::iter([v1::CreateFileRequest { part: Some(header) }]);
+                is_allowed(client.files().create_file(asked).await)
+            }
+            "FileService/GetFile" => is_allowed(client.files().get_file(v1::GetFileRequest { id: "f".into() }).await),
+            "FileService/ListFiles" => is_allowed(client.files().list_files(v1::ListFilesRequest::default()).await),
+            "FileService/DeleteFile" => {
+                is_allowed(client.files().delete_file(v1::DeleteFileRequest { id: "f".into() }).await)
+            }
+            "FileService/GetFileContent" => {
+                is_allowed(client.files().get_file_content(v1::GetFileContentRequest { id: "f".into() }).await)
+            }
+            "BatchService/CreateBatch" => {
+                is_allowed(client.batches().create_batch(v1::CreateBatchRequest::default()).await)
+            }
+            "BatchService/GetBatch" => {
+                is_allowed(client.batches().get_batch(v1::GetBatchRequest { id: "b".into() }).await)
+            }
+            "BatchService/ListBatches" => {
+                is_allowed(client.batches().list_batches(v1::ListBatchesRequest::default()).await)
+            }
+            "BatchService/CancelBatch" => {
+                is_allowed(client.batches().cancel_batch(v1::CancelBatchRequest { id: "b".into() }).await)
+            }
             "ImageService/GenerateImage" => {
                 let asked = v1::GenerateImageRequest {
                     model: Some("scripted".into()),
@@ -405,6 +451,38 @@ impl Cells {
                     ..Default::default()
                 };
                 is_allowed(client.images().generate_image(asked).await)
+            }
+            "ImageService/StreamImage" => {
+                let asked = v1::GenerateImageRequest {
+                    model: Some("scripted".into()),
+                    prompt: Some("a gate".into()),
+                    ..Default::default()
+                };
+                let asked = v1::StreamImageRequest { request: Some(asked) };
+                is_allowed(client.images().stream_image(asked).await)
+            }
+            "ImageService/EditImage" => {
+                let head = v1::EditImageHead {
+                    model: Some("scripted".into()),
+                    prompt: Some("a gate".into()),
+                    ..Default::default()
+                };
+                let part = Some(v1::edit_image_request::Part::Head(head));
+                is_allowed(client.images().edit_image(tokio_stream::once(v1::EditImageRequest { part })).await)
+            }
+            "AudioService/CreateSpeech" => {
+                let asked = v1::CreateSpeechRequest {
+                    model: Some("scripted".into()),
+                    input: Some("a gate".into()),
+                    ..Default::default()
+                };
+                is_allowed(client.audio().create_speech(asked).await)
+            }
+            "AudioService/CreateTranscription" => {
+                let head = v1::TranscriptionHead { model: Some("scripted".into()), ..Default::default() };
+                let part = Some(v1::create_transcription_request::Part::Head(head));
+                let asked = tokio_stream::once(v1::CreateTranscriptionRequest { part });
+                is_allowed(client.audio().create_transcription(asked).await)
             }
             "ResponseService/StoreResponse" => {
                 let response =
@@ -424,6 +502,23 @@ impl Cells {
             }
             "ResponseService/DeleteResponse" => {
                 is_allowed(client.responses().delete_response(v1::DeleteResponseRequest { id: "none".into() }).await)
+            }
+            "ResponseService/BeginResponse" => {
+                let response =
+                    v1::StoredResponse { id: "resp_2".into(), response_json: "{}".into(), ..Default::default() };
+                let asked = v1::BeginResponseRequest { response: Some(response) };
+                is_allowed(client.responses().begin_response(asked).await)
+            }
+            "ResponseService/AdvanceResponse" => {
+                let asked = v1::AdvanceResponseRequest { id: "none".into(), ..Default::default() };
+                is_allowed(client.responses().advance_response(asked).await)
+            }
+            "ResponseService/CancelResponse" => {
+                is_allowed(client.responses().cancel_response(v1::CancelResponseRequest { id: "none".into() }).await)
+            }
+            "ResponseService/ListResponseEvents" => {
+                let asked = v1::ListResponseEventsRequest { id: "none".into(), ..Default::default() };
+                is_allowed(client.responses().list_response_events(asked).await)
             }
             "ModelService/ListModels" => {
                 is_allowed(client.models().list_models(v1::ListModelsRequest::default()).await)

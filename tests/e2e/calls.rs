@@ -102,7 +102,7 @@ async fn a_key_lives_rotates_blocks_and_ends() {
         key: Some(asked),
         request_id: "once".into(),
         budget_nano_usd: Some(1_000_000_000),
-        budgets: vec![],
+        ..Default::default()
     };
     let made = keys.create_key(create.clone()).await.unwrap().into_inner();
     let id = made.key.clone().unwrap().id;
@@ -170,12 +170,14 @@ async fn keys_are_listed_in_pages_and_changed_by_mask() {
     assert_eq!(seen[2..].iter().map(|k| k.display_name.as_str()).collect::<Vec<_>>(), ["key 0", "key 1", "key 2"]);
     let changed = v1::Key { display_name: "ignored".into(), models: vec!["scripted".into()], ..seen[4].clone() };
     let mask = prost_types::FieldMask { paths: vec!["models".into()] };
-    let update = v1::UpdateKeyRequest { key: Some(changed.clone()), update_mask: Some(mask) };
+    let update = v1::UpdateKeyRequest { key: Some(changed.clone()), update_mask: Some(mask), ..Default::default() };
     let key = keys.update_key(update).await.unwrap().into_inner().key.unwrap();
     assert_eq!((key.models[0].as_str(), key.display_name.as_str()), ("scripted", "key 2"));
     let bad = prost_types::FieldMask { paths: vec!["role".into()] };
-    let status =
-        keys.update_key(v1::UpdateKeyRequest { key: Some(changed), update_mask: Some(bad) }).await.unwrap_err();
+    let status = keys
+        .update_key(v1::UpdateKeyRequest { key: Some(changed), update_mask: Some(bad), ..Default::default() })
+        .await
+        .unwrap_err();
     assert_eq!(reason(&status), Some(v1::ErrorReason::EtagMismatch));
 }
 

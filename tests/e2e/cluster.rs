@@ -330,3 +330,25 @@ async fn a_deployments_rate_is_kept_by_all_replicas_together() {
     assert_eq!(calls, served);
     assert!((18..=30).contains(&calls), "{calls} calls reached the provider, {refused} were refused");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_replica_leaves_alone_behind_a_star_the_other_does_too_for_that_model_alone() {
+    let star = json!({"provider": "scripted", "model": "*", "price": {"input": "0", "output": "0"}});
+    let cluster = Cluster::start_with(|builder| builder.deployment("any/*", star.clone())).await;
+    cluster.provider.always("gone", [Step::fails(404)]);
+    let ask = async |replica: usize, model: &str| {
+        let url = cluster.replicas[replica].v1("chat/completions");
+        let body = hello(json!({"model": format!("any/{model}")}));
+        Caller::bearer(&cluster.free).post(&url, &body).await.unwrap().status.as_u16()
+    };
+    let circuit = async |model: &str| {
+        let asked = v1::GetRouteStateRequest { model: format!("any/{model}") };
+        let told = cluster.admin(1).await.models().get_route_state(asked).await.unwrap().into_inner();
+        told.states[0].circuit()
+    };
+    assert_ne!(ask(0, "gone").await, 200);
+    eventually("the other is told", async || circuit("gone").await == v1::CircuitState::Open).await;
+    assert_ne!(ask(1, "gone").await, 200);
+    assert_eq!(cluster.provider.log().stats().calls, 1, "the other did not try");
+    assert_eq!(ask(1, "there").await, 200, "other models behind the same star are served");
+}

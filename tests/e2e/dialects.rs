@@ -204,7 +204,7 @@ fn function(name: &str) -> v1::Tool {
 async fn streamed(client: &tollgate_client::Client, request: v1::CompletionRequest) -> v1::Message {
     let asked = v1::StreamCompletionRequest { request: Some(request) };
     let mut events = client.completions().stream_completion(asked).await.unwrap().into_inner();
-    let mut collector = tollgate_pipeline::Collector::default();
+    let mut collector = tollgate_proto::Collector::default();
     while let Some(response) = events.message().await.unwrap() {
         collector.take(response.event.unwrap());
     }

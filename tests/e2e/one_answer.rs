@@ -297,7 +297,7 @@ async fn bad_bodies_are_refused_by_the_name_of_the_field() {
         ("moderations", json!({"model": "judge", "input": [{"type": "audio"}]}), "input[0]"),
         ("images/generations", json!({"model": "draw"}), "prompt"),
         ("images/generations", json!({"model": "draw", "prompt": "x", "n": 11}), "n"),
-        ("images/generations", json!({"model": "draw", "prompt": "x", "stream": true}), "stream"),
+        ("images/generations", json!({"model": "draw", "prompt": "x", "stream": "yes"}), "stream"),
     ] {
         let reply = post(&world, route, &body).await;
         assert_eq!((reply.status.as_u16(), &reply.json()["error"]["param"]), (400, &json!(param)), "{body}");

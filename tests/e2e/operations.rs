@@ -44,6 +44,7 @@ async fn health_serves_and_reflection_lists_every_service() {
         "RerankService",
         "ModerationService",
         "ImageService",
+        "AudioService",
         "ModelService",
         "KeyAdminService",
         "BudgetService",

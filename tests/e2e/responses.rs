@@ -1,5 +1,6 @@
 //! The Responses API on any provider: its events in their order, tools and reasoning.
 
+mod background;
 mod kept;
 
 use serde_json::{Value, json};
@@ -388,7 +389,7 @@ async fn a_broken_stream_goes_on_elsewhere_where_it_is_asked_to() {
 async fn what_cannot_be_asked_is_named() {
     let world = world().await;
     for (more, param) in [
-        (json!({"background": true}), "background"),
+        (json!({"background": true, "store": false}), "store"),
         (json!({"conversation": "conv_1"}), "conversation"),
         (json!({"input": 7}), "input"),
         (json!({"input": null}), "input"),

@@ -1,7 +1,10 @@
 //! The ways in which legacy clients spell their calls: other paths, functions instead of tools, LiteLLM's headers.
 
 use serde_json::{Value, json};
-use tollgate_tests::{provider::Step, support::http::Caller};
+use tollgate_tests::{
+    provider::Step,
+    support::{http::Caller, keys::virtual_key},
+};
 
 use crate::support::{World, hello};
 
@@ -112,6 +115,38 @@ async fn headers_and_tags_go_by_litellms_names_too() {
     let refused =
         caller.post(&world.v1("chat/completions"), &json!({"model": "nobody", "messages": []})).await.unwrap();
     assert_eq!(refused.header("x-litellm-call-id"), refused.header("x-tollgate-request-id"));
+}
+
+#[tokio::test]
+async fn every_answer_tells_what_its_key_had_spent_and_that_no_cache_gave_it() {
+    let free = virtual_key();
+    let world = World::with_provider(|builder, url| {
+        let builder = builder.key(json!({"name": "free", "secret": free, "models": ["*"]}));
+        let embed = json!({"provider": "embed", "model": "e", "price": {"input": "1", "output": "0"}});
+        builder.provider_of_kind("embed", "openai", url).deployment("embed", embed)
+    })
+    .await;
+    let say = json!([{"role": "user", "content": "Say hello"}]);
+    let mut spent = 0;
+    for (route, body) in [
+        ("chat/completions", json!({"model": "scripted", "messages": say})),
+        ("chat/completions", json!({"model": "scripted", "messages": say, "stream": true})),
+        ("responses", json!({"model": "scripted", "input": "Say hello"})),
+        ("messages", json!({"model": "scripted", "messages": say, "max_tokens": 50})),
+        ("embeddings", json!({"model": "embed", "input": "hello"})),
+        ("chat/completions", json!({"model": "scripted", "messages": say})),
+    ] {
+        let reply = world.gateway.caller().post(&world.v1(route), &body).await.unwrap();
+        assert_eq!(reply.status, 200, "{route}: {}", reply.json());
+        assert_eq!(reply.header("x-tollgate-cache"), "off", "{route}");
+        assert_eq!(reply.header("x-litellm-key-spend"), format!("0.{spent:09}"), "{route}");
+        let nobody = Caller::bearer(&free).post(&world.v1(route), &body).await.unwrap();
+        assert_eq!((nobody.status.as_u16(), nobody.header("x-litellm-key-spend")), (200, ""), "{route}");
+        // Of the key alone: the other has no budget, and its calls are charged to none.
+        let entries = world.entries().await;
+        spent = entries.iter().filter(|entry| !entry.charges.is_empty()).map(|entry| entry.cost_nano_usd).sum();
+        assert!(spent > 0);
+    }
 }
 
 #[tokio::test]

@@ -79,8 +79,11 @@ async fn team_admins_mint_keys_within_their_teams_rights_and_limits() {
     }
     // Nor by changing what was granted.
     let wider = v1::Key { id: key.id.clone(), models: models(&["*"]), ..Default::default() };
-    let status =
-        admin.keys().update_key(v1::UpdateKeyRequest { key: Some(wider), update_mask: None }).await.unwrap_err();
+    let status = admin
+        .keys()
+        .update_key(v1::UpdateKeyRequest { key: Some(wider), update_mask: None, ..Default::default() })
+        .await
+        .unwrap_err();
     assert_eq!(reason(&status), Some(v1::ErrorReason::RightsExceeded));
     // Nor by a new secret for a key that has more.
     let boss = company.world.key(v1::Key { role: v1::KeyRole::OrganizationAdmin as i32, ..company.key() }).await;
@@ -181,4 +184,82 @@ async fn tenancy_survives_a_restart() {
     let reply = caller.post(&company.world.gateway.v1("chat/completions"), &hello(json!({}))).await.unwrap();
     assert_eq!(reply.status, 200);
     assert_eq!(company.world.entries().await[0].team_id, team.id);
+}
+
+#[tokio::test]
+async fn what_is_made_with_budgets_is_made_with_them_or_not_at_all() {
+    let world = World::start().await;
+    let admin = world.admin().await;
+    let limit = |limit_nano_usd| v1::Budget { limit_nano_usd, ..Default::default() };
+    let of_model = v1::Budget {
+        scope: Some(v1::BudgetScope { model: "scripted".into(), id: "elsewhere".into(), ..Default::default() }),
+        ..limit(7)
+    };
+    let asked = v1::CreateTeamRequest {
+        team: Some(v1::Team { display_name: "research".into(), ..Default::default() }),
+        request_id: "once".into(),
+        budgets: vec![limit(5), limit(-1)],
+    };
+    let status = admin.tenancy().create_team(asked.clone()).await.unwrap_err();
+    assert_eq!(reason(&status), Some(v1::ErrorReason::InvalidField));
+    let teams = admin.tenancy().list_teams(v1::ListTeamsRequest::default()).await.unwrap().into_inner().teams;
+    assert!(teams.is_empty(), "{teams:?}");
+
+    let asked = v1::CreateTeamRequest { budgets: vec![limit(5), of_model], ..asked };
+    let made = admin.tenancy().create_team(asked.clone()).await.unwrap().into_inner().team.unwrap();
+    let again = admin.tenancy().create_team(asked).await.unwrap().into_inner().team.unwrap();
+    assert_eq!(again.id, made.id);
+    let budgets = admin.budgets().list_budgets(v1::ListBudgetsRequest::default()).await.unwrap().into_inner().budgets;
+    let on: Vec<_> = budgets.iter().filter_map(|b| Some((b.scope.as_ref()?, b.limit_nano_usd))).collect();
+    let on: Vec<_> = on.iter().filter(|(s, _)| s.kind() == v1::ScopeKind::Team).collect();
+    let seen: Vec<_> = on.iter().map(|(s, limit)| (s.id.as_str(), s.model.as_str(), *limit)).collect();
+    assert_eq!(seen, [(made.id.as_str(), "", 5), (made.id.as_str(), "scripted", 7)]);
+
+    let user = v1::CreateUserRequest {
+        user: Some(v1::User { display_name: "Ada".into(), ..Default::default() }),
+        budgets: vec![limit(9)],
+        ..Default::default()
+    };
+    let user = admin.tenancy().create_user(user).await.unwrap().into_inner().user.unwrap();
+    let organization = v1::CreateOrganizationRequest {
+        organization: Some(v1::Organization { display_name: "Acme".into(), ..Default::default() }),
+        budgets: vec![limit(11)],
+        ..Default::default()
+    };
+    let organization = admin.tenancy().create_organization(organization).await.unwrap().into_inner().organization;
+    let budgets = admin.budgets().list_budgets(v1::ListBudgetsRequest::default()).await.unwrap().into_inner().budgets;
+    for (kind, id, limit) in
+        [(v1::ScopeKind::User, user.id, 9), (v1::ScopeKind::Organization, organization.unwrap().id, 11)]
+    {
+        let on = |b: &&v1::Budget| b.scope.as_ref().is_some_and(|s| s.kind() == kind && s.id == id);
+        assert_eq!(budgets.iter().filter(on).map(|b| b.limit_nano_usd).collect::<Vec<_>>(), [limit]);
+    }
+}
+
+#[tokio::test]
+async fn a_name_may_be_asked_to_be_no_other_keys() {
+    let world = World::start().await;
+    let admin = world.admin().await;
+    let asked = |name: &str, unique_display_name| v1::CreateKeyRequest {
+        key: Some(v1::Key { display_name: name.into(), ..Default::default() }),
+        unique_display_name,
+        ..Default::default()
+    };
+    let first = admin.keys().create_key(asked("app", true)).await.unwrap().into_inner().key.unwrap();
+    let status = admin.keys().create_key(asked("app", true)).await.unwrap_err();
+    assert_eq!(reason(&status), Some(v1::ErrorReason::AlreadyExists));
+    admin.keys().create_key(asked("", true)).await.unwrap();
+    admin.keys().create_key(asked("", true)).await.unwrap();
+    let other = admin.keys().create_key(asked("other", true)).await.unwrap().into_inner().key.unwrap();
+    let rename = |key: &v1::Key, name: &str| v1::UpdateKeyRequest {
+        key: Some(v1::Key { id: key.id.clone(), display_name: name.into(), ..Default::default() }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["display_name".into()] }),
+        unique_display_name: true,
+    };
+    let status = admin.keys().update_key(rename(&other, "app")).await.unwrap_err();
+    assert_eq!(reason(&status), Some(v1::ErrorReason::AlreadyExists));
+    admin.keys().update_key(rename(&first, "app")).await.unwrap();
+    admin.keys().revoke_key(v1::RevokeKeyRequest { id: first.id }).await.unwrap();
+    admin.keys().update_key(rename(&other, "app")).await.unwrap();
+    admin.keys().create_key(asked("app", false)).await.unwrap();
 }

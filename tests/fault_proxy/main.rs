@@ -135,8 +135,11 @@ async fn a_reset_meets_open_connections_and_new_ones() {
     let (proxy, mut client) = connected().await;
     proxy.set(Fault::Reset);
     ends_with(&mut client, ErrorKind::ConnectionReset).await;
-    let mut late = TcpStream::connect(proxy.address()).await.unwrap();
-    ends_with(&mut late, ErrorKind::ConnectionReset).await;
+    // On a busy machine the reset is there before the connection is looked at for the first time.
+    match TcpStream::connect(proxy.address()).await {
+        Ok(mut late) => ends_with(&mut late, ErrorKind::ConnectionReset).await,
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+    }
 
     proxy.heal();
     let mut healed = TcpStream::connect(proxy.address()).await.unwrap();

@@ -5,7 +5,7 @@ import { after, before, describe, test } from "node:test";
 
 import { createClient } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
-import OpenAI from "openai";
+import OpenAI, { toFile } from "openai";
 import { zodResponseFormat } from "openai/helpers/zod";
 import { z } from "zod";
 
@@ -231,5 +231,41 @@ describe("refusals", { concurrency: true }, () => {
 
     await refusal(read(), OpenAI.APIError);
     assert.ok(text, "what arrived before the break was passed on");
+  });
+});
+
+describe("sound and images", { concurrency: true }, () => {
+  const sound = (size) => toFile(new Uint8Array(size).fill(7), "gate.mp3", { type: "audio/mpeg" });
+
+  test("a text is spoken", async () => {
+    const answer = await client.audio.speech.create({ model: "gpt", input: "Hello to the gate", voice: "coral" });
+    assert.equal(Buffer.from(await answer.arrayBuffer()).toString(), "Hello to the gate");
+  });
+
+  test("a recording whose model stands behind it is written down, small and large", async () => {
+    for (const size of [2500, 3 << 20]) {
+      const answer = await client.audio.transcriptions.create({ file: await sound(size), model: "gpt" });
+      assert.equal(answer.text, `${size} bytes of gate.mp3`);
+    }
+  });
+
+  test("a transcript is told while it is made", async () => {
+    const events = [];
+    const asked = { model: "gpt", file: await sound(2500), stream: true };
+    for await (const event of await client.audio.transcriptions.create(asked)) events.push(event);
+    assert.equal(events.at(-1).text, "2500 bytes of gate.mp3");
+    assert.equal(events.slice(0, -1).map((event) => event.delta).join(""), events.at(-1).text);
+  });
+
+  test("a recording is translated", async () => {
+    const answer = await client.audio.translations.create({ file: await sound(2500), model: "gpt" });
+    assert.equal(answer.text, "translated 2500 bytes of gate.mp3");
+  });
+
+  test("an image is edited", async () => {
+    const image = await toFile(Buffer.from("one"), "one.png", { type: "image/png" });
+    const answer = await client.images.edit({ image: [image, image], model: "gpt", prompt: "a gate" });
+    assert.equal(Buffer.from(answer.data[0].b64_json, "base64").toString(), "image 0");
+    assert.equal(answer.usage.input_tokens_details.image_tokens, 200);
   });
 });

@@ -125,6 +125,13 @@ class Provider(Process):
         records = [json.loads(line) for line in self._control("log").splitlines()]
         return [record for record in records if word in json.dumps(record.get("body"))]
 
+    def end_batches(self, word: str, status: str, answered: int | None = None):
+        """Ends the batches whose input holds this word; so many of their lines are answered, else all."""
+        body = json.dumps({"word": word, "status": status, "answered": answered}).encode()
+        url = self.base_url.removesuffix("/v1") + "/_control/end_batches"
+        with urllib.request.urlopen(urllib.request.Request(url, data=body, method="POST"), timeout=5):
+            pass
+
     def open_calls(self) -> int:
         return json.loads(self._control("stats"))["open"]
 

@@ -154,8 +154,8 @@ def test_tokens_of_an_input_are_counted(client, word):
 
 def test_an_error_is_the_sdks_own(client):
     with pytest.raises(openai.BadRequestError) as refused:
-        client.responses.create(model="gpt", input="x", background=True)
-    assert refused.value.param == "background"
+        client.responses.create(model="gpt", input="x", conversation="conv_1")
+    assert refused.value.param == "conversation"
     with pytest.raises(openai.NotFoundError) as refused:
         client.responses.create(model="nowhere", input="x")
     assert refused.value.code == "model_not_found"

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `POST script` `{"model", "steps", "repeat"}` | sets a model's queue of steps (`*`: every other model); no steps: forgets it |
 //! | `POST options` `{"keep_bodies": bool}` | keeps bodies and headers of calls in the log, or not |
+//! | `POST end_batches` `{"word", "status", "answered"}` | ends batches whose input has the word; so many of their lines are answered |
 //! | `POST reset` | forgets scripts, records and sums |
 //! | `GET log` | ended attempts as JSON lines, in order of arrival |
 //! | `GET stats` | sums, and how many calls are open |
@@ -35,6 +36,13 @@ pub(super) fn handle(state: &State, method: &Method, verb: &str, body: &Bytes) -
                 }
                 None => wrong("expected {\"keep_bodies\": true|false}"),
             }
+        }
+        ("POST", "end_batches") => {
+            let asked: Value = serde_json::from_slice(body).unwrap_or_default();
+            let text = |name: &str| asked[name].as_str().unwrap_or_default();
+            let answered = asked["answered"].as_u64().map_or(usize::MAX, |n| n as usize);
+            state.batches.end(text("word"), text("status"), answered);
+            done()
         }
         ("POST", "reset") => {
             state.scripts.lock().clear();

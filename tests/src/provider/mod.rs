@@ -1,7 +1,7 @@
 //! A provider that does what a script tells it and keeps its own books.
 //!
 //! It speaks the real wire of OpenAI (`.../chat/completions`, `.../completions`, `.../responses`, `.../embeddings`, `.../moderations`,
-//! `.../images/generations`,
+//! `.../images/generations`, `.../images/edits`, `.../audio/speech`, `.../audio/transcriptions`, `.../audio/translations`,
 //! `.../models`), Anthropic (`.../messages`), Gemini (`.../models/MODEL:generateContent`) and Cohere (`.../rerank`) under any path
 //! prefix, so a gateway cannot tell it from the original. It shares no code with the
 //! gateway: it is the witness against which the gateway's ledger is checked. [`script`] tells how an answer is
@@ -20,6 +20,7 @@
 
 mod answer;
 mod anthropic;
+mod batches;
 mod connection;
 mod control;
 mod embeddings;
@@ -27,6 +28,7 @@ mod gemini;
 mod history;
 mod invoice;
 mod log;
+mod media;
 mod openai;
 mod operations;
 mod playback;
@@ -108,7 +110,13 @@ impl ScriptedProvider {
         let listener = std::net::TcpListener::bind(options.listen)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let state = Arc::new(server::State { log, scripts: Default::default(), api_key: options.api_key });
+        let state = Arc::new(server::State {
+            log,
+            scripts: Default::default(),
+            api_key: options.api_key,
+            received: Default::default(),
+            batches: Default::default(),
+        });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
         let shared = Arc::clone(&state);
@@ -141,9 +149,24 @@ impl ScriptedProvider {
         format!("http://{}", self.address)
     }
 
+    /// Bytes of bodies that arrived, of calls that are still being sent too.
+    pub fn received(&self) -> u64 {
+        self.state.received.load(std::sync::atomic::Ordering::Acquire)
+    }
+
     /// The provider's books.
     pub fn log(&self) -> &Log {
         &self.state.log
+    }
+
+    /// Ends the batches that are going on and whose input has this word in it: so many of their lines are answered.
+    pub fn end_batches(&self, word: &str, status: &str, answered: usize) {
+        self.state.batches.end(word, status, answered);
+    }
+
+    /// The files that it keeps, oldest first.
+    pub fn files(&self) -> Vec<String> {
+        self.state.batches.contents()
     }
 
     /// Sets the next answers of a model (`*`: of every model without steps of its own), in place of those set before.

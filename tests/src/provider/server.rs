@@ -1,9 +1,10 @@
 //! The doors of the scripted provider: connections, routes, and the way of one call from arrival to answer.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap};
@@ -16,12 +17,13 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 
 use super::answer::{Answer, Ask, Usage};
+use super::batches::Kept;
 use super::connection::Connection;
 use super::log::{Attempt, Call, Log, Outcome};
 use super::playback::{Playback, Reply, ResetFlag};
 use super::respond::{Dialect, dress, json_reply, refuse, set};
 use super::script::{Malformed, Scripts, Step};
-use super::{anthropic, control, embeddings, gemini, openai, operations, responses, text};
+use super::{anthropic, control, embeddings, gemini, media, openai, operations, responses, text};
 
 /// What all connections share.
 #[derive(Debug)]
@@ -29,6 +31,9 @@ pub(super) struct State {
     pub(super) log: Arc<Log>,
     pub(super) scripts: Mutex<Scripts>,
     pub(super) api_key: String,
+    /// Bytes of bodies that arrived.
+    pub(super) received: AtomicU64,
+    pub(super) batches: Kept,
 }
 
 /// The call ends without an answer: the connection is dropped.
@@ -68,13 +73,24 @@ pub(super) async fn serve(listener: TcpListener, state: Arc<State>) {
 }
 
 async fn route(state: &State, reset: &ResetFlag, request: Request<Incoming>) -> Answered {
-    let (head, body) = request.into_parts();
-    let body = body.collect().await.map_err(|_| NoReply)?.to_bytes();
+    let (head, mut body) = request.into_parts();
+    let mut read = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        if let Ok(bytes) = frame.map_err(|_| NoReply)?.into_data() {
+            state.received.fetch_add(bytes.len() as u64, Ordering::AcqRel);
+            read.extend_from_slice(&bytes);
+        }
+    }
+    let body = read.freeze();
     let path = head.uri.path();
     if let Some(verb) = path.strip_prefix("/_control/") {
         return Ok(control::handle(state, &head.method, verb, &body));
     }
     let call = Arrival { state, reset, path, headers: &head.headers };
+    let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if let Some(asked) = media::read(path, content_type.unwrap_or_default(), &body) {
+        return call.media(asked).await;
+    }
     match head.method {
         Method::POST if path.ends_with("/chat/completions") => call.converse(Dialect::OpenAi, &body).await,
         Method::POST if path.ends_with("/completions") => call.converse(Dialect::Text, &body).await,
@@ -87,6 +103,10 @@ async fn route(state: &State, reset: &ResetFlag, request: Request<Incoming>) -> 
         Method::POST if path.ends_with("/rerank") => call.single(&body, operations::rerank).await,
         Method::POST if path.ends_with("/moderations") => call.single(&body, operations::moderate).await,
         Method::POST if path.ends_with("/images/generations") => call.single(&body, operations::draw).await,
+        _ if path.contains("/files") || path.contains("/batches") => match call.admit(Dialect::OpenAi) {
+            Ok(()) => Ok(state.batches.answer(&head.method, path, &head.headers, body).await),
+            Err((status, message)) => Ok(json_reply(StatusCode::UNAUTHORIZED, &openai::error(status, message))),
+        },
         Method::GET if path.ends_with("/models") => Ok(call.models()),
         // Self-hosted servers of OpenAI's dialect have a health route, and gateways may ask for it.
         Method::GET if path.starts_with("/health") => {
@@ -173,6 +193,36 @@ impl Arrival<'_> {
         }
         attempt.wrote(usage.completion_tokens, false);
         Ok(self.whole(Dialect::OpenAi, ask.whole(&step), &step, attempt))
+    }
+
+    /// A call of sound or images.
+    async fn media(&self, asked: Result<media::Ask, String>) -> Answered {
+        let body = asked.as_ref().map_or(Value::Null, |ask| ask.body.clone());
+        let mut attempt = self.open(&body);
+        let admitted = self.admit(Dialect::OpenAi);
+        let admitted = admitted.map_err(|(status, message)| (status, message.map(str::to_owned)));
+        let ask = match admitted.and_then(|()| asked.map_err(|message| (400, Some(message)))) {
+            Ok(ask) => ask,
+            Err((status, message)) => {
+                return Ok(refuse(Dialect::OpenAi, attempt, status, message.as_deref(), &Step::default()));
+            }
+        };
+        let step = self.step(None, ask.model());
+        let answer = ask.answer(&step);
+        let usage = Usage { prompt_tokens: answer.read, completion_tokens: answer.written, ..Usage::default() };
+        let status = before_answer(&step, &usage, &mut attempt).await?;
+        if status >= 400 {
+            return Ok(refuse(Dialect::OpenAi, attempt, status, None, &step));
+        }
+        attempt.record.usage_sent = step.usage != Some(false);
+        let request_id = attempt.record.provider_request_id.clone();
+        let error = step.error.clone().unwrap_or_else(|| openai::error(500, None));
+        let error = format!("data: {error}\n\n").into();
+        let playback = Playback::stream(answer.frames, error, &step, attempt, Arc::clone(self.reset));
+        let mut response = Response::new(Reply::Played(Box::new(playback)));
+        set(&mut response, header::CONTENT_TYPE, answer.content_type);
+        dress(&mut response, Dialect::OpenAi, &request_id, &step);
+        Ok(response)
     }
 
     fn models(&self) -> Response<Reply> {

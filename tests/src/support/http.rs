@@ -1,11 +1,13 @@
 //! A plain HTTP/1.1 client, so that tests see the wire and no client library's idea of it.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming};
 use hyper::client::conn::http1;
 use hyper::{HeaderMap, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
@@ -97,7 +99,40 @@ impl Caller {
         self.send("POST", url, body.to_string().into()).await
     }
 
+    /// Posts a form with fields in this order; `("file", NAME)` is the file.
+    pub async fn upload(&self, url: &str, fields: &[(&str, &str)], file: &str) -> Result<Reply> {
+        let mut form = String::new();
+        for (name, value) in fields {
+            form += &match *name {
+                "file" => format!(
+                    "--B\r\ncontent-disposition: form-data; name=\"file\"; filename=\"{value}\"\r\n\r\n{file}\r\n"
+                ),
+                _ => format!("--B\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n"),
+            };
+        }
+        form += "--B--\r\n";
+        self.exchange("POST", url, "multipart/form-data; boundary=B", Full::new(Bytes::from(form))).await?.whole().await
+    }
+
+    /// The same of what is read.
+    pub async fn follow(&self, url: &str) -> Result<Stream> {
+        self.send("GET", url, Bytes::new()).await
+    }
+
+    /// Posts a form, `BOUNDARY` between its parts, as its pieces come, and returns when the headers are here.
+    pub async fn form(&self, url: &str, pieces: impl futures::Stream<Item = Bytes> + Send + 'static) -> Result<Stream> {
+        let body = http_body_util::StreamBody::new(pieces.map(|piece| Ok::<_, Infallible>(Frame::data(piece))));
+        self.exchange("POST", url, "multipart/form-data; boundary=BOUNDARY", Box::pin(body)).await
+    }
+
     async fn send(&self, method: &str, url: &str, body: Bytes) -> Result<Stream> {
+        self.exchange(method, url, "application/json", Full::new(body)).await
+    }
+
+    async fn exchange<B>(&self, method: &str, url: &str, content_type: &str, body: B) -> Result<Stream>
+    where
+        B: Body<Data = Bytes, Error = Infallible> + Send + 'static,
+    {
         let uri: Uri = url.parse()?;
         let authority = uri.authority().context("a URL with a host")?.as_str();
         let socket = TcpStream::connect(authority).await?;
@@ -107,11 +142,11 @@ impl Caller {
             let _ = connection.await;
         }));
         let mut request = Request::builder().method(method).uri(uri.path_and_query().map_or("/", |path| path.as_str()));
-        request = request.header("host", authority).header("content-type", "application/json");
+        request = request.header("host", authority).header("content-type", content_type);
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
-        let response: Response<Incoming> = sender.send_request(request.body(Full::new(body))?).await?;
+        let response: Response<Incoming> = sender.send_request(request.body(body)?).await?;
         let (head, body) = response.into_parts();
         Ok(Stream { status: head.status, headers: head.headers, body, buffer: BytesMut::new(), _hang_up: hang_up })
     }

@@ -204,7 +204,10 @@ impl World {
             tenancy.move_key(v1::MoveKeyRequest { id: id.clone(), team_id, user_id: None }).await?;
             if let Some(tag) = key.tag {
                 let tagged = v1::Key { id, tags: vec![tag.into()], ..Default::default() };
-                admin.keys().update_key(v1::UpdateKeyRequest { key: Some(tagged), update_mask: None }).await?;
+                admin
+                    .keys()
+                    .update_key(v1::UpdateKeyRequest { key: Some(tagged), update_mask: None, ..Default::default() })
+                    .await?;
             }
         }
         for budget in &self.population.budgets {
