@@ -240,6 +240,7 @@ fn ledger_options(
         on_alert: Box::new(|_| {}),
         cluster: backend.cluster(allowance.0),
         offline: None,
+        latest_us: 0,
     })
 }
 

@@ -1,7 +1,7 @@
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use tollgate_domain::{CallId, Error};
-use tollgate_proto::v1::{AuditRecord, FinishReason, GatewayOptions, Routing, Usage};
+use tollgate_proto::v1::{AuditRecord, FinishReason, GatewayOptions, Key, KeyRole, Routing, Usage};
 
 /// HMAC-SHA-256 over a body, under the gateway's audit key.
 #[derive(Clone)]
@@ -50,12 +50,24 @@ impl Draft {
         self.record.model = model.into();
         if let Some(options) = options {
             self.record.tags.clone_from(&options.tags);
-            self.record.metadata.clone_from(&options.metadata);
+            self.record.metadata = options.metadata.clone().into_iter().collect();
         }
     }
 
-    /// Notes who acts.
-    pub fn caller(&mut self, key_id: &str) {
+    /// Notes who acts: the key, and what it is and whose at this moment.
+    pub fn caller(&mut self, key: &Key) {
+        self.named(&key.id);
+        self.record.role = match key.role() {
+            KeyRole::Unspecified => KeyRole::Caller,
+            role => role,
+        } as i32;
+        self.record.user_id.clone_from(&key.user_id);
+        self.record.team_id.clone_from(&key.team_id);
+        self.record.organization_id.clone_from(&key.organization_id);
+    }
+
+    /// Notes which key acts, where no more is known of it.
+    pub fn named(&mut self, key_id: &str) {
         self.record.key_id = key_id.into();
     }
 

@@ -92,7 +92,7 @@ impl Control {
         if self.stands(keeping, key_id, id).await?.state() == ResponseState::Running {
             keeping.store.ask_to_end(key_id, id).await.map_err(store_failed)?;
             let mut draft = Draft::open(act::CancelResponse::ACTION.name(), principal.peer.as_deref());
-            draft.caller(key_id);
+            draft.caller(authorized.caller().key());
             draft.subject(id, Vec::new());
             self.pipeline.ledger().end(End { record: Some(draft.close(None, 0)), ..End::default() });
         }

@@ -109,7 +109,7 @@ impl Control {
 
     fn deny(&self, principal: &Principal, action: Action, key_id: &str, error: &Error) {
         let mut draft = Draft::open(action.name(), principal.peer.as_deref());
-        draft.caller(key_id);
+        self.pipeline.on_record_as(key_id, &mut draft);
         self.pipeline.ledger().end(End { record: Some(draft.close(Some(error), 0)), ..End::default() });
     }
 
@@ -145,7 +145,7 @@ impl Control {
         }
         let authorized = self.allowed::<A>(principal, find)?;
         let mut draft = Draft::open(A::ACTION.name(), principal.peer.as_deref());
-        draft.caller(authorized.caller().key_id());
+        draft.caller(authorized.caller().key());
         let done = match act(&authorized) {
             Ok(done) => self.make(done, draft.clone()).await,
             Err(error) => Err(error),

@@ -132,7 +132,7 @@ impl Control {
             return Err(Error::not_found("response", id));
         }
         let mut draft = Draft::open(act::DeleteResponse::ACTION.name(), principal.peer.as_deref());
-        draft.caller(key_id);
+        draft.caller(authorized.caller().key());
         draft.subject(id, Vec::new());
         self.pipeline.ledger().end(End { record: Some(draft.close(None, 0)), ..End::default() });
         Ok(())

@@ -13,6 +13,7 @@ mod hold;
 mod journal;
 mod note;
 mod policy;
+mod record;
 mod reserve;
 mod shipper;
 mod skew;
@@ -81,6 +82,8 @@ pub struct Options {
     pub cluster: Option<Cluster>,
     /// The store is away: what it said last. It is joined when it answers.
     pub offline: Option<Offline>,
+    /// When the last audit record was closed that the store has of this replica, microseconds since the epoch: times go on from there.
+    pub latest_us: i64,
 }
 
 /// What a replica knows of the ledger of record that it cannot ask.
@@ -103,6 +106,7 @@ impl Options {
             on_alert: Box::new(|_| {}),
             cluster: None,
             offline: None,
+            latest_us: 0,
         }
     }
 }
@@ -199,8 +203,10 @@ impl Ledger {
         let positions = if online { store.positions().await? } else { positions };
         let ledger_sequence = positions.ledger.max(replay.ledger_sequence);
         let audit_sequence = positions.audit.max(replay.audit_sequence);
+        let latest_us = options.latest_us.max(replay.latest_us);
+        let writer = Writer::new(journal, ledger_sequence, audit_sequence, latest_us, &replay.open, replay.notes);
         let ledger = Self {
-            writer: Mutex::new(Writer::new(journal, ledger_sequence, audit_sequence, &replay.open, replay.notes)),
+            writer: Mutex::new(writer),
             book,
             store,
             replica: options.replica.clone(),
@@ -327,7 +333,7 @@ impl Ledger {
             }
         }
         let postings = postings.into_iter().map(Into::into).collect();
-        self.note(Note { objects, record: Some(record), postings, ..Note::default() })
+        self.note(Note { objects, record: Some(record), postings, ..Note::default() }).0
     }
 
     /// Before a budget's window changes: looks up what the new windows have spent already. Until the change nothing is charged to them

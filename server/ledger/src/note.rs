@@ -3,6 +3,7 @@
 use std::{collections::HashMap, path::Path};
 
 use prost::Message;
+use tollgate_domain::micros;
 use tollgate_proto::v1::{AuditRecord, LedgerEntry};
 use tollgate_store::{Change, Idempotency, LedgerRow, Object};
 
@@ -29,6 +30,9 @@ pub(crate) struct Note {
     /// Entries that an admin's change posts with it.
     #[prost(message, repeated, tag = "6")]
     pub(crate) postings: Vec<RowNote>,
+    /// Records of entries that `record` has no room for.
+    #[prost(message, repeated, tag = "7")]
+    pub(crate) more: Vec<AuditRecord>,
 }
 
 /// What is needed to settle an attempt whose end was never seen.
@@ -87,8 +91,13 @@ impl Note {
     pub(crate) fn into_changes(self) -> Vec<Change> {
         let mut changes: Vec<_> = self.objects.into_iter().map(|o| Change::Object(Box::new(o))).collect();
         changes.extend(self.settled.into_iter().chain(self.postings).map(|r| Change::Entry(Box::new(r.into()))));
-        changes.extend(self.record.map(|r| Change::Record(Box::new(r))));
+        changes.extend(self.record.into_iter().chain(self.more).map(|r| Change::Record(Box::new(r))));
         changes
+    }
+
+    /// Its records, in order.
+    pub(crate) fn records(&self) -> impl Iterator<Item = &AuditRecord> {
+        self.record.iter().chain(&self.more)
     }
 
     /// The attempt that this note ends.
@@ -112,6 +121,8 @@ pub(crate) struct Replay {
     pub(crate) ledger_sequence: i64,
     /// The last position given to an audit record.
     pub(crate) audit_sequence: i64,
+    /// When the last audit record was closed, microseconds since the epoch.
+    pub(crate) latest_us: i64,
 }
 
 /// Reads the journal behind what the store has applied. `objects_first`: they are to be applied before the rest.
@@ -135,7 +146,10 @@ pub(crate) fn replay(
         for entry in note.settled.iter().chain(&note.postings).filter_map(|row| row.entry.as_ref()) {
             replay.ledger_sequence = replay.ledger_sequence.max(entry.sequence);
         }
-        replay.audit_sequence = replay.audit_sequence.max(note.record.as_ref().map_or(0, |r| r.sequence));
+        if let Some(record) = note.records().last() {
+            replay.audit_sequence = replay.audit_sequence.max(record.sequence);
+            replay.latest_us = replay.latest_us.max(record.time.as_ref().map_or(0, micros));
+        }
         if record.sequence > applied {
             replay.through = record.sequence;
             if objects_first {

@@ -1,6 +1,6 @@
 //! The one writer of the journal: opens, ends and admin changes, in one order.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use prost::Message;
 use tollgate_domain::{Error, Retry, timestamp};
@@ -11,6 +11,7 @@ use crate::{
     End, Ledger, Opening,
     journal::Journal,
     note::{Note, OpenNote},
+    record,
 };
 
 /// An attempt that has no end yet.
@@ -24,6 +25,8 @@ pub(crate) struct Writer {
     pub(crate) journal: Journal,
     ledger_sequence: i64,
     audit_sequence: i64,
+    /// The time of the last record, microseconds since the epoch.
+    latest_us: i64,
     open: HashMap<String, Open>,
     /// Ends that the disk refused; written before anything else once it takes them.
     backlog: Vec<Note>,
@@ -36,13 +39,14 @@ impl Writer {
         journal: Journal,
         ledger_sequence: i64,
         audit_sequence: i64,
+        latest_us: i64,
         open: &[(u64, OpenNote)],
         queue: Vec<(u64, Note)>,
     ) -> Self {
         let open = open
             .iter()
             .map(|(sequence, o)| (o.attempt_id().to_owned(), Open { sequence: *sequence, hold: HoldRow::default() }));
-        Self { journal, ledger_sequence, audit_sequence, open: open.collect(), backlog: Vec::new(), queue }
+        Self { journal, ledger_sequence, audit_sequence, latest_us, open: open.collect(), backlog: Vec::new(), queue }
     }
 
     /// Where a restart goes on once everything through `journal` is in the store.
@@ -103,6 +107,11 @@ impl Ledger {
 
     /// Journals an end. Never fails: what the disk does not take now is kept and written first once it does.
     pub fn end(&self, end: End) -> u64 {
+        self.end_on_record(end).0
+    }
+
+    /// The same, and tells the record as it stands in the journal.
+    pub fn end_on_record(&self, end: End) -> (u64, Option<Arc<AuditRecord>>) {
         self.note(Note {
             settled: end.settled.map(Into::into),
             released: end.released,
@@ -111,19 +120,23 @@ impl Ledger {
         })
     }
 
-    pub(crate) fn note(&self, mut note: Note) -> u64 {
+    pub(crate) fn note(&self, mut note: Note) -> (u64, Option<Arc<AuditRecord>>) {
+        record::account(&mut note);
         let mut writer = self.writer.lock();
-        let now = timestamp(self.now_us());
+        // Records tell times in order, whatever the clock does.
+        writer.latest_us = writer.latest_us.max(self.now_us());
+        let now = timestamp(writer.latest_us);
         for entry in note.settled.iter_mut().chain(&mut note.postings).filter_map(|row| row.entry.as_mut()) {
             writer.ledger_sequence += 1;
             entry.sequence = writer.ledger_sequence;
             entry.settle_time = Some(now);
             entry.replica.clone_from(&self.replica);
         }
-        if let Some(record) = note.record.as_mut() {
+        for record in note.record.iter_mut().chain(&mut note.more) {
             writer.audit_sequence += 1;
             record.sequence = writer.audit_sequence;
             record.time = Some(now);
+            record.replica.clone_from(&self.replica);
         }
         if let Some(id) = note.ends() {
             writer.open.remove(id);
@@ -132,10 +145,12 @@ impl Ledger {
             true => Ok(writer.journal.next_sequence() - 1),
             false => self.write_backlog(&mut writer).and_then(|()| self.write_end(&mut writer, &note)),
         };
-        if let Some(record) = &note.record {
-            (self.on_record)(&std::sync::Arc::new(record.clone()));
+        let record = note.record.clone().map(Arc::new);
+        record.iter().for_each(&self.on_record);
+        for record in &note.more {
+            (self.on_record)(&Arc::new(record.clone()));
         }
-        match written {
+        let sequence = match written {
             Ok(sequence) => {
                 writer.queue.push((sequence, note));
                 sequence
@@ -145,7 +160,8 @@ impl Ledger {
                 writer.backlog.push(note);
                 writer.journal.next_sequence()
             }
-        }
+        };
+        (sequence, record)
     }
 
     fn write(&self, writer: &mut Writer, note: &Note) -> std::io::Result<u64> {
@@ -186,13 +202,9 @@ impl Ledger {
         entry.outcome = "recovered".into();
         let record = AuditRecord {
             action: opened.action,
-            key_id: entry.key_id.clone(),
-            call_id: entry.call_id.clone(),
-            model: entry.model.clone(),
-            usage: entry.usage.clone(),
             error_reason: ErrorReason::Internal as i32,
             changes: vec!["recovered: the gateway ended while the call was in flight".into()],
-            ..AuditRecord::default()
+            ..record::about(&entry)
         };
         let settled = LedgerRow { entry, lease_windows: opened.lease_windows, idempotency: None };
         self.end(End { settled: Some(settled), record: Some(record), released: None });

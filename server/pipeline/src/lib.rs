@@ -51,7 +51,7 @@ use tokio::{
     sync::{Semaphore, mpsc},
     time::Instant,
 };
-use tollgate_audit::Trail;
+use tollgate_audit::{Draft, Trail};
 use tollgate_domain::{CallId, Clock, Error};
 use tollgate_ledger::Ledger;
 use tollgate_proto::v1::CompletionEvent;
@@ -260,14 +260,21 @@ impl Pipeline {
     /// Who calls, and what the caller may do.
     fn admit(&self, call: &Call, record: &mut Record) -> Result<Permit, Error> {
         let authenticated = self.authenticate(call.credential.as_ref());
-        // A key that is known and does not work is on record by its name too.
-        let key_id = match &authenticated {
-            Ok(caller) => caller.key_id(),
-            Err(error) => error.value("keyId").unwrap_or_default(),
-        };
-        record.draft().caller(key_id);
+        match &authenticated {
+            Ok(caller) => record.draft().caller(caller.key()),
+            // A key that is known and does not work is on record too.
+            Err(error) => self.on_record_as(error.value("keyId").unwrap_or_default(), record.draft()),
+        }
         let caller = authenticated?;
         self.permit(caller, call)
+    }
+
+    /// Notes the key of this id on a record, with what is known of it.
+    pub fn on_record_as(&self, key_id: &str, draft: &mut Draft) {
+        match self.keyring().get(key_id) {
+            Some(entry) => draft.caller(entry.stored().key()),
+            None => draft.named(key_id),
+        }
     }
 
     /// The router's view of the configuration in force.

@@ -77,7 +77,7 @@ impl Pipeline {
         tokio::spawn(async move {
             let _place = place;
             let mut record = this.open_record(&copy);
-            record.draft().caller(MIRROR);
+            record.draft().named(MIRROR);
             let passed = match record.try_or_close(this.pass(&permit, &copy).await) {
                 Ok(passed) => passed,
                 Err(error) => return tracing::debug!(%error, "a call is not mirrored"),

@@ -46,7 +46,7 @@ impl Control {
         let (this, principal) = (self.clone(), principal.clone());
         to_the_end(async move {
             let mut draft = Draft::open(CREATE, principal.peer.as_deref());
-            draft.caller(caller.key_id());
+            draft.caller(caller.key());
             this.begin(&caller, asked, draft).await.map(|batch| batch_of(&batch))
         })
         .await

@@ -163,7 +163,7 @@ impl Control {
                 }
                 let entry = correction(&batch, id, status, &outcome);
                 let mut draft = Draft::open("batch.settle", None);
-                draft.caller(&batch.key_id);
+                self.pipeline.on_record_as(&batch.key_id, &mut draft);
                 if let Some(call) = CallId::parse(&charge.call_id) {
                     draft.call(call, &batch.model, None);
                 }

@@ -101,7 +101,7 @@ impl Control {
                     .map_or_else(|_| String::new(), |caller| caller.key_id().to_owned()),
             };
             let mut draft = Draft::open(action, principal.peer.as_deref());
-            draft.caller(&key_id);
+            self.pipeline.on_record_as(&key_id, &mut draft);
             self.close(draft, Some(error));
         })
     }
@@ -120,7 +120,7 @@ impl Control {
         error: Option<&Error>,
     ) {
         let mut draft = Draft::open(action, principal.peer.as_deref());
-        draft.caller(caller.key_id());
+        draft.caller(caller.key());
         draft.subject(&done.subject, done.changes);
         self.close(draft, error);
     }
