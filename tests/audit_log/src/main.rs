@@ -1,0 +1,133 @@
+//! Damages exports at random, and has both verifiers judge each: `audit-mutations run --count 100000 --python .cache/venv/bin/python`.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use anyhow::ensure;
+use clap::{Parser, Subcommand};
+use rand::{SeedableRng, rngs::SmallRng};
+use tollgate_audit_log_tests::{Case, Deployment, Meaning, python::Judge};
+use tollgate_tlog::Dir;
+
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Damages exports and has them judged.
+    Run {
+        /// How many.
+        #[arg(long, default_value_t = 2_000)]
+        count: u64,
+        /// Decides all of them.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// The interpreter for the second verifier; without one only ours judges.
+        #[arg(long)]
+        python: Option<PathBuf>,
+    },
+    /// Writes an export, the key, and a receipt: DIR/export, DIR/key, DIR/receipt, DIR/ledger.jsonl, DIR/since.
+    Write {
+        /// Where.
+        directory: PathBuf,
+        /// How many calls two replicas answer.
+        #[arg(long, default_value_t = 300)]
+        calls: u64,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Run { count, seed, python } => run(count, seed, python),
+        Command::Write { directory, calls } => write(directory, calls),
+    }
+}
+
+/// A new export after so many.
+const EACH: u64 = 2_000;
+
+#[derive(Default)]
+struct Tally {
+    done: u64,
+    named: BTreeMap<String, u64>,
+    same: u64,
+}
+
+fn run(count: u64, seed: u64, python: Option<PathBuf>) -> anyhow::Result<()> {
+    let mut random = SmallRng::seed_from_u64(seed);
+    let (mut tallies, mut missed) = (BTreeMap::<&str, Tally>::new(), 0);
+    let (mut ours, mut theirs) = (Duration::ZERO, Duration::ZERO);
+    let (mut case, mut judge) = (None, None);
+    for number in 0..count {
+        if number % EACH == 0 {
+            let fresh = Case::new(seed + number);
+            judge = python.as_ref().map(|python| Judge::start(python, &fresh)).transpose()?;
+            case = Some(fresh);
+        }
+        let Some(case) = &case else { continue };
+        let damage = case.damage(&mut random);
+        let began = Instant::now();
+        let report = case.judge(&damage)?;
+        ours += began.elapsed();
+        let began = Instant::now();
+        let second = judge.as_mut().map(|judge| judge.judge(case, &damage)).transpose()?;
+        theirs += began.elapsed();
+        let tally = tallies.entry(damage.what).or_default();
+        tally.done += 1;
+        let whole = Meaning::of(&case.whole.files, &case.whole.dump(), &case.key);
+        if whole.is_some() && Meaning::of(&damage.files, &damage.dump, &case.key) == whole {
+            tally.same += 1;
+            continue;
+        }
+        if report.intact || second.as_ref().is_some_and(Vec::is_empty) {
+            missed += 1;
+            let who = if report.intact { "ours" } else { "Python" };
+            println!("missed by {who}: number {number}: {} {:?} {second:?}", damage.what, report.findings);
+        }
+        for finding in report.findings.iter().take(1) {
+            *tally.named.entry(finding.kind.to_string()).or_default() += 1;
+        }
+    }
+    for (what, tally) in &tallies {
+        println!("{:7}  {what}: {:?}, {} say the same as before", tally.done, tally.named, tally.same);
+    }
+    let same: u64 = tallies.values().map(|tally| tally.same).sum();
+    println!(
+        "{count} mutations: {missed} missed, {same} decode to the identical export; ours {:.1} s, Python {:.1} s",
+        ours.as_secs_f64(),
+        theirs.as_secs_f64()
+    );
+    ensure!(missed == 0, "{missed} mutations were missed");
+    Ok(())
+}
+
+fn write(directory: PathBuf, calls: u64) -> anyhow::Result<()> {
+    let mut deployment = Deployment::new("tollgate", 1);
+    deployment.born("replica-a");
+    deployment.born("replica-b");
+    let mut receipt = None;
+    for call in 0..calls {
+        let replica = if call % 20 == 19 { "replica-b" } else { "replica-a" };
+        receipt = Some(deployment.call(replica));
+        if call % 50 == 49 {
+            deployment.sign(replica);
+        }
+    }
+    deployment.sign("replica-a");
+    deployment.sign("replica-b");
+    let (made, dir) = (deployment.export(), Dir::new(&directory));
+    for (path, bytes) in &made.files.0 {
+        dir.write(&format!("export/{path}"), bytes)?;
+    }
+    dir.write("key", deployment.key().as_bytes())?;
+    dir.write("ledger.jsonl", &made.dump())?;
+    dir.write("since", &made.checkpoint())?;
+    dir.write("receipt", receipt.map(|receipt| tollgate_tlog::to_base64(&receipt)).unwrap_or_default().as_bytes())?;
+    Ok(())
+}
