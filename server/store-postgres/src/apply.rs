@@ -6,8 +6,9 @@ use tollgate_proto::v1::{AuditRecord, BudgetAlert};
 use tollgate_store::{
     AlertRule, Batch, Change, LedgerRow, Object, PutOutcome, Result, Rollup, StoreError, Sums, raise_alerts,
 };
+use tollgate_tlog::leaf_hash;
 
-use crate::{PostgresStore, failed, micros};
+use crate::{PostgresStore, audit_log::fill_tiles, failed, micros};
 
 type Tx<'a> = Transaction<'a, Postgres>;
 
@@ -66,6 +67,9 @@ async fn apply(tx: &mut Tx<'_>, replica: &str, batch: &Batch) -> sqlx::Result<Ve
     }
     if !records.is_empty() {
         append_records(tx, replica, &records).await?;
+    }
+    if let (Some(first), Some(last)) = (records.first(), records.last()) {
+        fill_tiles(tx, replica, (first.sequence.max(1) - 1) as u64, last.sequence.max(0) as u64).await?;
     }
     Ok(alerts)
 }
@@ -280,9 +284,11 @@ fn bind_sums<'q, 's>(insert: Insert<'q>, sums: impl Iterator<Item = &'s Sums> + 
 }
 
 async fn append_records(tx: &mut Tx<'_>, replica: &str, records: &[&AuditRecord]) -> sqlx::Result<()> {
+    let leaves: Vec<_> = records.iter().map(|r| r.encode_to_vec()).collect();
+    let hashes: Vec<_> = leaves.iter().map(|leaf| leaf_hash(leaf).0.to_vec()).collect();
     sqlx::query(
-        "INSERT INTO audit_record (sequence, time_us, action, key_id, call_id, record, replica)
-         SELECT *, $7 FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bytea[])
+        "INSERT INTO audit_record (sequence, time_us, action, key_id, call_id, record, leaf_hash, replica)
+         SELECT *, $8 FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::bytea[])
          ON CONFLICT (replica, sequence) DO NOTHING",
     )
     .bind(records.iter().map(|r| r.sequence).collect::<Vec<_>>())
@@ -290,7 +296,8 @@ async fn append_records(tx: &mut Tx<'_>, replica: &str, records: &[&AuditRecord]
     .bind(records.iter().map(|r| r.action.as_str()).collect::<Vec<_>>())
     .bind(records.iter().map(|r| r.key_id.as_str()).collect::<Vec<_>>())
     .bind(records.iter().map(|r| r.call_id.as_str()).collect::<Vec<_>>())
-    .bind(records.iter().map(|r| r.encode_to_vec()).collect::<Vec<_>>())
+    .bind(leaves)
+    .bind(hashes)
     .bind(replica)
     .execute(&mut **tx)
     .await?;

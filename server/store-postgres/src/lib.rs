@@ -4,6 +4,7 @@
 //! balances, spend, each by key.
 
 mod apply;
+mod audit_log;
 mod batches;
 mod changes;
 mod claims;
@@ -84,6 +85,9 @@ impl PostgresStore {
             other => StoreError::Permanent(format!("migration: {other}")),
         })?;
         let taken = self.take_over().await.map_err(failed)?;
+        if taken {
+            audit_log::integrate(self).await.map_err(failed)?;
+        }
         self.ready.store(taken, Ordering::Release);
         Ok(taken)
     }

@@ -5,7 +5,7 @@
 use std::sync::{Arc, LazyLock};
 
 use tollgate_services::Postgres;
-use tollgate_store::{Store, StoreError, batches_suite, coordinator_suite, responses_suite, suite};
+use tollgate_store::{Store, StoreError, audit_log_suite, batches_suite, coordinator_suite, responses_suite, suite};
 use tollgate_store_postgres::PostgresStore;
 
 static SERVER: LazyLock<Postgres> = LazyLock::new(Postgres::start);
@@ -33,6 +33,21 @@ passes! {
     entries_and_records_come_in_pages,
     whoever_follows_is_told_everything_once,
     idempotency_keys_are_remembered,
+}
+
+macro_rules! proves {
+    ($($case:ident),+ $(,)?) => {
+        $(#[tokio::test]
+        async fn $case() {
+            audit_log_suite::$case(&fresh().await).await;
+        })+
+    };
+}
+
+proves! {
+    the_tree_stands_over_the_records,
+    records_are_in_the_tree_once_however_often_they_come,
+    the_root_log_grows_from_where_it_was_read,
 }
 
 macro_rules! keeps {

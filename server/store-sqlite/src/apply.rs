@@ -4,8 +4,9 @@ use prost::Message;
 use sqlx::{QueryBuilder, Sqlite, SqlitePool, Transaction};
 use tollgate_proto::v1::{AuditRecord, BudgetAlert};
 use tollgate_store::{AlertRule, Batch, Change, LedgerRow, Object, PutOutcome, Rollup, Sums, raise_alerts};
+use tollgate_tlog::leaf_hash;
 
-use crate::micros;
+use crate::{audit_log::fill_tiles, micros};
 
 type Tx<'a> = Transaction<'a, Sqlite>;
 
@@ -37,6 +38,9 @@ pub(crate) async fn apply(writer: &SqlitePool, batch: &Batch) -> sqlx::Result<Ve
     move_spend(&mut tx, &rollup).await?;
     for records in chunks(&records) {
         append_records(&mut tx, records).await?;
+    }
+    if let (Some(first), Some(last)) = (records.first(), records.last()) {
+        fill_tiles(&mut tx, (first.sequence.max(1) - 1) as u64, last.sequence.max(0) as u64).await?;
     }
     sqlx::query("UPDATE journal_position SET applied = max(applied, ?)")
         .bind(batch.through as i64)
@@ -223,15 +227,17 @@ fn bind_sums<'q>(insert: Insert<'q>, sums: &Sums) -> Insert<'q> {
 
 async fn append_records(tx: &mut Tx<'_>, records: &[&AuditRecord]) -> sqlx::Result<()> {
     let mut insert =
-        QueryBuilder::new("INSERT INTO audit_record (sequence, time_us, action, key_id, call_id, record) ");
+        QueryBuilder::new("INSERT INTO audit_record (sequence, time_us, action, key_id, call_id, leaf_hash, record) ");
     insert.push_values(records, |mut values, record| {
+        let bytes = record.encode_to_vec();
         values
             .push_bind(record.sequence)
             .push_bind(micros(record.time.as_ref()))
             .push_bind(&record.action)
             .push_bind(&record.key_id)
             .push_bind(&record.call_id)
-            .push_bind(record.encode_to_vec());
+            .push_bind(leaf_hash(&bytes).0.to_vec())
+            .push_bind(bytes);
     });
     insert.push(" ON CONFLICT (sequence) DO NOTHING");
     insert.build().execute(&mut **tx).await?;

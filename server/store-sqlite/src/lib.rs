@@ -4,6 +4,7 @@
 //! start. `synchronous = NORMAL` is therefore enough.
 
 mod apply;
+mod audit_log;
 mod batches;
 mod read;
 mod responses;
@@ -41,7 +42,9 @@ impl SqliteStore {
         let readers = SqlitePoolOptions::new()
             .max_connections(4)
             .connect_lazy_with(options.read_only(true).create_if_missing(false));
-        Ok(Self { writer, readers })
+        let store = Self { writer, readers };
+        audit_log::integrate(&store).await.map_err(failed)?;
+        Ok(store)
     }
 }
 

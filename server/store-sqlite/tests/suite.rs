@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a test says by panicking
 
-use tollgate_store::{batches_suite, responses_suite, suite};
+use tollgate_store::{audit_log_suite, batches_suite, responses_suite, suite};
 use tollgate_store_sqlite::SqliteStore;
 
 async fn fresh() -> (SqliteStore, tempfile::TempDir) {
@@ -30,6 +30,22 @@ passes! {
     entries_and_records_come_in_pages,
     whoever_follows_is_told_everything_once,
     idempotency_keys_are_remembered,
+}
+
+macro_rules! proves {
+    ($($case:ident),+ $(,)?) => {
+        $(#[tokio::test]
+        async fn $case() {
+            let (store, _dir) = fresh().await;
+            audit_log_suite::$case(&store).await;
+        })+
+    };
+}
+
+proves! {
+    the_tree_stands_over_the_records,
+    records_are_in_the_tree_once_however_often_they_come,
+    the_root_log_grows_from_where_it_was_read,
 }
 
 macro_rules! keeps {

@@ -7,6 +7,8 @@
 //! Several replicas share a budget through a [`Coordinator`], which hands out leases.
 
 mod alert;
+mod audit_log;
+pub mod audit_log_suite;
 mod batches;
 pub mod batches_suite;
 mod change;
@@ -22,6 +24,7 @@ pub mod suite;
 
 pub use alert::raise_alerts;
 use async_trait::async_trait;
+pub use audit_log::{ALONE, AuditLogs, Head, RootGrowth, StoredLog, filled, prove, tile_root, tree_of};
 pub use batches::{Batches, Listing, StoredBatch, StoredFile, StoredLines};
 pub use change::{AlertRule, Batch, Change, Idempotency, LedgerRow};
 pub use claims::{Claimed, Claims};

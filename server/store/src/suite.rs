@@ -77,7 +77,7 @@ fn row(sequence: i64, key_id: &str, model: &str, nano: i64, budgets: &[&str]) ->
     }
 }
 
-fn record(sequence: i64, key_id: &str, action: &str) -> AuditRecord {
+pub(crate) fn record(sequence: i64, key_id: &str, action: &str) -> AuditRecord {
     AuditRecord {
         sequence,
         time: Some(time(DAY_US + sequence)),
@@ -97,7 +97,7 @@ fn object(object: impl Into<Object>) -> Change {
     Change::Object(Box::new(object.into()))
 }
 
-fn batch(changes: Vec<Change>, through: u64) -> Batch {
+pub(crate) fn batch(changes: Vec<Change>, through: u64) -> Batch {
     Batch { changes, through, ..Batch::default() }
 }
 
