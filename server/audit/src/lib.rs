@@ -4,7 +4,11 @@
 //! together with the money they tell of; [`Trail`] hands them on to whoever is listening.
 
 mod draft;
+mod export;
+mod notary;
 mod trail;
 
 pub use draft::{BodyHmac, Draft};
+pub use export::{ExportError, Piece, Pieces, export};
+pub use notary::{Notary, NotaryError, Whose};
 pub use trail::{Lagged, Listener, Trail};

@@ -123,8 +123,8 @@ impl Ledger {
     pub(crate) fn note(&self, mut note: Note) -> (u64, Option<Arc<AuditRecord>>) {
         record::account(&mut note);
         let mut writer = self.writer.lock();
-        // Records tell times in order, whatever the clock does.
-        writer.latest_us = writer.latest_us.max(self.now_us());
+        // Times tell the order, whatever the clock does: what is covered up to a record is what is no later.
+        writer.latest_us = self.now_us().max(writer.latest_us.saturating_add(1));
         let now = timestamp(writer.latest_us);
         for entry in note.settled.iter_mut().chain(&mut note.postings).filter_map(|row| row.entry.as_mut()) {
             writer.ledger_sequence += 1;
