@@ -6,9 +6,11 @@ use axum::{
     http::{HeaderMap, HeaderValue, header, request::Parts},
     response::{IntoResponse, Response},
 };
+use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
+use prost::Message;
 use tollgate_proto::v1::{
-    Completion, CreateCompletionRequest, Dialect, GatewayOptions, MidstreamPolicy, Original, Routing, Started,
+    Completion, CreateCompletionRequest, Dialect, GatewayOptions, MidstreamPolicy, Original, Receipt, Routing, Started,
     StreamCompletionRequest, Usage,
 };
 
@@ -24,6 +26,9 @@ use crate::{
     quota, stream,
 };
 use tonic::metadata::MetadataMap;
+
+/// Asks for a receipt, and brings it.
+const RECEIPT: &str = "x-tollgate-receipt";
 
 pub(crate) async fn create(State(mut gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
@@ -82,7 +87,21 @@ pub(crate) fn told(
 
 /// The same of a completion.
 pub(crate) fn told_of(completion: &Completion, metadata: &MetadataMap) -> HeaderMap {
-    told(metadata, completion.started.as_ref(), completion.routing.as_ref(), completion.usage.as_ref())
+    let mut headers =
+        told(metadata, completion.started.as_ref(), completion.routing.as_ref(), completion.usage.as_ref());
+    tell_receipt(&mut headers, completion.receipt.as_ref());
+    headers
+}
+
+/// The audit log's promise, as `tollgate audit check-receipt` takes it.
+pub(crate) fn receipt_text(receipt: &Receipt) -> String {
+    STANDARD.encode(receipt.encode_to_vec())
+}
+
+pub(crate) fn tell_receipt(headers: &mut HeaderMap, receipt: Option<&Receipt>) {
+    if let Some(Ok(value)) = receipt.map(|receipt| HeaderValue::try_from(receipt_text(receipt))) {
+        headers.insert(RECEIPT, value);
+    }
 }
 
 /// What the caller's headers wish of the gateway.
@@ -113,6 +132,7 @@ pub(crate) fn options(parts: &Parts, native: Dialect) -> Result<GatewayOptions, 
         drop_params: drop_params(parts)?,
         idempotency_key: forward::text(parts, "idempotency-key").map(str::to_owned),
         want_routing: forward::text(parts, "x-tollgate-want-routing") == Some("true"),
+        receipt: forward::text(parts, RECEIPT) == Some("true"),
         want_native: native as i32,
         native_usage: true,
         ..GatewayOptions::default()

@@ -133,7 +133,9 @@ pub(crate) async fn answer<O: Routed>(
     let request = forward::request(&gateway, &parts, asked);
     let (metadata, mut answer, _) = O::ask(&mut gateway, request).await?.into_parts();
     let envelope = answer.envelope();
-    let headers = chat::told(&metadata, envelope.started.as_ref(), envelope.routing.as_ref(), envelope.usage.as_ref());
+    let mut headers =
+        chat::told(&metadata, envelope.started.as_ref(), envelope.routing.as_ref(), envelope.usage.as_ref());
+    chat::tell_receipt(&mut headers, envelope.receipt.as_ref());
     let body = match envelope.native.take() {
         Some(native) => native.body,
         None => Bytes::from(O::write(&answer, form)),

@@ -38,6 +38,7 @@ impl Collector {
             }
             Some(Event::Usage(usage)) => self.completion.usage = Some(usage),
             Some(Event::Routing(routing)) => self.completion.routing = Some(routing),
+            Some(Event::Receipt(receipt)) => self.completion.receipt = Some(receipt),
             Some(Event::PartDone(_) | Event::Restarted(_)) | None => {}
         }
     }

@@ -5,7 +5,8 @@ use prost::Message;
 use crate::v1::{
     CompletionRequest, CreateEmbeddingRequest, CreateEmbeddingResponse, CreateModerationRequest,
     CreateModerationResponse, CreateSpeechRequest, Dialect, EditImageHead, GatewayOptions, GenerateImageRequest,
-    GenerateImageResponse, Original, RerankRequest, RerankResponse, Routing, Started, TranscriptionHead, Usage,
+    GenerateImageResponse, Original, Receipt, RerankRequest, RerankResponse, Routing, Started, TranscriptionHead,
+    Usage,
 };
 
 /// An operation with one answer.
@@ -54,6 +55,8 @@ pub struct Envelope<'a> {
     pub usage: &'a mut Option<Usage>,
     /// How it was routed.
     pub routing: &'a mut Option<Routing>,
+    /// The audit log's promise.
+    pub receipt: &'a mut Option<Receipt>,
     /// The provider's whole answer.
     pub native: &'a mut Option<Original>,
 }
@@ -137,8 +140,8 @@ macro_rules! operations {
 
             impl Answered for $response {
                 fn envelope(&mut self) -> Envelope<'_> {
-                    let Self { started, usage, routing, native, .. } = self;
-                    Envelope { started, usage, routing, native }
+                    let Self { started, usage, routing, receipt, native, .. } = self;
+                    Envelope { started, usage, routing, receipt, native }
                 }
             }
         )+

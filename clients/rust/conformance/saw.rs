@@ -61,6 +61,7 @@ impl Stream {
             Some(Event::Finished(_)) => "finished",
             Some(Event::Usage(_)) => "usage",
             Some(Event::Routing(_)) => "routing",
+            Some(Event::Receipt(_)) => "receipt",
             Some(Event::Restarted(_)) => {
                 self.text.clear();
                 "restarted"

@@ -19,7 +19,7 @@ use super::{
     proof::packed,
     response::{begun, is_object, is_own_block, stop_reason, text_block, usage},
 };
-use crate::{error::Refusal, stream::Printer};
+use crate::{chat::receipt_text, error::Refusal, stream::Printer};
 
 /// Prints a message's events.
 pub(crate) struct Events {
@@ -102,6 +102,7 @@ impl Printer for Events {
             Some(Event::Usage(reported)) => self.tell_end(&reported, out),
             Some(Event::Restarted(restarted)) => self.restarted(&restarted, out),
             Some(Event::Routing(routing)) => tell(out, json!({"route": routing.in_words()})),
+            Some(Event::Receipt(receipt)) => tell(out, json!({"receipt": receipt_text(&receipt)})),
             _ => {}
         }
     }

@@ -13,6 +13,7 @@ use super::{
     response::{detail, finish_word, usage},
 };
 use crate::{
+    chat::receipt_text,
     error::Refusal,
     stream::{Printer, data},
 };
@@ -48,7 +49,7 @@ impl<C: Print> Printer for Sse<C> {
                 self.is_native = false;
                 self.chunks.print(event, out);
             }
-            (_, Some(Event::Routing(_))) => self.chunks.print(event, out),
+            (_, Some(Event::Routing(_) | Event::Receipt(_))) => self.chunks.print(event, out),
             (Some(native), _) => {
                 data(&native.body, out);
                 if matches!(event.event, Some(Event::Started(_))) {
@@ -99,6 +100,7 @@ impl Print for Chunks {
             Some(Event::Started(started)) if !self.goes_on => self.started = started,
             Some(Event::Restarted(restarted)) => self.restarted(&restarted, out),
             Some(Event::Routing(routing)) => self.tell("route", routing.in_words().into(), out),
+            Some(Event::Receipt(receipt)) => self.tell("receipt", receipt_text(&receipt).into(), out),
             Some(Event::Delta(delta)) => self.delta(delta, out),
             Some(Event::Finished(finished)) => {
                 self.role(finished.choice, out);

@@ -168,6 +168,10 @@ impl Call {
         self.options().is_some_and(|o| o.want_routing)
     }
 
+    pub(crate) fn wants_receipt(&self) -> bool {
+        self.options().is_some_and(|o| o.receipt)
+    }
+
     /// Whether the reply begins before a provider has answered.
     pub(crate) fn opens_when_admitted(&self) -> bool {
         self.options().is_some_and(|o| o.open_when_admitted)

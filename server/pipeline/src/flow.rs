@@ -11,7 +11,7 @@ use tollgate_audit::BodyHmac;
 use tollgate_domain::{Class, Error, Failure, NanoUsd, Price};
 use tollgate_ledger::{Ask, At, End, Hold, Opening};
 use tollgate_proto::v1::{
-    Attempt, BudgetCharge, CompletionEvent, ErrorReason, FinishReason, Finished, InputUsage, LedgerEntry,
+    Attempt, AuditRecord, BudgetCharge, CompletionEvent, ErrorReason, FinishReason, Finished, InputUsage, LedgerEntry,
     LedgerEntryKind, MidstreamPolicy, OutputUsage, PartialUsage, Routing, Usage, completion_event::Event, delta::Piece,
 };
 use tollgate_providers::{Head, headroom, refusal};
@@ -116,6 +116,18 @@ pub(crate) struct FlowState {
     pub(crate) used_up: Option<Error>,
 }
 
+/// How a call ended.
+pub(crate) struct Closed {
+    /// What it consumed, over all attempts.
+    pub(crate) usage: Usage,
+    /// How it was routed.
+    pub(crate) routing: Routing,
+    /// The journal's sequence to wait for.
+    pub(crate) sequence: u64,
+    /// Its record, as it is journalled.
+    pub(crate) record: Option<Arc<AuditRecord>>,
+}
+
 /// Owns a [`FlowState`] until the call ends.
 pub(crate) struct Flow {
     state: Option<Box<FlowState>>,
@@ -174,8 +186,8 @@ impl Flow {
         Self { state: self.state.take(), settler: self.settler.clone() }.fail(Ending::Free, "", error)
     }
 
-    /// The answer is complete: settles, closes the record, and tells what it consumed. With the sequence to wait for.
-    pub(crate) fn complete(mut self, usage: Option<Usage>) -> (Usage, Routing, u64) {
+    /// The answer is complete: settles, closes the record, and tells what it consumed.
+    pub(crate) fn complete(mut self, usage: Option<Usage>) -> Closed {
         #[allow(clippy::expect_used)]
         let mut state = self.state.take().expect("a flow ends once");
         let mut end = state.end_attempt(Ending::Complete(usage), "ok");
@@ -186,8 +198,8 @@ impl Flow {
         state.close(end, None)
     }
 
-    /// Its budgets afford no more: what was written so far is the answer. With the sequence to wait for.
-    pub(crate) fn cut(mut self) -> (Usage, Routing, u64) {
+    /// Its budgets afford no more: what was written so far is the answer.
+    pub(crate) fn cut(mut self) -> Closed {
         #[allow(clippy::expect_used)]
         let mut state = self.state.take().expect("a flow ends once");
         if let Some(open) = &mut state.open {
@@ -203,7 +215,7 @@ impl Flow {
         let end = state.end_attempt(ending, class);
         let call_id = state.call.id.to_string();
         let wants_routing = state.call.wants_routing();
-        let (usage, routing, _) = state.close(end, Some(&error));
+        let Closed { usage, routing, .. } = state.close(end, Some(&error));
         if wants_routing && !routing.attempts.is_empty() {
             error = error.with("route", routing.in_words());
         }
@@ -706,7 +718,7 @@ impl FlowState {
     }
 
     /// Closes the record together with `end`; what is still held returns.
-    fn close(mut self: Box<Self>, end: End, error: Option<&Error>) -> (Usage, Routing, u64) {
+    fn close(mut self: Box<Self>, end: End, error: Option<&Error>) -> Closed {
         let routing = self.routing();
         let usage = self.total.clone();
         self.gated.passed.used(tokens(&usage));
@@ -721,8 +733,8 @@ impl FlowState {
         }
         draft.answer(answer.finish(), &self.reasons);
         draft.served(routing.clone(), Some(usage.clone()));
-        let sequence = self.record.close_with(end, error);
-        (usage, routing, sequence)
+        let (sequence, record) = self.record.close_with(end, error);
+        Closed { usage, routing, sequence, record }
     }
 }
 

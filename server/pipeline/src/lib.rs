@@ -51,7 +51,7 @@ use tokio::{
     sync::{Semaphore, mpsc},
     time::Instant,
 };
-use tollgate_audit::{Draft, Trail};
+use tollgate_audit::{Draft, Notary, Trail};
 use tollgate_domain::{CallId, Clock, Error};
 use tollgate_ledger::Ledger;
 use tollgate_proto::v1::CompletionEvent;
@@ -121,6 +121,7 @@ pub struct Pipeline {
     media: Flights<MediaTold>,
     /// What providers thought before they called tools.
     memory: reasoning::Memory,
+    notary: Option<Arc<Notary>>,
 }
 
 /// What a pipeline is made of.
@@ -149,6 +150,8 @@ pub struct Parts {
     pub claims: Option<Arc<dyn Claims>>,
     /// What replicas tell each other of deployments; `None`: there is one.
     pub cooldowns: Option<Arc<dyn Cooldowns>>,
+    /// Who signs the audit log; `None`: nobody, and no call gets a receipt.
+    pub notary: Option<Arc<Notary>>,
 }
 
 impl Pipeline {
@@ -178,6 +181,7 @@ impl Pipeline {
             media: Flights::new(retention, bytes, parts.claims.clone()),
             memory: reasoning::Memory::new(),
             claims: parts.claims,
+            notary: parts.notary,
         });
         if let Some(cooldowns) = parts.cooldowns {
             tokio::spawn(cooldowns::share(Arc::downgrade(&this), cooldowns, finds));
@@ -311,6 +315,11 @@ impl Pipeline {
     /// Where records are handed on.
     pub fn trail(&self) -> &Trail {
         &self.trail
+    }
+
+    /// Who signs the audit log, if anybody does.
+    pub fn notary(&self) -> Option<&Arc<Notary>> {
+        self.notary.as_ref()
     }
 
     /// The time of day.

@@ -20,7 +20,7 @@ use tollgate_router::Deployment;
 use crate::{
     Call, Pipeline, Reply,
     call::Request,
-    flow::{Ending, FlowState},
+    flow::{Closed, Ending, FlowState},
     idempotency::Kept,
     limit::Passed,
     permit::Permit,
@@ -182,7 +182,7 @@ impl Pipeline {
             }
             // Settled, and as durable as configured, before the last frame.
             let wants_routing = flow.state().call.wants_routing();
-            let (total, routing, sequence) = flow.complete(usage);
+            let Closed { usage: total, routing, sequence, .. } = flow.complete(usage);
             ledger.durable(sequence, Before::LastFrame).await;
             yield Ok(MediaTold::Usage(total));
             if wants_routing {

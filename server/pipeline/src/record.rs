@@ -1,8 +1,10 @@
+use std::sync::Arc;
+
 use tokio::time::Instant;
-use tollgate_audit::{BodyHmac, Draft};
+use tollgate_audit::{BodyHmac, Draft, Notary};
 use tollgate_domain::Error;
 use tollgate_ledger::End;
-use tollgate_proto::v1::ErrorReason;
+use tollgate_proto::v1::{AuditRecord, ErrorReason, Receipt};
 
 use crate::{Call, Pipeline, Settler, settle::Unfinished};
 
@@ -25,11 +27,11 @@ impl Record {
         i64::try_from(self.started.elapsed().as_micros()).unwrap_or(i64::MAX)
     }
 
-    /// Closes the record into `end`, which is journalled with it.
-    pub(crate) fn close_with(mut self, mut end: End, error: Option<&Error>) -> u64 {
+    /// Closes the record into `end`, which is journalled with it. Returns the journal's sequence, and the record as it stands there.
+    pub(crate) fn close_with(mut self, mut end: End, error: Option<&Error>) -> (u64, Option<Arc<AuditRecord>>) {
         let elapsed = self.elapsed_us();
         end.record = self.draft.take().map(|draft| draft.close(error, elapsed));
-        self.settler.ledger().end(end)
+        self.settler.ledger().end_on_record(end)
     }
 
     /// Passes a result on; an error closes the record first.
@@ -43,6 +45,11 @@ impl Record {
         }
         result
     }
+}
+
+/// The receipt of a record, where there is who signs.
+pub(crate) fn receipt(notary: Option<&Notary>, record: Option<&AuditRecord>) -> Option<Receipt> {
+    Some(notary?.receipt(record?))
 }
 
 impl Drop for Record {

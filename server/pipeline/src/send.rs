@@ -17,10 +17,10 @@ use crate::{
     Call, Pipeline, Reply,
     call::Request,
     defaults,
-    flow::{Ending, Flow, FlowState, Gated, Refused},
+    flow::{Closed, Ending, Flow, FlowState, Gated, Refused},
     limit::{Passed, Place},
     reasoning::Gathered,
-    record::Record,
+    record::{Record, receipt},
     reserve::Reservation,
     route::all_cooling,
     takeover::{self, Joint, Told},
@@ -60,7 +60,7 @@ impl Pipeline {
         let mut told = Told::nothing(takeover::policy(&call, group), mode);
         let mut flow = self.flow(reservation, passed, call, record);
         let (mut deployment, mut answering, first) = flow.answer(None, None).await?;
-        let ledger = self.ledger.clone();
+        let (ledger, notary) = (self.ledger.clone(), self.notary.clone());
         let now_seconds = self.clock.now_us() / 1_000_000;
         Ok(async_stream::stream! {
             let mut seq = 0;
@@ -99,10 +99,15 @@ impl Pipeline {
                             for finished in flow.state().unfinished() {
                                 yield Ok(numbered(finished, &mut seq));
                             }
-                            let (total, _, sequence) = flow.cut();
+                            let wants_receipt = flow.state().call.wants_receipt();
+                            let Closed { usage: total, sequence, record, .. } = flow.cut();
                             ledger.durable(sequence, Before::LastFrame).await;
                             let usage = CompletionEvent { event: Some(Event::Usage(total)), ..CompletionEvent::default() };
                             yield Ok(numbered(usage, &mut seq));
+                            if let Some(receipt) = receipt(notary.as_deref().filter(|_| wants_receipt), record.as_deref()) {
+                                let receipt = CompletionEvent { event: Some(Event::Receipt(receipt)), ..CompletionEvent::default() };
+                                yield Ok(numbered(receipt, &mut seq));
+                            }
                             return;
                         }
                     }
@@ -143,7 +148,8 @@ impl Pipeline {
             };
             flow.state().keep_reasoning(deployment.reasoning_format(), gathered);
             tollgate_planted::step("before_settlement");
-            let (total, routing, sequence) = flow.complete(reported);
+            let wants_receipt = flow.state().call.wants_receipt();
+            let Closed { usage: total, routing, sequence, record } = flow.complete(reported);
             tollgate_planted::step("settled");
             ledger.durable(sequence, Before::LastFrame).await;
             tollgate_planted::step("before_the_last_frame");
@@ -151,6 +157,9 @@ impl Pipeline {
             yield Ok(numbered(last, &mut seq));
             if wants_routing {
                 yield Ok(numbered(CompletionEvent { event: Some(Event::Routing(routing)), ..CompletionEvent::default() }, &mut seq));
+            }
+            if let Some(receipt) = receipt(notary.as_deref().filter(|_| wants_receipt), record.as_deref()) {
+                yield Ok(numbered(CompletionEvent { event: Some(Event::Receipt(receipt)), ..CompletionEvent::default() }, &mut seq));
             }
         }
         .boxed())

@@ -13,8 +13,14 @@ use tollgate_providers::{Offered, UnaryCall, exchange};
 use tollgate_router::Deployment;
 
 use crate::{
-    Call, Pipeline, call::Request, flow::FlowState, idempotency::Kept, limit::Passed, record::Record,
-    reserve::Reservation, send::identify,
+    Call, Pipeline,
+    call::Request,
+    flow::{Closed, FlowState},
+    idempotency::Kept,
+    limit::Passed,
+    record::{Record, receipt},
+    reserve::Reservation,
+    send::identify,
 };
 
 /// An operation that the pipeline carries.
@@ -114,11 +120,13 @@ impl Pipeline {
             }
         };
         let wants_routing = flow.state().call.wants_routing();
-        let (usage, routing, sequence) = flow.complete(response.envelope().usage.take());
+        let wants_receipt = flow.state().call.wants_receipt();
+        let Closed { usage, routing, sequence, record } = flow.complete(response.envelope().usage.take());
         self.ledger.durable(sequence, Before::LastFrame).await;
         let envelope = response.envelope();
         *envelope.usage = Some(usage);
         *envelope.routing = wants_routing.then_some(routing);
+        *envelope.receipt = receipt(self.notary.as_deref().filter(|_| wants_receipt), record.as_deref());
         Ok(response)
     }
 }

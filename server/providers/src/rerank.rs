@@ -140,6 +140,7 @@ fn read(call: &UnaryCall<'_, Reranking>, body: Bytes, is_whole: bool) -> Result<
         results,
         usage: usage(answer.usage, answer.meta),
         routing: None,
+        receipt: None,
         native: is_native.then(|| Original { dialect: Dialect::CohereRerank as i32, body: body.clone() }),
     })
 }

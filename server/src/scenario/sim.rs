@@ -90,6 +90,7 @@ impl Sim {
             gates: Gates::new(Limiter::new(clock, None, Box::new(|| 1))),
             claims: None,
             cooldowns: None,
+            notary: None,
         });
         Ok(Self { pipeline, begun, records, _journal: journal })
     }

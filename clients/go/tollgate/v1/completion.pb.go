@@ -1478,8 +1478,11 @@ type GatewayOptions struct {
 	// Open the stream as soon as the call is admitted and its money is held, before a provider has answered: for calls that nobody waits
 	// for. What fails after that ends the stream instead of refusing the call.
 	OpenWhenAdmitted bool `protobuf:"varint,16,opt,name=open_when_admitted,json=openWhenAdmitted,proto3" json:"open_when_admitted,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// End the answer with a receipt: a signed promise that the audit log holds the record of this call. A repetition of an idempotent call
+	// gets that of the call that it repeats, if that asked for one.
+	Receipt       bool `protobuf:"varint,20,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GatewayOptions) Reset() {
@@ -1624,6 +1627,13 @@ func (x *GatewayOptions) GetOpenWhenAdmitted() bool {
 	return false
 }
 
+func (x *GatewayOptions) GetReceipt() bool {
+	if x != nil {
+		return x.Receipt
+	}
+	return false
+}
+
 // One event of a completion. Deltas are increments, never cumulative.
 type CompletionEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1640,6 +1650,7 @@ type CompletionEvent struct {
 	//	*CompletionEvent_Usage
 	//	*CompletionEvent_Routing
 	//	*CompletionEvent_Restarted
+	//	*CompletionEvent_Receipt
 	Event isCompletionEvent_Event `protobuf_oneof:"event"`
 	// The provider's chunk behind this event and those that follow up to the next `native`; see `GatewayOptions.want_native`.
 	// For a collected upstream answer it is the whole answer.
@@ -1755,6 +1766,15 @@ func (x *CompletionEvent) GetRestarted() *Restarted {
 	return nil
 }
 
+func (x *CompletionEvent) GetReceipt() *Receipt {
+	if x != nil {
+		if x, ok := x.Event.(*CompletionEvent_Receipt); ok {
+			return x.Receipt
+		}
+	}
+	return nil
+}
+
 func (x *CompletionEvent) GetNative() *Original {
 	if x != nil {
 		return x.Native
@@ -1801,6 +1821,11 @@ type CompletionEvent_Restarted struct {
 	Restarted *Restarted `protobuf:"bytes,9,opt,name=restarted,proto3,oneof"`
 }
 
+type CompletionEvent_Receipt struct {
+	// The audit log's promise: last, when asked for.
+	Receipt *Receipt `protobuf:"bytes,14,opt,name=receipt,proto3,oneof"`
+}
+
 func (*CompletionEvent_Started) isCompletionEvent_Event() {}
 
 func (*CompletionEvent_Delta) isCompletionEvent_Event() {}
@@ -1814,6 +1839,8 @@ func (*CompletionEvent_Usage) isCompletionEvent_Event() {}
 func (*CompletionEvent_Routing) isCompletionEvent_Event() {}
 
 func (*CompletionEvent_Restarted) isCompletionEvent_Event() {}
+
+func (*CompletionEvent_Receipt) isCompletionEvent_Event() {}
 
 // The winning attempt answers: sent when its first chunk arrives.
 type Started struct {
@@ -2445,7 +2472,9 @@ type Completion struct {
 	// How it was routed, when asked for.
 	Routing *Routing `protobuf:"bytes,4,opt,name=routing,proto3" json:"routing,omitempty"`
 	// The provider's whole answer, when asked for by `GatewayOptions.want_native` and its dialect is the same.
-	Native        *Original `protobuf:"bytes,5,opt,name=native,proto3" json:"native,omitempty"`
+	Native *Original `protobuf:"bytes,5,opt,name=native,proto3" json:"native,omitempty"`
+	// The audit log's promise, when asked for.
+	Receipt       *Receipt `protobuf:"bytes,15,opt,name=receipt,proto3" json:"receipt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2511,6 +2540,13 @@ func (x *Completion) GetRouting() *Routing {
 func (x *Completion) GetNative() *Original {
 	if x != nil {
 		return x.Native
+	}
+	return nil
+}
+
+func (x *Completion) GetReceipt() *Receipt {
+	if x != nil {
+		return x.Receipt
 	}
 	return nil
 }
@@ -3037,7 +3073,7 @@ var File_tollgate_v1_completion_proto protoreflect.FileDescriptor
 
 const file_tollgate_v1_completion_proto_rawDesc = "" +
 	"\n" +
-	"\x1ctollgate/v1/completion.proto\x12\vtollgate.v1\x1a\x18tollgate/v1/limits.proto\x1a\x19tollgate/v1/message.proto\x1a\x17tollgate/v1/usage.proto\"S\n" +
+	"\x1ctollgate/v1/completion.proto\x12\vtollgate.v1\x1a\x1btollgate/v1/audit_log.proto\x1a\x18tollgate/v1/limits.proto\x1a\x19tollgate/v1/message.proto\x1a\x17tollgate/v1/usage.proto\"S\n" +
 	"\x17StreamCompletionRequest\x128\n" +
 	"\arequest\x18\x01 \x01(\v2\x1e.tollgate.v1.CompletionRequestR\arequest\"N\n" +
 	"\x18StreamCompletionResponse\x122\n" +
@@ -3146,7 +3182,7 @@ const file_tollgate_v1_completion_proto_rawDesc = "" +
 	"\x0e_budget_tokens\"N\n" +
 	"\bOriginal\x12.\n" +
 	"\adialect\x18\x01 \x01(\x0e2\x14.tollgate.v1.DialectR\adialect\x12\x12\n" +
-	"\x04body\x18\x02 \x01(\fR\x04body\"\xbb\x06\n" +
+	"\x04body\x18\x02 \x01(\fR\x04body\"\xd5\x06\n" +
 	"\x0eGatewayOptions\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12E\n" +
 	"\bmetadata\x18\x02 \x03(\v2).tollgate.v1.GatewayOptions.MetadataEntryR\bmetadata\x12,\n" +
@@ -3168,14 +3204,15 @@ const file_tollgate_v1_completion_proto_rawDesc = "" +
 	"deployment\x12$\n" +
 	"\vdrop_params\x18\x0f \x01(\bH\x03R\n" +
 	"dropParams\x88\x01\x01\x12,\n" +
-	"\x12open_when_admitted\x18\x10 \x01(\bR\x10openWhenAdmitted\x1a;\n" +
+	"\x12open_when_admitted\x18\x10 \x01(\bR\x10openWhenAdmitted\x12\x18\n" +
+	"\areceipt\x18\x14 \x01(\bR\areceipt\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x12\n" +
 	"\x10_idempotency_keyB\x14\n" +
 	"\x12_max_cost_nano_usdB\v\n" +
 	"\t_customerB\x0e\n" +
-	"\f_drop_params\"\xba\x03\n" +
+	"\f_drop_params\"\xec\x03\n" +
 	"\x0fCompletionEvent\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x120\n" +
 	"\astarted\x18\x02 \x01(\v2\x14.tollgate.v1.StartedH\x00R\astarted\x12*\n" +
@@ -3184,7 +3221,8 @@ const file_tollgate_v1_completion_proto_rawDesc = "" +
 	"\bfinished\x18\x05 \x01(\v2\x15.tollgate.v1.FinishedH\x00R\bfinished\x12*\n" +
 	"\x05usage\x18\x06 \x01(\v2\x12.tollgate.v1.UsageH\x00R\x05usage\x120\n" +
 	"\arouting\x18\a \x01(\v2\x14.tollgate.v1.RoutingH\x00R\arouting\x126\n" +
-	"\trestarted\x18\t \x01(\v2\x16.tollgate.v1.RestartedH\x00R\trestarted\x12-\n" +
+	"\trestarted\x18\t \x01(\v2\x16.tollgate.v1.RestartedH\x00R\trestarted\x120\n" +
+	"\areceipt\x18\x0e \x01(\v2\x14.tollgate.v1.ReceiptH\x00R\areceipt\x12-\n" +
 	"\x06native\x18\b \x01(\v2\x15.tollgate.v1.OriginalR\x06nativeB\a\n" +
 	"\x05event\"\xcf\x02\n" +
 	"\aStarted\x12\x17\n" +
@@ -3240,14 +3278,15 @@ const file_tollgate_v1_completion_proto_rawDesc = "" +
 	"\x06reason\x18\x02 \x01(\x0e2\x19.tollgate.v1.FinishReasonR\x06reason\x12#\n" +
 	"\rnative_reason\x18\x03 \x01(\tR\fnativeReason\x12(\n" +
 	"\rstop_sequence\x18\x04 \x01(\tH\x00R\fstopSequence\x88\x01\x01B\x10\n" +
-	"\x0e_stop_sequence\"\xf4\x01\n" +
+	"\x0e_stop_sequence\"\xa4\x02\n" +
 	"\n" +
 	"Completion\x12.\n" +
 	"\astarted\x18\x01 \x01(\v2\x14.tollgate.v1.StartedR\astarted\x12-\n" +
 	"\achoices\x18\x02 \x03(\v2\x13.tollgate.v1.ChoiceR\achoices\x12(\n" +
 	"\x05usage\x18\x03 \x01(\v2\x12.tollgate.v1.UsageR\x05usage\x12.\n" +
 	"\arouting\x18\x04 \x01(\v2\x14.tollgate.v1.RoutingR\arouting\x12-\n" +
-	"\x06native\x18\x05 \x01(\v2\x15.tollgate.v1.OriginalR\x06native\"\xa6\x01\n" +
+	"\x06native\x18\x05 \x01(\v2\x15.tollgate.v1.OriginalR\x06native\x12.\n" +
+	"\areceipt\x18\x0f \x01(\v2\x14.tollgate.v1.ReceiptR\areceipt\"\xa6\x01\n" +
 	"\x06Choice\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12.\n" +
 	"\amessage\x18\x02 \x01(\v2\x14.tollgate.v1.MessageR\amessage\x121\n" +
@@ -3394,6 +3433,7 @@ var file_tollgate_v1_completion_proto_goTypes = []any{
 	(*ToolChoice)(nil),               // 37: tollgate.v1.ToolChoice
 	(Priority)(0),                    // 38: tollgate.v1.Priority
 	(*Usage)(nil),                    // 39: tollgate.v1.Usage
+	(*Receipt)(nil),                  // 40: tollgate.v1.Receipt
 }
 var file_tollgate_v1_completion_proto_depIdxs = []int32{
 	11, // 0: tollgate.v1.StreamCompletionRequest.request:type_name -> tollgate.v1.CompletionRequest
@@ -3427,33 +3467,35 @@ var file_tollgate_v1_completion_proto_depIdxs = []int32{
 	39, // 28: tollgate.v1.CompletionEvent.usage:type_name -> tollgate.v1.Usage
 	30, // 29: tollgate.v1.CompletionEvent.routing:type_name -> tollgate.v1.Routing
 	23, // 30: tollgate.v1.CompletionEvent.restarted:type_name -> tollgate.v1.Restarted
-	19, // 31: tollgate.v1.CompletionEvent.native:type_name -> tollgate.v1.Original
-	2,  // 32: tollgate.v1.Restarted.policy:type_name -> tollgate.v1.MidstreamPolicy
-	25, // 33: tollgate.v1.Delta.tool_call_start:type_name -> tollgate.v1.ToolCallStart
-	3,  // 34: tollgate.v1.Finished.reason:type_name -> tollgate.v1.FinishReason
-	22, // 35: tollgate.v1.Completion.started:type_name -> tollgate.v1.Started
-	29, // 36: tollgate.v1.Completion.choices:type_name -> tollgate.v1.Choice
-	39, // 37: tollgate.v1.Completion.usage:type_name -> tollgate.v1.Usage
-	30, // 38: tollgate.v1.Completion.routing:type_name -> tollgate.v1.Routing
-	19, // 39: tollgate.v1.Completion.native:type_name -> tollgate.v1.Original
-	35, // 40: tollgate.v1.Choice.message:type_name -> tollgate.v1.Message
-	27, // 41: tollgate.v1.Choice.finished:type_name -> tollgate.v1.Finished
-	32, // 42: tollgate.v1.Routing.attempts:type_name -> tollgate.v1.Attempt
-	33, // 43: tollgate.v1.Routing.candidates:type_name -> tollgate.v1.Candidate
-	31, // 44: tollgate.v1.Routing.needs:type_name -> tollgate.v1.RouteNeeds
-	39, // 45: tollgate.v1.Attempt.usage:type_name -> tollgate.v1.Usage
-	2,  // 46: tollgate.v1.Attempt.took_over:type_name -> tollgate.v1.MidstreamPolicy
-	4,  // 47: tollgate.v1.CompletionService.StreamCompletion:input_type -> tollgate.v1.StreamCompletionRequest
-	6,  // 48: tollgate.v1.CompletionService.CreateCompletion:input_type -> tollgate.v1.CreateCompletionRequest
-	8,  // 49: tollgate.v1.CompletionService.CountTokens:input_type -> tollgate.v1.CountTokensRequest
-	5,  // 50: tollgate.v1.CompletionService.StreamCompletion:output_type -> tollgate.v1.StreamCompletionResponse
-	7,  // 51: tollgate.v1.CompletionService.CreateCompletion:output_type -> tollgate.v1.CreateCompletionResponse
-	9,  // 52: tollgate.v1.CompletionService.CountTokens:output_type -> tollgate.v1.CountTokensResponse
-	50, // [50:53] is the sub-list for method output_type
-	47, // [47:50] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	40, // 31: tollgate.v1.CompletionEvent.receipt:type_name -> tollgate.v1.Receipt
+	19, // 32: tollgate.v1.CompletionEvent.native:type_name -> tollgate.v1.Original
+	2,  // 33: tollgate.v1.Restarted.policy:type_name -> tollgate.v1.MidstreamPolicy
+	25, // 34: tollgate.v1.Delta.tool_call_start:type_name -> tollgate.v1.ToolCallStart
+	3,  // 35: tollgate.v1.Finished.reason:type_name -> tollgate.v1.FinishReason
+	22, // 36: tollgate.v1.Completion.started:type_name -> tollgate.v1.Started
+	29, // 37: tollgate.v1.Completion.choices:type_name -> tollgate.v1.Choice
+	39, // 38: tollgate.v1.Completion.usage:type_name -> tollgate.v1.Usage
+	30, // 39: tollgate.v1.Completion.routing:type_name -> tollgate.v1.Routing
+	19, // 40: tollgate.v1.Completion.native:type_name -> tollgate.v1.Original
+	40, // 41: tollgate.v1.Completion.receipt:type_name -> tollgate.v1.Receipt
+	35, // 42: tollgate.v1.Choice.message:type_name -> tollgate.v1.Message
+	27, // 43: tollgate.v1.Choice.finished:type_name -> tollgate.v1.Finished
+	32, // 44: tollgate.v1.Routing.attempts:type_name -> tollgate.v1.Attempt
+	33, // 45: tollgate.v1.Routing.candidates:type_name -> tollgate.v1.Candidate
+	31, // 46: tollgate.v1.Routing.needs:type_name -> tollgate.v1.RouteNeeds
+	39, // 47: tollgate.v1.Attempt.usage:type_name -> tollgate.v1.Usage
+	2,  // 48: tollgate.v1.Attempt.took_over:type_name -> tollgate.v1.MidstreamPolicy
+	4,  // 49: tollgate.v1.CompletionService.StreamCompletion:input_type -> tollgate.v1.StreamCompletionRequest
+	6,  // 50: tollgate.v1.CompletionService.CreateCompletion:input_type -> tollgate.v1.CreateCompletionRequest
+	8,  // 51: tollgate.v1.CompletionService.CountTokens:input_type -> tollgate.v1.CountTokensRequest
+	5,  // 52: tollgate.v1.CompletionService.StreamCompletion:output_type -> tollgate.v1.StreamCompletionResponse
+	7,  // 53: tollgate.v1.CompletionService.CreateCompletion:output_type -> tollgate.v1.CreateCompletionResponse
+	9,  // 54: tollgate.v1.CompletionService.CountTokens:output_type -> tollgate.v1.CountTokensResponse
+	52, // [52:55] is the sub-list for method output_type
+	49, // [49:52] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_v1_completion_proto_init() }
@@ -3461,6 +3503,7 @@ func file_tollgate_v1_completion_proto_init() {
 	if File_tollgate_v1_completion_proto != nil {
 		return
 	}
+	file_tollgate_v1_audit_log_proto_init()
 	file_tollgate_v1_limits_proto_init()
 	file_tollgate_v1_message_proto_init()
 	file_tollgate_v1_usage_proto_init()
@@ -3482,6 +3525,7 @@ func file_tollgate_v1_completion_proto_init() {
 		(*CompletionEvent_Usage)(nil),
 		(*CompletionEvent_Routing)(nil),
 		(*CompletionEvent_Restarted)(nil),
+		(*CompletionEvent_Receipt)(nil),
 	}
 	file_tollgate_v1_completion_proto_msgTypes[18].OneofWrappers = []any{}
 	file_tollgate_v1_completion_proto_msgTypes[19].OneofWrappers = []any{}

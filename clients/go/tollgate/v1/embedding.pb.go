@@ -268,7 +268,9 @@ type CreateEmbeddingResponse struct {
 	// How it was routed, when asked for.
 	Routing *Routing `protobuf:"bytes,4,opt,name=routing,proto3" json:"routing,omitempty"`
 	// The provider's whole answer, when asked for and its dialect is the same.
-	Native        *Original `protobuf:"bytes,5,opt,name=native,proto3" json:"native,omitempty"`
+	Native *Original `protobuf:"bytes,5,opt,name=native,proto3" json:"native,omitempty"`
+	// The audit log's promise, when asked for.
+	Receipt       *Receipt `protobuf:"bytes,15,opt,name=receipt,proto3" json:"receipt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -338,6 +340,13 @@ func (x *CreateEmbeddingResponse) GetNative() *Original {
 	return nil
 }
 
+func (x *CreateEmbeddingResponse) GetReceipt() *Receipt {
+	if x != nil {
+		return x.Receipt
+	}
+	return nil
+}
+
 // One vector.
 type Embedding struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -397,7 +406,7 @@ var File_tollgate_v1_embedding_proto protoreflect.FileDescriptor
 
 const file_tollgate_v1_embedding_proto_rawDesc = "" +
 	"\n" +
-	"\x1btollgate/v1/embedding.proto\x12\vtollgate.v1\x1a\x1ctollgate/v1/completion.proto\x1a\x17tollgate/v1/usage.proto\"\xd3\x02\n" +
+	"\x1btollgate/v1/embedding.proto\x12\vtollgate.v1\x1a\x1btollgate/v1/audit_log.proto\x1a\x1ctollgate/v1/completion.proto\x1a\x17tollgate/v1/usage.proto\"\xd3\x02\n" +
 	"\x16CreateEmbeddingRequest\x12\x19\n" +
 	"\x05model\x18\x01 \x01(\tH\x00R\x05model\x88\x01\x01\x123\n" +
 	"\x06inputs\x18\x02 \x03(\v2\x1b.tollgate.v1.EmbeddingInputR\x06inputs\x12#\n" +
@@ -417,7 +426,7 @@ const file_tollgate_v1_embedding_proto_rawDesc = "" +
 	"\x06tokens\x18\x02 \x01(\v2\x15.tollgate.v1.TokenIdsH\x00R\x06tokensB\a\n" +
 	"\x05input\"\x1c\n" +
 	"\bTokenIds\x12\x10\n" +
-	"\x03ids\x18\x01 \x03(\rR\x03ids\"\x8a\x02\n" +
+	"\x03ids\x18\x01 \x03(\rR\x03ids\"\xba\x02\n" +
 	"\x17CreateEmbeddingResponse\x12.\n" +
 	"\astarted\x18\x01 \x01(\v2\x14.tollgate.v1.StartedR\astarted\x126\n" +
 	"\n" +
@@ -425,7 +434,8 @@ const file_tollgate_v1_embedding_proto_rawDesc = "" +
 	"embeddings\x12(\n" +
 	"\x05usage\x18\x03 \x01(\v2\x12.tollgate.v1.UsageR\x05usage\x12.\n" +
 	"\arouting\x18\x04 \x01(\v2\x14.tollgate.v1.RoutingR\arouting\x12-\n" +
-	"\x06native\x18\x05 \x01(\v2\x15.tollgate.v1.OriginalR\x06native\"9\n" +
+	"\x06native\x18\x05 \x01(\v2\x15.tollgate.v1.OriginalR\x06native\x12.\n" +
+	"\areceipt\x18\x0f \x01(\v2\x14.tollgate.v1.ReceiptR\areceipt\"9\n" +
 	"\tEmbedding\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x16\n" +
 	"\x06values\x18\x02 \x03(\x02R\x06values2p\n" +
@@ -457,6 +467,7 @@ var file_tollgate_v1_embedding_proto_goTypes = []any{
 	(*Started)(nil),                 // 7: tollgate.v1.Started
 	(*Usage)(nil),                   // 8: tollgate.v1.Usage
 	(*Routing)(nil),                 // 9: tollgate.v1.Routing
+	(*Receipt)(nil),                 // 10: tollgate.v1.Receipt
 }
 var file_tollgate_v1_embedding_proto_depIdxs = []int32{
 	1,  // 0: tollgate.v1.CreateEmbeddingRequest.inputs:type_name -> tollgate.v1.EmbeddingInput
@@ -468,13 +479,14 @@ var file_tollgate_v1_embedding_proto_depIdxs = []int32{
 	8,  // 6: tollgate.v1.CreateEmbeddingResponse.usage:type_name -> tollgate.v1.Usage
 	9,  // 7: tollgate.v1.CreateEmbeddingResponse.routing:type_name -> tollgate.v1.Routing
 	5,  // 8: tollgate.v1.CreateEmbeddingResponse.native:type_name -> tollgate.v1.Original
-	0,  // 9: tollgate.v1.EmbeddingService.CreateEmbedding:input_type -> tollgate.v1.CreateEmbeddingRequest
-	3,  // 10: tollgate.v1.EmbeddingService.CreateEmbedding:output_type -> tollgate.v1.CreateEmbeddingResponse
-	10, // [10:11] is the sub-list for method output_type
-	9,  // [9:10] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	10, // 9: tollgate.v1.CreateEmbeddingResponse.receipt:type_name -> tollgate.v1.Receipt
+	0,  // 10: tollgate.v1.EmbeddingService.CreateEmbedding:input_type -> tollgate.v1.CreateEmbeddingRequest
+	3,  // 11: tollgate.v1.EmbeddingService.CreateEmbedding:output_type -> tollgate.v1.CreateEmbeddingResponse
+	11, // [11:12] is the sub-list for method output_type
+	10, // [10:11] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_v1_embedding_proto_init() }
@@ -482,6 +494,7 @@ func file_tollgate_v1_embedding_proto_init() {
 	if File_tollgate_v1_embedding_proto != nil {
 		return
 	}
+	file_tollgate_v1_audit_log_proto_init()
 	file_tollgate_v1_completion_proto_init()
 	file_tollgate_v1_usage_proto_init()
 	file_tollgate_v1_embedding_proto_msgTypes[0].OneofWrappers = []any{}

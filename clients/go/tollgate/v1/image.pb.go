@@ -179,7 +179,9 @@ type GenerateImageResponse struct {
 	// The background that was made; empty: the provider does not say.
 	Background string `protobuf:"bytes,8,opt,name=background,proto3" json:"background,omitempty"`
 	// The format of `data`; empty: the provider does not say.
-	OutputFormat  string `protobuf:"bytes,9,opt,name=output_format,json=outputFormat,proto3" json:"output_format,omitempty"`
+	OutputFormat string `protobuf:"bytes,9,opt,name=output_format,json=outputFormat,proto3" json:"output_format,omitempty"`
+	// The audit log's promise, when asked for.
+	Receipt       *Receipt `protobuf:"bytes,15,opt,name=receipt,proto3" json:"receipt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -275,6 +277,13 @@ func (x *GenerateImageResponse) GetOutputFormat() string {
 		return x.OutputFormat
 	}
 	return ""
+}
+
+func (x *GenerateImageResponse) GetReceipt() *Receipt {
+	if x != nil {
+		return x.Receipt
+	}
+	return nil
 }
 
 // One image.
@@ -1066,7 +1075,7 @@ var File_tollgate_v1_image_proto protoreflect.FileDescriptor
 
 const file_tollgate_v1_image_proto_rawDesc = "" +
 	"\n" +
-	"\x17tollgate/v1/image.proto\x12\vtollgate.v1\x1a\x1ctollgate/v1/completion.proto\x1a\x18tollgate/v1/upload.proto\x1a\x17tollgate/v1/usage.proto\"\xe6\x03\n" +
+	"\x17tollgate/v1/image.proto\x12\vtollgate.v1\x1a\x1btollgate/v1/audit_log.proto\x1a\x1ctollgate/v1/completion.proto\x1a\x18tollgate/v1/upload.proto\x1a\x17tollgate/v1/usage.proto\"\xe6\x03\n" +
 	"\x14GenerateImageRequest\x12\x19\n" +
 	"\x05model\x18\x01 \x01(\tH\x00R\x05model\x88\x01\x01\x12\x1b\n" +
 	"\x06prompt\x18\x02 \x01(\tH\x01R\x06prompt\x88\x01\x01\x12\x11\n" +
@@ -1091,7 +1100,7 @@ const file_tollgate_v1_image_proto_rawDesc = "" +
 	"\b_qualityB\r\n" +
 	"\v_backgroundB\x10\n" +
 	"\x0e_output_formatB\a\n" +
-	"\x05_user\"\xf8\x02\n" +
+	"\x05_user\"\xa8\x03\n" +
 	"\x15GenerateImageResponse\x12.\n" +
 	"\astarted\x18\x01 \x01(\v2\x14.tollgate.v1.StartedR\astarted\x123\n" +
 	"\x06images\x18\x02 \x03(\v2\x1b.tollgate.v1.GeneratedImageR\x06images\x12(\n" +
@@ -1103,7 +1112,8 @@ const file_tollgate_v1_image_proto_rawDesc = "" +
 	"\n" +
 	"background\x18\b \x01(\tR\n" +
 	"background\x12#\n" +
-	"\routput_format\x18\t \x01(\tR\foutputFormat\"\x82\x01\n" +
+	"\routput_format\x18\t \x01(\tR\foutputFormat\x12.\n" +
+	"\areceipt\x18\x0f \x01(\v2\x14.tollgate.v1.ReceiptR\areceipt\"\x82\x01\n" +
 	"\x0eGeneratedImage\x12\x14\n" +
 	"\x04data\x18\x01 \x01(\fH\x00R\x04data\x12\x12\n" +
 	"\x03url\x18\x02 \x01(\tH\x00R\x03url\x12*\n" +
@@ -1208,8 +1218,9 @@ var file_tollgate_v1_image_proto_goTypes = []any{
 	(*Started)(nil),               // 11: tollgate.v1.Started
 	(*Usage)(nil),                 // 12: tollgate.v1.Usage
 	(*Routing)(nil),               // 13: tollgate.v1.Routing
-	(*UploadFile)(nil),            // 14: tollgate.v1.UploadFile
-	(*UploadField)(nil),           // 15: tollgate.v1.UploadField
+	(*Receipt)(nil),               // 14: tollgate.v1.Receipt
+	(*UploadFile)(nil),            // 15: tollgate.v1.UploadFile
+	(*UploadField)(nil),           // 16: tollgate.v1.UploadField
 }
 var file_tollgate_v1_image_proto_depIdxs = []int32{
 	9,  // 0: tollgate.v1.GenerateImageRequest.original:type_name -> tollgate.v1.Original
@@ -1219,31 +1230,32 @@ var file_tollgate_v1_image_proto_depIdxs = []int32{
 	12, // 4: tollgate.v1.GenerateImageResponse.usage:type_name -> tollgate.v1.Usage
 	13, // 5: tollgate.v1.GenerateImageResponse.routing:type_name -> tollgate.v1.Routing
 	9,  // 6: tollgate.v1.GenerateImageResponse.native:type_name -> tollgate.v1.Original
-	0,  // 7: tollgate.v1.StreamImageRequest.request:type_name -> tollgate.v1.GenerateImageRequest
-	11, // 8: tollgate.v1.StreamImageResponse.started:type_name -> tollgate.v1.Started
-	5,  // 9: tollgate.v1.StreamImageResponse.image:type_name -> tollgate.v1.StreamedImage
-	12, // 10: tollgate.v1.StreamImageResponse.usage:type_name -> tollgate.v1.Usage
-	13, // 11: tollgate.v1.StreamImageResponse.routing:type_name -> tollgate.v1.Routing
-	2,  // 12: tollgate.v1.StreamedImage.image:type_name -> tollgate.v1.GeneratedImage
-	7,  // 13: tollgate.v1.EditImageRequest.head:type_name -> tollgate.v1.EditImageHead
-	14, // 14: tollgate.v1.EditImageRequest.file:type_name -> tollgate.v1.UploadFile
-	15, // 15: tollgate.v1.EditImageHead.fields:type_name -> tollgate.v1.UploadField
-	10, // 16: tollgate.v1.EditImageHead.tollgate:type_name -> tollgate.v1.GatewayOptions
-	11, // 17: tollgate.v1.EditImageResponse.started:type_name -> tollgate.v1.Started
-	5,  // 18: tollgate.v1.EditImageResponse.image:type_name -> tollgate.v1.StreamedImage
-	12, // 19: tollgate.v1.EditImageResponse.usage:type_name -> tollgate.v1.Usage
-	13, // 20: tollgate.v1.EditImageResponse.routing:type_name -> tollgate.v1.Routing
-	0,  // 21: tollgate.v1.ImageService.GenerateImage:input_type -> tollgate.v1.GenerateImageRequest
-	3,  // 22: tollgate.v1.ImageService.StreamImage:input_type -> tollgate.v1.StreamImageRequest
-	6,  // 23: tollgate.v1.ImageService.EditImage:input_type -> tollgate.v1.EditImageRequest
-	1,  // 24: tollgate.v1.ImageService.GenerateImage:output_type -> tollgate.v1.GenerateImageResponse
-	4,  // 25: tollgate.v1.ImageService.StreamImage:output_type -> tollgate.v1.StreamImageResponse
-	8,  // 26: tollgate.v1.ImageService.EditImage:output_type -> tollgate.v1.EditImageResponse
-	24, // [24:27] is the sub-list for method output_type
-	21, // [21:24] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	14, // 7: tollgate.v1.GenerateImageResponse.receipt:type_name -> tollgate.v1.Receipt
+	0,  // 8: tollgate.v1.StreamImageRequest.request:type_name -> tollgate.v1.GenerateImageRequest
+	11, // 9: tollgate.v1.StreamImageResponse.started:type_name -> tollgate.v1.Started
+	5,  // 10: tollgate.v1.StreamImageResponse.image:type_name -> tollgate.v1.StreamedImage
+	12, // 11: tollgate.v1.StreamImageResponse.usage:type_name -> tollgate.v1.Usage
+	13, // 12: tollgate.v1.StreamImageResponse.routing:type_name -> tollgate.v1.Routing
+	2,  // 13: tollgate.v1.StreamedImage.image:type_name -> tollgate.v1.GeneratedImage
+	7,  // 14: tollgate.v1.EditImageRequest.head:type_name -> tollgate.v1.EditImageHead
+	15, // 15: tollgate.v1.EditImageRequest.file:type_name -> tollgate.v1.UploadFile
+	16, // 16: tollgate.v1.EditImageHead.fields:type_name -> tollgate.v1.UploadField
+	10, // 17: tollgate.v1.EditImageHead.tollgate:type_name -> tollgate.v1.GatewayOptions
+	11, // 18: tollgate.v1.EditImageResponse.started:type_name -> tollgate.v1.Started
+	5,  // 19: tollgate.v1.EditImageResponse.image:type_name -> tollgate.v1.StreamedImage
+	12, // 20: tollgate.v1.EditImageResponse.usage:type_name -> tollgate.v1.Usage
+	13, // 21: tollgate.v1.EditImageResponse.routing:type_name -> tollgate.v1.Routing
+	0,  // 22: tollgate.v1.ImageService.GenerateImage:input_type -> tollgate.v1.GenerateImageRequest
+	3,  // 23: tollgate.v1.ImageService.StreamImage:input_type -> tollgate.v1.StreamImageRequest
+	6,  // 24: tollgate.v1.ImageService.EditImage:input_type -> tollgate.v1.EditImageRequest
+	1,  // 25: tollgate.v1.ImageService.GenerateImage:output_type -> tollgate.v1.GenerateImageResponse
+	4,  // 26: tollgate.v1.ImageService.StreamImage:output_type -> tollgate.v1.StreamImageResponse
+	8,  // 27: tollgate.v1.ImageService.EditImage:output_type -> tollgate.v1.EditImageResponse
+	25, // [25:28] is the sub-list for method output_type
+	22, // [22:25] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_v1_image_proto_init() }
@@ -1251,6 +1263,7 @@ func file_tollgate_v1_image_proto_init() {
 	if File_tollgate_v1_image_proto != nil {
 		return
 	}
+	file_tollgate_v1_audit_log_proto_init()
 	file_tollgate_v1_completion_proto_init()
 	file_tollgate_v1_upload_proto_init()
 	file_tollgate_v1_usage_proto_init()

@@ -205,7 +205,9 @@ type CreateModerationResponse struct {
 	// How it was routed, when asked for.
 	Routing *Routing `protobuf:"bytes,4,opt,name=routing,proto3" json:"routing,omitempty"`
 	// The provider's whole answer, when asked for and its dialect is the same.
-	Native        *Original `protobuf:"bytes,5,opt,name=native,proto3" json:"native,omitempty"`
+	Native *Original `protobuf:"bytes,5,opt,name=native,proto3" json:"native,omitempty"`
+	// The audit log's promise, when asked for.
+	Receipt       *Receipt `protobuf:"bytes,15,opt,name=receipt,proto3" json:"receipt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -271,6 +273,13 @@ func (x *CreateModerationResponse) GetRouting() *Routing {
 func (x *CreateModerationResponse) GetNative() *Original {
 	if x != nil {
 		return x.Native
+	}
+	return nil
+}
+
+func (x *CreateModerationResponse) GetReceipt() *Receipt {
+	if x != nil {
+		return x.Receipt
 	}
 	return nil
 }
@@ -407,7 +416,7 @@ var File_tollgate_v1_moderation_proto protoreflect.FileDescriptor
 
 const file_tollgate_v1_moderation_proto_rawDesc = "" +
 	"\n" +
-	"\x1ctollgate/v1/moderation.proto\x12\vtollgate.v1\x1a\x1ctollgate/v1/completion.proto\x1a\x17tollgate/v1/usage.proto\"\xff\x01\n" +
+	"\x1ctollgate/v1/moderation.proto\x12\vtollgate.v1\x1a\x1btollgate/v1/audit_log.proto\x1a\x1ctollgate/v1/completion.proto\x1a\x17tollgate/v1/usage.proto\"\xff\x01\n" +
 	"\x17CreateModerationRequest\x12\x19\n" +
 	"\x05model\x18\x01 \x01(\tH\x00R\x05model\x88\x01\x01\x124\n" +
 	"\x06inputs\x18\x02 \x03(\v2\x1c.tollgate.v1.ModerationInputR\x06inputs\x12\x1d\n" +
@@ -419,13 +428,14 @@ const file_tollgate_v1_moderation_proto_rawDesc = "" +
 	"\x0fModerationInput\x12\x14\n" +
 	"\x04text\x18\x01 \x01(\tH\x00R\x04text\x12\x1d\n" +
 	"\timage_url\x18\x02 \x01(\tH\x00R\bimageUrlB\a\n" +
-	"\x05input\"\x8c\x02\n" +
+	"\x05input\"\xbc\x02\n" +
 	"\x18CreateModerationResponse\x12.\n" +
 	"\astarted\x18\x01 \x01(\v2\x14.tollgate.v1.StartedR\astarted\x127\n" +
 	"\aresults\x18\x02 \x03(\v2\x1d.tollgate.v1.ModerationResultR\aresults\x12(\n" +
 	"\x05usage\x18\x03 \x01(\v2\x12.tollgate.v1.UsageR\x05usage\x12.\n" +
 	"\arouting\x18\x04 \x01(\v2\x14.tollgate.v1.RoutingR\arouting\x12-\n" +
-	"\x06native\x18\x05 \x01(\v2\x15.tollgate.v1.OriginalR\x06native\"m\n" +
+	"\x06native\x18\x05 \x01(\v2\x15.tollgate.v1.OriginalR\x06native\x12.\n" +
+	"\areceipt\x18\x0f \x01(\v2\x14.tollgate.v1.ReceiptR\areceipt\"m\n" +
 	"\x10ModerationResult\x12\x18\n" +
 	"\aflagged\x18\x01 \x01(\bR\aflagged\x12?\n" +
 	"\n" +
@@ -466,6 +476,7 @@ var file_tollgate_v1_moderation_proto_goTypes = []any{
 	(*Started)(nil),                  // 7: tollgate.v1.Started
 	(*Usage)(nil),                    // 8: tollgate.v1.Usage
 	(*Routing)(nil),                  // 9: tollgate.v1.Routing
+	(*Receipt)(nil),                  // 10: tollgate.v1.Receipt
 }
 var file_tollgate_v1_moderation_proto_depIdxs = []int32{
 	1,  // 0: tollgate.v1.CreateModerationRequest.inputs:type_name -> tollgate.v1.ModerationInput
@@ -476,14 +487,15 @@ var file_tollgate_v1_moderation_proto_depIdxs = []int32{
 	8,  // 5: tollgate.v1.CreateModerationResponse.usage:type_name -> tollgate.v1.Usage
 	9,  // 6: tollgate.v1.CreateModerationResponse.routing:type_name -> tollgate.v1.Routing
 	5,  // 7: tollgate.v1.CreateModerationResponse.native:type_name -> tollgate.v1.Original
-	4,  // 8: tollgate.v1.ModerationResult.categories:type_name -> tollgate.v1.ModerationCategory
-	0,  // 9: tollgate.v1.ModerationService.CreateModeration:input_type -> tollgate.v1.CreateModerationRequest
-	2,  // 10: tollgate.v1.ModerationService.CreateModeration:output_type -> tollgate.v1.CreateModerationResponse
-	10, // [10:11] is the sub-list for method output_type
-	9,  // [9:10] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	10, // 8: tollgate.v1.CreateModerationResponse.receipt:type_name -> tollgate.v1.Receipt
+	4,  // 9: tollgate.v1.ModerationResult.categories:type_name -> tollgate.v1.ModerationCategory
+	0,  // 10: tollgate.v1.ModerationService.CreateModeration:input_type -> tollgate.v1.CreateModerationRequest
+	2,  // 11: tollgate.v1.ModerationService.CreateModeration:output_type -> tollgate.v1.CreateModerationResponse
+	11, // [11:12] is the sub-list for method output_type
+	10, // [10:11] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_v1_moderation_proto_init() }
@@ -491,6 +503,7 @@ func file_tollgate_v1_moderation_proto_init() {
 	if File_tollgate_v1_moderation_proto != nil {
 		return
 	}
+	file_tollgate_v1_audit_log_proto_init()
 	file_tollgate_v1_completion_proto_init()
 	file_tollgate_v1_usage_proto_init()
 	file_tollgate_v1_moderation_proto_msgTypes[0].OneofWrappers = []any{}

@@ -153,7 +153,9 @@ type RerankResponse struct {
 	// How it was routed, when asked for.
 	Routing *Routing `protobuf:"bytes,4,opt,name=routing,proto3" json:"routing,omitempty"`
 	// The provider's whole answer, when asked for and its dialect is the same.
-	Native        *Original `protobuf:"bytes,5,opt,name=native,proto3" json:"native,omitempty"`
+	Native *Original `protobuf:"bytes,5,opt,name=native,proto3" json:"native,omitempty"`
+	// The audit log's promise, when asked for.
+	Receipt       *Receipt `protobuf:"bytes,15,opt,name=receipt,proto3" json:"receipt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -219,6 +221,13 @@ func (x *RerankResponse) GetRouting() *Routing {
 func (x *RerankResponse) GetNative() *Original {
 	if x != nil {
 		return x.Native
+	}
+	return nil
+}
+
+func (x *RerankResponse) GetReceipt() *Receipt {
+	if x != nil {
+		return x.Receipt
 	}
 	return nil
 }
@@ -291,7 +300,7 @@ var File_tollgate_v1_rerank_proto protoreflect.FileDescriptor
 
 const file_tollgate_v1_rerank_proto_rawDesc = "" +
 	"\n" +
-	"\x18tollgate/v1/rerank.proto\x12\vtollgate.v1\x1a\x1ctollgate/v1/completion.proto\x1a\x17tollgate/v1/usage.proto\"\xa9\x03\n" +
+	"\x18tollgate/v1/rerank.proto\x12\vtollgate.v1\x1a\x1btollgate/v1/audit_log.proto\x1a\x1ctollgate/v1/completion.proto\x1a\x17tollgate/v1/usage.proto\"\xa9\x03\n" +
 	"\rRerankRequest\x12\x19\n" +
 	"\x05model\x18\x01 \x01(\tH\x00R\x05model\x88\x01\x01\x12\x19\n" +
 	"\x05query\x18\x02 \x01(\tH\x01R\x05query\x88\x01\x01\x12\x1c\n" +
@@ -306,13 +315,14 @@ const file_tollgate_v1_rerank_proto_rawDesc = "" +
 	"\x06_modelB\b\n" +
 	"\x06_queryB\b\n" +
 	"\x06_top_nB\x1a\n" +
-	"\x18_max_tokens_per_document\"\xfe\x01\n" +
+	"\x18_max_tokens_per_document\"\xae\x02\n" +
 	"\x0eRerankResponse\x12.\n" +
 	"\astarted\x18\x01 \x01(\v2\x14.tollgate.v1.StartedR\astarted\x123\n" +
 	"\aresults\x18\x02 \x03(\v2\x19.tollgate.v1.RerankResultR\aresults\x12(\n" +
 	"\x05usage\x18\x03 \x01(\v2\x12.tollgate.v1.UsageR\x05usage\x12.\n" +
 	"\arouting\x18\x04 \x01(\v2\x14.tollgate.v1.RoutingR\arouting\x12-\n" +
-	"\x06native\x18\x05 \x01(\v2\x15.tollgate.v1.OriginalR\x06native\"{\n" +
+	"\x06native\x18\x05 \x01(\v2\x15.tollgate.v1.OriginalR\x06native\x12.\n" +
+	"\areceipt\x18\x0f \x01(\v2\x14.tollgate.v1.ReceiptR\areceipt\"{\n" +
 	"\fRerankResult\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12'\n" +
 	"\x0frelevance_score\x18\x02 \x01(\x01R\x0erelevanceScore\x12\x1f\n" +
@@ -344,6 +354,7 @@ var file_tollgate_v1_rerank_proto_goTypes = []any{
 	(*Started)(nil),        // 5: tollgate.v1.Started
 	(*Usage)(nil),          // 6: tollgate.v1.Usage
 	(*Routing)(nil),        // 7: tollgate.v1.Routing
+	(*Receipt)(nil),        // 8: tollgate.v1.Receipt
 }
 var file_tollgate_v1_rerank_proto_depIdxs = []int32{
 	3, // 0: tollgate.v1.RerankRequest.original:type_name -> tollgate.v1.Original
@@ -353,13 +364,14 @@ var file_tollgate_v1_rerank_proto_depIdxs = []int32{
 	6, // 4: tollgate.v1.RerankResponse.usage:type_name -> tollgate.v1.Usage
 	7, // 5: tollgate.v1.RerankResponse.routing:type_name -> tollgate.v1.Routing
 	3, // 6: tollgate.v1.RerankResponse.native:type_name -> tollgate.v1.Original
-	0, // 7: tollgate.v1.RerankService.Rerank:input_type -> tollgate.v1.RerankRequest
-	1, // 8: tollgate.v1.RerankService.Rerank:output_type -> tollgate.v1.RerankResponse
-	8, // [8:9] is the sub-list for method output_type
-	7, // [7:8] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	8, // 7: tollgate.v1.RerankResponse.receipt:type_name -> tollgate.v1.Receipt
+	0, // 8: tollgate.v1.RerankService.Rerank:input_type -> tollgate.v1.RerankRequest
+	1, // 9: tollgate.v1.RerankService.Rerank:output_type -> tollgate.v1.RerankResponse
+	9, // [9:10] is the sub-list for method output_type
+	8, // [8:9] is the sub-list for method input_type
+	8, // [8:8] is the sub-list for extension type_name
+	8, // [8:8] is the sub-list for extension extendee
+	0, // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_v1_rerank_proto_init() }
@@ -367,6 +379,7 @@ func file_tollgate_v1_rerank_proto_init() {
 	if File_tollgate_v1_rerank_proto != nil {
 		return
 	}
+	file_tollgate_v1_audit_log_proto_init()
 	file_tollgate_v1_completion_proto_init()
 	file_tollgate_v1_usage_proto_init()
 	file_tollgate_v1_rerank_proto_msgTypes[0].OneofWrappers = []any{}

@@ -74,5 +74,5 @@ pub(crate) fn answer(call: &EmbedCall<'_>, body: Bytes) -> Result<CreateEmbeddin
     let started = Started { served_model: answer.model.unwrap_or_default(), ..Started::default() };
     let native = (call.want_native == Dialect::OpenaiEmbeddings)
         .then(|| Original { dialect: Dialect::OpenaiEmbeddings as i32, body: body.clone() });
-    Ok(CreateEmbeddingResponse { started: Some(started), embeddings, usage, routing: None, native })
+    Ok(CreateEmbeddingResponse { started: Some(started), embeddings, usage, routing: None, receipt: None, native })
 }

@@ -95,6 +95,7 @@ pub(super) fn read(body: &[u8]) -> Result<GenerateImageResponse, Failure> {
         images,
         usage: answer.usage.and_then(|raw| usage(raw.get())),
         routing: None,
+        receipt: None,
         native: None,
         size: answer.size.unwrap_or_default(),
         quality: answer.quality.unwrap_or_default(),

@@ -79,6 +79,7 @@ pub(super) fn answer(call: &UnaryCall<'_, Moderations>, body: Bytes) -> Result<C
         results: rows.into_iter().map(result).collect(),
         usage: None,
         routing: None,
+        receipt: None,
         native,
     })
 }
