@@ -7,15 +7,17 @@ use std::{
 };
 
 use anyhow::Context;
+use prost::Message;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tollgate_audit::Trail;
+use tollgate_audit::{Trail, Whose};
 use tollgate_control::{Batching, Control, Keeping, Provisioned};
 use tollgate_domain::{Clock, NanoUsd};
 use tollgate_ledger::{Durability, Ledger, Offline};
 use tollgate_limits::Limiter;
 use tollgate_pipeline::{Directory, Gates, KeyRing, KeySecret, Parts, Pipeline, Settings, Settler};
-use tollgate_proto::v1::{Key, KeyRole};
+use tollgate_proto::v1::{AuditRecord, Key, KeyRole};
+use tollgate_store::AuditLogs;
 use tollgate_store_postgres::{PostgresStore, watch_changes};
 
 use crate::{
@@ -65,6 +67,9 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
     let mut backend = Backend::open(&config, &dir).await?;
     let offline = backend.offline.take();
     let mut options = ledger_options(&config, &dir, &backend, &clock, &trail)?;
+    if offline.is_none() {
+        options.latest_us = latest_record_us(&*backend.logs, &backend.replica).await?;
+    }
     options.offline = offline.as_ref().map(|snapshot| Offline {
         objects: snapshot.objects.iter().map(|(_, object)| object.clone()).collect(),
         skew_us: snapshot.skew_us,
@@ -97,7 +102,9 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
     };
     let settler = Settler::start(ledger.clone());
     let retention_us = i64::try_from(settings.idempotency_retention.as_micros()).unwrap_or(i64::MAX);
+    let notary = Arc::new(backend.notary(&config.audit, &clock)?);
     let pipeline = Pipeline::new(Parts {
+        notary: Some(notary.clone()),
         directory,
         table,
         ledger: ledger.clone(),
@@ -114,6 +121,7 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
             Box::new(move || ledger.live_replicas())
         })),
     });
+    tokio::spawn(notary.clone().keep(ledger.watch_shipped()));
     let since_us = clock.now_us().saturating_sub(retention_us);
     let keeping = Keeping {
         store: backend.responses.clone(),
@@ -192,6 +200,9 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
     }
     settler.drained().await;
     ledger.close().await;
+    if let Err(error) = notary.sign(Whose::Own).await {
+        tracing::warn!(%error, "the end of the audit log is not signed; the next start does it");
+    }
     if let Some(postgres) = &backend.postgres {
         postgres.leave().await;
     }
@@ -242,6 +253,14 @@ fn ledger_options(
         offline: None,
         latest_us: 0,
     })
+}
+
+/// When the last audit record was closed that the store has of this replica, in microseconds; 0: there is none.
+async fn latest_record_us(logs: &dyn AuditLogs, replica: &str) -> anyhow::Result<i64> {
+    let Some(log) = logs.audit_logs().await?.into_iter().find(|log| log.replica == replica) else { return Ok(0) };
+    let last = logs.leaves(replica, log.size.saturating_sub(1), 1).await?.pop().unwrap_or_default();
+    let record = AuditRecord::decode(last.as_slice()).context("the last audit record in the store cannot be read")?;
+    Ok(record.time.as_ref().map_or(0, tollgate_domain::micros))
 }
 
 /// Takes over what admins change at other replicas, as they do.

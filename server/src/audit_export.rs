@@ -1,16 +1,19 @@
 //! `tollgate audit export`: audit records as lines of JSON, in protobuf's own mapping.
 
-use std::io::{BufRead, Write};
+use std::{
+    fs::File,
+    io::{BufRead, BufWriter, Write},
+    path::{Component, Path},
+};
 
 use anyhow::Context;
 use tollgate_client::{Client, json};
-use tollgate_proto::v1::{AuditFilter, AuditRecord, QueryRecordsRequest};
+use tollgate_proto::v1::{AuditFilter, AuditRecord, ExportLogRequest, ListLogsRequest, QueryRecordsRequest};
 
 /// Writes the records that a running gateway has, with an admin's or auditor's key. Returns how many there were.
 pub async fn export(url: &str, key: &str, filter: AuditFilter, mut to: impl Write) -> anyhow::Result<u64> {
     let client = Client::connect(url, key).await.with_context(|| format!("connecting to {url}"))?;
     let asked = QueryRecordsRequest { filter: Some(filter), ..QueryRecordsRequest::default() };
-    let refused = |status: tonic::Status| anyhow::anyhow!("{}", status.message());
     let mut records = client.audit().query_records(asked).await.map_err(refused)?.into_inner();
     let mut count = 0;
     while let Some(response) = records.message().await.map_err(refused)? {
@@ -20,6 +23,58 @@ pub async fn export(url: &str, key: &str, filter: AuditFilter, mut to: impl Writ
     }
     to.flush()?;
     Ok(count)
+}
+
+/// The key that signs a running gateway's audit log, with a platform admin's key.
+pub async fn verifier_key(url: &str, key: &str) -> anyhow::Result<String> {
+    let client = Client::connect(url, key).await.with_context(|| format!("connecting to {url}"))?;
+    let logs = client.audit().list_logs(ListLogsRequest {}).await.map_err(refused)?;
+    Ok(logs.into_inner().verifier_key)
+}
+
+/// Writes a running gateway's audit log below `dir`, with a platform admin's key. Returns how many files there were.
+pub async fn export_log(url: &str, key: &str, dir: &Path, include_ledger: bool) -> anyhow::Result<u64> {
+    let client = Client::connect(url, key).await.with_context(|| format!("connecting to {url}"))?;
+    let mut pieces =
+        client.audit().export_log(ExportLogRequest { include_ledger }).await.map_err(refused)?.into_inner();
+    let mut open: Option<(String, BufWriter<File>)> = None;
+    let mut count = 0;
+    while let Some(piece) = pieces.message().await.map_err(refused)? {
+        let file = match &mut open {
+            Some((path, file)) if *path == piece.path => file,
+            _ => {
+                if let Some((path, mut file)) = open.take() {
+                    file.flush().with_context(|| path)?;
+                }
+                count += 1;
+                let made = create(dir, &piece.path)?;
+                &mut open.insert((piece.path.clone(), BufWriter::new(made))).1
+            }
+        };
+        file.write_all(&piece.data).with_context(|| piece.path)?;
+    }
+    if let Some((path, mut file)) = open {
+        file.flush().with_context(|| path)?;
+    }
+    Ok(count)
+}
+
+fn refused(status: tonic::Status) -> anyhow::Error {
+    anyhow::anyhow!("{}", status.message())
+}
+
+/// A file of an export. What a gateway names lies below the directory, or is refused.
+fn create(dir: &Path, path: &str) -> anyhow::Result<File> {
+    let is_below = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
+    anyhow::ensure!(
+        is_below && !path.is_empty(),
+        "the gateway names the file {path:?}, which is not below the directory"
+    );
+    let file = dir.join(path);
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    }
+    File::create(&file).with_context(|| file.display().to_string())
 }
 
 /// The records of an export, which is named in errors by `name`.

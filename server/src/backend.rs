@@ -5,18 +5,20 @@ use std::{path::Path, sync::Arc};
 use anyhow::{Context, ensure};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use tollgate_domain::{Secret, new_id};
+use tollgate_audit::Notary;
+use tollgate_domain::{Clock, Secret, new_id};
 use tollgate_ledger::Cluster;
 use tollgate_limits::Shared;
-use tollgate_store::{Batches, Claims, Cooldowns, Coordinator, Responses, Store, StoreError};
+use tollgate_store::{ALONE, AuditLogs, Batches, Claims, Cooldowns, Coordinator, Responses, Store, StoreError};
 use tollgate_store_postgres::PostgresStore;
 use tollgate_store_redis::{RedisClaims, RedisCooldowns, RedisCoordinator, RedisLimits};
 use tollgate_store_sqlite::SqliteStore;
+use tollgate_tlog::{KeyError, ROOT_LOG, SigningKey};
 
 use crate::{
     claims::Everywhere,
     clock::system_clock,
-    config::{Config, SecretRef, StoreSettings},
+    config::{AuditSettings, Config, SecretRef, StoreSettings},
     secrets,
     snapshot::{Place, Snapshot},
 };
@@ -42,6 +44,10 @@ pub(crate) struct Backend {
     pub(crate) pepper: Vec<u8>,
     /// Keys the hashes of the audit log.
     pub(crate) audit_key: Vec<u8>,
+    /// The audit logs: the same.
+    pub(crate) logs: Arc<dyn AuditLogs>,
+    /// The private key that signs the audit log where none is set.
+    signing_key: Secret,
     /// Encrypts the credentials of deployments that live in the store.
     pub(crate) model_key: Vec<u8>,
     /// Where several replicas share a store: what to start from when it is away.
@@ -54,22 +60,24 @@ impl Backend {
     pub(crate) async fn open(config: &Config, dir: &Path) -> anyhow::Result<Self> {
         match &config.store {
             Some(shared) => Self::shared(shared, dir).await,
-            None => Self::alone(dir).await,
+            None => Self::alone(dir, &config.audit.name).await,
         }
     }
 
-    async fn alone(dir: &Path) -> anyhow::Result<Self> {
+    async fn alone(dir: &Path, name: &str) -> anyhow::Result<Self> {
         let sqlite = Arc::new(SqliteStore::open(&dir.join("tollgate.db")).await?);
         Ok(Self {
             store: sqlite.clone(),
             responses: sqlite.clone(),
-            batches: sqlite,
+            batches: sqlite.clone(),
+            logs: sqlite,
+            signing_key: kept_signing_key(&dir.join("audit.ed25519"), name)?,
             postgres: None,
             redis: None,
             limits: None,
             claims: None,
             cooldowns: None,
-            replica: "alone".into(),
+            replica: ALONE.into(),
             pepper: secrets::lasting(&dir.join("pepper"))?,
             audit_key: secrets::lasting(&dir.join("audit.hmac"))?,
             model_key: secrets::lasting(&dir.join("models.key"))?,
@@ -97,6 +105,11 @@ impl Backend {
             (1..=64).contains(&replica.len())
                 && replica.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)),
             "store.replica_id: must be 1 to 64 letters, digits, `-`, `_` or `.`"
+        );
+        // It is the name of a folder in exports, beside that of the root log.
+        ensure!(
+            !matches!(replica.as_str(), "." | ".." | ROOT_LOG),
+            "store.replica_id: must not be {replica:?}; the audit log needs that name"
         );
         let url = resolve(&settings.postgres_url, "store.postgres_url")?;
         let postgres = Arc::new(PostgresStore::open(url.expose(), &replica).context("store.postgres_url")?);
@@ -132,6 +145,10 @@ impl Backend {
             store: postgres.clone(),
             responses: postgres.clone(),
             batches: postgres.clone(),
+            logs: postgres.clone(),
+            signing_key: Secret::new(
+                derived("audit log signatures")?.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
+            ),
             claims: Some(Everywhere::over(postgres.clone(), claims)),
             cooldowns,
             postgres: Some(postgres),
@@ -146,6 +163,28 @@ impl Backend {
         })
     }
 
+    /// Who signs the audit log, and the key before where it is told of.
+    pub(crate) fn notary(&self, settings: &AuditSettings, clock: &Clock) -> anyhow::Result<Notary> {
+        let name = &settings.name;
+        let named = |key: Result<SigningKey, KeyError>, setting: &'static str| {
+            let key = key.map_err(|error| anyhow::anyhow!("{setting}: {error}"))?;
+            ensure!(key.verifier().name() == name, "{setting}: its name is not that of audit.name, {name:?}");
+            anyhow::Ok(key)
+        };
+        let read = |reference: &SecretRef, setting: &'static str| {
+            named(SigningKey::parse(resolve(reference, setting)?.expose(), name), setting)
+        };
+        let key = match &settings.signing_key {
+            Some(reference) => read(reference, "audit.signing_key")?,
+            None => named(
+                SigningKey::parse(self.signing_key.expose(), name),
+                "the signing key that was made for this gateway",
+            )?,
+        };
+        let previous = settings.previous_key.as_ref().map(|key| read(key, "audit.previous_key")).transpose()?;
+        Ok(Notary::new(key, previous, &self.replica, self.logs.clone(), clock.clone()))
+    }
+
     /// The other replicas, where there may be any.
     pub(crate) fn cluster(&self, allowance: i64) -> Option<Cluster> {
         let postgres = self.postgres.as_ref()?;
@@ -155,6 +194,16 @@ impl Backend {
 
 fn resolve(reference: &SecretRef, setting: &'static str) -> anyhow::Result<Secret> {
     reference.resolve().map_err(anyhow::Error::msg).context(setting)
+}
+
+/// The key that signs the audit log, made once.
+fn kept_signing_key(path: &Path, name: &str) -> anyhow::Result<Secret> {
+    if let Ok(text) = std::fs::read_to_string(path) {
+        return Ok(Secret::new(text));
+    }
+    let key = SigningKey::generate(name).context("audit.name")?.reveal();
+    secrets::write_private(path, format!("{key}\n").as_bytes())?;
+    Ok(Secret::new(key))
 }
 
 /// The name that this data directory's journal goes by, made once.

@@ -166,7 +166,18 @@ enum ImportCommand {
 enum AuditCommand {
     #[command(flatten)]
     Remote(tollgate_cli::AuditCommand),
+    /// Tells the key that signs a running gateway's audit log: what `verify` and `check-receipt` take as `--key`.
+    Key {
+        /// Base URL of the gateway.
+        #[arg(long)]
+        url: String,
+        /// File with a key of the role platform_admin.
+        #[arg(long)]
+        key_file: PathBuf,
+    },
     /// Writes the audit records of a running gateway as lines of JSON. They hold no prompt, no answer and no secret.
+    ///
+    /// With --dir the whole log, as files that `tollgate audit verify` checks without the gateway.
     Export {
         /// Base URL of the gateway.
         #[arg(long)]
@@ -189,6 +200,12 @@ enum AuditCommand {
         /// Write to this file instead of standard output.
         #[arg(long)]
         to: Option<PathBuf>,
+        /// Write the whole log below this directory, which is made: records, tiles, checkpoints. Needs a key of the role platform_admin.
+        #[arg(long, conflicts_with_all = ["action_prefix", "key_id", "since", "until", "to"])]
+        dir: Option<PathBuf>,
+        /// With --dir: also the ledger entries that the log names, as `ledger.jsonl`.
+        #[arg(long, requires = "dir")]
+        ledger: bool,
     },
 }
 
@@ -237,7 +254,13 @@ fn main() -> ExitCode {
             convert(&file, output.as_deref()).map(|()| true)
         }
         Command::Import { command: ImportCommand::Litellm(asked) } => import::litellm(&asked),
-        Command::Audit { command: AuditCommand::Export { url, key_file, action_prefix, key_id, since, until, to } } => {
+        Command::Audit { command: AuditCommand::Key { url, key_file } } => told(signing_key(&url, &key_file)),
+        Command::Audit { command: AuditCommand::Export { url, key_file, dir: Some(dir), ledger, .. } } => {
+            export_log(&url, &key_file, &dir, ledger).map(|()| true)
+        }
+        Command::Audit {
+            command: AuditCommand::Export { url, key_file, action_prefix, key_id, since, until, to, .. },
+        } => {
             let filter = AuditFilter { key_id, action_prefix, ..AuditFilter::default() };
             export(&url, &key_file, filter, [since, until], to.as_deref()).map(|()| true)
         }
@@ -390,6 +413,20 @@ fn export(
         None => runtime.block_on(audit_export::export(url, key.trim(), filter, std::io::stdout().lock()))?,
     };
     eprintln!("{count} records");
+    Ok(())
+}
+
+fn signing_key(url: &str, key_file: &Path) -> anyhow::Result<String> {
+    let key = std::fs::read_to_string(key_file).with_context(|| key_file.display().to_string())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    Ok(format!("{}\n", runtime.block_on(audit_export::verifier_key(url, key.trim()))?))
+}
+
+fn export_log(url: &str, key_file: &Path, dir: &Path, ledger: bool) -> anyhow::Result<()> {
+    let key = std::fs::read_to_string(key_file).with_context(|| key_file.display().to_string())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let files = runtime.block_on(audit_export::export_log(url, key.trim(), dir, ledger))?;
+    eprintln!("{files} files");
     Ok(())
 }
 

@@ -20,7 +20,7 @@ import (
 var modelServices = []string{"CompletionService", "EmbeddingService", "RerankService", "ModerationService", "ImageService"}
 
 // Streams without an end of their own.
-var endless = []string{"TailRecords", "WatchSpend"}
+var endless = []string{"ExportLog", "TailRecords", "WatchSpend"}
 
 type traceparentKey struct{}
 

@@ -10,17 +10,17 @@ func TestEveryRPCIsEitherSafeToRepeatOrNot(t *testing.T) {
 	t.Parallel()
 	safe := []string{
 		"CheckLedger", "CountTokens", "CreateAdjustment", "CreateBudget", "CreateKey", "CreateModel", "CreateOrganization",
-		"CreateTeam", "CreateUser", "ExplainRoute", "GetBatch", "GetBudget", "GetCatalogueModel", "GetConversation",
-		"GetFile", "GetFileContent", "GetKey", "GetModel", "GetOrganization", "GetResponse", "GetRouteState",
+		"CreateTeam", "CreateUser", "ExplainRoute", "GetBatch", "GetBudget", "GetCatalogueModel", "GetConsistencyProof",
+		"GetConversation", "GetFile", "GetFileContent", "GetInclusionProof", "GetKey", "GetModel", "GetOrganization", "GetResponse", "GetRouteState",
 		"GetSpend", "GetTeam", "GetUser", "ListAdjustments", "ListBatches", "ListBudgetAlerts", "ListBudgets",
-		"ListCatalogueModels", "ListFiles", "ListHolds", "ListKeys", "ListLedgerEntries", "ListModels", "ListOrganizations",
+		"ListCatalogueModels", "ListFiles", "ListHolds", "ListKeys", "ListLedgerEntries", "ListLogs", "ListModels", "ListOrganizations",
 		"ListResponseEvents", "ListRuntimeModels", "ListTeams", "ListUsers", "QueryRecords",
 	}
 	once := []string{
 		"AddTeamMember", "AdvanceResponse", "ApproveAdjustment", "BeginResponse", "BlockKey", "CancelBatch", "CancelResponse",
 		"CloseReplica", "CreateBatch", "CreateCompletion", "CreateEmbedding", "CreateFile", "CreateModeration", "CreateSpeech",
 		"CreateTranscription", "DeleteBudget", "DeleteFile", "DeleteModel", "DeleteOrganization", "DeleteResponse", "DeleteTeam",
-		"DeleteUser", "EditImage", "GenerateImage", "ImportKey", "IncreaseBudget", "MoveKey", "ReconcileInvoice",
+		"DeleteUser", "EditImage", "ExportLog", "GenerateImage", "ImportKey", "IncreaseBudget", "MoveKey", "ReconcileInvoice",
 		"RemoveTeamMember", "Rerank", "RevokeKey", "RotateKey", "StoreResponse", "StreamCompletion", "StreamImage",
 		"TailRecords", "UnblockKey", "UpdateBudget", "UpdateKey", "UpdateOrganization", "UpdateTeam", "UpdateUser",
 		"WatchSpend",

@@ -1,6 +1,7 @@
 /** The contract `tollgate.v1` as generated code: messages, enums, services. */
 export * from "./gen/tollgate/v1/audio_pb.js";
 export * from "./gen/tollgate/v1/audit_pb.js";
+export * from "./gen/tollgate/v1/audit_log_pb.js";
 export * from "./gen/tollgate/v1/batch_pb.js";
 export * from "./gen/tollgate/v1/budget_pb.js";
 export * from "./gen/tollgate/v1/completion_pb.js";

@@ -254,6 +254,10 @@ actions! {
     CloseReplica "replica.close"                     All      No       No        No     No      No      No;
     /// Read the audit log.
     ReadAudit "audit.read"                           All      Org      No        User   No      All     No;
+    /// See what is signed of the audit log, with proofs.
+    ReadLog "audit.read_log"                         All      No       No        No     No      No      No;
+    /// Take the whole audit log along as files.
+    ExportLog "audit.export"                         All      No       No        No     No      No      No;
 }
 
 /// The matrix as a page of the documentation.
@@ -446,6 +450,10 @@ pub const RPCS: &[(&str, &[Action])] = &[
     ("BudgetService/CloseReplica", &[Action::CloseReplica]),
     ("AuditService/QueryRecords", &[Action::ReadAudit]),
     ("AuditService/TailRecords", &[Action::ReadAudit]),
+    ("AuditService/ListLogs", &[Action::ReadLog]),
+    ("AuditService/GetInclusionProof", &[Action::ReadLog]),
+    ("AuditService/GetConsistencyProof", &[Action::ReadLog]),
+    ("AuditService/ExportLog", &[Action::ExportLog]),
 ];
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 mod adjustments;
 mod audit;
+mod audit_log;
 mod authorize;
 mod background;
 mod batches;
@@ -25,6 +26,7 @@ mod tenancy;
 use std::sync::Arc;
 
 pub use audit::Records;
+pub use audit_log::Exported;
 pub use authorize::{
     Act, Action, Actor, Authorized, RPCS, Reach, Resource, act, authorization_page, authorize, is_allowed,
 };

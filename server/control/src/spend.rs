@@ -271,9 +271,11 @@ impl Control {
         let closed = self.pipeline.ledger().close_replica(replica).await;
         let closed =
             closed.map_err(|lost| store_unavailable(tollgate_store::StoreError::Unavailable(lost.to_string())))?;
-        closed.ok_or_else(|| {
+        let released = closed.ok_or_else(|| {
             Error::invalid_field("replica", "there is no such replica that has been silent for a minute; stop it first")
-        })
+        })?;
+        self.close_log(replica).await;
+        Ok(released)
     }
 
     fn reader_of_budget(&self, principal: &Principal, budget_id: &str) -> Result<Actor, Error> {

@@ -58,6 +58,8 @@ pub struct Config {
     pub cors_origins: Vec<String>,
     /// How long calls in flight may go on after SIGTERM.
     pub drain_timeout: Span,
+    /// Who signs the audit log.
+    pub audit: AuditSettings,
     /// What is logged.
     pub log: Log,
     /// Providers by name.
@@ -97,6 +99,7 @@ impl Default for Config {
             batches: BatchSettings::default(),
             cors_origins: vec!["*".into()],
             drain_timeout: Span::seconds(30),
+            audit: AuditSettings::default(),
             log: Log::default(),
             providers: BTreeMap::new(),
             models: Vec::new(),
@@ -286,6 +289,26 @@ pub struct BatchSettings {
 impl Default for BatchSettings {
     fn default() -> Self {
         Self { poll: Span::seconds(60), max_file_bytes: 512 << 20 }
+    }
+}
+
+/// Who signs the audit log (`docs/audit-log.md`). In force from the next start on.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuditSettings {
+    /// The name of the deployment: what logs and keys are named by, the same at all of its replicas and for good. No space, no `+`.
+    pub name: String,
+    /// The key that signs: `env:NAME` or `file:PATH` with the private key of a signed note (Ed25519), or a seed of 64 hexadecimal digits.
+    /// Absent: made once and kept in `data_dir/audit.ed25519`, or with `store` derived from `store.secret`.
+    pub signing_key: Option<SecretRef>,
+    /// The key that signed before, in the same form: the log hands over from it to `signing_key`. Needed until the first start with the new
+    /// key has signed; where the key before was not set but made, `tollgate` kept it in `data_dir/audit.ed25519`.
+    pub previous_key: Option<SecretRef>,
+}
+
+impl Default for AuditSettings {
+    fn default() -> Self {
+        Self { name: "tollgate".into(), signing_key: None, previous_key: None }
     }
 }
 

@@ -24,6 +24,510 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Request of `ListLogs`.
+type ListLogsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListLogsRequest) Reset() {
+	*x = ListLogsRequest{}
+	mi := &file_tollgate_v1_audit_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListLogsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListLogsRequest) ProtoMessage() {}
+
+func (x *ListLogsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_v1_audit_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListLogsRequest.ProtoReflect.Descriptor instead.
+func (*ListLogsRequest) Descriptor() ([]byte, []int) {
+	return file_tollgate_v1_audit_proto_rawDescGZIP(), []int{0}
+}
+
+// Response of `ListLogs`.
+type ListLogsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The logs of replicas, by replica; those of which nothing is signed yet are not among them.
+	Logs []*AuditLog `protobuf:"bytes,1,rep,name=logs,proto3" json:"logs,omitempty"`
+	// The root log: its `replica` is `root`. Absent while nothing is signed.
+	Root *AuditLog `protobuf:"bytes,2,opt,name=root,proto3" json:"root,omitempty"`
+	// The key that signs, as a verifier key of a signed note: `<name>+<hash>+<base64>`.
+	VerifierKey   string `protobuf:"bytes,3,opt,name=verifier_key,json=verifierKey,proto3" json:"verifier_key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListLogsResponse) Reset() {
+	*x = ListLogsResponse{}
+	mi := &file_tollgate_v1_audit_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListLogsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListLogsResponse) ProtoMessage() {}
+
+func (x *ListLogsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_v1_audit_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListLogsResponse.ProtoReflect.Descriptor instead.
+func (*ListLogsResponse) Descriptor() ([]byte, []int) {
+	return file_tollgate_v1_audit_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ListLogsResponse) GetLogs() []*AuditLog {
+	if x != nil {
+		return x.Logs
+	}
+	return nil
+}
+
+func (x *ListLogsResponse) GetRoot() *AuditLog {
+	if x != nil {
+		return x.Root
+	}
+	return nil
+}
+
+func (x *ListLogsResponse) GetVerifierKey() string {
+	if x != nil {
+		return x.VerifierKey
+	}
+	return ""
+}
+
+// A Merkle log as it was signed last.
+type AuditLog struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The replica whose records are its leaves; `root`: the root log, whose leaves are `RootEntry`.
+	Replica string `protobuf:"bytes,1,opt,name=replica,proto3" json:"replica,omitempty"`
+	// What its checkpoints name it: `<deployment>/<replica>`.
+	Origin string `protobuf:"bytes,2,opt,name=origin,proto3" json:"origin,omitempty"`
+	// How many leaves are signed.
+	Size int64 `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
+	// The checkpoint: a signed note, byte for byte.
+	Checkpoint    string `protobuf:"bytes,4,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditLog) Reset() {
+	*x = AuditLog{}
+	mi := &file_tollgate_v1_audit_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditLog) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditLog) ProtoMessage() {}
+
+func (x *AuditLog) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_v1_audit_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditLog.ProtoReflect.Descriptor instead.
+func (*AuditLog) Descriptor() ([]byte, []int) {
+	return file_tollgate_v1_audit_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *AuditLog) GetReplica() string {
+	if x != nil {
+		return x.Replica
+	}
+	return ""
+}
+
+func (x *AuditLog) GetOrigin() string {
+	if x != nil {
+		return x.Origin
+	}
+	return ""
+}
+
+func (x *AuditLog) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *AuditLog) GetCheckpoint() string {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return ""
+}
+
+// Request of `GetInclusionProof`.
+type GetInclusionProofRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The replica whose log it is, or `root`. Required.
+	Replica string `protobuf:"bytes,1,opt,name=replica,proto3" json:"replica,omitempty"`
+	// Position of the record in its log, from 1 (`AuditRecord.sequence` as exported, `Receipt.sequence`). Required.
+	Sequence      int64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetInclusionProofRequest) Reset() {
+	*x = GetInclusionProofRequest{}
+	mi := &file_tollgate_v1_audit_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetInclusionProofRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetInclusionProofRequest) ProtoMessage() {}
+
+func (x *GetInclusionProofRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_v1_audit_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetInclusionProofRequest.ProtoReflect.Descriptor instead.
+func (*GetInclusionProofRequest) Descriptor() ([]byte, []int) {
+	return file_tollgate_v1_audit_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *GetInclusionProofRequest) GetReplica() string {
+	if x != nil {
+		return x.Replica
+	}
+	return ""
+}
+
+func (x *GetInclusionProofRequest) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+// Response of `GetInclusionProof`.
+type GetInclusionProofResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// SHA-256 over a zero byte and the record's bytes: 32 bytes.
+	LeafHash []byte `protobuf:"bytes,1,opt,name=leaf_hash,json=leafHash,proto3" json:"leaf_hash,omitempty"`
+	// The proof of RFC 9162, section 2.1.3, from the leaf up: 32 bytes each.
+	Hashes [][]byte `protobuf:"bytes,2,rep,name=hashes,proto3" json:"hashes,omitempty"`
+	// The checkpoint that it leads to.
+	Checkpoint    string `protobuf:"bytes,3,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetInclusionProofResponse) Reset() {
+	*x = GetInclusionProofResponse{}
+	mi := &file_tollgate_v1_audit_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetInclusionProofResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetInclusionProofResponse) ProtoMessage() {}
+
+func (x *GetInclusionProofResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_v1_audit_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetInclusionProofResponse.ProtoReflect.Descriptor instead.
+func (*GetInclusionProofResponse) Descriptor() ([]byte, []int) {
+	return file_tollgate_v1_audit_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *GetInclusionProofResponse) GetLeafHash() []byte {
+	if x != nil {
+		return x.LeafHash
+	}
+	return nil
+}
+
+func (x *GetInclusionProofResponse) GetHashes() [][]byte {
+	if x != nil {
+		return x.Hashes
+	}
+	return nil
+}
+
+func (x *GetInclusionProofResponse) GetCheckpoint() string {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return ""
+}
+
+// Request of `GetConsistencyProof`.
+type GetConsistencyProofRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The replica whose log it is, or `root`. Required.
+	Replica string `protobuf:"bytes,1,opt,name=replica,proto3" json:"replica,omitempty"`
+	// The size that was seen before, from 1 to the size of the log now. Required.
+	OldSize       int64 `protobuf:"varint,2,opt,name=old_size,json=oldSize,proto3" json:"old_size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetConsistencyProofRequest) Reset() {
+	*x = GetConsistencyProofRequest{}
+	mi := &file_tollgate_v1_audit_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetConsistencyProofRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetConsistencyProofRequest) ProtoMessage() {}
+
+func (x *GetConsistencyProofRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_v1_audit_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetConsistencyProofRequest.ProtoReflect.Descriptor instead.
+func (*GetConsistencyProofRequest) Descriptor() ([]byte, []int) {
+	return file_tollgate_v1_audit_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *GetConsistencyProofRequest) GetReplica() string {
+	if x != nil {
+		return x.Replica
+	}
+	return ""
+}
+
+func (x *GetConsistencyProofRequest) GetOldSize() int64 {
+	if x != nil {
+		return x.OldSize
+	}
+	return 0
+}
+
+// Response of `GetConsistencyProof`.
+type GetConsistencyProofResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The proof of RFC 9162, section 2.1.4: 32 bytes each; none where the log has not grown.
+	Hashes [][]byte `protobuf:"bytes,1,rep,name=hashes,proto3" json:"hashes,omitempty"`
+	// The checkpoint that it leads to.
+	Checkpoint    string `protobuf:"bytes,2,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetConsistencyProofResponse) Reset() {
+	*x = GetConsistencyProofResponse{}
+	mi := &file_tollgate_v1_audit_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetConsistencyProofResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetConsistencyProofResponse) ProtoMessage() {}
+
+func (x *GetConsistencyProofResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_v1_audit_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetConsistencyProofResponse.ProtoReflect.Descriptor instead.
+func (*GetConsistencyProofResponse) Descriptor() ([]byte, []int) {
+	return file_tollgate_v1_audit_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *GetConsistencyProofResponse) GetHashes() [][]byte {
+	if x != nil {
+		return x.Hashes
+	}
+	return nil
+}
+
+func (x *GetConsistencyProofResponse) GetCheckpoint() string {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return ""
+}
+
+// Request of `ExportLog`.
+type ExportLogRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Ends with the ledger entries that the exported records name, as JSON lines: the file `ledger.jsonl`.
+	IncludeLedger bool `protobuf:"varint,1,opt,name=include_ledger,json=includeLedger,proto3" json:"include_ledger,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportLogRequest) Reset() {
+	*x = ExportLogRequest{}
+	mi := &file_tollgate_v1_audit_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportLogRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportLogRequest) ProtoMessage() {}
+
+func (x *ExportLogRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_v1_audit_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportLogRequest.ProtoReflect.Descriptor instead.
+func (*ExportLogRequest) Descriptor() ([]byte, []int) {
+	return file_tollgate_v1_audit_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ExportLogRequest) GetIncludeLedger() bool {
+	if x != nil {
+		return x.IncludeLedger
+	}
+	return false
+}
+
+// Response of `ExportLog`.
+type ExportLogResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The file below the export's directory: `logs/alone/tile/entries/000`. Parts are letters, digits, `-`, `_` and `.`.
+	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// The next piece of it, at most 1 MiB.
+	Data          []byte `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportLogResponse) Reset() {
+	*x = ExportLogResponse{}
+	mi := &file_tollgate_v1_audit_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportLogResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportLogResponse) ProtoMessage() {}
+
+func (x *ExportLogResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_v1_audit_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportLogResponse.ProtoReflect.Descriptor instead.
+func (*ExportLogResponse) Descriptor() ([]byte, []int) {
+	return file_tollgate_v1_audit_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ExportLogResponse) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *ExportLogResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 // Which records.
 type AuditFilter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -43,7 +547,7 @@ type AuditFilter struct {
 
 func (x *AuditFilter) Reset() {
 	*x = AuditFilter{}
-	mi := &file_tollgate_v1_audit_proto_msgTypes[0]
+	mi := &file_tollgate_v1_audit_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -55,7 +559,7 @@ func (x *AuditFilter) String() string {
 func (*AuditFilter) ProtoMessage() {}
 
 func (x *AuditFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_v1_audit_proto_msgTypes[0]
+	mi := &file_tollgate_v1_audit_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -68,7 +572,7 @@ func (x *AuditFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditFilter.ProtoReflect.Descriptor instead.
 func (*AuditFilter) Descriptor() ([]byte, []int) {
-	return file_tollgate_v1_audit_proto_rawDescGZIP(), []int{0}
+	return file_tollgate_v1_audit_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *AuditFilter) GetKeyId() string {
@@ -121,7 +625,7 @@ type QueryRecordsRequest struct {
 
 func (x *QueryRecordsRequest) Reset() {
 	*x = QueryRecordsRequest{}
-	mi := &file_tollgate_v1_audit_proto_msgTypes[1]
+	mi := &file_tollgate_v1_audit_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -133,7 +637,7 @@ func (x *QueryRecordsRequest) String() string {
 func (*QueryRecordsRequest) ProtoMessage() {}
 
 func (x *QueryRecordsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_v1_audit_proto_msgTypes[1]
+	mi := &file_tollgate_v1_audit_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -146,7 +650,7 @@ func (x *QueryRecordsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryRecordsRequest.ProtoReflect.Descriptor instead.
 func (*QueryRecordsRequest) Descriptor() ([]byte, []int) {
-	return file_tollgate_v1_audit_proto_rawDescGZIP(), []int{1}
+	return file_tollgate_v1_audit_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *QueryRecordsRequest) GetFilter() *AuditFilter {
@@ -181,7 +685,7 @@ type QueryRecordsResponse struct {
 
 func (x *QueryRecordsResponse) Reset() {
 	*x = QueryRecordsResponse{}
-	mi := &file_tollgate_v1_audit_proto_msgTypes[2]
+	mi := &file_tollgate_v1_audit_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -193,7 +697,7 @@ func (x *QueryRecordsResponse) String() string {
 func (*QueryRecordsResponse) ProtoMessage() {}
 
 func (x *QueryRecordsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_v1_audit_proto_msgTypes[2]
+	mi := &file_tollgate_v1_audit_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -206,7 +710,7 @@ func (x *QueryRecordsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryRecordsResponse.ProtoReflect.Descriptor instead.
 func (*QueryRecordsResponse) Descriptor() ([]byte, []int) {
-	return file_tollgate_v1_audit_proto_rawDescGZIP(), []int{2}
+	return file_tollgate_v1_audit_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *QueryRecordsResponse) GetRecord() *AuditRecord {
@@ -229,7 +733,7 @@ type TailRecordsRequest struct {
 
 func (x *TailRecordsRequest) Reset() {
 	*x = TailRecordsRequest{}
-	mi := &file_tollgate_v1_audit_proto_msgTypes[3]
+	mi := &file_tollgate_v1_audit_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -241,7 +745,7 @@ func (x *TailRecordsRequest) String() string {
 func (*TailRecordsRequest) ProtoMessage() {}
 
 func (x *TailRecordsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_v1_audit_proto_msgTypes[3]
+	mi := &file_tollgate_v1_audit_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -254,7 +758,7 @@ func (x *TailRecordsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TailRecordsRequest.ProtoReflect.Descriptor instead.
 func (*TailRecordsRequest) Descriptor() ([]byte, []int) {
-	return file_tollgate_v1_audit_proto_rawDescGZIP(), []int{3}
+	return file_tollgate_v1_audit_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *TailRecordsRequest) GetFilter() *AuditFilter {
@@ -282,7 +786,7 @@ type TailRecordsResponse struct {
 
 func (x *TailRecordsResponse) Reset() {
 	*x = TailRecordsResponse{}
-	mi := &file_tollgate_v1_audit_proto_msgTypes[4]
+	mi := &file_tollgate_v1_audit_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -294,7 +798,7 @@ func (x *TailRecordsResponse) String() string {
 func (*TailRecordsResponse) ProtoMessage() {}
 
 func (x *TailRecordsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_v1_audit_proto_msgTypes[4]
+	mi := &file_tollgate_v1_audit_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -307,7 +811,7 @@ func (x *TailRecordsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TailRecordsResponse.ProtoReflect.Descriptor instead.
 func (*TailRecordsResponse) Descriptor() ([]byte, []int) {
-	return file_tollgate_v1_audit_proto_rawDescGZIP(), []int{4}
+	return file_tollgate_v1_audit_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *TailRecordsResponse) GetRecord() *AuditRecord {
@@ -325,7 +829,8 @@ type AuditRecord struct {
 	// When it was closed.
 	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
 	// `completion.create`, `completion.stream`, `embedding.create`, `rerank.create`, `moderation.create`, `image.generate`, `key.create`,
-	// `key.rotate`, `budget.update`, `auth.denied`, ...
+	// `key.rotate`, `budget.update`, `attempt.settle` (an attempt was billed and the call went on), `ledger.post` (entries that the record of their act had
+	// no room for), ...
 	Action string `protobuf:"bytes,3,opt,name=action,proto3" json:"action,omitempty"`
 	// The key that acted; empty when it could not be recognised.
 	KeyId string `protobuf:"bytes,4,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
@@ -358,13 +863,26 @@ type AuditRecord struct {
 	Peer string `protobuf:"bytes,17,opt,name=peer,proto3" json:"peer,omitempty"`
 	// Why the choices ended, by choice.
 	FinishReasons []FinishReason `protobuf:"varint,18,rep,packed,name=finish_reasons,json=finishReasons,proto3,enum=tollgate.v1.FinishReason" json:"finish_reasons,omitempty"`
+	// The replica whose log it stands in: 1 to 64 letters, digits, `-`, `_` or `.`. Empty in records of versions that did not keep it.
+	Replica string `protobuf:"bytes,19,opt,name=replica,proto3" json:"replica,omitempty"`
+	// The role of the key that acted, as it was then; unspecified when the key could not be recognised.
+	Role KeyRole `protobuf:"varint,20,opt,name=role,proto3,enum=tollgate.v1.KeyRole" json:"role,omitempty"`
+	// The user of the key that acted, or empty.
+	UserId string `protobuf:"bytes,21,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// Its team, or empty.
+	TeamId string `protobuf:"bytes,22,opt,name=team_id,json=teamId,proto3" json:"team_id,omitempty"`
+	// Its organization, or empty.
+	OrganizationId string `protobuf:"bytes,23,opt,name=organization_id,json=organizationId,proto3" json:"organization_id,omitempty"`
+	// The ledger entries that were journalled together with it. Each entry stands in exactly one record: of a call with several billed
+	// attempts the last stands in the call's own, each before it in one `attempt.settle` of the same `call_id`.
+	Entries       []*AuditEntry `protobuf:"bytes,24,rep,name=entries,proto3" json:"entries,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AuditRecord) Reset() {
 	*x = AuditRecord{}
-	mi := &file_tollgate_v1_audit_proto_msgTypes[5]
+	mi := &file_tollgate_v1_audit_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -376,7 +894,7 @@ func (x *AuditRecord) String() string {
 func (*AuditRecord) ProtoMessage() {}
 
 func (x *AuditRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_v1_audit_proto_msgTypes[5]
+	mi := &file_tollgate_v1_audit_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -389,7 +907,7 @@ func (x *AuditRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditRecord.ProtoReflect.Descriptor instead.
 func (*AuditRecord) Descriptor() ([]byte, []int) {
-	return file_tollgate_v1_audit_proto_rawDescGZIP(), []int{5}
+	return file_tollgate_v1_audit_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AuditRecord) GetSequence() int64 {
@@ -518,11 +1036,142 @@ func (x *AuditRecord) GetFinishReasons() []FinishReason {
 	return nil
 }
 
+func (x *AuditRecord) GetReplica() string {
+	if x != nil {
+		return x.Replica
+	}
+	return ""
+}
+
+func (x *AuditRecord) GetRole() KeyRole {
+	if x != nil {
+		return x.Role
+	}
+	return KeyRole_KEY_ROLE_UNSPECIFIED
+}
+
+func (x *AuditRecord) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *AuditRecord) GetTeamId() string {
+	if x != nil {
+		return x.TeamId
+	}
+	return ""
+}
+
+func (x *AuditRecord) GetOrganizationId() string {
+	if x != nil {
+		return x.OrganizationId
+	}
+	return ""
+}
+
+func (x *AuditRecord) GetEntries() []*AuditEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+// A ledger entry as the audit log knows it.
+type AuditEntry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the entry (`LedgerEntry.attempt_id`).
+	AttemptId string `protobuf:"bytes,1,opt,name=attempt_id,json=attemptId,proto3" json:"attempt_id,omitempty"`
+	// What it cost, in nano-dollars; negative where a correction gives back.
+	CostNanoUsd   int64 `protobuf:"varint,2,opt,name=cost_nano_usd,json=costNanoUsd,proto3" json:"cost_nano_usd,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditEntry) Reset() {
+	*x = AuditEntry{}
+	mi := &file_tollgate_v1_audit_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditEntry) ProtoMessage() {}
+
+func (x *AuditEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_v1_audit_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditEntry.ProtoReflect.Descriptor instead.
+func (*AuditEntry) Descriptor() ([]byte, []int) {
+	return file_tollgate_v1_audit_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *AuditEntry) GetAttemptId() string {
+	if x != nil {
+		return x.AttemptId
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetCostNanoUsd() int64 {
+	if x != nil {
+		return x.CostNanoUsd
+	}
+	return 0
+}
+
 var File_tollgate_v1_audit_proto protoreflect.FileDescriptor
 
 const file_tollgate_v1_audit_proto_rawDesc = "" +
 	"\n" +
-	"\x17tollgate/v1/audit.proto\x12\vtollgate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctollgate/v1/completion.proto\x1a\x17tollgate/v1/error.proto\x1a\x17tollgate/v1/usage.proto\"\xd4\x01\n" +
+	"\x17tollgate/v1/audit.proto\x12\vtollgate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctollgate/v1/completion.proto\x1a\x17tollgate/v1/error.proto\x1a\x1btollgate/v1/key_admin.proto\x1a\x17tollgate/v1/usage.proto\"\x11\n" +
+	"\x0fListLogsRequest\"\x8b\x01\n" +
+	"\x10ListLogsResponse\x12)\n" +
+	"\x04logs\x18\x01 \x03(\v2\x15.tollgate.v1.AuditLogR\x04logs\x12)\n" +
+	"\x04root\x18\x02 \x01(\v2\x15.tollgate.v1.AuditLogR\x04root\x12!\n" +
+	"\fverifier_key\x18\x03 \x01(\tR\vverifierKey\"p\n" +
+	"\bAuditLog\x12\x18\n" +
+	"\areplica\x18\x01 \x01(\tR\areplica\x12\x16\n" +
+	"\x06origin\x18\x02 \x01(\tR\x06origin\x12\x12\n" +
+	"\x04size\x18\x03 \x01(\x03R\x04size\x12\x1e\n" +
+	"\n" +
+	"checkpoint\x18\x04 \x01(\tR\n" +
+	"checkpoint\"P\n" +
+	"\x18GetInclusionProofRequest\x12\x18\n" +
+	"\areplica\x18\x01 \x01(\tR\areplica\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x03R\bsequence\"p\n" +
+	"\x19GetInclusionProofResponse\x12\x1b\n" +
+	"\tleaf_hash\x18\x01 \x01(\fR\bleafHash\x12\x16\n" +
+	"\x06hashes\x18\x02 \x03(\fR\x06hashes\x12\x1e\n" +
+	"\n" +
+	"checkpoint\x18\x03 \x01(\tR\n" +
+	"checkpoint\"Q\n" +
+	"\x1aGetConsistencyProofRequest\x12\x18\n" +
+	"\areplica\x18\x01 \x01(\tR\areplica\x12\x19\n" +
+	"\bold_size\x18\x02 \x01(\x03R\aoldSize\"U\n" +
+	"\x1bGetConsistencyProofResponse\x12\x16\n" +
+	"\x06hashes\x18\x01 \x03(\fR\x06hashes\x12\x1e\n" +
+	"\n" +
+	"checkpoint\x18\x02 \x01(\tR\n" +
+	"checkpoint\"9\n" +
+	"\x10ExportLogRequest\x12%\n" +
+	"\x0einclude_ledger\x18\x01 \x01(\bR\rincludeLedger\";\n" +
+	"\x11ExportLogResponse\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\"\xd4\x01\n" +
 	"\vAuditFilter\x12\x15\n" +
 	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12#\n" +
 	"\raction_prefix\x18\x02 \x01(\tR\factionPrefix\x12\x17\n" +
@@ -541,7 +1190,7 @@ const file_tollgate_v1_audit_proto_rawDesc = "" +
 	"\x0eafter_sequence\x18\x02 \x01(\x03H\x00R\rafterSequence\x88\x01\x01B\x11\n" +
 	"\x0f_after_sequence\"G\n" +
 	"\x13TailRecordsResponse\x120\n" +
-	"\x06record\x18\x01 \x01(\v2\x18.tollgate.v1.AuditRecordR\x06record\"\xd2\x05\n" +
+	"\x06record\x18\x01 \x01(\v2\x18.tollgate.v1.AuditRecordR\x06record\"\xa4\a\n" +
 	"\vAuditRecord\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x03R\bsequence\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
@@ -563,13 +1212,28 @@ const file_tollgate_v1_audit_proto_rawDesc = "" +
 	"\bmetadata\x18\x0f \x03(\v2&.tollgate.v1.AuditRecord.MetadataEntryR\bmetadata\x12\x18\n" +
 	"\achanges\x18\x10 \x03(\tR\achanges\x12\x12\n" +
 	"\x04peer\x18\x11 \x01(\tR\x04peer\x12@\n" +
-	"\x0efinish_reasons\x18\x12 \x03(\x0e2\x19.tollgate.v1.FinishReasonR\rfinishReasons\x1a;\n" +
+	"\x0efinish_reasons\x18\x12 \x03(\x0e2\x19.tollgate.v1.FinishReasonR\rfinishReasons\x12\x18\n" +
+	"\areplica\x18\x13 \x01(\tR\areplica\x12(\n" +
+	"\x04role\x18\x14 \x01(\x0e2\x14.tollgate.v1.KeyRoleR\x04role\x12\x17\n" +
+	"\auser_id\x18\x15 \x01(\tR\x06userId\x12\x17\n" +
+	"\ateam_id\x18\x16 \x01(\tR\x06teamId\x12'\n" +
+	"\x0forganization_id\x18\x17 \x01(\tR\x0eorganizationId\x121\n" +
+	"\aentries\x18\x18 \x03(\v2\x17.tollgate.v1.AuditEntryR\aentries\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x012\xb9\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"O\n" +
+	"\n" +
+	"AuditEntry\x12\x1d\n" +
+	"\n" +
+	"attempt_id\x18\x01 \x01(\tR\tattemptId\x12\"\n" +
+	"\rcost_nano_usd\x18\x02 \x01(\x03R\vcostNanoUsd2\x9e\x04\n" +
 	"\fAuditService\x12U\n" +
 	"\fQueryRecords\x12 .tollgate.v1.QueryRecordsRequest\x1a!.tollgate.v1.QueryRecordsResponse0\x01\x12R\n" +
-	"\vTailRecords\x12\x1f.tollgate.v1.TailRecordsRequest\x1a .tollgate.v1.TailRecordsResponse0\x01B\x9a\x01\n" +
+	"\vTailRecords\x12\x1f.tollgate.v1.TailRecordsRequest\x1a .tollgate.v1.TailRecordsResponse0\x01\x12G\n" +
+	"\bListLogs\x12\x1c.tollgate.v1.ListLogsRequest\x1a\x1d.tollgate.v1.ListLogsResponse\x12b\n" +
+	"\x11GetInclusionProof\x12%.tollgate.v1.GetInclusionProofRequest\x1a&.tollgate.v1.GetInclusionProofResponse\x12h\n" +
+	"\x13GetConsistencyProof\x12'.tollgate.v1.GetConsistencyProofRequest\x1a(.tollgate.v1.GetConsistencyProofResponse\x12L\n" +
+	"\tExportLog\x12\x1d.tollgate.v1.ExportLogRequest\x1a\x1e.tollgate.v1.ExportLogResponse0\x01B\x9a\x01\n" +
 	"\x0fcom.tollgate.v1B\n" +
 	"AuditProtoP\x01Z.tollgate.dev/clients/go/tollgate/v1;tollgatev1\xa2\x02\x03TXX\xaa\x02\vTollgate.V1\xca\x02\vTollgate\\V1\xe2\x02\x17Tollgate\\V1\\GPBMetadata\xea\x02\fTollgate::V1b\x06proto3"
 
@@ -585,43 +1249,66 @@ func file_tollgate_v1_audit_proto_rawDescGZIP() []byte {
 	return file_tollgate_v1_audit_proto_rawDescData
 }
 
-var file_tollgate_v1_audit_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_tollgate_v1_audit_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_tollgate_v1_audit_proto_goTypes = []any{
-	(*AuditFilter)(nil),           // 0: tollgate.v1.AuditFilter
-	(*QueryRecordsRequest)(nil),   // 1: tollgate.v1.QueryRecordsRequest
-	(*QueryRecordsResponse)(nil),  // 2: tollgate.v1.QueryRecordsResponse
-	(*TailRecordsRequest)(nil),    // 3: tollgate.v1.TailRecordsRequest
-	(*TailRecordsResponse)(nil),   // 4: tollgate.v1.TailRecordsResponse
-	(*AuditRecord)(nil),           // 5: tollgate.v1.AuditRecord
-	nil,                           // 6: tollgate.v1.AuditRecord.MetadataEntry
-	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
-	(ErrorReason)(0),              // 8: tollgate.v1.ErrorReason
-	(*Usage)(nil),                 // 9: tollgate.v1.Usage
-	(*Routing)(nil),               // 10: tollgate.v1.Routing
-	(FinishReason)(0),             // 11: tollgate.v1.FinishReason
+	(*ListLogsRequest)(nil),             // 0: tollgate.v1.ListLogsRequest
+	(*ListLogsResponse)(nil),            // 1: tollgate.v1.ListLogsResponse
+	(*AuditLog)(nil),                    // 2: tollgate.v1.AuditLog
+	(*GetInclusionProofRequest)(nil),    // 3: tollgate.v1.GetInclusionProofRequest
+	(*GetInclusionProofResponse)(nil),   // 4: tollgate.v1.GetInclusionProofResponse
+	(*GetConsistencyProofRequest)(nil),  // 5: tollgate.v1.GetConsistencyProofRequest
+	(*GetConsistencyProofResponse)(nil), // 6: tollgate.v1.GetConsistencyProofResponse
+	(*ExportLogRequest)(nil),            // 7: tollgate.v1.ExportLogRequest
+	(*ExportLogResponse)(nil),           // 8: tollgate.v1.ExportLogResponse
+	(*AuditFilter)(nil),                 // 9: tollgate.v1.AuditFilter
+	(*QueryRecordsRequest)(nil),         // 10: tollgate.v1.QueryRecordsRequest
+	(*QueryRecordsResponse)(nil),        // 11: tollgate.v1.QueryRecordsResponse
+	(*TailRecordsRequest)(nil),          // 12: tollgate.v1.TailRecordsRequest
+	(*TailRecordsResponse)(nil),         // 13: tollgate.v1.TailRecordsResponse
+	(*AuditRecord)(nil),                 // 14: tollgate.v1.AuditRecord
+	(*AuditEntry)(nil),                  // 15: tollgate.v1.AuditEntry
+	nil,                                 // 16: tollgate.v1.AuditRecord.MetadataEntry
+	(*timestamppb.Timestamp)(nil),       // 17: google.protobuf.Timestamp
+	(ErrorReason)(0),                    // 18: tollgate.v1.ErrorReason
+	(*Usage)(nil),                       // 19: tollgate.v1.Usage
+	(*Routing)(nil),                     // 20: tollgate.v1.Routing
+	(FinishReason)(0),                   // 21: tollgate.v1.FinishReason
+	(KeyRole)(0),                        // 22: tollgate.v1.KeyRole
 }
 var file_tollgate_v1_audit_proto_depIdxs = []int32{
-	7,  // 0: tollgate.v1.AuditFilter.start_time:type_name -> google.protobuf.Timestamp
-	7,  // 1: tollgate.v1.AuditFilter.end_time:type_name -> google.protobuf.Timestamp
-	0,  // 2: tollgate.v1.QueryRecordsRequest.filter:type_name -> tollgate.v1.AuditFilter
-	5,  // 3: tollgate.v1.QueryRecordsResponse.record:type_name -> tollgate.v1.AuditRecord
-	0,  // 4: tollgate.v1.TailRecordsRequest.filter:type_name -> tollgate.v1.AuditFilter
-	5,  // 5: tollgate.v1.TailRecordsResponse.record:type_name -> tollgate.v1.AuditRecord
-	7,  // 6: tollgate.v1.AuditRecord.time:type_name -> google.protobuf.Timestamp
-	8,  // 7: tollgate.v1.AuditRecord.error_reason:type_name -> tollgate.v1.ErrorReason
-	9,  // 8: tollgate.v1.AuditRecord.usage:type_name -> tollgate.v1.Usage
-	10, // 9: tollgate.v1.AuditRecord.routing:type_name -> tollgate.v1.Routing
-	6,  // 10: tollgate.v1.AuditRecord.metadata:type_name -> tollgate.v1.AuditRecord.MetadataEntry
-	11, // 11: tollgate.v1.AuditRecord.finish_reasons:type_name -> tollgate.v1.FinishReason
-	1,  // 12: tollgate.v1.AuditService.QueryRecords:input_type -> tollgate.v1.QueryRecordsRequest
-	3,  // 13: tollgate.v1.AuditService.TailRecords:input_type -> tollgate.v1.TailRecordsRequest
-	2,  // 14: tollgate.v1.AuditService.QueryRecords:output_type -> tollgate.v1.QueryRecordsResponse
-	4,  // 15: tollgate.v1.AuditService.TailRecords:output_type -> tollgate.v1.TailRecordsResponse
-	14, // [14:16] is the sub-list for method output_type
-	12, // [12:14] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	2,  // 0: tollgate.v1.ListLogsResponse.logs:type_name -> tollgate.v1.AuditLog
+	2,  // 1: tollgate.v1.ListLogsResponse.root:type_name -> tollgate.v1.AuditLog
+	17, // 2: tollgate.v1.AuditFilter.start_time:type_name -> google.protobuf.Timestamp
+	17, // 3: tollgate.v1.AuditFilter.end_time:type_name -> google.protobuf.Timestamp
+	9,  // 4: tollgate.v1.QueryRecordsRequest.filter:type_name -> tollgate.v1.AuditFilter
+	14, // 5: tollgate.v1.QueryRecordsResponse.record:type_name -> tollgate.v1.AuditRecord
+	9,  // 6: tollgate.v1.TailRecordsRequest.filter:type_name -> tollgate.v1.AuditFilter
+	14, // 7: tollgate.v1.TailRecordsResponse.record:type_name -> tollgate.v1.AuditRecord
+	17, // 8: tollgate.v1.AuditRecord.time:type_name -> google.protobuf.Timestamp
+	18, // 9: tollgate.v1.AuditRecord.error_reason:type_name -> tollgate.v1.ErrorReason
+	19, // 10: tollgate.v1.AuditRecord.usage:type_name -> tollgate.v1.Usage
+	20, // 11: tollgate.v1.AuditRecord.routing:type_name -> tollgate.v1.Routing
+	16, // 12: tollgate.v1.AuditRecord.metadata:type_name -> tollgate.v1.AuditRecord.MetadataEntry
+	21, // 13: tollgate.v1.AuditRecord.finish_reasons:type_name -> tollgate.v1.FinishReason
+	22, // 14: tollgate.v1.AuditRecord.role:type_name -> tollgate.v1.KeyRole
+	15, // 15: tollgate.v1.AuditRecord.entries:type_name -> tollgate.v1.AuditEntry
+	10, // 16: tollgate.v1.AuditService.QueryRecords:input_type -> tollgate.v1.QueryRecordsRequest
+	12, // 17: tollgate.v1.AuditService.TailRecords:input_type -> tollgate.v1.TailRecordsRequest
+	0,  // 18: tollgate.v1.AuditService.ListLogs:input_type -> tollgate.v1.ListLogsRequest
+	3,  // 19: tollgate.v1.AuditService.GetInclusionProof:input_type -> tollgate.v1.GetInclusionProofRequest
+	5,  // 20: tollgate.v1.AuditService.GetConsistencyProof:input_type -> tollgate.v1.GetConsistencyProofRequest
+	7,  // 21: tollgate.v1.AuditService.ExportLog:input_type -> tollgate.v1.ExportLogRequest
+	11, // 22: tollgate.v1.AuditService.QueryRecords:output_type -> tollgate.v1.QueryRecordsResponse
+	13, // 23: tollgate.v1.AuditService.TailRecords:output_type -> tollgate.v1.TailRecordsResponse
+	1,  // 24: tollgate.v1.AuditService.ListLogs:output_type -> tollgate.v1.ListLogsResponse
+	4,  // 25: tollgate.v1.AuditService.GetInclusionProof:output_type -> tollgate.v1.GetInclusionProofResponse
+	6,  // 26: tollgate.v1.AuditService.GetConsistencyProof:output_type -> tollgate.v1.GetConsistencyProofResponse
+	8,  // 27: tollgate.v1.AuditService.ExportLog:output_type -> tollgate.v1.ExportLogResponse
+	22, // [22:28] is the sub-list for method output_type
+	16, // [16:22] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_v1_audit_proto_init() }
@@ -631,15 +1318,16 @@ func file_tollgate_v1_audit_proto_init() {
 	}
 	file_tollgate_v1_completion_proto_init()
 	file_tollgate_v1_error_proto_init()
+	file_tollgate_v1_key_admin_proto_init()
 	file_tollgate_v1_usage_proto_init()
-	file_tollgate_v1_audit_proto_msgTypes[3].OneofWrappers = []any{}
+	file_tollgate_v1_audit_proto_msgTypes[12].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tollgate_v1_audit_proto_rawDesc), len(file_tollgate_v1_audit_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

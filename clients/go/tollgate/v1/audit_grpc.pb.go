@@ -21,21 +21,37 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	AuditService_QueryRecords_FullMethodName = "/tollgate.v1.AuditService/QueryRecords"
-	AuditService_TailRecords_FullMethodName  = "/tollgate.v1.AuditService/TailRecords"
+	AuditService_QueryRecords_FullMethodName        = "/tollgate.v1.AuditService/QueryRecords"
+	AuditService_TailRecords_FullMethodName         = "/tollgate.v1.AuditService/TailRecords"
+	AuditService_ListLogs_FullMethodName            = "/tollgate.v1.AuditService/ListLogs"
+	AuditService_GetInclusionProof_FullMethodName   = "/tollgate.v1.AuditService/GetInclusionProof"
+	AuditService_GetConsistencyProof_FullMethodName = "/tollgate.v1.AuditService/GetConsistencyProof"
+	AuditService_ExportLog_FullMethodName           = "/tollgate.v1.AuditService/ExportLog"
 )
 
 // AuditServiceClient is the client API for AuditService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Reads the audit log. Callers: platform admins. Errors: ROLE_NOT_ALLOWED, INVALID_FIELD.
+// Reads the audit log: its records, and the Merkle logs that they are leaves of (`docs/audit-log.md`).
+//
+// Callers: `docs/authorization.md` has the matrix of roles. Errors: ROLE_NOT_ALLOWED, INVALID_FIELD, STORE_UNAVAILABLE.
 type AuditServiceClient interface {
 	// Records that match, oldest first; the stream ends after the last one that existed when the call began.
 	QueryRecords(ctx context.Context, in *QueryRecordsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[QueryRecordsResponse], error)
 	// Records as they are made; the stream ends only when the caller goes. A reader that falls too far behind gets OVERLOADED and
 	// may go on from the last `sequence` that it saw.
 	TailRecords(ctx context.Context, in *TailRecordsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[TailRecordsResponse], error)
+	// The logs of all replicas and the root log, each as it was signed last, and the key that signs. Callers of this and the following:
+	// platform admins. Own records are signed first, so that what an answered call left on record is covered.
+	ListLogs(ctx context.Context, in *ListLogsRequest, opts ...grpc.CallOption) (*ListLogsResponse, error)
+	// That a record is in its log, as it was signed last. Errors: RESOURCE_NOT_FOUND, INVALID_FIELD where it is not covered yet.
+	GetInclusionProof(ctx context.Context, in *GetInclusionProofRequest, opts ...grpc.CallOption) (*GetInclusionProofResponse, error)
+	// That a log is the one that was seen before, and has only grown. Errors: RESOURCE_NOT_FOUND, INVALID_FIELD.
+	GetConsistencyProof(ctx context.Context, in *GetConsistencyProofRequest, opts ...grpc.CallOption) (*GetConsistencyProofResponse, error)
+	// All logs as files that `tollgate audit verify` and any other reader of `tlog-tiles` check without the gateway: for each file its pieces
+	// in order, one file after the other.
+	ExportLog(ctx context.Context, in *ExportLogRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportLogResponse], error)
 }
 
 type auditServiceClient struct {
@@ -84,17 +100,78 @@ func (c *auditServiceClient) TailRecords(ctx context.Context, in *TailRecordsReq
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AuditService_TailRecordsClient = grpc.ServerStreamingClient[TailRecordsResponse]
 
+func (c *auditServiceClient) ListLogs(ctx context.Context, in *ListLogsRequest, opts ...grpc.CallOption) (*ListLogsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListLogsResponse)
+	err := c.cc.Invoke(ctx, AuditService_ListLogs_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *auditServiceClient) GetInclusionProof(ctx context.Context, in *GetInclusionProofRequest, opts ...grpc.CallOption) (*GetInclusionProofResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetInclusionProofResponse)
+	err := c.cc.Invoke(ctx, AuditService_GetInclusionProof_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *auditServiceClient) GetConsistencyProof(ctx context.Context, in *GetConsistencyProofRequest, opts ...grpc.CallOption) (*GetConsistencyProofResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetConsistencyProofResponse)
+	err := c.cc.Invoke(ctx, AuditService_GetConsistencyProof_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *auditServiceClient) ExportLog(ctx context.Context, in *ExportLogRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportLogResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &AuditService_ServiceDesc.Streams[2], AuditService_ExportLog_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ExportLogRequest, ExportLogResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AuditService_ExportLogClient = grpc.ServerStreamingClient[ExportLogResponse]
+
 // AuditServiceServer is the server API for AuditService service.
 // All implementations must embed UnimplementedAuditServiceServer
 // for forward compatibility.
 //
-// Reads the audit log. Callers: platform admins. Errors: ROLE_NOT_ALLOWED, INVALID_FIELD.
+// Reads the audit log: its records, and the Merkle logs that they are leaves of (`docs/audit-log.md`).
+//
+// Callers: `docs/authorization.md` has the matrix of roles. Errors: ROLE_NOT_ALLOWED, INVALID_FIELD, STORE_UNAVAILABLE.
 type AuditServiceServer interface {
 	// Records that match, oldest first; the stream ends after the last one that existed when the call began.
 	QueryRecords(*QueryRecordsRequest, grpc.ServerStreamingServer[QueryRecordsResponse]) error
 	// Records as they are made; the stream ends only when the caller goes. A reader that falls too far behind gets OVERLOADED and
 	// may go on from the last `sequence` that it saw.
 	TailRecords(*TailRecordsRequest, grpc.ServerStreamingServer[TailRecordsResponse]) error
+	// The logs of all replicas and the root log, each as it was signed last, and the key that signs. Callers of this and the following:
+	// platform admins. Own records are signed first, so that what an answered call left on record is covered.
+	ListLogs(context.Context, *ListLogsRequest) (*ListLogsResponse, error)
+	// That a record is in its log, as it was signed last. Errors: RESOURCE_NOT_FOUND, INVALID_FIELD where it is not covered yet.
+	GetInclusionProof(context.Context, *GetInclusionProofRequest) (*GetInclusionProofResponse, error)
+	// That a log is the one that was seen before, and has only grown. Errors: RESOURCE_NOT_FOUND, INVALID_FIELD.
+	GetConsistencyProof(context.Context, *GetConsistencyProofRequest) (*GetConsistencyProofResponse, error)
+	// All logs as files that `tollgate audit verify` and any other reader of `tlog-tiles` check without the gateway: for each file its pieces
+	// in order, one file after the other.
+	ExportLog(*ExportLogRequest, grpc.ServerStreamingServer[ExportLogResponse]) error
 	mustEmbedUnimplementedAuditServiceServer()
 }
 
@@ -110,6 +187,18 @@ func (UnimplementedAuditServiceServer) QueryRecords(*QueryRecordsRequest, grpc.S
 }
 func (UnimplementedAuditServiceServer) TailRecords(*TailRecordsRequest, grpc.ServerStreamingServer[TailRecordsResponse]) error {
 	return status.Error(codes.Unimplemented, "method TailRecords not implemented")
+}
+func (UnimplementedAuditServiceServer) ListLogs(context.Context, *ListLogsRequest) (*ListLogsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListLogs not implemented")
+}
+func (UnimplementedAuditServiceServer) GetInclusionProof(context.Context, *GetInclusionProofRequest) (*GetInclusionProofResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetInclusionProof not implemented")
+}
+func (UnimplementedAuditServiceServer) GetConsistencyProof(context.Context, *GetConsistencyProofRequest) (*GetConsistencyProofResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetConsistencyProof not implemented")
+}
+func (UnimplementedAuditServiceServer) ExportLog(*ExportLogRequest, grpc.ServerStreamingServer[ExportLogResponse]) error {
+	return status.Error(codes.Unimplemented, "method ExportLog not implemented")
 }
 func (UnimplementedAuditServiceServer) mustEmbedUnimplementedAuditServiceServer() {}
 func (UnimplementedAuditServiceServer) testEmbeddedByValue()                      {}
@@ -154,13 +243,91 @@ func _AuditService_TailRecords_Handler(srv interface{}, stream grpc.ServerStream
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AuditService_TailRecordsServer = grpc.ServerStreamingServer[TailRecordsResponse]
 
+func _AuditService_ListLogs_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListLogsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AuditServiceServer).ListLogs(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AuditService_ListLogs_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AuditServiceServer).ListLogs(ctx, req.(*ListLogsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AuditService_GetInclusionProof_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetInclusionProofRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AuditServiceServer).GetInclusionProof(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AuditService_GetInclusionProof_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AuditServiceServer).GetInclusionProof(ctx, req.(*GetInclusionProofRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AuditService_GetConsistencyProof_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetConsistencyProofRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AuditServiceServer).GetConsistencyProof(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AuditService_GetConsistencyProof_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AuditServiceServer).GetConsistencyProof(ctx, req.(*GetConsistencyProofRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AuditService_ExportLog_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ExportLogRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AuditServiceServer).ExportLog(m, &grpc.GenericServerStream[ExportLogRequest, ExportLogResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AuditService_ExportLogServer = grpc.ServerStreamingServer[ExportLogResponse]
+
 // AuditService_ServiceDesc is the grpc.ServiceDesc for AuditService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
 var AuditService_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "tollgate.v1.AuditService",
 	HandlerType: (*AuditServiceServer)(nil),
-	Methods:     []grpc.MethodDesc{},
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "ListLogs",
+			Handler:    _AuditService_ListLogs_Handler,
+		},
+		{
+			MethodName: "GetInclusionProof",
+			Handler:    _AuditService_GetInclusionProof_Handler,
+		},
+		{
+			MethodName: "GetConsistencyProof",
+			Handler:    _AuditService_GetConsistencyProof_Handler,
+		},
+	},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "QueryRecords",
@@ -170,6 +337,11 @@ var AuditService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "TailRecords",
 			Handler:       _AuditService_TailRecords_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ExportLog",
+			Handler:       _AuditService_ExportLog_Handler,
 			ServerStreams: true,
 		},
 	},

@@ -45,7 +45,8 @@ impl Window {
     }
 
     fn take_at(&mut self, record: &AuditRecord, at: Instant) {
-        if record.call_id.is_empty() {
+        // The call's own record sums up its attempts.
+        if record.call_id.is_empty() || record.action == "attempt.settle" {
             return;
         }
         let usage = record.usage.as_ref();

@@ -88,7 +88,8 @@ class ContractTest {
           "ApproveAdjustment",
           "CloseReplica",
           "WatchSpend",
-          "TailRecords");
+          "TailRecords",
+          "ExportLog");
 
   @Test
   void everyRpcIsTriedOnceOrMayBeRepeated() {
