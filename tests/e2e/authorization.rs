@@ -94,6 +94,10 @@ const CELLS: &str = "
     BudgetService/CloseReplica              y    -    -    -    -    -    -
     AuditService/QueryRecords               y    y    -    y    -    y    -
     AuditService/TailRecords                y    y    -    y    -    y    -
+    AuditService/ListLogs                   y    -    -    -    -    -    -
+    AuditService/GetInclusionProof          y    -    -    -    -    -    -
+    AuditService/GetConsistencyProof        y    -    -    -    -    -    -
+    AuditService/ExportLog                  y    -    -    -    -    -    -
 ";
 
 const ROLES: [v1::KeyRole; 7] = [
@@ -370,6 +374,16 @@ impl Cells {
             }
             "BudgetService/ListHolds" => {
                 is_allowed(budgets.list_holds(v1::ListHoldsRequest { budget_id: at.budget.clone() }).await)
+            }
+            "AuditService/ListLogs" => is_allowed(client.audit().list_logs(v1::ListLogsRequest {}).await),
+            "AuditService/GetInclusionProof" => {
+                is_allowed(client.audit().get_inclusion_proof(v1::GetInclusionProofRequest::default()).await)
+            }
+            "AuditService/GetConsistencyProof" => {
+                is_allowed(client.audit().get_consistency_proof(v1::GetConsistencyProofRequest::default()).await)
+            }
+            "AuditService/ExportLog" => {
+                is_stream_allowed(client.audit().export_log(v1::ExportLogRequest::default()).await).await
             }
             other => panic!("{other} has no case"),
         }

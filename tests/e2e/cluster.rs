@@ -352,3 +352,37 @@ async fn what_one_replica_leaves_alone_behind_a_star_the_other_does_too_for_that
     assert_eq!(cluster.provider.log().stats().calls, 1, "the other did not try");
     assert_eq!(ask(1, "there").await, 200, "other models behind the same star are served");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_replicas_have_a_log_each_and_one_root_log_even_where_one_was_killed() {
+    let mut cluster = Cluster::start().await;
+    for n in 0..6 {
+        cluster.call(n % 2).await;
+    }
+    let both = |logs: &v1::ListLogsResponse| logs.logs.iter().map(|log| log.replica.clone()).collect::<Vec<_>>();
+    let before = crate::audit_log::Export::of(&cluster.admin(0).await).await;
+    assert_eq!(before.intact().logs.len(), 3, "two replicas and the root log");
+    // Either replica proves and exports everything, under one key.
+    let logs = cluster.admin(1).await.audit().list_logs(v1::ListLogsRequest {}).await.unwrap().into_inner();
+    assert_eq!(both(&logs), ["r1", "r2"]);
+    let elsewhere = crate::audit_log::Export::of(&cluster.admin(1).await).await.intact();
+    assert!(elsewhere.entries >= before.intact().entries);
+
+    // What a replica left behind that was killed is signed by the other.
+    for _ in 0..3 {
+        cluster.call_as(&cluster.free, 1).await;
+    }
+    let count = async |cluster: &Cluster| {
+        let count = "SELECT max(sequence) FROM audit_record WHERE replica = 'r2'";
+        cluster.postgres.sql(&cluster.database, count).and_then(|n| n.trim().parse::<u64>().ok()).unwrap_or_default()
+    };
+    let signed = before.size_of("r2");
+    eventually("its records are in the store", async || count(&cluster).await >= signed + 3).await;
+    cluster.replicas[1].kill9();
+    let after = crate::audit_log::Export::of(&cluster.admin(0).await).await;
+    after.intact();
+    assert_eq!(after.size_of("r2"), count(&cluster).await);
+    cluster.replicas[1].restart().await;
+    cluster.call_as(&cluster.free, 1).await;
+    crate::audit_log::Export::of(&cluster.admin(1).await).await.intact();
+}

@@ -54,5 +54,7 @@ async fn a_death_at_any_step_neither_loses_nor_doubles() {
         let checked = world.admin().await.budgets().check_ledger(tollgate_client::v1::CheckLedgerRequest {}).await;
         assert!(checked.unwrap().into_inner().findings.is_empty(), "{step}");
         assert_eq!(world.budget().await.held_nano_usd, 0, "{step}");
+        let exported = crate::audit_log::Export::of(&world.admin().await).await.intact();
+        assert_eq!(exported.entries, entries.len() as u64, "{step}: each entry stands in one record");
     }
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a test says by panicking
 
+mod audit_log;
 mod authorization;
 mod bad_input;
 mod budgets;
