@@ -168,7 +168,11 @@ impl Backend {
         let name = &settings.name;
         let named = |key: Result<SigningKey, KeyError>, setting: &'static str| {
             let key = key.map_err(|error| anyhow::anyhow!("{setting}: {error}"))?;
-            ensure!(key.verifier().name() == name, "{setting}: its name is not that of audit.name, {name:?}");
+            let its = key.verifier().name();
+            ensure!(
+                its == name,
+                "{setting}: it is the key of {its:?}, and audit.name is {name:?}; a log keeps its name"
+            );
             anyhow::Ok(key)
         };
         let read = |reference: &SecretRef, setting: &'static str| {
@@ -198,12 +202,16 @@ fn resolve(reference: &SecretRef, setting: &'static str) -> anyhow::Result<Secre
 
 /// The key that signs the audit log, made once.
 fn kept_signing_key(path: &Path, name: &str) -> anyhow::Result<Secret> {
-    if let Ok(text) = std::fs::read_to_string(path) {
-        return Ok(Secret::new(text));
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Secret::new(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let key = SigningKey::generate(name).context("audit.name")?.reveal();
+            secrets::write_private(path, format!("{key}\n").as_bytes())?;
+            Ok(Secret::new(key))
+        }
+        // Never over a key that is there: the log could not go on.
+        Err(error) => Err(error).with_context(|| path.display().to_string()),
     }
-    let key = SigningKey::generate(name).context("audit.name")?.reveal();
-    secrets::write_private(path, format!("{key}\n").as_bytes())?;
-    Ok(Secret::new(key))
 }
 
 /// The name that this data directory's journal goes by, made once.
