@@ -40,6 +40,7 @@ const CELLS: &str = "
     ModelService/CreateModel                y    -    -    -    -    -    -
     ModelService/ListRuntimeModels          y    -    -    -    -    -    -
     ModelService/DeleteModel                y    -    -    -    -    -    -
+    ModelService/CheckHealth                y    -    -    -    -    -    -
     ResponseService/StoreResponse           y    y    y    y    y    y    y
     ResponseService/GetResponse             y    y    y    y    y    y    y
     ResponseService/GetConversation         y    y    y    y    y    y    y
@@ -563,6 +564,9 @@ impl Cells {
             }
             "ModelService/DeleteModel" => {
                 is_allowed(client.models().delete_model(v1::DeleteModelRequest { id: "none".into() }).await)
+            }
+            "ModelService/CheckHealth" => {
+                is_allowed(client.models().check_health(v1::CheckHealthRequest::default()).await)
             }
             "TenancyService/CreateOrganization" => {
                 let asked = v1::CreateOrganizationRequest {

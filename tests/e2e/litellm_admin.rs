@@ -18,6 +18,10 @@ struct Desk {
 impl Desk {
     async fn open() -> Self {
         let world = World::start().await;
+        Self::around(world)
+    }
+
+    fn around(world: World) -> Self {
         let root = world.v1("").trim_end_matches("/v1/").to_owned();
         let admin = Caller::bearer(&world.admin);
         Self { world, root, admin }
@@ -474,10 +478,51 @@ async fn models_and_health_are_told() {
         assert_eq!(desk.get_as(&Caller::default(), probe).await.status, 200, "{probe}");
     }
     assert_eq!(desk.get_as(&Caller::default(), "health").await.status, 401);
-    let health = desk.get_as(&caller, "health").await.json();
-    assert_eq!((&health["healthy_count"], &health["unhealthy_count"]), (&json!(1), &json!(0)));
     assert_eq!(desk.get("health/services?service=datadog").await["status"], "not_configured");
     assert_eq!(desk.get_as(&Caller::default(), "health/services?service=datadog").await.status, 401);
+}
+
+#[tokio::test]
+async fn health_asks_every_account_once_at_no_charge_and_tells_what_is_wrong() {
+    let world = World::with_provider(|builder, url| {
+        let price = json!({"input": "0.15", "output": "0.60"});
+        let at =
+            |provider: &str| json!({"provider": provider, "model": "m", "price": price, "max_output_tokens": 4096});
+        let wrong = json!({"kind": "openai", "base_url": url, "api_key": "sk-wrong-upstream-key"});
+        let nobody = json!({"kind": "openai", "base_url": "http://127.0.0.1:1", "api_key": "sk-other-upstream-key"});
+        builder
+            .set("/providers/wrong", wrong)
+            .set("/providers/nobody", nobody)
+            .deployment("again", at("scripted"))
+            .deployment("refused", at("wrong"))
+            .deployment("gone", at("nobody"))
+    })
+    .await;
+    let desk = Desk::around(world);
+    for caller in [Caller::default(), desk.world.gateway.caller()] {
+        let reply = desk.get_as(&caller, "health").await;
+        assert!([401, 403].contains(&reply.status.as_u16()), "only for those who govern the platform");
+        assert_eq!(reply.json()["error"]["type"], "auth_error");
+    }
+    assert_eq!(desk.world.provider.listed(), 0);
+    let health = desk.get("health").await;
+    assert_eq!((&health["healthy_count"], &health["unhealthy_count"]), (&json!(2), &json!(2)));
+    assert_eq!(desk.world.provider.listed(), 2, "two deployments of one account are asked about once");
+    let names = |list: &str, field: &str| {
+        health[list].as_array().unwrap().iter().map(|row| text(&row[field])).collect::<Vec<_>>()
+    };
+    assert_eq!(names("healthy_endpoints", "model_name"), ["again", "scripted"]);
+    assert_eq!(names("unhealthy_endpoints", "model"), ["nobody/m", "wrong/m"]);
+    let why = names("unhealthy_endpoints", "error");
+    assert!(why[0].starts_with("connection: ") && why[1].starts_with("authentication: "), "{why:?}");
+    assert!(!health.to_string().contains("upstream-key"), "{health}");
+    let one = desk.get("health?model=refused").await;
+    assert_eq!((&one["healthy_count"], &one["unhealthy_count"]), (&json!(0), &json!(1)));
+    let one = desk.get(&format!("health?model_id={}", text(&health["healthy_endpoints"][0]["model_id"]))).await;
+    assert_eq!((&one["healthy_count"], &one["unhealthy_count"]), (&json!(1), &json!(0)));
+    assert_eq!(desk.world.entries().await.len(), 0, "nothing was charged");
+    let records = desk.world.records().await;
+    assert!(records.iter().any(|record| record.action == "model.check" && record.error_reason == 0));
 }
 
 #[tokio::test]

@@ -9,9 +9,10 @@ import (
 func TestEveryRPCIsEitherSafeToRepeatOrNot(t *testing.T) {
 	t.Parallel()
 	safe := []string{
-		"CheckLedger", "CountTokens", "CreateAdjustment", "CreateBudget", "CreateKey", "CreateModel", "CreateOrganization",
-		"CreateTeam", "CreateUser", "ExplainRoute", "GetBatch", "GetBudget", "GetCatalogueModel", "GetConsistencyProof",
-		"GetConversation", "GetFile", "GetFileContent", "GetInclusionProof", "GetKey", "GetModel", "GetOrganization", "GetResponse", "GetRouteState",
+		"CheckHealth", "CheckLedger", "CountTokens", "CreateAdjustment", "CreateBudget", "CreateKey", "CreateModel",
+		"CreateOrganization", "CreateTeam", "CreateUser", "ExplainRoute", "GetBatch", "GetBudget", "GetCatalogueModel",
+		"GetConsistencyProof", "GetConversation", "GetFile", "GetFileContent", "GetInclusionProof", "GetKey", "GetModel",
+		"GetOrganization", "GetResponse", "GetRouteState",
 		"GetSpend", "GetTeam", "GetUser", "ListAdjustments", "ListBatches", "ListBudgetAlerts", "ListBudgets",
 		"ListCatalogueModels", "ListFiles", "ListHolds", "ListKeys", "ListLedgerEntries", "ListLogs", "ListModels", "ListOrganizations",
 		"ListResponseEvents", "ListRuntimeModels", "ListTeams", "ListUsers", "QueryRecords",

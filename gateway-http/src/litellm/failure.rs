@@ -39,6 +39,11 @@ impl Failure {
         self.reason == Some(ErrorReason::ResourceNotFound)
     }
 
+    /// Whether it says that a model does not exist.
+    pub(crate) fn is_missing_model(&self) -> bool {
+        self.reason == Some(ErrorReason::ModelNotFound)
+    }
+
     /// Whether it says that, or that it is out of reach.
     pub(crate) fn is_unseen(&self) -> bool {
         self.is_missing() || self.reason == Some(ErrorReason::RoleNotAllowed)

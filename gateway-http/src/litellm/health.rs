@@ -1,8 +1,8 @@
-//! `GET /health` and `GET /health/services`. Nobody is called for them: whether a deployment takes calls is known from the calls that it had.
+//! `GET /health` and `GET /health/services`.
 
 use axum::extract::{Request, State};
 use serde::Serialize;
-use tollgate_proto::v1::{CircuitState, GetRouteStateRequest, ListModelsRequest};
+use tollgate_proto::v1::{CheckHealthRequest, CircuitState, DeploymentHealth, ListModelsRequest};
 
 use crate::{
     Gateway,
@@ -10,7 +10,6 @@ use crate::{
         answer::{Answer, Answered},
         desk::Desk,
         failure::Failure,
-        models,
         query::Query,
     },
 };
@@ -19,6 +18,7 @@ use crate::{
 struct Endpoint {
     model: String,
     model_id: String,
+    model_name: String,
     custom_llm_provider: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -32,28 +32,44 @@ pub(crate) struct Endpoints {
     unhealthy_count: usize,
 }
 
+/// Why a deployment is unhealthy: what its provider says now, or what its calls met.
+fn error(found: &DeploymentHealth) -> Option<String> {
+    if !found.failure_class.is_empty() {
+        return Some(format!("{}: {}", found.failure_class, found.failure));
+    }
+    let rests = found.circuit() == CircuitState::Open;
+    rests.then(|| format!("its provider answers; left alone after failures of calls: {}", found.cooldown_class))
+}
+
+/// Asks the providers, once for each account; only for those who govern the platform.
 pub(crate) async fn endpoints(State(gateway): State<Gateway>, request: Request) -> Answered<Endpoints> {
     let desk = Desk::of(gateway, request);
     let mut query = Query::of(&desk)?;
-    let wanted = query.text("model");
-    let (mut healthy_endpoints, mut unhealthy_endpoints) = (Vec::new(), Vec::new());
-    for model in models::all(&desk).await?.iter().filter(|m| wanted.as_ref().is_none_or(|name| m.name == *name)) {
-        let asked = desk.ask(GetRouteStateRequest { model: model.name.clone() });
-        let states = desk.gateway.models.clone().get_route_state(asked).await?.into_inner().states;
-        for deployment in &model.deployments {
-            let state = states.iter().find(|state| state.deployment == deployment.name);
-            let rests = state.filter(|state| state.circuit() == CircuitState::Open);
-            let endpoint = Endpoint {
-                model: format!("{}/{}", deployment.provider, deployment.provider_model),
-                model_id: deployment.name.clone(),
-                custom_llm_provider: deployment.provider.clone(),
-                error: rests.map(|state| format!("left alone after failures: {}", state.cooldown_class)),
-            };
-            if rests.is_some() { &mut unhealthy_endpoints } else { &mut healthy_endpoints }.push(endpoint);
+    let (wanted, id) = (query.text("model"), query.text("model_id"));
+    let asked = desk.ask(CheckHealthRequest { model: wanted.clone().unwrap_or_default() });
+    let mut found = match (desk.gateway.models.clone().check_health(asked).await.map_err(Failure::from), &wanted) {
+        (Err(failure), Some(name)) if failure.is_missing_model() => {
+            return Err(Failure::missing("model", "model", name));
+        }
+        (found, _) => found?.into_inner().deployments,
+    };
+    if let Some(id) = id {
+        found.retain(|found| found.deployment == id);
+        if found.is_empty() {
+            return Err(Failure::missing("model", "model_id", &id));
         }
     }
-    if let Some(name) = wanted.filter(|_| healthy_endpoints.is_empty() && unhealthy_endpoints.is_empty()) {
-        return Err(Failure::missing("model", "model", &name));
+    let (mut healthy_endpoints, mut unhealthy_endpoints) = (Vec::new(), Vec::new());
+    for found in found {
+        let error = error(&found);
+        let whole = if error.is_some() { &mut unhealthy_endpoints } else { &mut healthy_endpoints };
+        whole.push(Endpoint {
+            model: format!("{}/{}", found.provider, found.provider_model),
+            model_id: found.deployment,
+            model_name: found.model,
+            custom_llm_provider: found.provider,
+            error,
+        });
     }
     let (healthy_count, unhealthy_count) = (healthy_endpoints.len(), unhealthy_endpoints.len());
     let told = Endpoints { healthy_endpoints, unhealthy_endpoints, healthy_count, unhealthy_count };

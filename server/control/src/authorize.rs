@@ -174,6 +174,8 @@ actions! {
     CreateModel "model.create"                       All      No       No        No     No      No      No;
     /// Take such a deployment away.
     DeleteModel "model.delete"                       All      No       No        No     No      No      No;
+    /// Ask providers whether they answer.
+    CheckHealth "model.check"                        All      No       No        No     No      No      No;
     /// Keep a response, to go on from it.
     KeepResponse "response.keep"                     Key      Key      Key       Key    Key     Key     Key;
     /// See what one has kept.
@@ -396,6 +398,7 @@ pub const RPCS: &[(&str, &[Action])] = &[
     ("ModelService/CreateModel", &[Action::CreateModel]),
     ("ModelService/ListRuntimeModels", &[Action::ReadRuntimeModel]),
     ("ModelService/DeleteModel", &[Action::DeleteModel]),
+    ("ModelService/CheckHealth", &[Action::CheckHealth]),
     ("ResponseService/StoreResponse", &[Action::KeepResponse]),
     ("ResponseService/GetResponse", &[Action::ReadResponse]),
     ("ResponseService/GetConversation", &[Action::ReadResponse]),

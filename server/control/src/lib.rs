@@ -11,6 +11,7 @@ mod background;
 mod batches;
 mod budgets;
 mod catalogue;
+mod health;
 mod import;
 mod keys;
 mod models;
@@ -77,6 +78,7 @@ pub struct Control {
     runtime_models: Arc<dyn RuntimeModels>,
     /// Where files and batches are kept; `None`: nowhere.
     batching: Option<Arc<Batching>>,
+    sweeps: health::Sweeps,
 }
 
 impl Control {
@@ -89,6 +91,7 @@ impl Control {
             keeping: None,
             runtime_models: Arc::new(NoModels),
             batching: None,
+            sweeps: health::Sweeps::default(),
         }
     }
 

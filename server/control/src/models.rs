@@ -88,7 +88,7 @@ impl Control {
     }
 }
 
-fn route_state(deployment: &str, standing: &Standing, now_us: u64) -> RouteState {
+pub(crate) fn route_state(deployment: &str, standing: &Standing, now_us: u64) -> RouteState {
     let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     let (circuit, until_us) = match standing.circuit {
         Circuit::Closed => (CircuitState::Closed, None),

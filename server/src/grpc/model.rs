@@ -1,9 +1,9 @@
 use tollgate_proto::v1::{
-    CreateModelRequest, CreateModelResponse, DeleteModelRequest, DeleteModelResponse, ExplainRouteRequest,
-    ExplainRouteResponse, GetCatalogueModelRequest, GetCatalogueModelResponse, GetModelRequest, GetModelResponse,
-    GetRouteStateRequest, GetRouteStateResponse, ListCatalogueModelsRequest, ListCatalogueModelsResponse,
-    ListModelsRequest, ListModelsResponse, ListRuntimeModelsRequest, ListRuntimeModelsResponse,
-    model_service_server::ModelService,
+    CheckHealthRequest, CheckHealthResponse, CreateModelRequest, CreateModelResponse, DeleteModelRequest,
+    DeleteModelResponse, ExplainRouteRequest, ExplainRouteResponse, GetCatalogueModelRequest,
+    GetCatalogueModelResponse, GetModelRequest, GetModelResponse, GetRouteStateRequest, GetRouteStateResponse,
+    ListCatalogueModelsRequest, ListCatalogueModelsResponse, ListModelsRequest, ListModelsResponse,
+    ListRuntimeModelsRequest, ListRuntimeModelsResponse, model_service_server::ModelService,
 };
 use tollgate_providers::{Mode, catalogue::Query};
 use tonic::{Request, Response, Status};
@@ -75,6 +75,15 @@ impl ModelService for Door {
         let call = call("route.explain", Mode::Whole, request, |asked| asked.request).map_err(status)?;
         let (order, left_out, config_hash) = self.0.control.explain_route(&who, &call).await.map_err(status)?;
         Ok(Response::new(ExplainRouteResponse { order, left_out, config_hash }))
+    }
+
+    async fn check_health(
+        &self,
+        request: Request<CheckHealthRequest>,
+    ) -> Result<Response<CheckHealthResponse>, Status> {
+        let who = principal(&request);
+        let deployments = self.0.control.check_health(&who, &request.into_inner().model).await.map_err(status)?;
+        Ok(Response::new(CheckHealthResponse { deployments }))
     }
 
     async fn list_catalogue_models(

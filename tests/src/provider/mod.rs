@@ -115,6 +115,7 @@ impl ScriptedProvider {
             scripts: Default::default(),
             api_key: options.api_key,
             received: Default::default(),
+            listed: Default::default(),
             batches: Default::default(),
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -152,6 +153,11 @@ impl ScriptedProvider {
     /// Bytes of bodies that arrived, of calls that are still being sent too.
     pub fn received(&self) -> u64 {
         self.state.received.load(std::sync::atomic::Ordering::Acquire)
+    }
+
+    /// How often its list of models was asked for.
+    pub fn listed(&self) -> u64 {
+        self.state.listed.load(std::sync::atomic::Ordering::Acquire)
     }
 
     /// The provider's books.

@@ -33,6 +33,8 @@ pub(super) struct State {
     pub(super) api_key: String,
     /// Bytes of bodies that arrived.
     pub(super) received: AtomicU64,
+    /// How often the list of models was asked for.
+    pub(super) listed: AtomicU64,
     pub(super) batches: Kept,
 }
 
@@ -226,6 +228,7 @@ impl Arrival<'_> {
     }
 
     fn models(&self) -> Response<Reply> {
+        self.state.listed.fetch_add(1, Ordering::AcqRel);
         if let Err((status, message)) = self.admit(Dialect::OpenAi) {
             return json_reply(StatusCode::UNAUTHORIZED, &openai::error(status, message));
         }

@@ -81,6 +81,217 @@ func (CircuitState) EnumDescriptor() ([]byte, []int) {
 	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{0}
 }
 
+// Request of `CheckHealth`.
+type CheckHealthRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The alias whose deployments are asked; empty: all.
+	Model         string `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckHealthRequest) Reset() {
+	*x = CheckHealthRequest{}
+	mi := &file_tollgate_v1_model_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckHealthRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckHealthRequest) ProtoMessage() {}
+
+func (x *CheckHealthRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_v1_model_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckHealthRequest.ProtoReflect.Descriptor instead.
+func (*CheckHealthRequest) Descriptor() ([]byte, []int) {
+	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *CheckHealthRequest) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+// Response of `CheckHealth`.
+type CheckHealthResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One row for each deployment of each model, by alias, then in the order of the configuration.
+	Deployments   []*DeploymentHealth `protobuf:"bytes,1,rep,name=deployments,proto3" json:"deployments,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckHealthResponse) Reset() {
+	*x = CheckHealthResponse{}
+	mi := &file_tollgate_v1_model_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckHealthResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckHealthResponse) ProtoMessage() {}
+
+func (x *CheckHealthResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_v1_model_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckHealthResponse.ProtoReflect.Descriptor instead.
+func (*CheckHealthResponse) Descriptor() ([]byte, []int) {
+	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *CheckHealthResponse) GetDeployments() []*DeploymentHealth {
+	if x != nil {
+		return x.Deployments
+	}
+	return nil
+}
+
+// What was found of a deployment.
+type DeploymentHealth struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The alias that it serves.
+	Model string `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	// Its name.
+	Deployment string `protobuf:"bytes,2,opt,name=deployment,proto3" json:"deployment,omitempty"`
+	// Name of its provider.
+	Provider string `protobuf:"bytes,3,opt,name=provider,proto3" json:"provider,omitempty"`
+	// The model in the provider's words.
+	ProviderModel string `protobuf:"bytes,4,opt,name=provider_model,json=providerModel,proto3" json:"provider_model,omitempty"`
+	// Class of the failure with which its provider answered, or did not: `authentication`, `timeout`, `connection`, ...; empty: it answered
+	// well.
+	FailureClass string `protobuf:"bytes,5,opt,name=failure_class,json=failureClass,proto3" json:"failure_class,omitempty"`
+	// The same in words, without credentials; empty: it answered well.
+	Failure string `protobuf:"bytes,6,opt,name=failure,proto3" json:"failure,omitempty"`
+	// How long the answer took, microseconds.
+	LatencyUs int64 `protobuf:"varint,7,opt,name=latency_us,json=latencyUs,proto3" json:"latency_us,omitempty"`
+	// Whether calls go to it at the replica that answers, as `GetRouteState` says: a provider that answers well may still fail its calls.
+	Circuit CircuitState `protobuf:"varint,8,opt,name=circuit,proto3,enum=tollgate.v1.CircuitState" json:"circuit,omitempty"`
+	// Class of the failure for which it was left alone last, or empty.
+	CooldownClass string `protobuf:"bytes,9,opt,name=cooldown_class,json=cooldownClass,proto3" json:"cooldown_class,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeploymentHealth) Reset() {
+	*x = DeploymentHealth{}
+	mi := &file_tollgate_v1_model_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeploymentHealth) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeploymentHealth) ProtoMessage() {}
+
+func (x *DeploymentHealth) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_v1_model_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeploymentHealth.ProtoReflect.Descriptor instead.
+func (*DeploymentHealth) Descriptor() ([]byte, []int) {
+	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *DeploymentHealth) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *DeploymentHealth) GetDeployment() string {
+	if x != nil {
+		return x.Deployment
+	}
+	return ""
+}
+
+func (x *DeploymentHealth) GetProvider() string {
+	if x != nil {
+		return x.Provider
+	}
+	return ""
+}
+
+func (x *DeploymentHealth) GetProviderModel() string {
+	if x != nil {
+		return x.ProviderModel
+	}
+	return ""
+}
+
+func (x *DeploymentHealth) GetFailureClass() string {
+	if x != nil {
+		return x.FailureClass
+	}
+	return ""
+}
+
+func (x *DeploymentHealth) GetFailure() string {
+	if x != nil {
+		return x.Failure
+	}
+	return ""
+}
+
+func (x *DeploymentHealth) GetLatencyUs() int64 {
+	if x != nil {
+		return x.LatencyUs
+	}
+	return 0
+}
+
+func (x *DeploymentHealth) GetCircuit() CircuitState {
+	if x != nil {
+		return x.Circuit
+	}
+	return CircuitState_CIRCUIT_STATE_UNSPECIFIED
+}
+
+func (x *DeploymentHealth) GetCooldownClass() string {
+	if x != nil {
+		return x.CooldownClass
+	}
+	return ""
+}
+
 // A deployment that lives in the store.
 type RuntimeModel struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -125,7 +336,7 @@ type RuntimeModel struct {
 
 func (x *RuntimeModel) Reset() {
 	*x = RuntimeModel{}
-	mi := &file_tollgate_v1_model_proto_msgTypes[0]
+	mi := &file_tollgate_v1_model_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -137,7 +348,7 @@ func (x *RuntimeModel) String() string {
 func (*RuntimeModel) ProtoMessage() {}
 
 func (x *RuntimeModel) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_v1_model_proto_msgTypes[0]
+	mi := &file_tollgate_v1_model_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -150,7 +361,7 @@ func (x *RuntimeModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuntimeModel.ProtoReflect.Descriptor instead.
 func (*RuntimeModel) Descriptor() ([]byte, []int) {
-	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{0}
+	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *RuntimeModel) GetId() string {
@@ -285,7 +496,7 @@ type CreateModelRequest struct {
 
 func (x *CreateModelRequest) Reset() {
 	*x = CreateModelRequest{}
-	mi := &file_tollgate_v1_model_proto_msgTypes[1]
+	mi := &file_tollgate_v1_model_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -297,7 +508,7 @@ func (x *CreateModelRequest) String() string {
 func (*CreateModelRequest) ProtoMessage() {}
 
 func (x *CreateModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_v1_model_proto_msgTypes[1]
+	mi := &file_tollgate_v1_model_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -310,7 +521,7 @@ func (x *CreateModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateModelRequest.ProtoReflect.Descriptor instead.
 func (*CreateModelRequest) Descriptor() ([]byte, []int) {
-	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{1}
+	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *CreateModelRequest) GetModel() *RuntimeModel {
@@ -338,7 +549,7 @@ type CreateModelResponse struct {
 
 func (x *CreateModelResponse) Reset() {
 	*x = CreateModelResponse{}
-	mi := &file_tollgate_v1_model_proto_msgTypes[2]
+	mi := &file_tollgate_v1_model_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -350,7 +561,7 @@ func (x *CreateModelResponse) String() string {
 func (*CreateModelResponse) ProtoMessage() {}
 
 func (x *CreateModelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_v1_model_proto_msgTypes[2]
+	mi := &file_tollgate_v1_model_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -363,7 +574,7 @@ func (x *CreateModelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateModelResponse.ProtoReflect.Descriptor instead.
 func (*CreateModelResponse) Descriptor() ([]byte, []int) {
-	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{2}
+	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *CreateModelResponse) GetModel() *RuntimeModel {
@@ -386,7 +597,7 @@ type ListRuntimeModelsRequest struct {
 
 func (x *ListRuntimeModelsRequest) Reset() {
 	*x = ListRuntimeModelsRequest{}
-	mi := &file_tollgate_v1_model_proto_msgTypes[3]
+	mi := &file_tollgate_v1_model_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -398,7 +609,7 @@ func (x *ListRuntimeModelsRequest) String() string {
 func (*ListRuntimeModelsRequest) ProtoMessage() {}
 
 func (x *ListRuntimeModelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_v1_model_proto_msgTypes[3]
+	mi := &file_tollgate_v1_model_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -411,7 +622,7 @@ func (x *ListRuntimeModelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRuntimeModelsRequest.ProtoReflect.Descriptor instead.
 func (*ListRuntimeModelsRequest) Descriptor() ([]byte, []int) {
-	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{3}
+	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListRuntimeModelsRequest) GetPageSize() int32 {
@@ -441,7 +652,7 @@ type ListRuntimeModelsResponse struct {
 
 func (x *ListRuntimeModelsResponse) Reset() {
 	*x = ListRuntimeModelsResponse{}
-	mi := &file_tollgate_v1_model_proto_msgTypes[4]
+	mi := &file_tollgate_v1_model_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -453,7 +664,7 @@ func (x *ListRuntimeModelsResponse) String() string {
 func (*ListRuntimeModelsResponse) ProtoMessage() {}
 
 func (x *ListRuntimeModelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_v1_model_proto_msgTypes[4]
+	mi := &file_tollgate_v1_model_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -466,7 +677,7 @@ func (x *ListRuntimeModelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRuntimeModelsResponse.ProtoReflect.Descriptor instead.
 func (*ListRuntimeModelsResponse) Descriptor() ([]byte, []int) {
-	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{4}
+	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListRuntimeModelsResponse) GetModels() []*RuntimeModel {
@@ -494,7 +705,7 @@ type DeleteModelRequest struct {
 
 func (x *DeleteModelRequest) Reset() {
 	*x = DeleteModelRequest{}
-	mi := &file_tollgate_v1_model_proto_msgTypes[5]
+	mi := &file_tollgate_v1_model_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -506,7 +717,7 @@ func (x *DeleteModelRequest) String() string {
 func (*DeleteModelRequest) ProtoMessage() {}
 
 func (x *DeleteModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_v1_model_proto_msgTypes[5]
+	mi := &file_tollgate_v1_model_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -519,7 +730,7 @@ func (x *DeleteModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteModelRequest.ProtoReflect.Descriptor instead.
 func (*DeleteModelRequest) Descriptor() ([]byte, []int) {
-	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{5}
+	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *DeleteModelRequest) GetId() string {
@@ -538,7 +749,7 @@ type DeleteModelResponse struct {
 
 func (x *DeleteModelResponse) Reset() {
 	*x = DeleteModelResponse{}
-	mi := &file_tollgate_v1_model_proto_msgTypes[6]
+	mi := &file_tollgate_v1_model_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -550,7 +761,7 @@ func (x *DeleteModelResponse) String() string {
 func (*DeleteModelResponse) ProtoMessage() {}
 
 func (x *DeleteModelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_v1_model_proto_msgTypes[6]
+	mi := &file_tollgate_v1_model_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -563,7 +774,7 @@ func (x *DeleteModelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteModelResponse.ProtoReflect.Descriptor instead.
 func (*DeleteModelResponse) Descriptor() ([]byte, []int) {
-	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{6}
+	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{9}
 }
 
 // Request of `GetRouteState`.
@@ -577,7 +788,7 @@ type GetRouteStateRequest struct {
 
 func (x *GetRouteStateRequest) Reset() {
 	*x = GetRouteStateRequest{}
-	mi := &file_tollgate_v1_model_proto_msgTypes[7]
+	mi := &file_tollgate_v1_model_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -589,7 +800,7 @@ func (x *GetRouteStateRequest) String() string {
 func (*GetRouteStateRequest) ProtoMessage() {}
 
 func (x *GetRouteStateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_v1_model_proto_msgTypes[7]
+	mi := &file_tollgate_v1_model_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -602,7 +813,7 @@ func (x *GetRouteStateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRouteStateRequest.ProtoReflect.Descriptor instead.
 func (*GetRouteStateRequest) Descriptor() ([]byte, []int) {
-	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{7}
+	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetRouteStateRequest) GetModel() string {
@@ -623,7 +834,7 @@ type GetRouteStateResponse struct {
 
 func (x *GetRouteStateResponse) Reset() {
 	*x = GetRouteStateResponse{}
-	mi := &file_tollgate_v1_model_proto_msgTypes[8]
+	mi := &file_tollgate_v1_model_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -635,7 +846,7 @@ func (x *GetRouteStateResponse) String() string {
 func (*GetRouteStateResponse) ProtoMessage() {}
 
 func (x *GetRouteStateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_v1_model_proto_msgTypes[8]
+	mi := &file_tollgate_v1_model_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -648,7 +859,7 @@ func (x *GetRouteStateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRouteStateResponse.ProtoReflect.Descriptor instead.
 func (*GetRouteStateResponse) Descriptor() ([]byte, []int) {
-	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{8}
+	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetRouteStateResponse) GetStates() []*RouteState {
@@ -689,7 +900,7 @@ type RouteState struct {
 
 func (x *RouteState) Reset() {
 	*x = RouteState{}
-	mi := &file_tollgate_v1_model_proto_msgTypes[9]
+	mi := &file_tollgate_v1_model_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -701,7 +912,7 @@ func (x *RouteState) String() string {
 func (*RouteState) ProtoMessage() {}
 
 func (x *RouteState) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_v1_model_proto_msgTypes[9]
+	mi := &file_tollgate_v1_model_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -714,7 +925,7 @@ func (x *RouteState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouteState.ProtoReflect.Descriptor instead.
 func (*RouteState) Descriptor() ([]byte, []int) {
-	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{9}
+	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RouteState) GetDeployment() string {
@@ -810,7 +1021,7 @@ type LimitLeft struct {
 
 func (x *LimitLeft) Reset() {
 	*x = LimitLeft{}
-	mi := &file_tollgate_v1_model_proto_msgTypes[10]
+	mi := &file_tollgate_v1_model_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -822,7 +1033,7 @@ func (x *LimitLeft) String() string {
 func (*LimitLeft) ProtoMessage() {}
 
 func (x *LimitLeft) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_v1_model_proto_msgTypes[10]
+	mi := &file_tollgate_v1_model_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -835,7 +1046,7 @@ func (x *LimitLeft) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LimitLeft.ProtoReflect.Descriptor instead.
 func (*LimitLeft) Descriptor() ([]byte, []int) {
-	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{10}
+	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *LimitLeft) GetRemaining() int64 {
@@ -870,7 +1081,7 @@ type ExplainRouteRequest struct {
 
 func (x *ExplainRouteRequest) Reset() {
 	*x = ExplainRouteRequest{}
-	mi := &file_tollgate_v1_model_proto_msgTypes[11]
+	mi := &file_tollgate_v1_model_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -882,7 +1093,7 @@ func (x *ExplainRouteRequest) String() string {
 func (*ExplainRouteRequest) ProtoMessage() {}
 
 func (x *ExplainRouteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_v1_model_proto_msgTypes[11]
+	mi := &file_tollgate_v1_model_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -895,7 +1106,7 @@ func (x *ExplainRouteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRouteRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRouteRequest) Descriptor() ([]byte, []int) {
-	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{11}
+	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ExplainRouteRequest) GetRequest() *CompletionRequest {
@@ -920,7 +1131,7 @@ type ExplainRouteResponse struct {
 
 func (x *ExplainRouteResponse) Reset() {
 	*x = ExplainRouteResponse{}
-	mi := &file_tollgate_v1_model_proto_msgTypes[12]
+	mi := &file_tollgate_v1_model_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -932,7 +1143,7 @@ func (x *ExplainRouteResponse) String() string {
 func (*ExplainRouteResponse) ProtoMessage() {}
 
 func (x *ExplainRouteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_v1_model_proto_msgTypes[12]
+	mi := &file_tollgate_v1_model_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -945,7 +1156,7 @@ func (x *ExplainRouteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRouteResponse.ProtoReflect.Descriptor instead.
 func (*ExplainRouteResponse) Descriptor() ([]byte, []int) {
-	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{12}
+	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ExplainRouteResponse) GetOrder() []*Candidate {
@@ -982,7 +1193,7 @@ type ListModelsRequest struct {
 
 func (x *ListModelsRequest) Reset() {
 	*x = ListModelsRequest{}
-	mi := &file_tollgate_v1_model_proto_msgTypes[13]
+	mi := &file_tollgate_v1_model_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -994,7 +1205,7 @@ func (x *ListModelsRequest) String() string {
 func (*ListModelsRequest) ProtoMessage() {}
 
 func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_v1_model_proto_msgTypes[13]
+	mi := &file_tollgate_v1_model_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1007,7 +1218,7 @@ func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsRequest.ProtoReflect.Descriptor instead.
 func (*ListModelsRequest) Descriptor() ([]byte, []int) {
-	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{13}
+	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListModelsRequest) GetPageSize() int32 {
@@ -1037,7 +1248,7 @@ type ListModelsResponse struct {
 
 func (x *ListModelsResponse) Reset() {
 	*x = ListModelsResponse{}
-	mi := &file_tollgate_v1_model_proto_msgTypes[14]
+	mi := &file_tollgate_v1_model_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1049,7 +1260,7 @@ func (x *ListModelsResponse) String() string {
 func (*ListModelsResponse) ProtoMessage() {}
 
 func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_v1_model_proto_msgTypes[14]
+	mi := &file_tollgate_v1_model_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1062,7 +1273,7 @@ func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsResponse.ProtoReflect.Descriptor instead.
 func (*ListModelsResponse) Descriptor() ([]byte, []int) {
-	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{14}
+	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListModelsResponse) GetModels() []*Model {
@@ -1090,7 +1301,7 @@ type GetModelRequest struct {
 
 func (x *GetModelRequest) Reset() {
 	*x = GetModelRequest{}
-	mi := &file_tollgate_v1_model_proto_msgTypes[15]
+	mi := &file_tollgate_v1_model_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1102,7 +1313,7 @@ func (x *GetModelRequest) String() string {
 func (*GetModelRequest) ProtoMessage() {}
 
 func (x *GetModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_v1_model_proto_msgTypes[15]
+	mi := &file_tollgate_v1_model_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1115,7 +1326,7 @@ func (x *GetModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetModelRequest.ProtoReflect.Descriptor instead.
 func (*GetModelRequest) Descriptor() ([]byte, []int) {
-	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{15}
+	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetModelRequest) GetName() string {
@@ -1136,7 +1347,7 @@ type GetModelResponse struct {
 
 func (x *GetModelResponse) Reset() {
 	*x = GetModelResponse{}
-	mi := &file_tollgate_v1_model_proto_msgTypes[16]
+	mi := &file_tollgate_v1_model_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1148,7 +1359,7 @@ func (x *GetModelResponse) String() string {
 func (*GetModelResponse) ProtoMessage() {}
 
 func (x *GetModelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_v1_model_proto_msgTypes[16]
+	mi := &file_tollgate_v1_model_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1161,7 +1372,7 @@ func (x *GetModelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetModelResponse.ProtoReflect.Descriptor instead.
 func (*GetModelResponse) Descriptor() ([]byte, []int) {
-	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{16}
+	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetModelResponse) GetModel() *Model {
@@ -1192,7 +1403,7 @@ type Model struct {
 
 func (x *Model) Reset() {
 	*x = Model{}
-	mi := &file_tollgate_v1_model_proto_msgTypes[17]
+	mi := &file_tollgate_v1_model_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1204,7 +1415,7 @@ func (x *Model) String() string {
 func (*Model) ProtoMessage() {}
 
 func (x *Model) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_v1_model_proto_msgTypes[17]
+	mi := &file_tollgate_v1_model_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1217,7 +1428,7 @@ func (x *Model) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Model.ProtoReflect.Descriptor instead.
 func (*Model) Descriptor() ([]byte, []int) {
-	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{17}
+	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Model) GetName() string {
@@ -1295,7 +1506,7 @@ type Deployment struct {
 
 func (x *Deployment) Reset() {
 	*x = Deployment{}
-	mi := &file_tollgate_v1_model_proto_msgTypes[18]
+	mi := &file_tollgate_v1_model_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1307,7 +1518,7 @@ func (x *Deployment) String() string {
 func (*Deployment) ProtoMessage() {}
 
 func (x *Deployment) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_v1_model_proto_msgTypes[18]
+	mi := &file_tollgate_v1_model_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1320,7 +1531,7 @@ func (x *Deployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deployment.ProtoReflect.Descriptor instead.
 func (*Deployment) Descriptor() ([]byte, []int) {
-	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{18}
+	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Deployment) GetName() string {
@@ -1422,7 +1633,7 @@ type QueueState struct {
 
 func (x *QueueState) Reset() {
 	*x = QueueState{}
-	mi := &file_tollgate_v1_model_proto_msgTypes[19]
+	mi := &file_tollgate_v1_model_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1434,7 +1645,7 @@ func (x *QueueState) String() string {
 func (*QueueState) ProtoMessage() {}
 
 func (x *QueueState) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_v1_model_proto_msgTypes[19]
+	mi := &file_tollgate_v1_model_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1447,7 +1658,7 @@ func (x *QueueState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueState.ProtoReflect.Descriptor instead.
 func (*QueueState) Descriptor() ([]byte, []int) {
-	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{19}
+	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *QueueState) GetCapacity() int64 {
@@ -1486,7 +1697,7 @@ type QueueClass struct {
 
 func (x *QueueClass) Reset() {
 	*x = QueueClass{}
-	mi := &file_tollgate_v1_model_proto_msgTypes[20]
+	mi := &file_tollgate_v1_model_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1498,7 +1709,7 @@ func (x *QueueClass) String() string {
 func (*QueueClass) ProtoMessage() {}
 
 func (x *QueueClass) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_v1_model_proto_msgTypes[20]
+	mi := &file_tollgate_v1_model_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1511,7 +1722,7 @@ func (x *QueueClass) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueClass.ProtoReflect.Descriptor instead.
 func (*QueueClass) Descriptor() ([]byte, []int) {
-	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{20}
+	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *QueueClass) GetPriority() Priority {
@@ -1556,7 +1767,7 @@ type ListCatalogueModelsRequest struct {
 
 func (x *ListCatalogueModelsRequest) Reset() {
 	*x = ListCatalogueModelsRequest{}
-	mi := &file_tollgate_v1_model_proto_msgTypes[21]
+	mi := &file_tollgate_v1_model_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1568,7 +1779,7 @@ func (x *ListCatalogueModelsRequest) String() string {
 func (*ListCatalogueModelsRequest) ProtoMessage() {}
 
 func (x *ListCatalogueModelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_v1_model_proto_msgTypes[21]
+	mi := &file_tollgate_v1_model_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1581,7 +1792,7 @@ func (x *ListCatalogueModelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCatalogueModelsRequest.ProtoReflect.Descriptor instead.
 func (*ListCatalogueModelsRequest) Descriptor() ([]byte, []int) {
-	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{21}
+	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListCatalogueModelsRequest) GetSearch() string {
@@ -1639,7 +1850,7 @@ type ListCatalogueModelsResponse struct {
 
 func (x *ListCatalogueModelsResponse) Reset() {
 	*x = ListCatalogueModelsResponse{}
-	mi := &file_tollgate_v1_model_proto_msgTypes[22]
+	mi := &file_tollgate_v1_model_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1651,7 +1862,7 @@ func (x *ListCatalogueModelsResponse) String() string {
 func (*ListCatalogueModelsResponse) ProtoMessage() {}
 
 func (x *ListCatalogueModelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_v1_model_proto_msgTypes[22]
+	mi := &file_tollgate_v1_model_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1664,7 +1875,7 @@ func (x *ListCatalogueModelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCatalogueModelsResponse.ProtoReflect.Descriptor instead.
 func (*ListCatalogueModelsResponse) Descriptor() ([]byte, []int) {
-	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{22}
+	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListCatalogueModelsResponse) GetModels() []*CatalogueModel {
@@ -1694,7 +1905,7 @@ type GetCatalogueModelRequest struct {
 
 func (x *GetCatalogueModelRequest) Reset() {
 	*x = GetCatalogueModelRequest{}
-	mi := &file_tollgate_v1_model_proto_msgTypes[23]
+	mi := &file_tollgate_v1_model_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1706,7 +1917,7 @@ func (x *GetCatalogueModelRequest) String() string {
 func (*GetCatalogueModelRequest) ProtoMessage() {}
 
 func (x *GetCatalogueModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_v1_model_proto_msgTypes[23]
+	mi := &file_tollgate_v1_model_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1719,7 +1930,7 @@ func (x *GetCatalogueModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCatalogueModelRequest.ProtoReflect.Descriptor instead.
 func (*GetCatalogueModelRequest) Descriptor() ([]byte, []int) {
-	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{23}
+	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetCatalogueModelRequest) GetProvider() string {
@@ -1747,7 +1958,7 @@ type GetCatalogueModelResponse struct {
 
 func (x *GetCatalogueModelResponse) Reset() {
 	*x = GetCatalogueModelResponse{}
-	mi := &file_tollgate_v1_model_proto_msgTypes[24]
+	mi := &file_tollgate_v1_model_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1759,7 +1970,7 @@ func (x *GetCatalogueModelResponse) String() string {
 func (*GetCatalogueModelResponse) ProtoMessage() {}
 
 func (x *GetCatalogueModelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_v1_model_proto_msgTypes[24]
+	mi := &file_tollgate_v1_model_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1772,7 +1983,7 @@ func (x *GetCatalogueModelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCatalogueModelResponse.ProtoReflect.Descriptor instead.
 func (*GetCatalogueModelResponse) Descriptor() ([]byte, []int) {
-	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{24}
+	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GetCatalogueModelResponse) GetModel() *CatalogueModel {
@@ -1822,7 +2033,7 @@ type CatalogueModel struct {
 
 func (x *CatalogueModel) Reset() {
 	*x = CatalogueModel{}
-	mi := &file_tollgate_v1_model_proto_msgTypes[25]
+	mi := &file_tollgate_v1_model_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1834,7 +2045,7 @@ func (x *CatalogueModel) String() string {
 func (*CatalogueModel) ProtoMessage() {}
 
 func (x *CatalogueModel) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_v1_model_proto_msgTypes[25]
+	mi := &file_tollgate_v1_model_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1847,7 +2058,7 @@ func (x *CatalogueModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CatalogueModel.ProtoReflect.Descriptor instead.
 func (*CatalogueModel) Descriptor() ([]byte, []int) {
-	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{25}
+	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CatalogueModel) GetProvider() string {
@@ -1970,7 +2181,7 @@ type UnitPrice struct {
 
 func (x *UnitPrice) Reset() {
 	*x = UnitPrice{}
-	mi := &file_tollgate_v1_model_proto_msgTypes[26]
+	mi := &file_tollgate_v1_model_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1982,7 +2193,7 @@ func (x *UnitPrice) String() string {
 func (*UnitPrice) ProtoMessage() {}
 
 func (x *UnitPrice) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_v1_model_proto_msgTypes[26]
+	mi := &file_tollgate_v1_model_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1995,7 +2206,7 @@ func (x *UnitPrice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnitPrice.ProtoReflect.Descriptor instead.
 func (*UnitPrice) Descriptor() ([]byte, []int) {
-	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{26}
+	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *UnitPrice) GetQueryPicoUsd() int64 {
@@ -2032,7 +2243,7 @@ type FigureSource struct {
 
 func (x *FigureSource) Reset() {
 	*x = FigureSource{}
-	mi := &file_tollgate_v1_model_proto_msgTypes[27]
+	mi := &file_tollgate_v1_model_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2044,7 +2255,7 @@ func (x *FigureSource) String() string {
 func (*FigureSource) ProtoMessage() {}
 
 func (x *FigureSource) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_v1_model_proto_msgTypes[27]
+	mi := &file_tollgate_v1_model_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2057,7 +2268,7 @@ func (x *FigureSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FigureSource.ProtoReflect.Descriptor instead.
 func (*FigureSource) Descriptor() ([]byte, []int) {
-	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{27}
+	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *FigureSource) GetName() string {
@@ -2122,7 +2333,7 @@ type Price struct {
 
 func (x *Price) Reset() {
 	*x = Price{}
-	mi := &file_tollgate_v1_model_proto_msgTypes[28]
+	mi := &file_tollgate_v1_model_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2134,7 +2345,7 @@ func (x *Price) String() string {
 func (*Price) ProtoMessage() {}
 
 func (x *Price) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_v1_model_proto_msgTypes[28]
+	mi := &file_tollgate_v1_model_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2147,7 +2358,7 @@ func (x *Price) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Price.ProtoReflect.Descriptor instead.
 func (*Price) Descriptor() ([]byte, []int) {
-	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{28}
+	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Price) GetInputPicoUsd() int64 {
@@ -2289,7 +2500,7 @@ type ServiceTierPrice struct {
 
 func (x *ServiceTierPrice) Reset() {
 	*x = ServiceTierPrice{}
-	mi := &file_tollgate_v1_model_proto_msgTypes[29]
+	mi := &file_tollgate_v1_model_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2301,7 +2512,7 @@ func (x *ServiceTierPrice) String() string {
 func (*ServiceTierPrice) ProtoMessage() {}
 
 func (x *ServiceTierPrice) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_v1_model_proto_msgTypes[29]
+	mi := &file_tollgate_v1_model_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2314,7 +2525,7 @@ func (x *ServiceTierPrice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceTierPrice.ProtoReflect.Descriptor instead.
 func (*ServiceTierPrice) Descriptor() ([]byte, []int) {
-	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{29}
+	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ServiceTierPrice) GetTier() string {
@@ -2344,7 +2555,7 @@ type PriceTier struct {
 
 func (x *PriceTier) Reset() {
 	*x = PriceTier{}
-	mi := &file_tollgate_v1_model_proto_msgTypes[30]
+	mi := &file_tollgate_v1_model_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2356,7 +2567,7 @@ func (x *PriceTier) String() string {
 func (*PriceTier) ProtoMessage() {}
 
 func (x *PriceTier) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_v1_model_proto_msgTypes[30]
+	mi := &file_tollgate_v1_model_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2369,7 +2580,7 @@ func (x *PriceTier) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PriceTier.ProtoReflect.Descriptor instead.
 func (*PriceTier) Descriptor() ([]byte, []int) {
-	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{30}
+	return file_tollgate_v1_model_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PriceTier) GetAboveInputTokens() int64 {
@@ -2390,7 +2601,24 @@ var File_tollgate_v1_model_proto protoreflect.FileDescriptor
 
 const file_tollgate_v1_model_proto_rawDesc = "" +
 	"\n" +
-	"\x17tollgate/v1/model.proto\x12\vtollgate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctollgate/v1/completion.proto\x1a\x18tollgate/v1/limits.proto\"\xd8\x04\n" +
+	"\x17tollgate/v1/model.proto\x12\vtollgate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctollgate/v1/completion.proto\x1a\x18tollgate/v1/limits.proto\"*\n" +
+	"\x12CheckHealthRequest\x12\x14\n" +
+	"\x05model\x18\x01 \x01(\tR\x05model\"V\n" +
+	"\x13CheckHealthResponse\x12?\n" +
+	"\vdeployments\x18\x01 \x03(\v2\x1d.tollgate.v1.DeploymentHealthR\vdeployments\"\xc5\x02\n" +
+	"\x10DeploymentHealth\x12\x14\n" +
+	"\x05model\x18\x01 \x01(\tR\x05model\x12\x1e\n" +
+	"\n" +
+	"deployment\x18\x02 \x01(\tR\n" +
+	"deployment\x12\x1a\n" +
+	"\bprovider\x18\x03 \x01(\tR\bprovider\x12%\n" +
+	"\x0eprovider_model\x18\x04 \x01(\tR\rproviderModel\x12#\n" +
+	"\rfailure_class\x18\x05 \x01(\tR\ffailureClass\x12\x18\n" +
+	"\afailure\x18\x06 \x01(\tR\afailure\x12\x1d\n" +
+	"\n" +
+	"latency_us\x18\a \x01(\x03R\tlatencyUs\x123\n" +
+	"\acircuit\x18\b \x01(\x0e2\x19.tollgate.v1.CircuitStateR\acircuit\x12%\n" +
+	"\x0ecooldown_class\x18\t \x01(\tR\rcooldownClass\"\xd8\x04\n" +
 	"\fRuntimeModel\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05model\x18\x02 \x01(\tR\x05model\x12\x1a\n" +
@@ -2608,7 +2836,7 @@ const file_tollgate_v1_model_proto_rawDesc = "" +
 	"\x19CIRCUIT_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14CIRCUIT_STATE_CLOSED\x10\x01\x12\x16\n" +
 	"\x12CIRCUIT_STATE_OPEN\x10\x02\x12\x1b\n" +
-	"\x17CIRCUIT_STATE_HALF_OPEN\x10\x032\xa9\x06\n" +
+	"\x17CIRCUIT_STATE_HALF_OPEN\x10\x032\xfb\x06\n" +
 	"\fModelService\x12M\n" +
 	"\n" +
 	"ListModels\x12\x1e.tollgate.v1.ListModelsRequest\x1a\x1f.tollgate.v1.ListModelsResponse\x12G\n" +
@@ -2619,7 +2847,8 @@ const file_tollgate_v1_model_proto_rawDesc = "" +
 	"\x11GetCatalogueModel\x12%.tollgate.v1.GetCatalogueModelRequest\x1a&.tollgate.v1.GetCatalogueModelResponse\x12P\n" +
 	"\vCreateModel\x12\x1f.tollgate.v1.CreateModelRequest\x1a .tollgate.v1.CreateModelResponse\x12b\n" +
 	"\x11ListRuntimeModels\x12%.tollgate.v1.ListRuntimeModelsRequest\x1a&.tollgate.v1.ListRuntimeModelsResponse\x12P\n" +
-	"\vDeleteModel\x12\x1f.tollgate.v1.DeleteModelRequest\x1a .tollgate.v1.DeleteModelResponseB\x9a\x01\n" +
+	"\vDeleteModel\x12\x1f.tollgate.v1.DeleteModelRequest\x1a .tollgate.v1.DeleteModelResponse\x12P\n" +
+	"\vCheckHealth\x12\x1f.tollgate.v1.CheckHealthRequest\x1a .tollgate.v1.CheckHealthResponseB\x9a\x01\n" +
 	"\x0fcom.tollgate.v1B\n" +
 	"ModelProtoP\x01Z.tollgate.dev/clients/go/tollgate/v1;tollgatev1\xa2\x02\x03TXX\xaa\x02\vTollgate.V1\xca\x02\vTollgate\\V1\xe2\x02\x17Tollgate\\V1\\GPBMetadata\xea\x02\fTollgate::V1b\x06proto3"
 
@@ -2636,99 +2865,106 @@ func file_tollgate_v1_model_proto_rawDescGZIP() []byte {
 }
 
 var file_tollgate_v1_model_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_tollgate_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_tollgate_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_tollgate_v1_model_proto_goTypes = []any{
 	(CircuitState)(0),                   // 0: tollgate.v1.CircuitState
-	(*RuntimeModel)(nil),                // 1: tollgate.v1.RuntimeModel
-	(*CreateModelRequest)(nil),          // 2: tollgate.v1.CreateModelRequest
-	(*CreateModelResponse)(nil),         // 3: tollgate.v1.CreateModelResponse
-	(*ListRuntimeModelsRequest)(nil),    // 4: tollgate.v1.ListRuntimeModelsRequest
-	(*ListRuntimeModelsResponse)(nil),   // 5: tollgate.v1.ListRuntimeModelsResponse
-	(*DeleteModelRequest)(nil),          // 6: tollgate.v1.DeleteModelRequest
-	(*DeleteModelResponse)(nil),         // 7: tollgate.v1.DeleteModelResponse
-	(*GetRouteStateRequest)(nil),        // 8: tollgate.v1.GetRouteStateRequest
-	(*GetRouteStateResponse)(nil),       // 9: tollgate.v1.GetRouteStateResponse
-	(*RouteState)(nil),                  // 10: tollgate.v1.RouteState
-	(*LimitLeft)(nil),                   // 11: tollgate.v1.LimitLeft
-	(*ExplainRouteRequest)(nil),         // 12: tollgate.v1.ExplainRouteRequest
-	(*ExplainRouteResponse)(nil),        // 13: tollgate.v1.ExplainRouteResponse
-	(*ListModelsRequest)(nil),           // 14: tollgate.v1.ListModelsRequest
-	(*ListModelsResponse)(nil),          // 15: tollgate.v1.ListModelsResponse
-	(*GetModelRequest)(nil),             // 16: tollgate.v1.GetModelRequest
-	(*GetModelResponse)(nil),            // 17: tollgate.v1.GetModelResponse
-	(*Model)(nil),                       // 18: tollgate.v1.Model
-	(*Deployment)(nil),                  // 19: tollgate.v1.Deployment
-	(*QueueState)(nil),                  // 20: tollgate.v1.QueueState
-	(*QueueClass)(nil),                  // 21: tollgate.v1.QueueClass
-	(*ListCatalogueModelsRequest)(nil),  // 22: tollgate.v1.ListCatalogueModelsRequest
-	(*ListCatalogueModelsResponse)(nil), // 23: tollgate.v1.ListCatalogueModelsResponse
-	(*GetCatalogueModelRequest)(nil),    // 24: tollgate.v1.GetCatalogueModelRequest
-	(*GetCatalogueModelResponse)(nil),   // 25: tollgate.v1.GetCatalogueModelResponse
-	(*CatalogueModel)(nil),              // 26: tollgate.v1.CatalogueModel
-	(*UnitPrice)(nil),                   // 27: tollgate.v1.UnitPrice
-	(*FigureSource)(nil),                // 28: tollgate.v1.FigureSource
-	(*Price)(nil),                       // 29: tollgate.v1.Price
-	(*ServiceTierPrice)(nil),            // 30: tollgate.v1.ServiceTierPrice
-	(*PriceTier)(nil),                   // 31: tollgate.v1.PriceTier
-	(*RateLimits)(nil),                  // 32: tollgate.v1.RateLimits
-	(*timestamppb.Timestamp)(nil),       // 33: google.protobuf.Timestamp
-	(*CompletionRequest)(nil),           // 34: tollgate.v1.CompletionRequest
-	(*Candidate)(nil),                   // 35: tollgate.v1.Candidate
-	(Priority)(0),                       // 36: tollgate.v1.Priority
+	(*CheckHealthRequest)(nil),          // 1: tollgate.v1.CheckHealthRequest
+	(*CheckHealthResponse)(nil),         // 2: tollgate.v1.CheckHealthResponse
+	(*DeploymentHealth)(nil),            // 3: tollgate.v1.DeploymentHealth
+	(*RuntimeModel)(nil),                // 4: tollgate.v1.RuntimeModel
+	(*CreateModelRequest)(nil),          // 5: tollgate.v1.CreateModelRequest
+	(*CreateModelResponse)(nil),         // 6: tollgate.v1.CreateModelResponse
+	(*ListRuntimeModelsRequest)(nil),    // 7: tollgate.v1.ListRuntimeModelsRequest
+	(*ListRuntimeModelsResponse)(nil),   // 8: tollgate.v1.ListRuntimeModelsResponse
+	(*DeleteModelRequest)(nil),          // 9: tollgate.v1.DeleteModelRequest
+	(*DeleteModelResponse)(nil),         // 10: tollgate.v1.DeleteModelResponse
+	(*GetRouteStateRequest)(nil),        // 11: tollgate.v1.GetRouteStateRequest
+	(*GetRouteStateResponse)(nil),       // 12: tollgate.v1.GetRouteStateResponse
+	(*RouteState)(nil),                  // 13: tollgate.v1.RouteState
+	(*LimitLeft)(nil),                   // 14: tollgate.v1.LimitLeft
+	(*ExplainRouteRequest)(nil),         // 15: tollgate.v1.ExplainRouteRequest
+	(*ExplainRouteResponse)(nil),        // 16: tollgate.v1.ExplainRouteResponse
+	(*ListModelsRequest)(nil),           // 17: tollgate.v1.ListModelsRequest
+	(*ListModelsResponse)(nil),          // 18: tollgate.v1.ListModelsResponse
+	(*GetModelRequest)(nil),             // 19: tollgate.v1.GetModelRequest
+	(*GetModelResponse)(nil),            // 20: tollgate.v1.GetModelResponse
+	(*Model)(nil),                       // 21: tollgate.v1.Model
+	(*Deployment)(nil),                  // 22: tollgate.v1.Deployment
+	(*QueueState)(nil),                  // 23: tollgate.v1.QueueState
+	(*QueueClass)(nil),                  // 24: tollgate.v1.QueueClass
+	(*ListCatalogueModelsRequest)(nil),  // 25: tollgate.v1.ListCatalogueModelsRequest
+	(*ListCatalogueModelsResponse)(nil), // 26: tollgate.v1.ListCatalogueModelsResponse
+	(*GetCatalogueModelRequest)(nil),    // 27: tollgate.v1.GetCatalogueModelRequest
+	(*GetCatalogueModelResponse)(nil),   // 28: tollgate.v1.GetCatalogueModelResponse
+	(*CatalogueModel)(nil),              // 29: tollgate.v1.CatalogueModel
+	(*UnitPrice)(nil),                   // 30: tollgate.v1.UnitPrice
+	(*FigureSource)(nil),                // 31: tollgate.v1.FigureSource
+	(*Price)(nil),                       // 32: tollgate.v1.Price
+	(*ServiceTierPrice)(nil),            // 33: tollgate.v1.ServiceTierPrice
+	(*PriceTier)(nil),                   // 34: tollgate.v1.PriceTier
+	(*RateLimits)(nil),                  // 35: tollgate.v1.RateLimits
+	(*timestamppb.Timestamp)(nil),       // 36: google.protobuf.Timestamp
+	(*CompletionRequest)(nil),           // 37: tollgate.v1.CompletionRequest
+	(*Candidate)(nil),                   // 38: tollgate.v1.Candidate
+	(Priority)(0),                       // 39: tollgate.v1.Priority
 }
 var file_tollgate_v1_model_proto_depIdxs = []int32{
-	29, // 0: tollgate.v1.RuntimeModel.price:type_name -> tollgate.v1.Price
-	32, // 1: tollgate.v1.RuntimeModel.limits:type_name -> tollgate.v1.RateLimits
-	33, // 2: tollgate.v1.RuntimeModel.create_time:type_name -> google.protobuf.Timestamp
-	1,  // 3: tollgate.v1.CreateModelRequest.model:type_name -> tollgate.v1.RuntimeModel
-	1,  // 4: tollgate.v1.CreateModelResponse.model:type_name -> tollgate.v1.RuntimeModel
-	1,  // 5: tollgate.v1.ListRuntimeModelsResponse.models:type_name -> tollgate.v1.RuntimeModel
-	10, // 6: tollgate.v1.GetRouteStateResponse.states:type_name -> tollgate.v1.RouteState
-	0,  // 7: tollgate.v1.RouteState.circuit:type_name -> tollgate.v1.CircuitState
-	11, // 8: tollgate.v1.RouteState.requests_left:type_name -> tollgate.v1.LimitLeft
-	11, // 9: tollgate.v1.RouteState.tokens_left:type_name -> tollgate.v1.LimitLeft
-	34, // 10: tollgate.v1.ExplainRouteRequest.request:type_name -> tollgate.v1.CompletionRequest
-	35, // 11: tollgate.v1.ExplainRouteResponse.order:type_name -> tollgate.v1.Candidate
-	35, // 12: tollgate.v1.ExplainRouteResponse.left_out:type_name -> tollgate.v1.Candidate
-	18, // 13: tollgate.v1.ListModelsResponse.models:type_name -> tollgate.v1.Model
-	18, // 14: tollgate.v1.GetModelResponse.model:type_name -> tollgate.v1.Model
-	19, // 15: tollgate.v1.Model.deployments:type_name -> tollgate.v1.Deployment
-	29, // 16: tollgate.v1.Deployment.price:type_name -> tollgate.v1.Price
-	20, // 17: tollgate.v1.Deployment.queue:type_name -> tollgate.v1.QueueState
-	21, // 18: tollgate.v1.QueueState.classes:type_name -> tollgate.v1.QueueClass
-	36, // 19: tollgate.v1.QueueClass.priority:type_name -> tollgate.v1.Priority
-	26, // 20: tollgate.v1.ListCatalogueModelsResponse.models:type_name -> tollgate.v1.CatalogueModel
-	26, // 21: tollgate.v1.GetCatalogueModelResponse.model:type_name -> tollgate.v1.CatalogueModel
-	29, // 22: tollgate.v1.CatalogueModel.price:type_name -> tollgate.v1.Price
-	27, // 23: tollgate.v1.CatalogueModel.unit_price:type_name -> tollgate.v1.UnitPrice
-	28, // 24: tollgate.v1.CatalogueModel.sources:type_name -> tollgate.v1.FigureSource
-	31, // 25: tollgate.v1.Price.tiers:type_name -> tollgate.v1.PriceTier
-	30, // 26: tollgate.v1.Price.service_tiers:type_name -> tollgate.v1.ServiceTierPrice
-	29, // 27: tollgate.v1.ServiceTierPrice.price:type_name -> tollgate.v1.Price
-	29, // 28: tollgate.v1.PriceTier.price:type_name -> tollgate.v1.Price
-	14, // 29: tollgate.v1.ModelService.ListModels:input_type -> tollgate.v1.ListModelsRequest
-	16, // 30: tollgate.v1.ModelService.GetModel:input_type -> tollgate.v1.GetModelRequest
-	8,  // 31: tollgate.v1.ModelService.GetRouteState:input_type -> tollgate.v1.GetRouteStateRequest
-	12, // 32: tollgate.v1.ModelService.ExplainRoute:input_type -> tollgate.v1.ExplainRouteRequest
-	22, // 33: tollgate.v1.ModelService.ListCatalogueModels:input_type -> tollgate.v1.ListCatalogueModelsRequest
-	24, // 34: tollgate.v1.ModelService.GetCatalogueModel:input_type -> tollgate.v1.GetCatalogueModelRequest
-	2,  // 35: tollgate.v1.ModelService.CreateModel:input_type -> tollgate.v1.CreateModelRequest
-	4,  // 36: tollgate.v1.ModelService.ListRuntimeModels:input_type -> tollgate.v1.ListRuntimeModelsRequest
-	6,  // 37: tollgate.v1.ModelService.DeleteModel:input_type -> tollgate.v1.DeleteModelRequest
-	15, // 38: tollgate.v1.ModelService.ListModels:output_type -> tollgate.v1.ListModelsResponse
-	17, // 39: tollgate.v1.ModelService.GetModel:output_type -> tollgate.v1.GetModelResponse
-	9,  // 40: tollgate.v1.ModelService.GetRouteState:output_type -> tollgate.v1.GetRouteStateResponse
-	13, // 41: tollgate.v1.ModelService.ExplainRoute:output_type -> tollgate.v1.ExplainRouteResponse
-	23, // 42: tollgate.v1.ModelService.ListCatalogueModels:output_type -> tollgate.v1.ListCatalogueModelsResponse
-	25, // 43: tollgate.v1.ModelService.GetCatalogueModel:output_type -> tollgate.v1.GetCatalogueModelResponse
-	3,  // 44: tollgate.v1.ModelService.CreateModel:output_type -> tollgate.v1.CreateModelResponse
-	5,  // 45: tollgate.v1.ModelService.ListRuntimeModels:output_type -> tollgate.v1.ListRuntimeModelsResponse
-	7,  // 46: tollgate.v1.ModelService.DeleteModel:output_type -> tollgate.v1.DeleteModelResponse
-	38, // [38:47] is the sub-list for method output_type
-	29, // [29:38] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	3,  // 0: tollgate.v1.CheckHealthResponse.deployments:type_name -> tollgate.v1.DeploymentHealth
+	0,  // 1: tollgate.v1.DeploymentHealth.circuit:type_name -> tollgate.v1.CircuitState
+	32, // 2: tollgate.v1.RuntimeModel.price:type_name -> tollgate.v1.Price
+	35, // 3: tollgate.v1.RuntimeModel.limits:type_name -> tollgate.v1.RateLimits
+	36, // 4: tollgate.v1.RuntimeModel.create_time:type_name -> google.protobuf.Timestamp
+	4,  // 5: tollgate.v1.CreateModelRequest.model:type_name -> tollgate.v1.RuntimeModel
+	4,  // 6: tollgate.v1.CreateModelResponse.model:type_name -> tollgate.v1.RuntimeModel
+	4,  // 7: tollgate.v1.ListRuntimeModelsResponse.models:type_name -> tollgate.v1.RuntimeModel
+	13, // 8: tollgate.v1.GetRouteStateResponse.states:type_name -> tollgate.v1.RouteState
+	0,  // 9: tollgate.v1.RouteState.circuit:type_name -> tollgate.v1.CircuitState
+	14, // 10: tollgate.v1.RouteState.requests_left:type_name -> tollgate.v1.LimitLeft
+	14, // 11: tollgate.v1.RouteState.tokens_left:type_name -> tollgate.v1.LimitLeft
+	37, // 12: tollgate.v1.ExplainRouteRequest.request:type_name -> tollgate.v1.CompletionRequest
+	38, // 13: tollgate.v1.ExplainRouteResponse.order:type_name -> tollgate.v1.Candidate
+	38, // 14: tollgate.v1.ExplainRouteResponse.left_out:type_name -> tollgate.v1.Candidate
+	21, // 15: tollgate.v1.ListModelsResponse.models:type_name -> tollgate.v1.Model
+	21, // 16: tollgate.v1.GetModelResponse.model:type_name -> tollgate.v1.Model
+	22, // 17: tollgate.v1.Model.deployments:type_name -> tollgate.v1.Deployment
+	32, // 18: tollgate.v1.Deployment.price:type_name -> tollgate.v1.Price
+	23, // 19: tollgate.v1.Deployment.queue:type_name -> tollgate.v1.QueueState
+	24, // 20: tollgate.v1.QueueState.classes:type_name -> tollgate.v1.QueueClass
+	39, // 21: tollgate.v1.QueueClass.priority:type_name -> tollgate.v1.Priority
+	29, // 22: tollgate.v1.ListCatalogueModelsResponse.models:type_name -> tollgate.v1.CatalogueModel
+	29, // 23: tollgate.v1.GetCatalogueModelResponse.model:type_name -> tollgate.v1.CatalogueModel
+	32, // 24: tollgate.v1.CatalogueModel.price:type_name -> tollgate.v1.Price
+	30, // 25: tollgate.v1.CatalogueModel.unit_price:type_name -> tollgate.v1.UnitPrice
+	31, // 26: tollgate.v1.CatalogueModel.sources:type_name -> tollgate.v1.FigureSource
+	34, // 27: tollgate.v1.Price.tiers:type_name -> tollgate.v1.PriceTier
+	33, // 28: tollgate.v1.Price.service_tiers:type_name -> tollgate.v1.ServiceTierPrice
+	32, // 29: tollgate.v1.ServiceTierPrice.price:type_name -> tollgate.v1.Price
+	32, // 30: tollgate.v1.PriceTier.price:type_name -> tollgate.v1.Price
+	17, // 31: tollgate.v1.ModelService.ListModels:input_type -> tollgate.v1.ListModelsRequest
+	19, // 32: tollgate.v1.ModelService.GetModel:input_type -> tollgate.v1.GetModelRequest
+	11, // 33: tollgate.v1.ModelService.GetRouteState:input_type -> tollgate.v1.GetRouteStateRequest
+	15, // 34: tollgate.v1.ModelService.ExplainRoute:input_type -> tollgate.v1.ExplainRouteRequest
+	25, // 35: tollgate.v1.ModelService.ListCatalogueModels:input_type -> tollgate.v1.ListCatalogueModelsRequest
+	27, // 36: tollgate.v1.ModelService.GetCatalogueModel:input_type -> tollgate.v1.GetCatalogueModelRequest
+	5,  // 37: tollgate.v1.ModelService.CreateModel:input_type -> tollgate.v1.CreateModelRequest
+	7,  // 38: tollgate.v1.ModelService.ListRuntimeModels:input_type -> tollgate.v1.ListRuntimeModelsRequest
+	9,  // 39: tollgate.v1.ModelService.DeleteModel:input_type -> tollgate.v1.DeleteModelRequest
+	1,  // 40: tollgate.v1.ModelService.CheckHealth:input_type -> tollgate.v1.CheckHealthRequest
+	18, // 41: tollgate.v1.ModelService.ListModels:output_type -> tollgate.v1.ListModelsResponse
+	20, // 42: tollgate.v1.ModelService.GetModel:output_type -> tollgate.v1.GetModelResponse
+	12, // 43: tollgate.v1.ModelService.GetRouteState:output_type -> tollgate.v1.GetRouteStateResponse
+	16, // 44: tollgate.v1.ModelService.ExplainRoute:output_type -> tollgate.v1.ExplainRouteResponse
+	26, // 45: tollgate.v1.ModelService.ListCatalogueModels:output_type -> tollgate.v1.ListCatalogueModelsResponse
+	28, // 46: tollgate.v1.ModelService.GetCatalogueModel:output_type -> tollgate.v1.GetCatalogueModelResponse
+	6,  // 47: tollgate.v1.ModelService.CreateModel:output_type -> tollgate.v1.CreateModelResponse
+	8,  // 48: tollgate.v1.ModelService.ListRuntimeModels:output_type -> tollgate.v1.ListRuntimeModelsResponse
+	10, // 49: tollgate.v1.ModelService.DeleteModel:output_type -> tollgate.v1.DeleteModelResponse
+	2,  // 50: tollgate.v1.ModelService.CheckHealth:output_type -> tollgate.v1.CheckHealthResponse
+	41, // [41:51] is the sub-list for method output_type
+	31, // [31:41] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_v1_model_proto_init() }
@@ -2738,20 +2974,20 @@ func file_tollgate_v1_model_proto_init() {
 	}
 	file_tollgate_v1_completion_proto_init()
 	file_tollgate_v1_limits_proto_init()
-	file_tollgate_v1_model_proto_msgTypes[0].OneofWrappers = []any{}
-	file_tollgate_v1_model_proto_msgTypes[9].OneofWrappers = []any{}
-	file_tollgate_v1_model_proto_msgTypes[10].OneofWrappers = []any{}
-	file_tollgate_v1_model_proto_msgTypes[18].OneofWrappers = []any{}
-	file_tollgate_v1_model_proto_msgTypes[25].OneofWrappers = []any{}
-	file_tollgate_v1_model_proto_msgTypes[26].OneofWrappers = []any{}
+	file_tollgate_v1_model_proto_msgTypes[3].OneofWrappers = []any{}
+	file_tollgate_v1_model_proto_msgTypes[12].OneofWrappers = []any{}
+	file_tollgate_v1_model_proto_msgTypes[13].OneofWrappers = []any{}
+	file_tollgate_v1_model_proto_msgTypes[21].OneofWrappers = []any{}
 	file_tollgate_v1_model_proto_msgTypes[28].OneofWrappers = []any{}
+	file_tollgate_v1_model_proto_msgTypes[29].OneofWrappers = []any{}
+	file_tollgate_v1_model_proto_msgTypes[31].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tollgate_v1_model_proto_rawDesc), len(file_tollgate_v1_model_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   31,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -30,6 +30,7 @@ const (
 	ModelService_CreateModel_FullMethodName         = "/tollgate.v1.ModelService/CreateModel"
 	ModelService_ListRuntimeModels_FullMethodName   = "/tollgate.v1.ModelService/ListRuntimeModels"
 	ModelService_DeleteModel_FullMethodName         = "/tollgate.v1.ModelService/DeleteModel"
+	ModelService_CheckHealth_FullMethodName         = "/tollgate.v1.ModelService/CheckHealth"
 )
 
 // ModelServiceClient is the client API for ModelService service.
@@ -61,6 +62,10 @@ type ModelServiceClient interface {
 	ListRuntimeModels(ctx context.Context, in *ListRuntimeModelsRequest, opts ...grpc.CallOption) (*ListRuntimeModelsResponse, error)
 	// Takes one away; calls that it serves end in peace. Callers: platform admins. RESOURCE_NOT_FOUND also for those of the configuration.
 	DeleteModel(ctx context.Context, in *DeleteModelRequest, opts ...grpc.CallOption) (*DeleteModelResponse, error)
+	// Asks the providers now, at no charge, whether they are there and heed the credentials of the deployments: by their list of models, or
+	// by what they answer at no charge where they have none. Each account is asked once, eight at a time, for at most 10 s each and 30 s in
+	// all. Nothing is changed by what is found. Callers: platform admins. MODEL_NOT_FOUND where `model` does not exist.
+	CheckHealth(ctx context.Context, in *CheckHealthRequest, opts ...grpc.CallOption) (*CheckHealthResponse, error)
 }
 
 type modelServiceClient struct {
@@ -161,6 +166,16 @@ func (c *modelServiceClient) DeleteModel(ctx context.Context, in *DeleteModelReq
 	return out, nil
 }
 
+func (c *modelServiceClient) CheckHealth(ctx context.Context, in *CheckHealthRequest, opts ...grpc.CallOption) (*CheckHealthResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CheckHealthResponse)
+	err := c.cc.Invoke(ctx, ModelService_CheckHealth_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ModelServiceServer is the server API for ModelService service.
 // All implementations must embed UnimplementedModelServiceServer
 // for forward compatibility.
@@ -190,6 +205,10 @@ type ModelServiceServer interface {
 	ListRuntimeModels(context.Context, *ListRuntimeModelsRequest) (*ListRuntimeModelsResponse, error)
 	// Takes one away; calls that it serves end in peace. Callers: platform admins. RESOURCE_NOT_FOUND also for those of the configuration.
 	DeleteModel(context.Context, *DeleteModelRequest) (*DeleteModelResponse, error)
+	// Asks the providers now, at no charge, whether they are there and heed the credentials of the deployments: by their list of models, or
+	// by what they answer at no charge where they have none. Each account is asked once, eight at a time, for at most 10 s each and 30 s in
+	// all. Nothing is changed by what is found. Callers: platform admins. MODEL_NOT_FOUND where `model` does not exist.
+	CheckHealth(context.Context, *CheckHealthRequest) (*CheckHealthResponse, error)
 	mustEmbedUnimplementedModelServiceServer()
 }
 
@@ -226,6 +245,9 @@ func (UnimplementedModelServiceServer) ListRuntimeModels(context.Context, *ListR
 }
 func (UnimplementedModelServiceServer) DeleteModel(context.Context, *DeleteModelRequest) (*DeleteModelResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteModel not implemented")
+}
+func (UnimplementedModelServiceServer) CheckHealth(context.Context, *CheckHealthRequest) (*CheckHealthResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CheckHealth not implemented")
 }
 func (UnimplementedModelServiceServer) mustEmbedUnimplementedModelServiceServer() {}
 func (UnimplementedModelServiceServer) testEmbeddedByValue()                      {}
@@ -410,6 +432,24 @@ func _ModelService_DeleteModel_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ModelService_CheckHealth_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CheckHealthRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelServiceServer).CheckHealth(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelService_CheckHealth_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelServiceServer).CheckHealth(ctx, req.(*CheckHealthRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ModelService_ServiceDesc is the grpc.ServiceDesc for ModelService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -452,6 +492,10 @@ var ModelService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DeleteModel",
 			Handler:    _ModelService_DeleteModel_Handler,
+		},
+		{
+			MethodName: "CheckHealth",
+			Handler:    _ModelService_CheckHealth_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -31,6 +31,7 @@ final class Retries {
           ModelServiceGrpc.getGetCatalogueModelMethod(),
           ModelServiceGrpc.getCreateModelMethod(),
           ModelServiceGrpc.getListRuntimeModelsMethod(),
+          ModelServiceGrpc.getCheckHealthMethod(),
           KeyAdminServiceGrpc.getCreateKeyMethod(),
           KeyAdminServiceGrpc.getGetKeyMethod(),
           KeyAdminServiceGrpc.getListKeysMethod(),
