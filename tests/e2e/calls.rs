@@ -111,11 +111,11 @@ async fn a_key_lives_rotates_blocks_and_ends() {
     assert_eq!((again.key.unwrap().id.as_str(), again.secret.as_str()), (id.as_str(), ""));
     assert_eq!(again.budget_id, made.budget_id);
 
-    let rotate = v1::RotateKeyRequest { id: id.clone(), grace_seconds: Some(60) };
+    let rotate = v1::RotateKeyRequest { id: id.clone(), grace_seconds: Some(60), ..Default::default() };
     let rotated = keys.rotate_key(rotate).await.unwrap().into_inner();
     assert_eq!((status(&made.secret).await, status(&rotated.secret).await), (200, 200));
     let rotated_again =
-        keys.rotate_key(v1::RotateKeyRequest { id: id.clone(), grace_seconds: None }).await.unwrap().into_inner();
+        keys.rotate_key(v1::RotateKeyRequest { id: id.clone(), ..Default::default() }).await.unwrap().into_inner();
     assert_eq!((status(&made.secret).await, status(&rotated.secret).await), (401, 401));
 
     keys.block_key(v1::BlockKeyRequest { id: id.clone() }).await.unwrap();

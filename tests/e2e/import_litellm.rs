@@ -419,10 +419,10 @@ async fn a_rotation_gives_an_imported_key_a_secret_of_our_own() {
     it.import(&["--apply"]);
     let id = it.key("plain").await.id;
     let mut keys = it.world.admin().await.keys();
-    let asked = v1::RotateKeyRequest { id: id.clone(), grace_seconds: Some(600) };
+    let asked = v1::RotateKeyRequest { id: id.clone(), grace_seconds: Some(600), ..Default::default() };
     let new = keys.rotate_key(asked).await.unwrap().into_inner().secret;
     assert_eq!((it.call(PLAIN).await.0, it.call(&new).await.0), (200, 200), "during the grace both");
-    let asked = v1::RotateKeyRequest { id, grace_seconds: None };
+    let asked = v1::RotateKeyRequest { id, ..Default::default() };
     let newer = keys.rotate_key(asked).await.unwrap().into_inner().secret;
     assert_eq!((it.call(PLAIN).await.0, it.call(&new).await.0, it.call(&newer).await.0), (401, 401, 200));
     assert_eq!(it.recorded("key.rehash").await, 0);

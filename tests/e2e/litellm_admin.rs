@@ -408,7 +408,8 @@ async fn what_has_no_counterpart_is_refused_or_told() {
     assert_eq!(reply.headers["x-tollgate-ignored-fields"], "permissions, send_invite_email");
     for (body, param) in [
         (json!({"guardrails": ["pii"]}), "guardrails"),
-        (json!({"key": "sk-of-my-own-choosing"}), "key"),
+        (json!({"key": "sk-of-aaaaaaaaaaaaaaaa"}), "key"),
+        (json!({"key": "my-own-0123456789abcdef"}), "key"),
         (json!({"allowed_routes": ["/chat/completions"]}), "allowed_routes"),
         (json!({"tpd_limit": 5}), "tpd_limit"),
         (json!({"max_budget": -1}), "max_budget"),
@@ -523,6 +524,44 @@ async fn health_asks_every_account_once_at_no_charge_and_tells_what_is_wrong() {
     assert_eq!(desk.world.entries().await.len(), 0, "nothing was charged");
     let records = desk.world.records().await;
     assert!(records.iter().any(|record| record.action == "model.check" && record.error_reason == 0));
+}
+
+#[tokio::test]
+async fn a_key_of_ones_own_choosing_works_and_is_nobody_elses() {
+    let desk = Desk::open().await;
+    let own = "sk-legacy-batch-job-2024";
+    let made = desk.post("key/generate", json!({"key": own, "key_alias": "legacy", "max_budget": 1})).await;
+    assert_eq!((&made["key"], made["token"].as_str().unwrap().starts_with("key_")), (&json!(own), true));
+    assert_eq!(desk.call(own).await.status, 200);
+    assert_eq!(desk.get(&format!("key/info?key={own}")).await["info"]["key_alias"], "legacy");
+    // Not twice, also when the key was given another, and not when it has ended.
+    let taken = async |body: Value, route: &str, param: &str| {
+        let reply = desk.post_as(&desk.admin, route, body).await;
+        assert_eq!((reply.status.as_u16(), &reply.json()["error"]["type"]), (400, &json!("bad_request_error")));
+        assert!(!reply.json().to_string().contains(own), "{param} is not repeated");
+    };
+    taken(json!({"key": own}), "key/generate", "key").await;
+    let next = "sk-legacy-batch-job-2025";
+    let rotated = desk.post("key/regenerate", json!({"key": own, "new_key": next})).await;
+    assert_eq!(rotated["key"], next);
+    assert_eq!((desk.call(own).await.status.as_u16(), desk.call(next).await.status.as_u16()), (401, 200));
+    taken(json!({"key": own}), "key/generate", "key").await;
+    desk.post("key/delete", json!({"keys": [next]})).await;
+    taken(json!({"key": next}), "key/generate", "key").await;
+    taken(json!({"key": desk.world.admin}), "key/generate", "key").await;
+    let other = desk.key(json!({})).await;
+    taken(json!({"key": other, "new_key": next}), "key/regenerate", "new_key").await;
+    // Weak ones, and those who only govern a team, are refused.
+    let reply = desk.post_as(&desk.admin, "key/regenerate", json!({"key": other, "new_key": "sk-1234"})).await;
+    assert_eq!((reply.status.as_u16(), &reply.json()["error"]["param"]), (400, &json!("new_key")));
+    desk.post("team/new", json!({"team_id": "blue"})).await;
+    let governs = desk.key(json!({"team_id": "blue", "key_type": "management"})).await;
+    let strong = json!({"team_id": "blue", "key": "sk-0123456789-strong"});
+    let reply = desk.post_as(&Caller::bearer(&governs), "key/generate", strong).await;
+    assert_eq!((reply.status.as_u16(), &reply.json()["error"]["type"]), (403, &json!("auth_error")));
+    // Nothing keeps it in clear.
+    let records = desk.world.records().await;
+    assert!(!format!("{records:?}").contains("legacy-batch-job"), "a secret stands in a record");
 }
 
 #[tokio::test]

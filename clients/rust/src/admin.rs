@@ -80,7 +80,11 @@ impl Keys {
 
     /// Gives a key a new secret; the old one goes on working for so many seconds.
     pub async fn rotate(&self, id: &str, grace_seconds: i64) -> Result<v1::RotateKeyResponse, Error> {
-        let asked = v1::RotateKeyRequest { id: id.to_owned(), grace_seconds: Some(grace_seconds) };
+        let asked = v1::RotateKeyRequest {
+            id: id.to_owned(),
+            grace_seconds: Some(grace_seconds),
+            ..v1::RotateKeyRequest::default()
+        };
         call!(once, self, rotate_key, asked)
     }
 

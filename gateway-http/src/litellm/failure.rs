@@ -34,6 +34,14 @@ impl Failure {
         Self { refusal, reason: Some(ErrorReason::ResourceNotFound) }
     }
 
+    /// The same, where a route has another name for a field.
+    pub(crate) fn called(mut self, field: &str, name: &str) -> Self {
+        if self.refusal.param.as_deref() == Some(field) {
+            self.refusal.param = Some(name.to_owned());
+        }
+        self
+    }
+
     /// Whether it says that something does not exist.
     pub(crate) fn is_missing(&self) -> bool {
         self.reason == Some(ErrorReason::ResourceNotFound)

@@ -44,11 +44,17 @@ pub(crate) struct Made {
 
 /// Makes a key with the budgets of its purse: both or neither.
 pub(crate) async fn make(desk: &Desk, wish: KeyWish, place: Key, purse: &Purse) -> Result<Made, Failure> {
+    make_with(desk, wish, place, purse, String::new()).await
+}
+
+/// The same with a secret of the caller's own, where it is not empty.
+async fn make_with(desk: &Desk, wish: KeyWish, place: Key, purse: &Purse, secret: String) -> Result<Made, Failure> {
     let blocked = wish.blocked == Some(true);
     let budgets = purse.budgets(&BudgetScope::default());
     let key = wish.key(desk, place).await?;
-    let asked = CreateKeyRequest { key: Some(key), budgets, unique_display_name: true, ..Default::default() };
-    let made = desk.gateway.keys.clone().create_key(desk.ask(asked)).await?.into_inner();
+    let asked = CreateKeyRequest { key: Some(key), budgets, unique_display_name: true, secret, ..Default::default() };
+    let made = desk.gateway.keys.clone().create_key(desk.ask(asked)).await;
+    let made = made.map_err(|status| Failure::from(status).called("secret", "key"))?.into_inner();
     let mut key = made.key.unwrap_or_default();
     if blocked {
         key = block_key(desk, &key.id, true).await?;
@@ -60,6 +66,7 @@ pub(crate) async fn generate(State(gateway): State<Gateway>, request: Request) -
     let (desk, mut fields) = Desk::open(gateway, request).await?;
     let wish = KeyWish::take(&mut fields)?;
     let purse = Purse::take_with_id(&mut fields, &desk).await?;
+    let secret = fields.text("key")?.unwrap_or_default();
     let key_type = fields.text("key_type")?;
     let (organization_id, team_id) = (fields.text("organization_id")?, fields.text("team_id")?);
     let user_id = fields.text("user_id")?;
@@ -67,7 +74,7 @@ pub(crate) async fn generate(State(gateway): State<Gateway>, request: Request) -
     ignored.extend(purse.ignored());
     let place = place(&desk, organization_id, team_id, user_id).await?;
     let role = key_fields::role(key_type.as_deref(), &place)?;
-    let made = make(&desk, wish, Key { role: role as i32, ..place }, &purse).await?;
+    let made = make_with(&desk, wish, Key { role: role as i32, ..place }, &purse, secret).await?;
     let row = KeyRow::of(&desk, &made.key).await?;
     Ok(Answer::ignoring(KeyMade { key: made.secret, row }, ignored))
 }
@@ -276,9 +283,11 @@ pub(crate) async fn regenerate_named(
 /// A new secret, after whatever else the body changes.
 async fn rotate(desk: &Desk, key: Key, mut fields: Fields) -> Answered<KeyMade> {
     let grace_seconds = fields.seconds("grace_period")?;
+    let secret = fields.text("new_key")?.unwrap_or_default();
     let (key, ignored) = change(desk, key, fields).await?;
-    let asked = desk.ask(RotateKeyRequest { id: key.id, grace_seconds });
-    let made = desk.gateway.keys.clone().rotate_key(asked).await?.into_inner();
+    let asked = desk.ask(RotateKeyRequest { id: key.id, grace_seconds, secret });
+    let made = desk.gateway.keys.clone().rotate_key(asked).await;
+    let made = made.map_err(|status| Failure::from(status).called("secret", "new_key"))?.into_inner();
     let row = KeyRow::of(desk, &made.key.unwrap_or_default()).await?;
     Ok(Answer::ignoring(KeyMade { key: made.secret, row }, ignored))
 }

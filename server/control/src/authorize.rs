@@ -192,6 +192,8 @@ actions! {
     UpdateKey "key.update"                           All      Org      Team      User   No      No      No;
     /// Give a key a new secret.
     RotateKey "key.rotate"                           All      Org      Team      User   No      No      No;
+    /// Choose the secret of a key that one makes or rotates.
+    ChooseSecret "key.choose_secret"                 All      Org      No        No     No      No      No;
     /// Block a key.
     BlockKey "key.block"                             All      Org      Team      User   No      No      No;
     /// Unblock a key.
@@ -278,7 +280,7 @@ pub fn authorization_page() -> String {
         let cells: Vec<_> = ROLES.iter().map(|&role| action.reach(role).describe()).collect();
         page += &format!("| `{}` | {} | {} |\n", action.name(), action.description().trim(), cells.join(" | "));
     }
-    page += "\n## What each RPC asks for\n\n| RPC | action |\n|---|---|\n";
+    page += "\n## What each RPC asks for\n\n`key.choose_secret` only where the call brings a secret.\n\n| RPC | action |\n|---|---|\n";
     for (rpc, actions) in RPCS {
         let names: Vec<_> = actions.iter().map(|a| format!("`{}`", a.name())).collect();
         let names = if names.is_empty() { "a key that may call models".to_owned() } else { names.join(", ") };
@@ -407,11 +409,11 @@ pub const RPCS: &[(&str, &[Action])] = &[
     ("ResponseService/AdvanceResponse", &[Action::KeepResponse]),
     ("ResponseService/CancelResponse", &[Action::CancelResponse]),
     ("ResponseService/ListResponseEvents", &[Action::ReadResponse]),
-    ("KeyAdminService/CreateKey", &[Action::CreateKey]),
+    ("KeyAdminService/CreateKey", &[Action::CreateKey, Action::ChooseSecret]),
     ("KeyAdminService/GetKey", &[Action::ReadKey]),
     ("KeyAdminService/ListKeys", &[Action::ReadKey]),
     ("KeyAdminService/UpdateKey", &[Action::UpdateKey]),
-    ("KeyAdminService/RotateKey", &[Action::RotateKey]),
+    ("KeyAdminService/RotateKey", &[Action::RotateKey, Action::ChooseSecret]),
     ("KeyAdminService/BlockKey", &[Action::BlockKey]),
     ("KeyAdminService/UnblockKey", &[Action::UnblockKey]),
     ("KeyAdminService/RevokeKey", &[Action::RevokeKey]),

@@ -9,7 +9,7 @@ use tollgate_proto::v1::{
 use tollgate_store::{Object, StoredKey, Thing};
 
 use crate::{
-    Act, Action, Actor, Authorized, Control, Done, Principal, Resource, act,
+    Act, Action, Actor, Authorized, Control, Done, Principal, Resource, act, authorize,
     budgets::{check as check_budget, new_budget},
     is_allowed, page, rights,
     tenancy::stale,
@@ -23,6 +23,14 @@ pub struct Minted {
     pub secret: Option<KeySecret>,
     /// Its budget's id, or empty.
     pub budget_id: String,
+}
+
+/// The secret of a key that is made.
+enum Secret {
+    /// Drawn by the gateway.
+    Made,
+    /// Given by who makes the key, in a call or in the configuration.
+    Chosen(KeySecret),
 }
 
 const MAX_GRACE_SECONDS: i64 = 604_800;
@@ -75,14 +83,32 @@ impl Control {
             if request.unique_display_name {
                 self.nobody_is_called(&key.display_name, "")?;
             }
+            let secret = match request.secret.as_str() {
+                "" => Secret::Made,
+                text => Secret::Chosen(self.chosen(authorized, text)?),
+            };
             let total = request.budget_nano_usd.map(total);
             let budgets: Vec<_> = total.into_iter().chain(request.budgets).collect();
             for budget in &budgets {
                 check_budget(&of_key(budget.clone(), "new"))?;
             }
-            Ok(self.mint(key, made_by, budgets, None))
+            Ok(self.mint(key, made_by, budgets, secret))
         })
         .await
+    }
+
+    /// A secret that somebody chose for a key: who may do that does, it is strong, and no other key's. Neither error nor record repeats it.
+    fn chosen<A>(&self, authorized: &Authorized<A>, text: &str) -> Result<KeySecret, Error> {
+        authorize::<act::ChooseSecret>(authorized.caller().clone(), authorized.resource().clone())?;
+        let secret = KeySecret::chosen(text).map_err(|why| Error::invalid_field("secret", why))?;
+        let keyring = self.pipeline.keyring();
+        if keyring.knows(&secret) || keyring.get(&provisioned_id(&keyring.digest(&secret))).is_some() {
+            let message = "the secret opens a key already, or did; choose another, or leave it out to have one made";
+            return Err(Error::new(ErrorReason::AlreadyExists, message)
+                .with("resource", "key")
+                .with("field", "secret"));
+        }
+        Ok(secret)
     }
 
     /// That no key but `own` has this name. Whose it is, is nobody's business.
@@ -147,7 +173,7 @@ impl Control {
             return Ok(false);
         }
         let budgets = budget_nano_usd.map(total).into_iter().collect();
-        let done = self.mint(key, String::new(), budgets, Some(secret.clone()));
+        let done = self.mint(key, String::new(), budgets, Secret::Chosen(secret.clone()));
         let draft = tollgate_audit::Draft::open("key.provision", None);
         match self.make(done, draft).await {
             // Another replica with the same configuration was first.
@@ -159,12 +185,22 @@ impl Control {
         }
     }
 
-    fn mint(&self, asked: Key, request_id: String, budgets: Vec<Budget>, secret: Option<KeySecret>) -> Done<Minted> {
-        let provisioned = secret.is_some();
-        let secret = secret.unwrap_or_else(|| KeySecret::generate(&mut rand::rng()));
+    fn mint(&self, asked: Key, request_id: String, budgets: Vec<Budget>, secret: Secret) -> Done<Minted> {
         let now = Some(timestamp(self.now_us()));
-        let digest = self.pipeline.keyring().digest(&secret);
-        let id = if provisioned { provisioned_id(&digest) } else { new_id("key_") };
+        let keyring = self.pipeline.keyring();
+        let (secret, digest, id) = match secret {
+            Secret::Made => {
+                let secret = KeySecret::generate(&mut rand::rng());
+                let digest = keyring.digest(&secret);
+                (secret, digest, new_id("key_"))
+            }
+            Secret::Chosen(secret) => {
+                let digest = keyring.digest(&secret);
+                let id = provisioned_id(&digest);
+                (secret, digest, id)
+            }
+        };
+        let follows = id.starts_with(PROVISIONED);
         let key = Key {
             id,
             prefix: secret.prefix().to_owned(),
@@ -175,11 +211,11 @@ impl Control {
             etag: new_id(""),
             ..asked
         };
-        let made = |asked| {
-            let id = if provisioned { key.id.replacen("key_", "bud_", 1) } else { new_id("bud_") };
+        let made = |(at, asked)| {
+            let id = if follows && at == 0 { key.id.replacen("key_", "bud_", 1) } else { new_id("bud_") };
             new_budget(Budget { increase: None, ..of_key(asked, &key.id) }, id, self.now_us())
         };
-        let budgets: Vec<_> = budgets.into_iter().map(made).collect();
+        let budgets: Vec<_> = budgets.into_iter().enumerate().map(made).collect();
         let budget_id = budgets.first().map(|b| b.id.clone()).unwrap_or_default();
         let limits: Vec<_> = budgets.iter().map(|b| b.limit_nano_usd).collect();
         let changes = vec![
@@ -325,6 +361,7 @@ impl Control {
         principal: &Principal,
         id: &str,
         grace_seconds: i64,
+        secret: &str,
     ) -> Result<(Key, KeySecret), Error> {
         self.act::<act::RotateKey, _>(
             principal,
@@ -336,7 +373,10 @@ impl Control {
                 let (mut stored, before) = self.changeable(id)?;
                 // Whoever gets the secret gets the key's rights.
                 rights::check_key(&authorized.actor(), authorized.caller().key(), &before, self.directory())?;
-                let secret = KeySecret::generate(&mut rand::rng());
+                let secret = match secret {
+                    "" => KeySecret::generate(&mut rand::rng()),
+                    text => self.chosen(authorized, text)?,
+                };
                 let old = std::mem::replace(&mut stored.digest, self.pipeline.keyring().digest(&secret));
                 // An imported secret that nobody has used has no digest of ours: what it came with stands for it during the grace.
                 if grace_seconds == 0 || !old.is_empty() {
@@ -461,11 +501,14 @@ pub(crate) fn placed(budget: Budget, on: &BudgetScope) -> Budget {
     Budget { scope: Some(scope), ..budget }
 }
 
-/// Of a key in a configuration that replicas share, and of one that is imported, the id follows from its secret: each makes the same one. A UUID of version 8 that
-/// stands before all that follow from the time.
+/// How ids begin that follow from a secret.
+const PROVISIONED: &str = "key_00000000-0000-8";
+
+/// Of a key whose secret is given, in a configuration that replicas share, at an import or in a call, the id follows from its secret: each
+/// replica makes the same one, and a second is noticed. A UUID of version 8 that stands before all that follow from the time.
 pub(crate) fn provisioned_id(digest: &[u8]) -> String {
     let hex: String = digest.iter().take(9).map(|b| format!("{b:02x}")).collect();
-    format!("key_00000000-0000-8{}-8{}-{}", &hex[..3], &hex[3..6], &hex[6..18])
+    format!("{PROVISIONED}{}-8{}-{}", &hex[..3], &hex[3..6], &hex[6..18])
 }
 
 /// A request id as it is kept: the acting key's own. Empty stays empty.

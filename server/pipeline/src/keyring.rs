@@ -125,6 +125,12 @@ impl KeyRing {
         }
     }
 
+    /// Whether a secret opens a key, or was the last to open it, whatever has become of the key.
+    pub fn knows(&self, secret: &KeySecret) -> bool {
+        let former = self.imported_hash(&Sha256::digest(secret.expose().as_bytes()));
+        [self.hash(secret), former].iter().any(|digest| self.by_digest.contains_key(digest))
+    }
+
     /// Keys that were used for the first time here and are still kept as another gateway hashed them.
     pub fn first_uses(&self) -> &FirstUses {
         &self.first_uses

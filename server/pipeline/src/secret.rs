@@ -11,6 +11,9 @@ const CHECK: usize = 6;
 /// How keys begin that LiteLLM issued.
 const FOREIGN_PREFIX: &str = "sk-";
 const FOREIGN_MOST: usize = 256;
+/// What somebody must choose at least for a secret of their own: characters behind the prefix, and different ones among them.
+const CHOSEN_LEAST: usize = 16;
+const CHOSEN_DIFFERENT: usize = 8;
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// A well-formed virtual key.
@@ -39,6 +42,28 @@ impl KeySecret {
     pub fn parse_foreign(text: &str) -> Option<Self> {
         let fits = text.starts_with(FOREIGN_PREFIX) && text.len() <= FOREIGN_MOST;
         (fits && text.bytes().all(|b| b.is_ascii_graphic())).then(|| Self(Secret::new(text)))
+    }
+
+    /// A secret that somebody chose for a key to be made: of our form, or of another gateway's and not easily guessed. The reason does not
+    /// repeat it.
+    pub fn chosen(text: &str) -> Result<Self, String> {
+        if let Some(secret) = Self::parse(text) {
+            return Ok(secret);
+        }
+        let secret = Self::parse_foreign(text).ok_or_else(|| {
+            format!(
+                "must be {FOREIGN_PREFIX} and printable ASCII characters, at most {FOREIGN_MOST} in all, or be left out"
+            )
+        })?;
+        let body = &text.as_bytes()[FOREIGN_PREFIX.len()..];
+        let different = (0..=u8::MAX).filter(|byte| body.contains(byte)).count();
+        if body.len() < CHOSEN_LEAST || different < CHOSEN_DIFFERENT {
+            return Err(format!(
+                "can be guessed: it needs at least {CHOSEN_LEAST} characters behind {FOREIGN_PREFIX}, {CHOSEN_DIFFERENT} of them different; \
+                 leave it out to have one made"
+            ));
+        }
+        Ok(secret)
     }
 
     /// The text, for whoever it is shown to once.
@@ -80,6 +105,19 @@ mod tests {
         }
         assert_eq!(KeySecret::parse("sk-abc"), None);
         assert_eq!(key.prefix(), &key.expose()[..8]);
+    }
+
+    #[test]
+    fn a_chosen_secret_must_not_be_easily_guessed() {
+        for good in ["sk-0123456789abcdef", "sk-legacy-batch-2024-06", KeySecret::generate(&mut rand::rng()).expose()] {
+            assert_eq!(KeySecret::chosen(good).unwrap().expose(), good);
+        }
+        for bad in
+            ["", "sk-1234", "sk-aaaaaaaaaaaaaaaaaaaaaaaaaaa", "sk-0123456789abcde", "0123456789abcdefghijk", "tg-short"]
+        {
+            let why = KeySecret::chosen(bad).unwrap_err();
+            assert!(bad.is_empty() || !why.contains(bad), "{why}");
+        }
     }
 
     #[test]

@@ -43,7 +43,8 @@ impl KeyAdminService for Door {
     async fn rotate_key(&self, request: Request<RotateKeyRequest>) -> Result<Response<RotateKeyResponse>, Status> {
         let who = principal(&request);
         let asked = request.into_inner();
-        let rotated = self.0.control.rotate_key(&who, &asked.id, asked.grace_seconds.unwrap_or(0)).await;
+        let grace_seconds = asked.grace_seconds.unwrap_or(0);
+        let rotated = self.0.control.rotate_key(&who, &asked.id, grace_seconds, &asked.secret).await;
         let (key, secret) = rotated.map_err(status)?;
         Ok(Response::new(RotateKeyResponse { key: Some(key), secret: secret.expose().to_owned() }))
     }

@@ -372,8 +372,12 @@ type CreateKeyRequest struct {
 	Budgets []*Budget `protobuf:"bytes,4,rep,name=budgets,proto3" json:"budgets,omitempty"`
 	// Refuse it with ALREADY_EXISTS where another key that is not revoked has this `display_name`, whoever's it is. An empty name is never taken.
 	UniqueDisplayName bool `protobuf:"varint,5,opt,name=unique_display_name,json=uniqueDisplayName,proto3" json:"unique_display_name,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// A secret of one's own; empty: the gateway makes one, which is better. `sk-` and 16 to 253 printable ASCII characters, of which at least
+	// 8 are different, or the form of the gateway's own. Only for those who may `key.choose_secret`; INVALID_FIELD where it is too weak,
+	// ALREADY_EXISTS where it opens a key, or was the last to open one. It is kept like any other, as a keyed hash.
+	Secret        string `protobuf:"bytes,6,opt,name=secret,proto3" json:"secret,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateKeyRequest) Reset() {
@@ -441,12 +445,19 @@ func (x *CreateKeyRequest) GetUniqueDisplayName() bool {
 	return false
 }
 
+func (x *CreateKeyRequest) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
 // Response of `CreateKey`.
 type CreateKeyResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The key.
 	Key *Key `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	// The secret, `tg-...`. Shown here once; empty when `request_id` was seen before.
+	// The secret, `tg-...` unless one was chosen. Shown here once; empty when `request_id` was seen before.
 	Secret string `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
 	// Id of the first budget that was made with it, or empty.
 	BudgetId      string `protobuf:"bytes,3,opt,name=budget_id,json=budgetId,proto3" json:"budget_id,omitempty"`
@@ -861,7 +872,9 @@ type RotateKeyRequest struct {
 	// The key.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// How long the old secret goes on working, in seconds, 0 to 604,800; absent: 0.
-	GraceSeconds  *int64 `protobuf:"varint,2,opt,name=grace_seconds,json=graceSeconds,proto3,oneof" json:"grace_seconds,omitempty"`
+	GraceSeconds *int64 `protobuf:"varint,2,opt,name=grace_seconds,json=graceSeconds,proto3,oneof" json:"grace_seconds,omitempty"`
+	// The new secret, as in `CreateKeyRequest`; empty: the gateway makes one.
+	Secret        string `protobuf:"bytes,3,opt,name=secret,proto3" json:"secret,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -908,6 +921,13 @@ func (x *RotateKeyRequest) GetGraceSeconds() int64 {
 		return *x.GraceSeconds
 	}
 	return 0
+}
+
+func (x *RotateKeyRequest) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
 }
 
 // Response of `RotateKey`.
@@ -1458,14 +1478,15 @@ const file_tollgate_v1_key_admin_proto_rawDesc = "" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x15\n" +
-	"\x13_default_output_cap\"\xf5\x01\n" +
+	"\x13_default_output_cap\"\x8d\x02\n" +
 	"\x10CreateKeyRequest\x12\"\n" +
 	"\x03key\x18\x01 \x01(\v2\x10.tollgate.v1.KeyR\x03key\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tR\trequestId\x12+\n" +
 	"\x0fbudget_nano_usd\x18\x03 \x01(\x03H\x00R\rbudgetNanoUsd\x88\x01\x01\x12-\n" +
 	"\abudgets\x18\x04 \x03(\v2\x13.tollgate.v1.BudgetR\abudgets\x12.\n" +
-	"\x13unique_display_name\x18\x05 \x01(\bR\x11uniqueDisplayNameB\x12\n" +
+	"\x13unique_display_name\x18\x05 \x01(\bR\x11uniqueDisplayName\x12\x16\n" +
+	"\x06secret\x18\x06 \x01(\tR\x06secretB\x12\n" +
 	"\x10_budget_nano_usd\"l\n" +
 	"\x11CreateKeyResponse\x12\"\n" +
 	"\x03key\x18\x01 \x01(\v2\x10.tollgate.v1.KeyR\x03key\x12\x16\n" +
@@ -1492,10 +1513,11 @@ const file_tollgate_v1_key_admin_proto_rawDesc = "" +
 	"updateMask\x12.\n" +
 	"\x13unique_display_name\x18\x03 \x01(\bR\x11uniqueDisplayName\"7\n" +
 	"\x11UpdateKeyResponse\x12\"\n" +
-	"\x03key\x18\x01 \x01(\v2\x10.tollgate.v1.KeyR\x03key\"^\n" +
+	"\x03key\x18\x01 \x01(\v2\x10.tollgate.v1.KeyR\x03key\"v\n" +
 	"\x10RotateKeyRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12(\n" +
-	"\rgrace_seconds\x18\x02 \x01(\x03H\x00R\fgraceSeconds\x88\x01\x01B\x10\n" +
+	"\rgrace_seconds\x18\x02 \x01(\x03H\x00R\fgraceSeconds\x88\x01\x01\x12\x16\n" +
+	"\x06secret\x18\x03 \x01(\tR\x06secretB\x10\n" +
 	"\x0e_grace_seconds\"O\n" +
 	"\x11RotateKeyResponse\x12\"\n" +
 	"\x03key\x18\x01 \x01(\v2\x10.tollgate.v1.KeyR\x03key\x12\x16\n" +
