@@ -50,7 +50,7 @@ const GUARDRAILS: &str = "guardrails are not offered yet: prompts and answers pa
 const ALERTING: &str =
     "no messages are sent yet; budgets raise alerts in WatchSpend, and /metrics is there to alert on";
 const CACHING: &str = "answers are not cached yet; each call reaches a provider, but for those with an Idempotency-Key";
-const PRICE: &str = "this unit of a price is not charged; give prices per token or per query";
+const PRICE: &str = "this unit of a price is not charged; give prices per token, query, second or spoken character";
 const SUPPORTS: &str = "what a model can do comes from the catalogue; see `tollgate models`";
 const DEFAULTS: &str =
     "callers say it themselves; parameters that can be given for them are those of `deployments[].defaults`";

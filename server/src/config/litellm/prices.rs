@@ -28,11 +28,22 @@ const FIGURES: &[(&str, &str)] = &[
     ("batch_output", "output_cost_per_token_batches"),
 ];
 
+/// Modes of models whose seconds are those of sound, and whose characters are spoken.
+const TRANSCRIPTION: &str = "audio_transcription";
+const SPEECH: &str = "audio_speech";
+
+/// Prices beside which tokens without figures of their own cost nothing.
+const OTHER_UNITS: [&str; 4] = ["per_query", "per_second", "per_audio_second", "per_million_characters"];
+
 /// From how many thousand tokens of the prompt on other figures hold.
 const TIERS: [u64; 7] = [32, 100, 128, 200, 256, 272, 512];
 
 /// The price that a row gives, in its parameters or else in `model_info`; `None`: it gives none, the catalogue's holds.
 pub(super) fn price(sections: [&Section<'_>; 2], kind: &str, model: &str) -> Option<Value> {
+    let listed = Catalogue::embedded().find(kind, model);
+    // What a second or a character is one of follows from what the model is for.
+    let said = sections.iter().find_map(|section| section.text("mode"));
+    let mode = said.as_deref().or(listed.map(|entry| entry.mode.as_str())).unwrap_or_default();
     let figure = |key: &str| {
         // Both are read, so that both are accounted for.
         let read: Vec<_> = sections.iter().filter_map(|section| Some((*section, section.decimal(key)?))).collect();
@@ -46,8 +57,16 @@ pub(super) fn price(sections: [&Section<'_>; 2], kind: &str, model: &str) -> Opt
         text
     };
     let mut price = figures(&figure, "");
-    if let Some(text) = per_second(sections) {
+    if mode != TRANSCRIPTION
+        && let Some(text) = per_second(sections)
+    {
         price.insert("per_second".into(), text.into());
+    }
+    if let Some(text) = per_audio_second(sections, mode) {
+        price.insert("per_audio_second".into(), text.into());
+    }
+    if let Some(text) = per_character(sections, mode, &figure) {
+        price.insert("per_million_characters".into(), text.into());
     }
     let tiers: Vec<Value> = TIERS.iter().filter_map(|thousands| tier(&figure, *thousands)).collect();
     let query = sections.iter().find_map(|section| section.decimal("input_cost_per_query"));
@@ -58,9 +77,8 @@ pub(super) fn price(sections: [&Section<'_>; 2], kind: &str, model: &str) -> Opt
         return None;
     }
     // What is not said of the two is what it is anyway, or nothing.
-    let listed = Catalogue::embedded().find(kind, model);
     for class in ["input", "output"] {
-        let by_other_units = price.contains_key("per_query") || price.contains_key("per_second");
+        let by_other_units = OTHER_UNITS.iter().any(|unit| price.contains_key(*unit));
         if !price.contains_key(class) && !by_other_units {
             let known =
                 listed.and_then(|entry| entry.pico_usd.get(class)).map(|pico| Decimal::parse(&pico.to_string()));
@@ -93,6 +111,47 @@ fn per_second(sections: [&Section<'_>; 2]) -> Option<String> {
         }
     }
     sum.and_then(|sum| sum.plain(12))
+}
+
+/// What a second of sound costs that is listened to. Of a model that writes sound down, seconds are seconds of sound: what it costs to write
+/// them goes before what it costs to read them, as there.
+fn per_audio_second(sections: [&Section<'_>; 2], mode: &str) -> Option<String> {
+    let by_mode = ["output_cost_per_second", "input_cost_per_second"];
+    let keys =
+        ["input_cost_per_audio_per_second"].into_iter().chain(by_mode.into_iter().filter(|_| mode == TRANSCRIPTION));
+    let (mut found, mut free) = (None, false);
+    for key in keys {
+        // All are read, so that all are accounted for.
+        let read: Vec<_> = sections.iter().filter_map(|section| Some((*section, section.decimal(key)?))).collect();
+        let Some((section, figure)) = read.first() else { continue };
+        match figure.plain(12) {
+            None => section.ignored(key, "is too large"),
+            // Rows of whisper say 0 of the side that they do not charge.
+            Some(text) if text == "0" => free = true,
+            Some(_) if found.is_some() => section.ignored(key, "sound has a price by the second already, which holds"),
+            Some(text) => found = Some(text),
+        }
+    }
+    found.or_else(|| free.then(|| "0".to_owned()))
+}
+
+/// What a million characters cost that are spoken. Characters of prompts and answers are not counted: their tokens are.
+fn per_character(sections: [&Section<'_>; 2], mode: &str, figure: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+    const KEY: &str = "input_cost_per_character";
+    let text = figure(KEY)?;
+    let given = sections.iter().find(|section| section.has(KEY));
+    if !mode.is_empty() && mode != SPEECH {
+        given.iter().for_each(|section| {
+            section.ignored(KEY, "only spoken text is charged by the character; give prices per token")
+        });
+        return None;
+    }
+    if mode.is_empty() {
+        given.iter().for_each(|section| {
+            section.differently(KEY, "of text that is spoken; other calls are charged by their tokens")
+        });
+    }
+    Some(text)
 }
 
 fn figures(figure: &dyn Fn(&str) -> Option<String>, suffix: &str) -> Map<String, Value> {

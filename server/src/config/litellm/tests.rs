@@ -275,6 +275,36 @@ fn prices_are_the_same_to_the_last_digit() {
     let mixed =
         json!({"input_cost_per_second": "0.1", "output_cost_per_second": "0.2", "output_cost_per_token": "1e-6"});
     assert_eq!(price(mixed), json!({"per_second": "0.1", "output": "1"}));
+    // Of a model that writes sound down, a second is one of sound, and of one that speaks a character is one that is spoken.
+    let of = |model: &str, more: Value| {
+        let mut params = json!({"model": model});
+        params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        deployment(params)["price"].clone()
+    };
+    for (model, given, meant) in [
+        ("openai/whisper-1", json!({"input_cost_per_second": "0.0001"}), json!({"per_audio_second": "0.0001"})),
+        (
+            "openai/whisper-1",
+            json!({"input_cost_per_second": "0.5", "output_cost_per_second": "1e-4"}),
+            json!({"per_audio_second": "0.0001"}),
+        ),
+        (
+            "openai/whisper-1",
+            json!({"input_cost_per_second": "1e-4", "output_cost_per_second": "0"}),
+            json!({"per_audio_second": "0.0001"}),
+        ),
+        ("openai/whisper-1", json!({"output_cost_per_second": "0"}), json!({"per_audio_second": "0"})),
+        ("openai/mine", json!({"input_cost_per_audio_per_second": "2e-4"}), json!({"per_audio_second": "0.0002"})),
+        ("openai/tts-1", json!({"input_cost_per_character": "1.5e-05"}), json!({"per_million_characters": "15"})),
+        ("openai/mine", json!({"input_cost_per_character": "1.5e-05"}), json!({"per_million_characters": "15"})),
+    ] {
+        assert_eq!(of(model, given.clone()), meant, "{model} {given}");
+    }
+    assert_eq!(
+        native_of_info(json!({"mode": "audio_transcription", "input_cost_per_second": "3e-4"}))["price"],
+        json!({"per_audio_second": "0.0003"})
+    );
+    assert_eq!(of("openai/gpt-4o", json!({"input_cost_per_character": "1e-6"})), Value::Null);
     let of_info = native_of_info(
         json!({"input_cost_per_token": "2e-6", "output_cost_per_token": "4e-6", "base_model": "azure/gpt-4o"}),
     );
