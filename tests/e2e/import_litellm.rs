@@ -290,6 +290,46 @@ async fn places_rights_and_labels_are_those_of_the_rows() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn projects_and_names_of_a_team_are_told_and_bound_the_keys_as_before() {
+    let more = r#"
+        CREATE TABLE "LiteLLM_ModelTable" ("id" SERIAL PRIMARY KEY, "aliases" JSONB);
+        INSERT INTO "LiteLLM_ModelTable" VALUES (7, '{"fast": "exact", "smart": "scripted"}');
+        UPDATE "LiteLLM_TeamTable" SET "model_id" = 7 WHERE "team_id" = 'team-1';
+        CREATE TABLE "LiteLLM_ProjectTable" ("project_id" TEXT PRIMARY KEY, "project_alias" TEXT, "team_id" TEXT, "budget_id" TEXT,
+            "models" TEXT[], "blocked" BOOLEAN NOT NULL DEFAULT false, "model_rpm_limit" JSONB);
+        INSERT INTO "LiteLLM_ProjectTable" VALUES ('p-1', 'Checkout', 'team-1', 'b-tag', '{scripted}', false, '{"exact": 3}'),
+            ('p-2', 'Shelved', NULL, NULL, '{}', true, NULL);
+        ALTER TABLE "LiteLLM_VerificationToken" ADD COLUMN "project_id" TEXT;
+        INSERT INTO "LiteLLM_VerificationToken" ("token", "key_alias", "team_id", "project_id", "models") VALUES
+            (encode(sha256('sk-bound-0123456789'), 'hex'), 'bound', 'team-1', 'p-1', '{}'),
+            (encode(sha256('sk-shelved-0123456789'), 'hex'), 'shelved', NULL, 'p-2', '{}'),
+            (encode(sha256('sk-lost-0123456789'), 'hex'), 'lost', NULL, 'p-3', '{}');"#;
+    let it = Move::with(&[more]).await;
+    let (_, report) = it.import(&["--apply"]);
+    for (entity, name, noted) in [
+        ("team", "team-1", r#"model_aliases: \"fast\" means \"exact\""#),
+        ("team", "team-1", r#"model_aliases: \"smart\" means \"scripted\""#),
+        ("project", "p-1", "its budget is not moved"),
+        ("project", "p-1", "model_rpm_limit has no counterpart"),
+        ("project", "p-2", "there are no projects"),
+        ("key", "bound", "its project may use"),
+        ("key", "shelved", "its project is blocked"),
+        ("key", "lost", "names no project"),
+    ] {
+        assert!(notes(&report, entity, name).contains(noted), "{entity} {name}: {}", notes(&report, entity, name));
+    }
+    assert_eq!(report["counts"]["project"]["skipped"], 2);
+    let key = it.key("bound").await;
+    assert_eq!((key.models, key.metadata["litellm_project_id"].as_str()), (vec!["scripted".to_owned()], "p-1"));
+    // What the project did not allow is refused, what it allowed is not, and no key of a blocked project works.
+    assert_eq!(it.call("sk-bound-0123456789").await.0, 403);
+    assert_eq!(call(&it.world.gateway, "sk-bound-0123456789", json!({"model": "scripted"})).await.0, 200);
+    for secret in ["sk-shelved-0123456789", "sk-lost-0123456789"] {
+        assert_eq!(it.call(secret).await, (403, "blocked_api_key".to_owned()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_import_that_was_killed_is_run_again_and_doubles_nothing() {
     let more = "INSERT INTO \"LiteLLM_VerificationToken\" (token, key_alias, max_budget, spend, team_id)
         SELECT encode(sha256(('sk-many-' || n)::bytea), 'hex'), 'many ' || n, 1, 0.1, 'team-1' FROM generate_series(1, 300) AS n";

@@ -108,18 +108,22 @@ pub(super) fn bound(models: Option<&Vec<String>>, notes: &mut Vec<String>) -> Ve
     patterns(models.into_iter().filter(|m| only || m != "no-default-models").collect(), notes)
 }
 
-/// Which models a key may use: of its own list, of its user's where no team bounds it.
-pub(super) fn rights(own: Option<&Vec<String>>, of_user: Option<&[String]>, notes: &mut Vec<String>) -> Vec<String> {
+/// A list of models that bounds those of a key, and what has it.
+pub(super) type Bound<'a> = (&'a str, &'a [String]);
+
+/// Which models a key may use: of its own list those that every bound has too.
+pub(super) fn rights(own: Option<&Vec<String>>, bounds: &[Bound<'_>], notes: &mut Vec<String>) -> Vec<String> {
     let own = own.cloned().unwrap_or_default();
     let all = own.is_empty() || own.iter().any(|m| matches!(m.as_str(), "*" | "all-proxy-models" | "all-team-models"));
     let mut models = if all { vec!["*".to_owned()] } else { own };
     models.retain(|m| m != "no-default-models");
-    if let Some(user) =
-        of_user.filter(|user| !user.is_empty() && !user.iter().any(|m| m == "all-proxy-models" || m == "*"))
-    {
-        notes.push("only models that its user may use as well: a user has no list of models here".into());
-        let allowed: Vec<String> = user.iter().filter(|m| *m != "no-default-models").cloned().collect();
-        if all {
+    for (whose, bound) in bounds {
+        if bound.is_empty() || bound.iter().any(|m| m == "all-proxy-models" || m == "*") {
+            continue;
+        }
+        notes.push(format!("only models that its {whose} may use as well: a {whose} has no list of models here"));
+        let allowed: Vec<String> = bound.iter().filter(|m| *m != "no-default-models").cloned().collect();
+        if models.iter().any(|m| m == "*") {
             models = allowed;
         } else {
             models.retain(|m| allowed.contains(m));
@@ -158,8 +162,11 @@ mod tests {
             (None, list(&["llama"]), vec!["llama"]),
             (None, list(&["no-default-models"]), vec![]),
         ] {
-            assert_eq!(rights(own.as_ref(), user.as_deref(), notes), expected, "{own:?} {user:?}");
+            let bounds: Vec<_> = user.as_deref().map(|models| ("user", models)).into_iter().collect();
+            assert_eq!(rights(own.as_ref(), &bounds, notes), expected, "{own:?} {user:?}");
         }
+        let (user, project) = (["gpt".to_owned(), "llama".to_owned()], ["llama".to_owned(), "claude".to_owned()]);
+        assert_eq!(rights(None, &[("user", &user), ("project", &project)], notes), ["llama"], "every bound holds");
         for (models, expected) in [
             (&[] as &[&str], &[] as &[&str]),
             (&["all-proxy-models"], &[]),

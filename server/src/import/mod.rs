@@ -17,22 +17,25 @@ mod window;
 use std::collections::{BTreeMap, HashMap};
 
 pub use command::{Litellm, litellm};
-use futures::StreamExt;
+use futures::{StreamExt, future::join_all};
 pub use report::{Count, Outcome, Report, Row as ReportRow};
-use tollgate_proto::v1::{BudgetScope, ScopeKind};
+use tollgate_proto::v1::{BudgetScope, ImportKeyRequest, ScopeKind};
 
 use self::{
     gateway::{Done, Gateway},
     labels::short,
     rows::{
-        BudgetRow, CustomerRow, KeyRow, MembershipRow, OrganizationMembershipRow, OrganizationRow, Row, TagRow,
-        TeamRow, UserRow,
+        AliasesRow, BudgetRow, CustomerRow, KeyRow, MembershipRow, OrganizationMembershipRow, OrganizationRow,
+        ProjectRow, Row, TagRow, TeamRow, UserRow,
     },
     source::{Source, Table},
     terms::{Spec, budgets},
-    translate::{Books, TeamPlace, UserPlace, World, home, teams_of_users},
+    translate::{Books, TeamPlace, UserPlace, Wanted, World, home, teams_of_users},
     window::Clock,
 };
+
+/// So many keys are moved at once.
+const KEYS_AT_ONCE: usize = 32;
 
 /// Tells how far it is: rows that are done, all rows, what is being moved.
 type Progress<'a> = &'a dyn Fn(u64, u64, &str);
@@ -48,7 +51,7 @@ struct Import<'a> {
 
 /// Moves everything, or tells what would be moved.
 async fn run(mut source: Source, gateway: Gateway, clock: Clock, dry_run: bool, progress: Progress<'_>) -> Report {
-    let books = Books { budgets: HashMap::new(), clock };
+    let books = Books { budgets: HashMap::new(), aliases: HashMap::new(), clock };
     let report = Report { dry_run, ..Report::default() };
     let mut import = Import { gateway, books, world: World::default(), report, all: 0, progress };
     if let Err(error) = import.everything(&mut source).await {
@@ -61,12 +64,18 @@ async fn run(mut source: Source, gateway: Gateway, clock: Clock, dry_run: bool, 
 impl Import<'_> {
     async fn everything(&mut self, source: &mut Source) -> anyhow::Result<()> {
         let tables =
-            [source::ORGANIZATIONS, source::TEAMS, source::USERS, source::CUSTOMERS, source::TAGS, source::KEYS];
-        for table in tables {
+            [source::ORGANIZATIONS, source::TEAMS, source::USERS, source::CUSTOMERS, source::TAGS, source::PROJECTS];
+        for table in tables.into_iter().chain([source::KEYS]) {
             self.all += source.count(table).await?;
         }
         let shared: Vec<Row<BudgetRow>> = self.read(source, source::BUDGETS, "budget").await?;
         self.books.budgets = shared.into_iter().map(|row| (row.it.budget_id, row.terms)).collect();
+        for row in self.read::<AliasesRow>(source, source::ALIASES, "team").await? {
+            match row.it.aliases() {
+                Ok(aliases) => drop(self.books.aliases.insert(row.it.id, aliases)),
+                Err(_) => self.unreadable("team", "its model_aliases cannot be read".into()),
+            }
+        }
         for row in self.read(source, source::ORGANIZATIONS, "organization").await? {
             self.organization(&row).await?;
         }
@@ -102,15 +111,26 @@ impl Import<'_> {
         for row in self.read(source, source::TAGS, "tag").await? {
             self.tag(&row).await?;
         }
+        for row in self.read(source, source::PROJECTS, "project").await? {
+            self.project(&row);
+        }
         self.report.left = source.left().await?;
-        let mut rows = source.rows(source::KEYS);
-        while let Some(row) = rows.next().await {
-            match Row::read(&row?) {
-                Ok(row) => self.key(&row).await?,
-                Err(why) => self.unreadable("key", why),
-            }
+        let mut rows = source.rows(source::KEYS).chunks(KEYS_AT_ONCE);
+        while let Some(rows) = rows.next().await {
+            let rows = rows.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+            self.keys(&rows).await?;
         }
         Ok(())
+    }
+
+    /// What its keys need of a project; it is told, and not moved.
+    fn project(&mut self, row: &Row<ProjectRow>) {
+        let it = &row.it;
+        let (models, blocked) = (it.models.clone().unwrap_or_default(), it.blocked == Some(true));
+        self.world.projects.insert(it.project_id.clone(), translate::Project { models, blocked });
+        let notes = translate::project(row, &self.books);
+        let done = Done { outcome: Outcome::Skipped, id: String::new(), note: None };
+        self.tell("project", &it.project_id, it.project_alias.as_deref().unwrap_or_default(), done, notes);
     }
 
     /// All rows of a table that can be read; the others are told.
@@ -288,24 +308,39 @@ impl Import<'_> {
         Ok(())
     }
 
-    async fn key(&mut self, row: &Row<KeyRow>) -> anyhow::Result<()> {
-        let id = short(&row.it.token, 8);
-        // What is no hash may be a secret.
-        let id = if row.it.token.starts_with("sk-") { "" } else { id };
-        let wanted = match translate::key(row, &self.world, &self.books) {
-            Ok(wanted) => wanted,
-            Err(why) => {
-                let done = Done { outcome: Outcome::Skipped, id: String::new(), note: Some(why) };
-                self.tell("key", id, translate::key_name(&row.it), done, Vec::new());
-                return Ok(());
+    /// Keys, which do not refer to one another: together, so that the gateway's journal is waited for once.
+    async fn keys(&mut self, rows: &[String]) -> anyhow::Result<()> {
+        let mut read = Vec::new();
+        for row in rows {
+            match Row::<KeyRow>::read(row) {
+                Ok(row) => read.push((translate::key(&row, &self.world, &self.books), row)),
+                Err(why) => self.unreadable("key", why),
             }
-        };
-        let done = self.gateway.key(wanted.it).await?;
+        }
+        let moves = read.iter().map(async |(wanted, _)| match wanted {
+            Ok(wanted) => self.gateway.key(wanted.it.clone()).await,
+            Err(why) => Ok(Done { outcome: Outcome::Skipped, id: String::new(), note: Some(why.clone()) }),
+        });
+        let done = join_all(moves).await;
+        let mut ended = Ok(());
+        for ((wanted, row), done) in read.into_iter().zip(done) {
+            match done {
+                Ok(done) => self.key(&row.it, wanted.ok(), done),
+                // Those beside it may be there: they are told first.
+                Err(error) => ended = Err(error),
+            }
+        }
+        ended
+    }
+
+    fn key(&mut self, row: &KeyRow, wanted: Option<Wanted<ImportKeyRequest>>, done: Done) {
+        // What is no hash may be a secret.
+        let id = if row.token.starts_with("sk-") { "" } else { short(&row.token, 8) };
+        let Some(wanted) = wanted else { return self.tell("key", id, translate::key_name(row), done, Vec::new()) };
         if done.outcome == Outcome::Moved {
             wanted.budgets.iter().for_each(|spec| self.opened(spec.spent));
         }
         self.tell("key", id, &wanted.name, done, wanted.notes);
-        Ok(())
     }
 }
 

@@ -117,6 +117,8 @@ pub(super) struct TeamRow {
     pub(super) models: Option<Vec<String>>,
     pub(super) blocked: Option<bool>,
     pub(super) metadata: Option<Value>,
+    /// Its row of model aliases.
+    pub(super) model_id: Option<i64>,
     members: Option<Vec<String>>,
     admins: Option<Vec<String>>,
     members_with_roles: Option<Value>,
@@ -136,6 +138,30 @@ impl TeamRow {
         }
         all
     }
+}
+
+/// A row of `LiteLLM_ModelTable`: what models are called in one team.
+#[derive(Deserialize)]
+pub(super) struct AliasesRow {
+    pub(super) id: i64,
+    aliases: Option<Box<RawValue>>,
+}
+
+impl AliasesRow {
+    /// The model that each name means.
+    pub(super) fn aliases(&self) -> serde_json::Result<BTreeMap<String, String>> {
+        Ok(json(self.aliases.as_deref())?.unwrap_or_default())
+    }
+}
+
+/// A row of `LiteLLM_ProjectTable`.
+#[derive(Deserialize)]
+pub(super) struct ProjectRow {
+    pub(super) project_id: String,
+    pub(super) project_alias: Option<String>,
+    pub(super) budget_id: Option<String>,
+    pub(super) models: Option<Vec<String>>,
+    pub(super) blocked: Option<bool>,
 }
 
 /// A row of `LiteLLM_UserTable`.
@@ -191,6 +217,7 @@ pub(super) struct KeyRow {
     pub(super) user_id: Option<String>,
     pub(super) team_id: Option<String>,
     pub(super) organization_id: Option<String>,
+    pub(super) project_id: Option<String>,
     pub(super) budget_id: Option<String>,
     pub(super) blocked: Option<bool>,
     pub(super) allowed_routes: Option<Vec<String>>,

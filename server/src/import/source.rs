@@ -24,12 +24,13 @@ pub(super) const ORGANIZATION_MEMBERSHIPS: Table =
     Table { name: "LiteLLM_OrganizationMembership", order: "user_id, organization_id" };
 pub(super) const CUSTOMERS: Table = Table { name: "LiteLLM_EndUserTable", order: "user_id" };
 pub(super) const TAGS: Table = Table { name: "LiteLLM_TagTable", order: "tag_name" };
+pub(super) const ALIASES: Table = Table { name: "LiteLLM_ModelTable", order: "id" };
+pub(super) const PROJECTS: Table = Table { name: "LiteLLM_ProjectTable", order: "project_id" };
 pub(super) const KEYS: Table = Table { name: "LiteLLM_VerificationToken", order: "token" };
 
 /// Tables with data of people that stay where they are, and what they hold.
-pub(super) const LEFT: [(&str, &str); 9] = [
+pub(super) const LEFT: [(&str, &str); 8] = [
     ("LiteLLM_SpendLogs", "calls of the past"),
-    ("LiteLLM_ProjectTable", "projects"),
     ("LiteLLM_ProxyModelTable", "models, encrypted with LiteLLM's salt key"),
     ("LiteLLM_CredentialsTable", "credentials, encrypted with LiteLLM's salt key"),
     ("LiteLLM_DeprecatedVerificationToken", "keys that were regenerated and work for a while yet"),

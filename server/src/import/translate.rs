@@ -7,7 +7,7 @@ use tollgate_proto::v1::{BudgetScope, ImportKeyRequest, ImportedBudget, Key, Key
 
 use super::{
     labels::{bound, labels, left_out, rights, short},
-    rows::{KeyRow, OrganizationRow, Row, TeamRow, Terms, UserRow},
+    rows::{KeyRow, OrganizationRow, ProjectRow, Row, TeamRow, Terms, UserRow},
     terms::{Spec, budgets, limits},
     window::{Clock, moment},
 };
@@ -16,6 +16,7 @@ use super::{
 pub(super) const ORGANIZATION_ID: &str = "litellm_organization_id";
 pub(super) const TEAM_ID: &str = "litellm_team_id";
 pub(super) const USER_ID: &str = "litellm_user_id";
+const PROJECT_ID: &str = "litellm_project_id";
 /// What it had spent by LiteLLM's books, in dollars, when it was imported.
 const SPEND: &str = "litellm_spend_usd";
 /// The team of sessions in LiteLLM's own user interface.
@@ -24,6 +25,8 @@ const DASHBOARD: &str = "litellm-dashboard";
 /// What rows refer to.
 pub(super) struct Books {
     pub(super) budgets: HashMap<String, Terms>,
+    /// What models are called in teams, by the row that a team names.
+    pub(super) aliases: HashMap<i64, BTreeMap<String, String>>,
     pub(super) clock: Clock,
 }
 
@@ -67,6 +70,16 @@ pub(super) struct World {
     pub(super) organizations: HashMap<String, String>,
     pub(super) teams: HashMap<String, TeamPlace>,
     pub(super) users: HashMap<String, UserPlace>,
+    pub(super) projects: HashMap<String, Project>,
+}
+
+/// What of a project bounds its keys: there is none here.
+#[derive(Default)]
+pub(super) struct Project {
+    /// What its keys may use.
+    pub(super) models: Vec<String>,
+    /// Its keys are.
+    pub(super) blocked: bool,
 }
 
 impl World {
@@ -125,16 +138,16 @@ pub(super) fn team(row: &Row<TeamRow>, world: &World, books: &Books) -> Wanted<T
     let (mut metadata, tags) = labels(it.metadata.as_ref(), notes);
     untagged(&tags, notes);
     mark(&mut metadata, TEAM_ID, &it.team_id, &row.terms);
-    const LEFT: [&str; 7] = [
-        "model_id",
-        "object_permission_id",
-        "router_settings",
-        "policies",
-        "access_group_ids",
-        "tpd_limit",
-        "model_aliases",
-    ];
+    const LEFT: [&str; 6] =
+        ["object_permission_id", "router_settings", "policies", "access_group_ids", "tpd_limit", "model_aliases"];
     left_out(&row.all, &LEFT, notes);
+    if let Some(id) = it.model_id {
+        let aliases = books.aliases.get(&id).into_iter().flatten();
+        notes.extend(aliases.map(|(alias, model)| {
+            let (alias, model) = (short(alias, 64), short(model, 64));
+            format!("model_aliases: {alias:?} means {model:?} in this team alone; give that model a second name in the configuration")
+        }));
+    }
     if it.blocked == Some(true) {
         notes.push("blocked: a team cannot be blocked here, so its keys are".into());
     }
@@ -151,6 +164,18 @@ pub(super) fn team(row: &Row<TeamRow>, world: &World, books: &Books) -> Wanted<T
     };
     let budgets = budgets(&row.terms, None, &books.clock, notes);
     Wanted { name: made.display_name.clone(), it: made, budgets, notes: std::mem::take(notes) }
+}
+
+/// What is to be said of a project, whose keys move without it.
+pub(super) fn project(row: &Row<ProjectRow>, books: &Books) -> Vec<String> {
+    let (it, notes) = (&row.it, &mut Vec::new());
+    notes.push("there are no projects: its keys lie in their team, and carry the label litellm_project_id".into());
+    let shared = books.named(it.budget_id.as_deref(), notes);
+    if shared.is_some_and(|(_, terms)| terms.max_budget.is_some()) {
+        notes.push("its budget is not moved: put one on the keys, or on a team of its own".into());
+    }
+    left_out(&row.all, &["model_rpm_limit", "model_tpm_limit", "object_permission_id"], notes);
+    std::mem::take(notes)
 }
 
 /// A user. `organization`: LiteLLM's id of where it is to lie.
@@ -239,6 +264,19 @@ pub(super) fn key(row: &Row<KeyRow>, world: &World, books: &Books) -> Result<Wan
         notes.push("allowed_routes has no counterpart, and leaves out llm_api_routes: the key is blocked".into());
         blocked = true;
     }
+    let project_id = text(&it.project_id);
+    let project = world.projects.get(&project_id);
+    if let (None, false) = (project, project_id.is_empty()) {
+        notes.push(format!(
+            "project_id {:?} names no project, whose rights are not known: the key is blocked",
+            short(&project_id, 64)
+        ));
+        blocked = true;
+    }
+    if project.is_some_and(|project| project.blocked) {
+        notes.push("its project is blocked: the key is".into());
+        blocked = true;
+    }
     let user = world.users.get(&user_id);
     let own = text(&it.organization_id);
     let organization = match (team, user) {
@@ -266,7 +304,10 @@ pub(super) fn key(row: &Row<KeyRow>, world: &World, books: &Books) -> Result<Wan
     if row.terms.spent() > 0 {
         metadata.insert(SPEND.to_owned(), tollgate_domain::NanoUsd(row.terms.spent()).to_string());
     }
-    const LEFT: [&str; 13] = [
+    if !project_id.is_empty() {
+        metadata.insert(PROJECT_ID.to_owned(), short(&project_id, 1_024).to_owned());
+    }
+    const LEFT: [&str; 12] = [
         "aliases",
         "config",
         "permissions",
@@ -276,18 +317,19 @@ pub(super) fn key(row: &Row<KeyRow>, world: &World, books: &Books) -> Result<Wan
         "access_group_ids",
         "object_permission_id",
         "budget_fallbacks",
-        "project_id",
         "agent_id",
         "auto_rotate",
         "tpd_limit",
     ];
     left_out(&row.all, &LEFT, notes);
-    let of_user = user.filter(|_| team.is_none()).map(|user| user.models.as_slice());
+    let of_user = user.filter(|_| team.is_none()).map(|user| ("user", user.models.as_slice()));
+    let of_project = project.map(|project| ("project", project.models.as_slice()));
+    let bounds: Vec<_> = of_user.into_iter().chain(of_project).collect();
     let made = Key {
         display_name: name(it.key_alias.as_deref(), notes),
         prefix: short(it.key_name.as_deref().unwrap_or_default(), 32).to_owned(),
         state: if blocked { KeyState::Blocked } else { KeyState::Active } as i32,
-        models: rights(it.models.as_ref(), of_user, notes),
+        models: rights(it.models.as_ref(), &bounds, notes),
         metadata,
         expire_time: expire_time.map(|at| tollgate_domain::timestamp(at.as_microsecond())),
         organization_id: world.organization(&organization),
