@@ -13,16 +13,16 @@ use tollgate_tests::{
 
 use crate::support::hello;
 
-const MASTER_KEY: &str = "sk-a-master-key-that-nobody-guesses";
+pub(crate) const MASTER_KEY: &str = "sk-a-master-key-that-nobody-guesses";
 
 fn example(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../examples/litellm").join(name)
 }
 
 /// A gateway that was started from a file of LiteLLM's, with the variables that such a file names.
-struct Started {
-    provider: ScriptedProvider,
-    gateway: Gateway,
+pub(crate) struct Started {
+    pub(crate) provider: ScriptedProvider,
+    pub(crate) gateway: Gateway,
     data: TempDir,
 }
 
@@ -31,7 +31,7 @@ impl Started {
         Self::text(&std::fs::read_to_string(example(name)).unwrap(), more).await
     }
 
-    async fn text(text: &str, more: &[(&str, &str)]) -> Self {
+    pub(crate) async fn text(text: &str, more: &[(&str, &str)]) -> Self {
         let (provider, data) = (ScriptedProvider::start().await, tempfile::tempdir().unwrap());
         let mut builder = Gateway::builder().yaml(text).environment("TOLLGATE__DATA_DIR", data.path());
         for (name, value) in variables(&provider) {
@@ -43,7 +43,7 @@ impl Started {
         Self { gateway: builder.start().await, provider, data }
     }
 
-    async fn ask(&self, body: Value) -> (u16, Value) {
+    pub(crate) async fn ask(&self, body: Value) -> (u16, Value) {
         self.ask_as(MASTER_KEY, &[], body).await
     }
 
@@ -54,7 +54,7 @@ impl Started {
     }
 
     /// How many calls for a model have reached the provider.
-    fn served(&self, model: &str) -> usize {
+    pub(crate) fn served(&self, model: &str) -> usize {
         self.provider.log().records().iter().filter(|record| record.model == model).count()
     }
 

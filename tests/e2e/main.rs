@@ -22,6 +22,7 @@ mod kill_points;
 mod ledger_check;
 mod limits;
 mod litellm_admin;
+mod litellm_cases;
 mod litellm_config;
 mod lossless;
 mod media;
