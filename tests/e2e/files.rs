@@ -19,7 +19,7 @@ fn priced() -> Value {
             "max_output_tokens": 4096, "context_window": 400_000 })
 }
 
-fn quick(builder: GatewayBuilder) -> GatewayBuilder {
+pub(crate) fn quick(builder: GatewayBuilder) -> GatewayBuilder {
     builder.deployment("bulk", priced()).set("/batches", json!({"poll": "50ms"}))
 }
 
@@ -52,14 +52,14 @@ async fn begin(url: &str, caller: &Caller, file: &Value) -> Reply {
 }
 
 /// A batch of so many lines that goes on.
-async fn begun(world: &World, count: usize, word: &str) -> Value {
+pub(crate) async fn begun(world: &World, count: usize, word: &str) -> Value {
     let caller = world.gateway.caller();
     let file = ok(uploaded(world, &caller, &lines(count, word)).await);
     ok(begin(&world.v1("batches"), &caller, &file).await)
 }
 
 /// What the lines of an output cost at the batch price, each rounded up.
-fn cost_of(output: &str) -> i64 {
+pub(crate) fn cost_of(output: &str) -> i64 {
     let of_line = |line: &str| {
         let line: Value = serde_json::from_str(line).unwrap();
         let usage = &line["response"]["body"]["usage"];
@@ -69,11 +69,11 @@ fn cost_of(output: &str) -> i64 {
     output.lines().map(of_line).sum()
 }
 
-async fn get(world: &World, route: &str) -> Value {
+pub(crate) async fn get(world: &World, route: &str) -> Value {
     ok(world.gateway.caller().get(&world.v1(route)).await.unwrap())
 }
 
-async fn content(world: &World, id: &Value) -> String {
+pub(crate) async fn content(world: &World, id: &Value) -> String {
     let url = world.v1(&format!("files/{}/content", id.as_str().unwrap()));
     let reply = world.gateway.caller().get(&url).await.unwrap();
     assert_eq!(reply.status, 200);

@@ -174,6 +174,7 @@ impl Control {
                 ledger.change(Vec::new(), draft.close(None, 0), vec![row]);
                 tollgate_planted::step("batch_corrected");
                 ledger.shipped().await;
+                tollgate_planted::step("batch_correction_shipped");
                 outcome.cost
             }
         };
