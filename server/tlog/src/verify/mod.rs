@@ -138,7 +138,7 @@ impl<'a> Run<'a> {
         Ok(Self {
             files,
             keyring: Keyring::new(options.keys.clone()),
-            books: Books::new()?,
+            books: Books::new(options.ledger.is_some())?,
             covered: Covered::new(),
             deployment_us: (0, 0),
             since: Vec::new(),
