@@ -4,6 +4,7 @@
 
 pub mod app;
 pub mod audit_export;
+pub mod audit_log;
 mod backend;
 mod claims;
 mod clock;

@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use tollgate::{app, audit_export, build_table, config, import, ledger_check, models, scenario, telemetry};
+use tollgate::{app, audit_export, audit_log, build_table, config, import, ledger_check, models, scenario, telemetry};
 use tollgate_proto::v1::AuditFilter;
 use tollgate_providers::catalogue::Query;
 
@@ -207,6 +207,8 @@ enum AuditCommand {
         #[arg(long, requires = "dir")]
         ledger: bool,
     },
+    Verify(audit_log::Verify),
+    CheckReceipt(audit_log::CheckReceipt),
 }
 
 #[derive(Subcommand)]
@@ -245,6 +247,8 @@ fn main() -> ExitCode {
             return remote(tollgate_cli::models(asked));
         }
         Command::Audit { command: AuditCommand::Remote(asked) } => return remote(tollgate_cli::audit(asked)),
+        Command::Audit { command: AuditCommand::Verify(asked) } => return audit_log::run_verify(&asked),
+        Command::Audit { command: AuditCommand::CheckReceipt(asked) } => return audit_log::run_check_receipt(&asked),
         Command::Remote(asked) => return remote(tollgate_cli::run(*asked, Cli::command())),
         Command::Models { search, provider, capability, mode, json, .. } => {
             let query = Query { search: search.join(" "), provider, capabilities: capability, mode };

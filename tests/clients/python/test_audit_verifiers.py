@@ -1,0 +1,89 @@
+"""The gateway's verifier and docs/verify_audit.py, which share no code, beside each other: the same exports, the same verdicts."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from processes import REPOSITORY, binary
+
+
+def tollgate(*arguments) -> subprocess.CompletedProcess:
+    return subprocess.run([binary("tollgate", "TOLLGATE_BIN"), "audit", *arguments], capture_output=True, text=True)
+
+
+def made_up(*arguments) -> subprocess.CompletedProcess:
+    return subprocess.run([binary("audit-mutations", "AUDIT_MUTATIONS_BIN"), *arguments], capture_output=True, text=True)
+
+
+@pytest.fixture
+def made(tmp_path):
+    """An export of two replicas with its key, ledger, checkpoint and a receipt."""
+    wrote = made_up("write", str(tmp_path))
+    assert wrote.returncode == 0, wrote.stderr
+    return tmp_path
+
+
+def verdicts(made) -> tuple[dict, subprocess.CompletedProcess]:
+    asked = [made / "export", "--key", made / "key", "--since", made / "since", "--ledger", made / "ledger.jsonl"]
+    ours = tollgate("verify", "--output", "json", *asked)
+    script = [sys.executable, REPOSITORY / "docs" / "verify_audit.py"]
+    theirs = subprocess.run(script + asked, capture_output=True, text=True)
+    assert ours.returncode == theirs.returncode, ours.stdout + ours.stderr + theirs.stdout + theirs.stderr
+    return json.loads(ours.stdout), theirs
+
+
+def test_an_export_that_nobody_touched_is_believed_by_both(made):
+    ours, theirs = verdicts(made)
+    assert ours["intact"] and ours["findings"] == []
+    assert (ours["records"], ours["entries"], ours["ledger"]["entries"]) == (300, 300, 300)
+    assert (theirs.returncode, theirs.stdout) == (0, "all is as it was signed\n")
+
+
+def test_a_changed_record_is_named_by_both(made):
+    bundle = made / "export/logs/replica-a/tile/entries/000"
+    data = bytearray(bundle.read_bytes())
+    data[1000] ^= 1
+    bundle.write_bytes(data)
+    ours, theirs = verdicts(made)
+    assert [(found["kind"], found["log"], found["sequence"]) for found in ours["findings"]] == [("changed", "replica-a", 2)]
+    assert theirs.returncode == 1 and "replica-a" in theirs.stdout
+
+
+def test_a_ledger_entry_that_no_record_tells_of_is_named_by_both(made):
+    ledger = made / "ledger.jsonl"
+    lines = ledger.read_text().splitlines()
+    lines.append(lines[0].replace("call_", "call_f"))
+    ledger.write_text("\n".join(lines))
+    ours, theirs = verdicts(made)
+    assert {found["kind"] for found in ours["findings"]} == {"ledger_mismatch"}
+    assert any("is in the ledger and in no record" in found["message"] for found in ours["findings"])
+    assert theirs.returncode == 1 and "ledger" in theirs.stdout
+
+
+def test_people_read_the_verdict_and_its_status_tells_programs(made):
+    whole = tollgate("verify", made / "export", "--key", made / "key")
+    assert whole.returncode == 0 and "300 records, 300 ledger entries" in whole.stdout
+    (made / "export/logs/replica-b/checkpoint").unlink()
+    broken = tollgate("verify", made / "export", "--key", made / "key")
+    assert broken.returncode == 1 and "NOT as it was signed: 1 findings" in broken.stdout
+    unknown = tollgate("verify", made / "export", "--key", "nonsense")
+    assert unknown.returncode == 2 and "--key" in unknown.stderr
+    nowhere = tollgate("verify", made / "nowhere", "--key", made / "key")
+    assert nowhere.returncode == 2 and "there is no such directory" in nowhere.stderr
+
+
+def test_a_receipt_is_shown_to_be_held_and_a_forged_one_is_not_believed(made):
+    held = tollgate("check-receipt", made / "receipt", made / "export", "--key", made / "key", "--output", "json")
+    assert held.returncode == 0 and json.loads(held.stdout)["verdict"] == "held", held.stderr
+    receipt = (made / "receipt").read_text()
+    other = "A" if receipt[30] != "A" else "B"
+    forged = tollgate("check-receipt", receipt[:30] + other + receipt[31:], made / "export", "--key", made / "key")
+    assert forged.returncode in (1, 2), forged.stdout
+
+
+def test_random_damage_is_found_by_both(made):
+    judged = made_up("run", "--count", "1500", "--seed", "3", "--python", sys.executable)
+    assert judged.returncode == 0, judged.stdout + judged.stderr
+    assert "1500 mutations: 0 missed" in judged.stdout
