@@ -37,9 +37,13 @@ impl Export {
     }
 
     fn verified(&self, since: Vec<Vec<u8>>) -> Report {
-        let open = || Ok(Box::new(Cursor::new(self.ledger.as_slice())) as Box<dyn std::io::BufRead + '_>);
+        let open = || self.ledger_lines();
         let options = Options { keys: vec![self.key.clone()], since, ledger: Some(&open), progress: None };
         verify(&self.files, options).unwrap()
+    }
+
+    fn ledger_lines(&self) -> std::io::Result<Box<dyn std::io::BufRead + '_>> {
+        Ok(Box::new(Cursor::new(self.ledger.as_slice())))
     }
 
     /// What the verifier says, which is that all is well.

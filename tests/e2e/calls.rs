@@ -47,6 +47,7 @@ async fn a_streamed_call_over_grpc_starts_says_finishes_and_tells_its_usage() {
                 kinds.push("routing");
             }
             Event::Restarted(_) => panic!("nothing broke"),
+            Event::Receipt(_) => panic!("nobody asked"),
         }
     }
     assert_eq!(text, "Hello to you");
