@@ -8,6 +8,7 @@ use axum::{
 };
 use serde_json::json;
 use tollgate_proto::v1::ErrorReason;
+use tollgate_redact::redact;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -110,7 +111,8 @@ impl Refusal {
             kind,
             code,
             param: None,
-            message: message.into(),
+            // What looks like a secret is not repeated, wherever it stood.
+            message: redact(&message.into()).into_owned(),
             retry_after: None,
             limited: None,
             is_final: false,
@@ -130,7 +132,7 @@ impl Refusal {
 
     /// Names the parameter that it is about.
     pub(crate) fn about(mut self, param: &str) -> Self {
-        self.param = Some(param.to_owned());
+        self.param = Some(redact(param).into_owned());
         self
     }
 
@@ -221,7 +223,7 @@ impl From<Status> for Refusal {
             kind,
             code: native.cloned().or(code.map(str::to_owned)),
             param,
-            message: status.message().to_owned(),
+            message: redact(status.message()).into_owned(),
             retry_after: details.retry_info().and_then(|r| r.retry_delay),
             limited: info.filter(|_| reason == Some(ErrorReason::RateLimited)).and_then(|i| {
                 let of_tokens = i.metadata.get("dimension")?.starts_with("tokens");
@@ -252,7 +254,8 @@ impl From<Invalid> for Refusal {
             false => format!("{field}: {what}"),
         };
         let message = invalid.violations.iter().map(text).collect::<Vec<_>>().join("; ");
-        let param = invalid.violations.into_iter().map(|(field, _)| field).find(|f| !f.is_empty());
+        let param =
+            invalid.violations.into_iter().map(|(field, _)| redact(&field).into_owned()).find(|f| !f.is_empty());
         Self { param, ..Self::new(400, "invalid_request_error", "invalid_value", message) }
     }
 }

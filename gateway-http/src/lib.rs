@@ -22,7 +22,7 @@ mod stream;
 mod text;
 mod unary;
 
-use std::{collections::HashMap, error::Error as StdError};
+use std::{borrow::Cow, collections::HashMap, error::Error as StdError};
 
 use axum::{
     Router,
@@ -33,6 +33,7 @@ use axum::{
     routing::{get, post},
 };
 use bytes::Bytes;
+use percent_encoding::percent_decode_str;
 use tollgate_proto::{
     operation::{Embeddings, Moderations, Reranking},
     v1::{
@@ -45,6 +46,7 @@ use tollgate_proto::{
         tenancy_service_client::TenancyServiceClient,
     },
 };
+use tollgate_redact::redact;
 use tonic::{Status, body::Body};
 use tonic_health::pb::health_client::HealthClient;
 use tower::{ServiceBuilder, util::BoxCloneSyncService};
@@ -201,7 +203,7 @@ async fn model_in_path(
 }
 
 async fn no_route(request: Request) -> Response {
-    let message = format!("there is no route {} {}", request.method(), request.uri().path());
+    let message = format!("there is no route {} {}", request.method(), shown(request.uri().path()));
     in_shape_of(request.uri().path(), Refusal::new(404, "invalid_request_error", "unknown_url", message))
 }
 
@@ -216,11 +218,20 @@ async fn wrong_method(request: Request) -> Response {
         (_, true) => "GET, DELETE",
         _ => "POST",
     };
-    let message = format!("{} does not take {}; use {allowed}", request.uri().path(), request.method());
+    let message = format!("{} does not take {}; use {allowed}", shown(path), request.method());
     let refusal = Refusal::new(405, "invalid_request_error", "method_not_allowed", message);
     let mut response = in_shape_of(path, refusal);
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
     response
+}
+
+/// A path as it may be repeated: a secret may be escaped in it.
+fn shown(path: &str) -> Cow<'_, str> {
+    let plain = percent_decode_str(path).decode_utf8_lossy();
+    match redact(&plain) {
+        Cow::Owned(clean) => clean.into(),
+        Cow::Borrowed(_) => path.into(),
+    }
 }
 
 /// The refusal as the clients of a path read it.

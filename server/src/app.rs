@@ -29,7 +29,7 @@ use crate::{
     health_checks::keep_checking,
     listen, metrics,
     runtime_models::{Runtime, Sealer},
-    secrets, table,
+    secrets, table, traces,
 };
 
 /// Protobuf of a body may be larger than its JSON: base64 shrinks, but typed fields stand beside the original.
@@ -40,6 +40,8 @@ const CLEAR: Duration = Duration::from_secs(600);
 
 /// A secret of fewer characters is warned of.
 const SHORT_SECRET: usize = 24;
+/// How long the last spans may take before the gateway ends without them.
+const LAST_SPANS: Duration = Duration::from_secs(5);
 /// How often the configuration file is looked at.
 const WATCH: Duration = Duration::from_millis(500);
 
@@ -57,6 +59,7 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
     for warning in warnings {
         tracing::warn!("{warning}");
     }
+    let (tracer, exporter) = traces::start(&config.tracing)?;
     let tls = config.tls.as_ref().map(listen::acceptor).transpose()?;
     // Before anything is written: a taken port changes nothing.
     let listener = TcpListener::bind(&config.listen).await.with_context(|| format!("listen: {}", config.listen))?;
@@ -163,6 +166,7 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
         max_message_bytes,
         max_upload_bytes: max_body_bytes as u64,
         shutdown: shutdown.clone(),
+        tracer,
     };
     let (grpc, health) = grpc::stack(doors).await?;
     let background = tollgate_http::Background::default();
@@ -200,6 +204,9 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
     }
     settler.drained().await;
     ledger.close().await;
+    if let Some(exporter) = &exporter {
+        exporter.flush(LAST_SPANS).await;
+    }
     if let Err(error) = notary.sign(Whose::Own).await {
         tracing::warn!(%error, "the end of the audit log is not signed; the next start does it");
     }

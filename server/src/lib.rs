@@ -25,5 +25,6 @@ mod secrets;
 mod snapshot;
 mod table;
 pub mod telemetry;
+mod traces;
 
 pub use table::build as build_table;

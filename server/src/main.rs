@@ -276,7 +276,8 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("tollgate: {error:#}");
+            // Bad values are quoted, and some of them are secrets in the wrong place.
+            eprintln!("tollgate: {}", tollgate_redact::redact(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }

@@ -63,7 +63,7 @@ pub(crate) fn embeddings(input: &Input<'_>) {
     let Some(embed) = provider.embed() else { return };
     let request = CreateEmbeddingRequest::default();
     let want_native = if input.flag(1) { Dialect::OpenaiEmbeddings } else { Dialect::Unspecified };
-    let call = EmbedCall { request: &request, want_native, drop_params: true, attempt_id: "a" };
+    let call = EmbedCall { request: &request, want_native, drop_params: true, attempt_id: "a", traceparent: None };
     let _ = embed.answer(&call, Bytes::copy_from_slice(input.body));
 }
 

@@ -2,6 +2,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use tollgate_domain::{CallId, Error};
 use tollgate_proto::v1::{AuditRecord, FinishReason, GatewayOptions, Key, KeyRole, Routing, Usage};
+use tollgate_redact::{clean, redact};
 
 /// HMAC-SHA-256 over a body, under the gateway's audit key.
 #[derive(Clone)]
@@ -26,7 +27,7 @@ impl BodyHmac {
     }
 }
 
-/// A record that is not closed yet.
+/// A record that is not closed yet. Secrets that callers put into its texts are hidden as they are noted.
 #[derive(Clone, Debug)]
 pub struct Draft {
     record: AuditRecord,
@@ -47,10 +48,11 @@ impl Draft {
     /// Notes the call.
     pub fn call(&mut self, id: CallId, model: &str, options: Option<&GatewayOptions>) {
         self.record.call_id = id.to_string();
-        self.record.model = model.into();
+        self.record.model = redact(model).into();
         if let Some(options) = options {
-            self.record.tags.clone_from(&options.tags);
-            self.record.metadata = options.metadata.clone().into_iter().collect();
+            self.record.tags = options.tags.iter().map(|tag| redact(tag).into()).collect();
+            let clean = options.metadata.iter().map(|(key, value)| (redact(key).into(), redact(value).into()));
+            self.record.metadata = clean.collect();
         }
     }
 
@@ -73,8 +75,9 @@ impl Draft {
 
     /// Notes what is acted on, and what changes.
     pub fn subject(&mut self, id: &str, changes: Vec<String>) {
-        self.record.subject = id.into();
+        self.record.subject = redact(id).into();
         self.record.changes = changes;
+        self.record.changes.iter_mut().for_each(clean);
     }
 
     /// Notes the request's hash.

@@ -18,6 +18,7 @@ use tollgate_proto::{
 };
 use tollgate_providers::{Mode, media::MediaKind};
 use tollgate_router::{Deployment, Wanted};
+use tollgate_trace::Trace;
 
 use crate::{QuotaCell, media::Files};
 
@@ -44,6 +45,8 @@ pub struct Call {
     pub quota: QuotaCell,
     /// Whether its answer is complete and booked.
     pub billed: Billed,
+    /// The trace that it belongs to.
+    pub trace: Trace,
 }
 
 impl Call {

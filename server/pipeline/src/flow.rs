@@ -5,6 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use http::HeaderValue;
 use prost::Message;
 use tokio::{sync::mpsc, time::Instant};
 use tollgate_audit::BodyHmac;
@@ -12,11 +13,13 @@ use tollgate_domain::{Class, Error, Failure, NanoUsd, Price};
 use tollgate_ledger::{Ask, At, End, Hold, Opening};
 use tollgate_proto::v1::{
     Attempt, AuditRecord, BudgetCharge, CompletionEvent, ErrorReason, FinishReason, Finished, InputUsage, LedgerEntry,
-    LedgerEntryKind, MidstreamPolicy, OutputUsage, PartialUsage, Routing, Usage, completion_event::Event, delta::Piece,
+    LedgerEntryKind, MidstreamPolicy, OutputUsage, PartialUsage, Routing, Started, Usage, completion_event::Event,
+    delta::Piece,
 };
 use tollgate_providers::{Head, headroom, refusal};
 use tollgate_router::{Deployment, Plan, Trial};
 use tollgate_store::{Cooling, Idempotency, LedgerRow};
+use tollgate_trace::Guard;
 
 use crate::{
     Call, Files, Gates, MediaTold, Settler, bound,
@@ -29,6 +32,7 @@ use crate::{
     route,
     settle::Unfinished,
     takeover::Takeover,
+    told,
 };
 
 /// How an attempt ended, for the money's sake.
@@ -61,6 +65,10 @@ struct OpenAttempt {
     place: Place,
     /// Tells the router how it went.
     trial: Trial,
+    /// What of it is traced.
+    span: Guard,
+    /// The model as its answer names it; known where it is traced.
+    served_model: String,
 }
 
 /// Why an attempt cannot be opened.
@@ -281,6 +289,8 @@ impl FlowState {
             at_provider,
             place,
             trial,
+            span: self.call.trace.attempt(),
+            served_model: String::new(),
         });
         Ok((id, sequence))
     }
@@ -424,6 +434,7 @@ impl FlowState {
         if let Some(open) = &mut self.open {
             open.deployment.state().told(&headroom::told(&head.headers), now_us);
             open.answered = true;
+            open.span.happened("head");
             open.record.head_us = Some(elapsed);
             open.record.upstream_status = u32::from(head.status.as_u16());
             open.record.upstream_request_id = refusal::request_id(&head.headers);
@@ -431,16 +442,25 @@ impl FlowState {
     }
 
     /// The id of the answer stands for that of the request, where its head names none.
-    pub(crate) fn answers_as(&mut self, response_id: &str) {
-        if let Some(open) = self.open.as_mut().filter(|open| open.record.upstream_request_id.is_empty()) {
-            open.record.upstream_request_id = response_id.to_owned();
+    pub(crate) fn answers_as(&mut self, started: &Started) {
+        let Some(open) = &mut self.open else { return };
+        if open.record.upstream_request_id.is_empty() {
+            open.record.upstream_request_id.clone_from(&started.response_id);
         }
+        if self.call.trace.is_recorded() {
+            open.served_model.clone_from(&started.served_model);
+        }
+    }
+
+    /// What the provider of the open attempt is told of the trace.
+    pub(crate) fn traceparent(&self) -> Option<HeaderValue> {
+        self.open.as_ref()?.span.traceparent()
     }
 
     /// Watches an event pass: what was produced, and how choices end.
     pub(crate) fn observe(&mut self, event: &CompletionEvent) {
         match &event.event {
-            Some(Event::Started(started)) => self.answers_as(&started.response_id),
+            Some(Event::Started(started)) => self.answers_as(started),
             Some(Event::Delta(delta)) => {
                 let text: &str = match &delta.piece {
                     Some(Piece::Text(t) | Piece::Reasoning(t) | Piece::Refusal(t) | Piece::ToolArguments(t)) => t,
@@ -455,6 +475,7 @@ impl FlowState {
                     open.pieces += 1;
                     if open.record.first_content_us.is_none() {
                         open.record.first_content_us = Some(elapsed);
+                        open.span.happened("first_content");
                         open.trial.first_content(route_now_us);
                     }
                     let written = open.pieces.max(open.produced / 4);
@@ -630,6 +651,7 @@ impl FlowState {
                 ("failed", None).classify(&open, &self.bound)
             }
             Ending::Free => {
+                open.trace(self.call.action);
                 self.attempts.push(open.record);
                 return End { released: Some(open.id), ..End::default() };
             }
@@ -677,6 +699,7 @@ impl FlowState {
         open.trial.used(u64::try_from(tokens(&usage)).unwrap_or(0), self.route_now_us());
         open.record.billed = true;
         open.record.usage = Some(usage);
+        open.trace(self.call.action);
         self.attempts.push(open.record);
         let row = LedgerRow { entry, lease_windows, idempotency: None };
         if tollgate_planted::bug("hold_kept") {
@@ -823,6 +846,11 @@ fn by_time(deployment: &Deployment) -> bool {
 }
 
 impl OpenAttempt {
+    /// Says of its span what it was.
+    fn trace(&mut self, action: &str) {
+        told::attempt(&mut self.span, &self.record, &self.deployment, action, &self.served_model);
+    }
+
     /// What a recording may have cost that the provider counts in another unit than its price, or not at all: time where time is paid, else
     /// the tokens of that time.
     fn heard(&self, price: Option<&Price>, known: Option<&Usage>) -> Usage {

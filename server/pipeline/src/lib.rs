@@ -29,6 +29,7 @@ mod settle;
 mod takeover;
 mod tokenizer;
 mod tokens;
+mod told;
 mod unary;
 
 use std::{future::Future, sync::Arc, time::Duration};
@@ -200,8 +201,10 @@ impl Pipeline {
         call: Call,
         mut record: Record,
     ) -> Result<Reply<CompletionEvent>, Error> {
-        let passed = record.try_or_close(self.pass(&permit, &call).await)?;
-        let reserved = self.reserve(permit, &call).await; // dropped unused, it releases itself
+        let limits = call.trace.stage("limits");
+        let passed = record.try_or_close(told::ended(limits, self.pass(&permit, &call).await))?;
+        let reserving = call.trace.stage("reserve");
+        let reserved = told::ended(reserving, self.reserve(permit, &call).await); // dropped unused, it releases itself
         let reservation = record.try_or_close(reserved)?;
         self.mirror(&reservation.permit, &call);
         if call.opens_when_admitted() {
@@ -227,8 +230,10 @@ impl Pipeline {
     ) -> Result<Reply<Answer>, Error> {
         let asked = O::asked(&call.request).cloned().ok_or_else(|| Error::internal("a call of another operation"));
         let asked = record.try_or_close(asked)?;
-        let passed = record.try_or_close(self.pass(&permit, &call).await)?;
-        let reserved = self.reserve(permit, &call).await;
+        let limits = call.trace.stage("limits");
+        let passed = record.try_or_close(told::ended(limits, self.pass(&permit, &call).await))?;
+        let reserving = call.trace.stage("reserve");
+        let reserved = told::ended(reserving, self.reserve(permit, &call).await);
         let reservation = record.try_or_close(reserved)?;
         let response = self.send_unary::<O>(&asked, reservation, passed, call, record).await?;
         Ok(futures::stream::once(async { Ok(O::answer(response)) }).boxed())
@@ -246,14 +251,17 @@ impl Pipeline {
         F: Future<Output = Result<Reply<T>, Error>> + Send + 'static,
     {
         let mut record = self.open_record(&call);
-        let admitted = self.admit(&call, &mut record);
+        let admitting = call.trace.stage("authenticate");
+        let admitted = told::ended(admitting, self.admit(&call, &mut record));
         let permit = record.try_or_close(admitted)?;
         match record.try_or_close(flights.enter(&permit, &call))? {
             Entry::Alone => serve(self.clone(), permit, call, record).await,
             Entry::Lead(flight) => {
                 let (this, retention) = (self.clone(), self.settings.idempotency_retention);
                 Ok(flight.lead(async move {
-                    record.try_or_close(claim(this.claims.as_deref(), &permit, &call, retention).await)?;
+                    let claiming = call.trace.stage("claim");
+                    let claimed = claim(this.claims.as_deref(), &permit, &call, retention).await;
+                    record.try_or_close(told::ended(claiming, claimed))?;
                     serve(this, permit, call, record).await
                 }))
             }
@@ -270,6 +278,7 @@ impl Pipeline {
             Err(error) => self.on_record_as(error.value("keyId").unwrap_or_default(), record.draft()),
         }
         let caller = authenticated?;
+        record.who = Some(caller.clone());
         self.permit(caller, call)
     }
 

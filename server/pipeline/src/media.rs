@@ -27,6 +27,7 @@ use crate::{
     record::Record,
     reserve::Reservation,
     send::{broken, identify},
+    told,
 };
 
 /// What an answer tells, in order.
@@ -106,7 +107,8 @@ impl Pipeline {
         mut call: Call,
         mut record: Record,
     ) -> Result<Reply<MediaTold>, Error> {
-        let passed = record.try_or_close(self.pass(&permit, &call).await)?;
+        let limits = call.trace.stage("limits");
+        let passed = record.try_or_close(told::ended(limits, self.pass(&permit, &call).await))?;
         if let Some(files) = &call.files {
             // What is small is known whole before money is held for it.
             record.try_or_close(files.upload.begin().await)?;
@@ -114,7 +116,8 @@ impl Pipeline {
                 Arc::make_mut(head).upload_bytes = i64::try_from(files.upload.taken()).ok();
             }
         }
-        let reserved = self.reserve(permit, &call).await;
+        let reserving = call.trace.stage("reserve");
+        let reserved = told::ended(reserving, self.reserve(permit, &call).await);
         let reservation = record.try_or_close(reserved)?;
         self.send_media(reservation, passed, call, record).await
     }
@@ -167,7 +170,7 @@ impl Pipeline {
                 match event {
                     Some(Ok(MediaEvent::Usage(told))) => usage = Some(told),
                     Some(Ok(event)) => {
-                        let told = told(event);
+                        let told = passed_on(event);
                         if let Some(told) = told {
                             flow.state().observe_media(&told);
                             yield Ok(told);
@@ -182,8 +185,10 @@ impl Pipeline {
             }
             // Settled, and as durable as configured, before the last frame.
             let wants_routing = flow.state().call.wants_routing();
+            let settling = flow.state().call.trace.stage("settle");
             let Closed { usage: total, routing, sequence, .. } = flow.complete(usage);
             ledger.durable(sequence, Before::LastFrame).await;
+            drop(settling);
             yield Ok(MediaTold::Usage(total));
             if wants_routing {
                 yield Ok(MediaTold::Routing(routing));
@@ -194,7 +199,7 @@ impl Pipeline {
 }
 
 /// What is passed on as it is.
-fn told(event: MediaEvent) -> Option<MediaTold> {
+fn passed_on(event: MediaEvent) -> Option<MediaTold> {
     Some(match event {
         MediaEvent::Native(bytes) => MediaTold::Native(bytes),
         MediaEvent::Audio(bytes) => MediaTold::Audio(bytes),
@@ -217,7 +222,8 @@ async fn open(
     };
     let upload = state.call.files.as_ref().map(|files| files.upload.clone());
     let want_native = state.call.options().is_some_and(|options| options.want_native != 0);
-    let call = MediaCall { ask, upload: upload.as_ref(), want_native, attempt_id };
+    let traceparent = state.traceparent();
+    let call = MediaCall { ask, upload: upload.as_ref(), want_native, attempt_id, traceparent: traceparent.as_ref() };
     let mut answering = exchange::media(&deployment.endpoint, &call).await?;
     state.head(&answering.head);
     let first = answering.events.next().await.transpose()?;

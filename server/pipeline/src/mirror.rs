@@ -11,6 +11,7 @@ use tollgate_domain::CallId;
 use tollgate_proto::v1::{GatewayOptions, Key, KeyRole, Original};
 use tollgate_providers::json;
 use tollgate_store::StoredKey;
+use tollgate_trace::Trace;
 
 use crate::{
     Billed, Call, Caller, Pipeline, QuotaCell,
@@ -64,6 +65,7 @@ impl Pipeline {
             again: None,
             quota: QuotaCell::default(),
             billed: Billed::default(),
+            trace: Trace::default(),
         };
         let routes = permit.table.routes(&mirror.model, Some(&[]), |_| true);
         let key = Key { id: MIRROR.into(), role: KeyRole::Caller as i32, ..Key::default() };

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use tollgate_domain::Error;
 use tollgate_ledger::Payer;
 use tollgate_proto::v1::{ErrorReason, GatewayOptions, KeyRole};
+use tollgate_redact::{clean, has_secret, redact};
 use tollgate_router::{Routes, Table};
 
 use crate::{Call, Caller, Pipeline, mirror::MIRROR};
@@ -63,7 +64,8 @@ impl Pipeline {
         let role = caller.role();
         let table = self.table();
         let model = call.model();
-        if !table.has(model) {
+        // A model that is named like a secret is a secret in the wrong place, whatever patterns would take it.
+        if !table.has(model) || has_secret(model) {
             let message =
                 format!("there is no model {model:?}; `ListModels` or `GET /v1/models` lists those that exist");
             return Err(Error::new(ErrorReason::ModelNotFound, message).with("model", model));
@@ -79,11 +81,14 @@ impl Pipeline {
         let instead = instead_of_fallbacks(&table, options)?;
         let routes = table.routes(model, instead, |group| may_use(&group.name));
         let mut tags = key.tags.clone();
-        tags.extend(options.into_iter().flat_map(|o| &o.tags).cloned());
+        // What looks like a secret is hidden before it is booked, limited by or recorded.
+        tags.extend(options.into_iter().flat_map(|o| &o.tags).map(|tag| redact(tag).into_owned()));
         tags.sort_unstable();
         tags.dedup();
         let customer = options.and_then(|o| o.customer.clone()).or_else(|| call.user().map(str::to_owned));
-        let account = Payers { customer: customer.unwrap_or_default(), tags };
+        let mut customer = customer.unwrap_or_default();
+        clean(&mut customer);
+        let account = Payers { customer, tags };
         Ok(Permit { caller, account, routes, table })
     }
 }
@@ -91,7 +96,7 @@ impl Pipeline {
 /// What the call names in place of the configured fallbacks.
 fn instead_of_fallbacks<'a>(table: &Table, options: Option<&'a GatewayOptions>) -> Result<Option<&'a [String]>, Error> {
     let Some(options) = options else { return Ok(None) };
-    if let Some(at) = options.fallbacks.iter().position(|name| !table.has(name)) {
+    if let Some(at) = options.fallbacks.iter().position(|name| !table.has(name) || has_secret(name)) {
         let message = format!("there is no model {:?}", options.fallbacks[at]);
         return Err(Error::invalid_field(format!("tollgate.fallbacks[{at}]"), message));
     }

@@ -5,14 +5,18 @@ use tollgate_audit::{BodyHmac, Draft, Notary};
 use tollgate_domain::Error;
 use tollgate_ledger::End;
 use tollgate_proto::v1::{AuditRecord, ErrorReason, Receipt};
+use tollgate_trace::Trace;
 
-use crate::{Call, Pipeline, Settler, settle::Unfinished};
+use crate::{Call, Caller, Pipeline, Settler, settle::Unfinished, told};
 
 /// The audit record of a call in progress: closed once, by its owner or, when the caller goes, by the settler.
 pub(crate) struct Record {
     draft: Option<Draft>,
     started: Instant,
     settler: Settler,
+    trace: Trace,
+    /// Who calls, once that is known.
+    pub(crate) who: Option<Caller>,
 }
 
 impl Record {
@@ -29,19 +33,24 @@ impl Record {
 
     /// Closes the record into `end`, which is journalled with it. Returns the journal's sequence, and the record as it stands there.
     pub(crate) fn close_with(mut self, mut end: End, error: Option<&Error>) -> (u64, Option<Arc<AuditRecord>>) {
-        let elapsed = self.elapsed_us();
-        end.record = self.draft.take().map(|draft| draft.close(error, elapsed));
+        end.record = self.closed(error);
         self.settler.ledger().end_on_record(end)
+    }
+
+    /// The record, closed; `None`: it was closed before. What it says is logged and traced.
+    fn closed(&mut self, error: Option<&Error>) -> Option<AuditRecord> {
+        let record = self.draft.take()?.close(error, self.elapsed_us());
+        told::call(&record, self.who.as_ref(), &self.trace);
+        Some(record)
     }
 
     /// Passes a result on; an error closes the record first.
     pub(crate) fn try_or_close<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
         if let Err(error) = &result
-            && let Some(draft) = self.draft.take()
+            && let Some(record) = self.closed(Some(error))
             && !tollgate_planted::bug("refusals_unrecorded")
         {
-            let record = Some(draft.close(Some(error), self.elapsed_us()));
-            self.settler.ledger().end(End { record, ..End::default() });
+            self.settler.ledger().end(End { record: Some(record), ..End::default() });
         }
         result
     }
@@ -54,9 +63,8 @@ pub(crate) fn receipt(notary: Option<&Notary>, record: Option<&AuditRecord>) -> 
 
 impl Drop for Record {
     fn drop(&mut self) {
-        if let Some(draft) = self.draft.take() {
-            let error = Error::new(ErrorReason::Cancelled, "the caller went away");
-            let record = draft.close(Some(&error), self.elapsed_us());
+        let error = Error::new(ErrorReason::Cancelled, "the caller went away");
+        if let Some(record) = self.closed(Some(&error)) {
             self.settler.hand_over(Unfinished::Record(Box::new(record)));
         }
     }
@@ -70,6 +78,12 @@ impl Pipeline {
         let mut hash = BodyHmac::new(&self.audit_key);
         hash.update(&call.body());
         draft.request_hmac(hash.finish());
-        Record { draft: Some(draft), started: Instant::now(), settler: self.settler.clone() }
+        Record {
+            draft: Some(draft),
+            started: Instant::now(),
+            settler: self.settler.clone(),
+            trace: call.trace.clone(),
+            who: None,
+        }
     }
 }

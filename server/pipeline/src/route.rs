@@ -4,6 +4,7 @@ use tollgate_domain::{Class, Error, Retry};
 use tollgate_proto::v1::{
     Candidate, CompletionRequest, ErrorReason, Part, RouteNeeds, part::Content, response_format::Format,
 };
+use tollgate_redact::redact;
 use tollgate_router::{Deployment, Needs, Plan, Step, Sticky, stable_hash};
 
 use crate::{Call, Caller, Pipeline, bound, call::Request, permit::Permit, tokens};
@@ -55,11 +56,11 @@ pub(crate) fn told(needs: &Needs, call: &Call) -> RouteNeeds {
         output_tokens: needs.output_tokens,
         capabilities: needs.capabilities.iter().map(|used| (*used).to_owned()).collect(),
         tags: needs.tags.clone(),
-        region: needs.region.clone().unwrap_or_default(),
+        region: needs.region.as_deref().map(|region| redact(region).into()).unwrap_or_default(),
         fallbacks: options.map(|o| o.fallbacks.clone()).unwrap_or_default(),
         no_fallbacks: options.is_some_and(|o| o.no_fallbacks),
         sticky: needs.sticky,
-        deployment: needs.pinned.clone().unwrap_or_default(),
+        deployment: needs.pinned.as_deref().map(|pinned| redact(pinned).into()).unwrap_or_default(),
     }
 }
 

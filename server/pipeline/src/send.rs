@@ -24,6 +24,7 @@ use crate::{
     reserve::Reservation,
     route::all_cooling,
     takeover::{self, Joint, Told},
+    told,
 };
 
 /// How soon to come back where a deployment was left alone while its queue was waited in.
@@ -100,8 +101,10 @@ impl Pipeline {
                                 yield Ok(numbered(finished, &mut seq));
                             }
                             let wants_receipt = flow.state().call.wants_receipt();
+                            let settling = flow.state().call.trace.stage("settle");
                             let Closed { usage: total, sequence, record, .. } = flow.cut();
                             ledger.durable(sequence, Before::LastFrame).await;
+                            drop(settling);
                             let usage = CompletionEvent { event: Some(Event::Usage(total)), ..CompletionEvent::default() };
                             yield Ok(numbered(usage, &mut seq));
                             if let Some(receipt) = receipt(notary.as_deref().filter(|_| wants_receipt), record.as_deref()) {
@@ -149,9 +152,11 @@ impl Pipeline {
             flow.state().keep_reasoning(deployment.reasoning_format(), gathered);
             tollgate_planted::step("before_settlement");
             let wants_receipt = flow.state().call.wants_receipt();
+            let settling = flow.state().call.trace.stage("settle");
             let Closed { usage: total, routing, sequence, record } = flow.complete(reported);
             tollgate_planted::step("settled");
             ledger.durable(sequence, Before::LastFrame).await;
+            drop(settling);
             tollgate_planted::step("before_the_last_frame");
             last.event = Some(Event::Usage(total));
             yield Ok(numbered(last, &mut seq));
@@ -267,7 +272,8 @@ impl Flow {
     ) -> Result<(Arc<Deployment>, String), Error> {
         let mut is_told = false;
         let error = loop {
-            let (deployment, place, trial) = self.next_place(&mut last, is_told).await?;
+            let routing = self.state().call.trace.stage("route");
+            let (deployment, place, trial) = told::ended(routing, self.next_place(&mut last, is_told).await)?;
             tollgate_planted::step("before_open");
             match self.state().open_attempt(&deployment, place, trial).await {
                 Ok((id, sequence)) => {
@@ -311,6 +317,7 @@ async fn open_chat(
     let format = deployment.reasoning_format();
     let (request, left_out) = state.fit_reasoning(&request, format);
     let request = defaults::fill(request, deployment.defaults.as_deref())?;
+    let traceparent = state.traceparent();
     let chat = ChatCall {
         request: &request,
         mode: if stepwise { Mode::Stream } else { mode },
@@ -324,6 +331,7 @@ async fn open_chat(
         drop_params: state.call.drops_params(deployment),
         prefill: beginning,
         attempt_id,
+        traceparent: traceparent.as_ref(),
     };
     // An answer in one piece has its first content when it has its last.
     let patience = match chat.mode {

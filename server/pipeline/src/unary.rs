@@ -121,8 +121,10 @@ impl Pipeline {
         };
         let wants_routing = flow.state().call.wants_routing();
         let wants_receipt = flow.state().call.wants_receipt();
+        let settling = flow.state().call.trace.stage("settle");
         let Closed { usage, routing, sequence, record } = flow.complete(response.envelope().usage.take());
         self.ledger.durable(sequence, Before::LastFrame).await;
+        drop(settling);
         let envelope = response.envelope();
         *envelope.usage = Some(usage);
         *envelope.routing = wants_routing.then_some(routing);
@@ -139,11 +141,15 @@ async fn attempt<O: Carried>(
 ) -> Result<O::Response, Failure> {
     let want_native = asked.options().map_or(Dialect::Unspecified, |o| o.want_native());
     let drop_params = state.call.drops_params(deployment);
-    let call = UnaryCall::<O> { request: asked, want_native, drop_params, attempt_id };
+    let traceparent = state.traceparent();
+    let traceparent = traceparent.as_ref();
+    let call = UnaryCall::<O> { request: asked, want_native, drop_params, attempt_id, traceparent };
     state.sends();
     let exchange::Answer { head, dropped, mut response } = exchange::unary(&deployment.endpoint, &call).await?;
     state.head(&head);
-    state.answers_as(response.envelope().started.as_ref().map_or("", |started| &started.response_id));
+    if let Some(started) = response.envelope().started {
+        state.answers_as(started);
+    }
     state.dropped_fields = dropped;
     Ok(response)
 }

@@ -84,7 +84,8 @@ pub async fn chat(endpoint: &Endpoint, call: &ChatCall<'_>) -> Result<Answering,
         outgoing.unsupported.extend_from_slice(unsupported);
         outgoing.dropped.extend_from_slice(dropped);
     }
-    let (request, dropped) = allowed(endpoint, outgoing, call.drop_params)?;
+    let (mut request, dropped) = allowed(endpoint, outgoing, call.drop_params)?;
+    trace(&mut request, call.traceparent);
     let decoder = adapter.decoder(&endpoint.target, call);
     let Accepted { head, body, shown } = accepted(endpoint, request).await?;
     let request_id = refusal::request_id(&head.headers);
@@ -98,7 +99,8 @@ pub async fn unary<O: Offered>(endpoint: &Endpoint, call: &UnaryCall<'_, O>) -> 
         return Err(Failure::new(Class::Unsupported, format!("the provider offers no {}", O::NAME)));
     };
     let outgoing = adapter.request(&endpoint.target, call)?;
-    let (request, dropped) = allowed(endpoint, outgoing, call.drop_params)?;
+    let (mut request, dropped) = allowed(endpoint, outgoing, call.drop_params)?;
+    trace(&mut request, call.traceparent);
     let Accepted { head, body, shown } = accepted(endpoint, request).await?;
     let request_id = refusal::request_id(&head.headers);
     let read = read_whole(body, MAX_WHOLE).await.and_then(|bytes| adapter.answer(call, bytes.freeze()));
@@ -125,6 +127,7 @@ pub async fn media(endpoint: &Endpoint, call: &MediaCall<'_>) -> Result<MediaAns
         return Err(Failure::new(Class::Unsupported, "the provider does not offer this operation"));
     };
     let MediaOutgoing { mut request, fields } = adapter.request(&endpoint.target, call)?;
+    trace(&mut request, call.traceparent);
     let accepted = match (fields, call.upload) {
         (Some(fields), Some(upload)) => {
             let form = Form::new();
@@ -243,6 +246,13 @@ pub async fn check(endpoint: &Endpoint, limit: Duration) -> Result<(), Failure> 
         Ok(Err(failure)) if endpoint.provider.is_answered_by(&failure) => Ok(()),
         Ok(Err(failure)) => Err(failure),
         Err(_) => Err(Failure::new(Class::Timeout, "the provider did not answer a check in time")),
+    }
+}
+
+/// Tells the provider which trace the request belongs to; before it is signed.
+fn trace(request: &mut http::Request<bytes::Bytes>, traceparent: Option<&HeaderValue>) {
+    if let Some(traceparent) = traceparent {
+        request.headers_mut().insert("traceparent", traceparent.clone());
     }
 }
 

@@ -1,6 +1,7 @@
 //! Sound and images: answers that come as bytes or events, and questions that come with files.
 
 use bytes::Bytes;
+use http::HeaderValue;
 use tollgate_domain::Failure;
 use tollgate_proto::v1::{
     CreateSpeechRequest, EditImageHead, GenerateImageRequest, StreamedImage, Transcript, TranscriptionHead, Usage,
@@ -56,6 +57,8 @@ pub struct MediaCall<'a> {
     pub want_native: bool,
     /// Our id of the attempt.
     pub attempt_id: &'a str,
+    /// The trace that it belongs to, as `traceparent` says it; `None`: the provider is told of none.
+    pub traceparent: Option<&'a HeaderValue>,
 }
 
 /// A request ready to be sent, but for its files.

@@ -241,6 +241,8 @@ pub struct ChatCall<'a> {
     pub prefill: Option<&'a str>,
     /// Our id of the attempt; may be sent as the client's request id.
     pub attempt_id: &'a str,
+    /// The trace that it belongs to, as `traceparent` says it; `None`: the provider is told of none.
+    pub traceparent: Option<&'a HeaderValue>,
 }
 
 impl<'a> ChatCall<'a> {
@@ -255,6 +257,7 @@ impl<'a> ChatCall<'a> {
             drop_params: false,
             prefill: None,
             attempt_id: "",
+            traceparent: None,
         }
     }
 }
@@ -276,6 +279,8 @@ pub struct UnaryCall<'a, O: Operation> {
     pub drop_params: bool,
     /// Our id of the attempt.
     pub attempt_id: &'a str,
+    /// The trace that it belongs to, as `traceparent` says it; `None`: the provider is told of none.
+    pub traceparent: Option<&'a HeaderValue>,
 }
 
 /// One attempt to embed.

@@ -194,7 +194,13 @@ mod tests {
     }
 
     fn call(request: &RerankRequest) -> UnaryCall<'_, Reranking> {
-        UnaryCall { request, want_native: Dialect::CohereRerank, drop_params: false, attempt_id: "a-1" }
+        UnaryCall {
+            request,
+            want_native: Dialect::CohereRerank,
+            drop_params: false,
+            attempt_id: "a-1",
+            traceparent: None,
+        }
     }
 
     fn sent(by: &Reranker, request: &RerankRequest) -> (String, Value, Vec<String>) {

@@ -353,7 +353,7 @@ fn claude_behind_invoke_gets_its_makers_body() {
 }
 
 fn embed_call(request: &CreateEmbeddingRequest) -> EmbedCall<'_> {
-    EmbedCall { request, want_native: Dialect::Unspecified, drop_params: false, attempt_id: "a-1" }
+    EmbedCall { request, want_native: Dialect::Unspecified, drop_params: false, attempt_id: "a-1", traceparent: None }
 }
 
 fn texts(texts: &[&str]) -> CreateEmbeddingRequest {

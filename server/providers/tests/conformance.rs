@@ -100,8 +100,13 @@ async fn embed(kind: &str, fixture: &Fixture, cut: Cut) -> Vec<String> {
     let wanted: Vec<Vec<f32>> = wanted.into_iter().map(|v| serde_json::from_value(v).unwrap()).collect();
     let inputs = vec![EmbeddingInput { input: Some(Input::Text("x".into())) }; wanted.len()];
     let request = CreateEmbeddingRequest { inputs, ..CreateEmbeddingRequest::default() };
-    let call =
-        EmbedCall { request: &request, want_native: Dialect::Unspecified, drop_params: false, attempt_id: "a-1" };
+    let call = EmbedCall {
+        request: &request,
+        want_native: Dialect::Unspecified,
+        drop_params: false,
+        attempt_id: "a-1",
+        traceparent: None,
+    };
     let response = exchange::unary(&endpoint, &call).await.unwrap().response;
     let mut wrong = Vec::new();
     let vectors: Vec<_> = response.embeddings.iter().map(|e| e.values.clone()).collect();

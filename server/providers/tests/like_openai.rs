@@ -28,8 +28,13 @@ fn tool(name: &str) -> Value {
 
 fn embedding(kind: &str, request: Value) -> (Value, Vec<String>) {
     let request = tollgate_http::openai::read_embedding(request.to_string().as_bytes()).unwrap();
-    let call =
-        EmbedCall { request: &request, want_native: Dialect::Unspecified, drop_params: false, attempt_id: "a-1" };
+    let call = EmbedCall {
+        request: &request,
+        want_native: Dialect::Unspecified,
+        drop_params: false,
+        attempt_id: "a-1",
+        traceparent: None,
+    };
     let outgoing = provider(kind).embed().unwrap().request(&target(key()), &call).unwrap();
     (body(&outgoing), outgoing.unsupported.into_iter().map(|parameter| parameter.field).collect())
 }

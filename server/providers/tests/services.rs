@@ -166,8 +166,13 @@ fn azure_finds_a_deployment_in_the_path_or_in_the_body() {
     };
     let azure = registry::registry("azure").unwrap();
     let request = CreateEmbeddingRequest::default();
-    let call =
-        EmbedCall { request: &request, want_native: Dialect::Unspecified, drop_params: false, attempt_id: "a-1" };
+    let call = EmbedCall {
+        request: &request,
+        want_native: Dialect::Unspecified,
+        drop_params: false,
+        attempt_id: "a-1",
+        traceparent: None,
+    };
     let embedding = azure.embed().unwrap().request(&target, &call).unwrap().request;
     let resource = "https://contoso.openai.azure.com/openai";
     let deployment = format!("{resource}/deployments/gpt-4o%20prod");

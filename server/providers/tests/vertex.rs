@@ -89,7 +89,13 @@ fn embeddings_are_predictions_and_tell_their_tokens() {
         extra_json: json!({"task_type": "RETRIEVAL_QUERY", "other": 1}).to_string(),
         ..CreateEmbeddingRequest::default()
     };
-    let call = EmbedCall { request: &request, want_native: Dialect::Unspecified, drop_params: false, attempt_id: "a" };
+    let call = EmbedCall {
+        request: &request,
+        want_native: Dialect::Unspecified,
+        drop_params: false,
+        attempt_id: "a",
+        traceparent: None,
+    };
     let outgoing = embed.request(&target("text-embedding-005"), &call).unwrap();
     assert_eq!(outgoing.request.uri().path().rsplit('/').next(), Some("text-embedding-005:predict"));
     assert_eq!(outgoing.unsupported[0].field, "other");

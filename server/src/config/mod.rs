@@ -12,9 +12,11 @@ mod missing;
 mod price;
 mod reference;
 mod routing;
+mod tracing;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+pub use self::tracing::{Tracing, TracingProtocol};
 use anyhow::Context;
 pub use credentials::{Aws, Entra, Google};
 pub use defaults::Defaults;
@@ -62,6 +64,8 @@ pub struct Config {
     pub audit: AuditSettings,
     /// What is logged.
     pub log: Log,
+    /// Traces of calls.
+    pub tracing: Tracing,
     /// Providers by name.
     pub providers: BTreeMap<String, Provider>,
     /// Model aliases.
@@ -101,6 +105,7 @@ impl Default for Config {
             drain_timeout: Span::seconds(30),
             audit: AuditSettings::default(),
             log: Log::default(),
+            tracing: Tracing::default(),
             providers: BTreeMap::new(),
             models: Vec::new(),
             drop_params: false,
@@ -320,11 +325,13 @@ pub struct Log {
     pub format: LogFormat,
     /// A filter such as `info` or `tollgate=debug,warn`.
     pub level: String,
+    /// Whether every call is told of in one line at its end, at the level `info`.
+    pub calls: bool,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { format: LogFormat::Human, level: "info".into() }
+        Self { format: LogFormat::Human, level: "info".into(), calls: true }
     }
 }
 

@@ -13,6 +13,7 @@ mod response;
 mod stack;
 mod status;
 mod tenancy;
+mod trace;
 mod unary;
 mod validate;
 
@@ -68,6 +69,7 @@ fn call_of(action: &'static str, who: Principal, extensions: &Extensions, reques
         again: None,
         quota: QuotaCell::default(),
         billed: Billed::default(),
+        trace: extensions.get::<trace::Incoming>().map(trace::Incoming::begin).unwrap_or_default(),
     }
 }
 

@@ -20,12 +20,13 @@ use tollgate_proto::{
         response_service_server::ResponseServiceServer, tenancy_service_server::TenancyServiceServer,
     },
 };
+use tollgate_trace::Tracer;
 use tonic::{body::Body, codec::CompressionEncoding, server::NamedService, service::Routes};
 use tonic_health::server::HealthReporter;
 use tower::{Service, ServiceExt, service_fn, util::BoxCloneSyncService};
 
 use super::{
-    Rooms, audit, budget, completion, deadline, file, key_admin, model, response, status::status, tenancy, unary,
+    Rooms, audit, budget, completion, deadline, file, key_admin, model, response, status::status, tenancy, trace, unary,
 };
 
 /// The stack as everything calls it.
@@ -43,11 +44,13 @@ pub struct Doors {
     pub max_upload_bytes: u64,
     /// Ends streams that would never end by themselves.
     pub shutdown: CancellationToken,
+    /// Begins traces.
+    pub tracer: Tracer,
 }
 
 /// The services and their health.
 pub async fn stack(doors: Doors) -> anyhow::Result<(Grpc, HealthReporter)> {
-    let Doors { pipeline, control, max_message_bytes, max_upload_bytes, shutdown } = doors;
+    let Doors { pipeline, control, max_message_bytes, max_upload_bytes, shutdown, tracer } = doors;
     let rooms = Rooms { pipeline, control, max_upload_bytes };
     let (health, health_service) = tonic_health::server::health_reporter();
 
@@ -91,6 +94,7 @@ pub async fn stack(doors: Doors) -> anyhow::Result<(Grpc, HealthReporter)> {
 
     let layered = service_fn(move |mut request: Request<Body>| {
         let routes = routes.clone();
+        trace::note(&tracer, &mut request);
         async move {
             let deadline = deadline::note(&mut request);
             let reply = async move {

@@ -3,6 +3,7 @@
 use prost::Message;
 use tollgate_domain::{CallId, Error, Retry};
 use tollgate_proto::{ERROR_DOMAIN, v1::ErrorReason};
+use tollgate_redact::clean;
 use tonic::{Code, Status};
 use tonic_types::pb;
 
@@ -47,7 +48,19 @@ pub(crate) fn status_of(call: CallId) -> impl Fn(Error) -> Status + Clone {
     move |error| with_request(error, Some(call))
 }
 
+/// Takes out what looks like a secret: callers and providers put them where they are repeated.
+fn cleaned(mut error: Error) -> Error {
+    clean(&mut error.message);
+    error.metadata.iter_mut().for_each(|(_, value)| clean(value));
+    for violation in &mut error.violations {
+        clean(&mut violation.field);
+        clean(&mut violation.description);
+    }
+    error
+}
+
 fn with_request(error: Error, call: Option<CallId>) -> Status {
+    let error = cleaned(error);
     let code = code(error.reason);
     let metadata = error.metadata.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect();
     let mut details = vec![any(

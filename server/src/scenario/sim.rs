@@ -158,6 +158,7 @@ pub(super) fn call(
         again,
         quota: QuotaCell::default(),
         billed: Billed::default(),
+        trace: Default::default(),
     }
 }
 

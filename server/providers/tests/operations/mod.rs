@@ -35,7 +35,13 @@ pub(crate) async fn seen(path: &str, endpoint: impl AsyncFn() -> Endpoint) -> Op
 }
 
 async fn told<O: Offered>(endpoint: &Endpoint, request: &O::Request, form: fn(O::Response) -> Value) -> Value {
-    let call = UnaryCall::<O> { request, want_native: Dialect::Unspecified, drop_params: false, attempt_id: "a-1" };
+    let call = UnaryCall::<O> {
+        request,
+        want_native: Dialect::Unspecified,
+        drop_params: false,
+        attempt_id: "a-1",
+        traceparent: None,
+    };
     let answered: Result<_, Failure> = exchange::unary(endpoint, &call).await;
     match answered {
         Ok(answer) => {
