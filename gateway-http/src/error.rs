@@ -105,14 +105,14 @@ fn by_code(code: Code) -> (u16, &'static str, Option<&'static str>) {
 
 impl Refusal {
     pub(crate) fn new(status: u16, kind: &'static str, code: &str, message: impl Into<String>) -> Self {
-        let code = Some(code.to_owned());
+        let (code, message): (_, String) = (Some(code.to_owned()), message.into());
         Self {
             status,
             kind,
             code,
             param: None,
             // What looks like a secret is not repeated, wherever it stood.
-            message: redact(&message.into()).into_owned(),
+            message: redact(&message).into_owned(),
             retry_after: None,
             limited: None,
             is_final: false,

@@ -4,7 +4,11 @@
 
 use std::io::{self, Write};
 
-use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+use tracing_subscriber::{
+    EnvFilter,
+    filter::{Directive, ParseError},
+    fmt::MakeWriter,
+};
 
 use crate::config::{Log, LogFormat};
 
@@ -30,7 +34,10 @@ fn filter(log: &Log) -> Result<EnvFilter, String> {
     let filter = EnvFilter::try_new(&log.level).map_err(|e| told(&e))?;
     match log.calls {
         true => Ok(filter),
-        false => Ok(filter.add_directive(format!("{CALLS}=off").parse().map_err(|e| told(&e))?)),
+        false => {
+            let none: Directive = format!("{CALLS}=off").parse().map_err(|e: ParseError| told(&e))?;
+            Ok(filter.add_directive(none))
+        }
     }
 }
 

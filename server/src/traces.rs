@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use tollgate_otlp::{Exporter, Protocol, Settings};
 use tollgate_trace::{Sampling, Tracer};
 
-use crate::config::{Tracing, TracingProtocol};
+use crate::config::{SecretRef, Tracing, TracingProtocol};
 
 /// Begins traces; with what exports them, where they are recorded.
 pub(crate) fn start(config: &Tracing) -> anyhow::Result<(Tracer, Option<Exporter>)> {
@@ -21,7 +21,7 @@ pub(crate) fn start(config: &Tracing) -> anyhow::Result<(Tracer, Option<Exporter
 }
 
 fn settings(config: &Tracing) -> anyhow::Result<Settings> {
-    let header = |(name, value): (&String, &crate::config::SecretRef)| {
+    let header = |(name, value): (&String, &SecretRef)| -> anyhow::Result<_> {
         let secret = value.resolve().map_err(anyhow::Error::msg).with_context(|| format!("tracing.headers.{name}"))?;
         Ok((name.clone(), secret))
     };

@@ -229,7 +229,8 @@ async fn over_grpc(world: &World, seen: &mut Seen, secret: &str) {
         }
     }
     let mut refused = Vec::new();
-    let key = v1::Key { team_id: secret.into(), user_id: secret.into(), name: secret.into(), ..Default::default() };
+    let key =
+        v1::Key { team_id: secret.into(), user_id: secret.into(), display_name: secret.into(), ..Default::default() };
     let made = v1::CreateKeyRequest { key: Some(key), ..Default::default() };
     refused.push(admin.keys().create_key(made).await.err());
     refused.push(admin.keys().get_key(v1::GetKeyRequest { id: secret.into(), ..Default::default() }).await.err());
@@ -246,7 +247,14 @@ async fn over_grpc(world: &World, seen: &mut Seen, secret: &str) {
 #[tokio::test]
 async fn forty_shapes_of_secrets_go_through_every_field_and_failure_and_come_out_nowhere() {
     let collector = Collector::start().await;
-    let world = World::with(|b| traced(b, &collector.grpc, "grpc").set("/log", json!({"level": "debug"}))).await;
+    let world = World::with(|b| {
+        let never = json!({"cooldown": {"time": "0s", "credential_time": "0s"}});
+        traced(b, &collector.grpc, "grpc")
+            .set("/log", json!({"level": "debug"}))
+            .set("/routing", never)
+            .set("/models/0/retries", 0)
+    })
+    .await;
     let mut seen = Seen { canaries: canaries(), leaks: Vec::new() };
     let secrets: Vec<_> = seen.canaries.iter().map(|canary| canary.text.clone()).collect();
     for secret in &secrets {
@@ -259,7 +267,8 @@ async fn forty_shapes_of_secrets_go_through_every_field_and_failure_and_come_out
     collector.trace(last).await;
 
     let logs = world.gateway.logs();
-    assert!(logs.contains("DEBUG") && collector.spans().len() > 1_000 && world.records().await.len() > 1_000);
+    let (spans, records) = (collector.spans().len(), world.records().await.len());
+    assert!(logs.contains("DEBUG") && spans > 1_000 && records > 500, "{spans} spans, {records} records");
     seen.look("log", logs.as_bytes());
     seen.look("traces", &collector.raw());
     seen.look("audit records", format!("{:?}", world.records().await).as_bytes());

@@ -112,13 +112,14 @@ async fn a_call_tells_its_stages_what_it_used_and_who_made_it_and_not_what_was_s
     let entry = &world.entries().await[0];
     let usage = entry.usage.as_ref().unwrap();
     let (input, output) = (usage.input.unwrap().total.to_string(), usage.output.unwrap().total.to_string());
+    let cost = entry.cost_nano_usd.to_string();
     for (name, value) in [
         ("gen_ai.operation.name", "chat"),
         ("gen_ai.request.model", "scripted"),
-        ("tollgate.call.id", &entry.call_id),
-        ("tollgate.key.id", &entry.key_id),
-        ("tollgate.usage.input_tokens", &input),
-        ("tollgate.cost_nano_usd", &entry.cost_nano_usd.to_string()),
+        ("tollgate.call.id", entry.call_id.as_str()),
+        ("tollgate.key.id", entry.key_id.as_str()),
+        ("tollgate.usage.input_tokens", input.as_str()),
+        ("tollgate.cost_nano_usd", cost.as_str()),
         ("tollgate.attempts", "1"),
     ] {
         assert_eq!(call.get(name), value, "{name} of {call:#?}");
@@ -129,13 +130,13 @@ async fn a_call_tells_its_stages_what_it_used_and_who_made_it_and_not_what_was_s
         ("gen_ai.provider.name", "openai"),
         ("gen_ai.request.model", "scripted-upstream"),
         ("gen_ai.response.model", "scripted-upstream"),
-        ("gen_ai.usage.input_tokens", &input),
-        ("gen_ai.usage.output_tokens", &output),
+        ("gen_ai.usage.input_tokens", input.as_str()),
+        ("gen_ai.usage.output_tokens", output.as_str()),
         ("http.response.status_code", "200"),
         ("server.address", "127.0.0.1"),
-        ("server.port", &port),
-        ("tollgate.attempt.id", &entry.attempt_id),
-        ("tollgate.deployment", &entry.deployment),
+        ("server.port", port.as_str()),
+        ("tollgate.attempt.id", entry.attempt_id.as_str()),
+        ("tollgate.deployment", entry.deployment.as_str()),
     ] {
         assert_eq!(attempt.get(name), value, "{name} of {attempt:#?}");
     }

@@ -17,6 +17,7 @@ use tollgate_proto::v1::{
     delta::Piece,
 };
 use tollgate_providers::{Head, headroom, refusal};
+use tollgate_redact::clean;
 use tollgate_router::{Deployment, Plan, Trial};
 use tollgate_store::{Cooling, Idempotency, LedgerRow};
 use tollgate_trace::Guard;
@@ -645,6 +646,9 @@ impl FlowState {
         let Some(mut open) = self.open.take() else { return End::default() };
         open.record.end_us = self.elapsed_us();
         open.record.class = class.to_owned();
+        // What a provider says may repeat what it was sent.
+        clean(&mut open.record.native_code);
+        clean(&mut open.record.upstream_request_id);
         open.heard_ms = self.likely_ms();
         let (kind, outcome, usage) = match ending {
             Ending::Free if tollgate_planted::bug("deny_counted_as_spend") => {

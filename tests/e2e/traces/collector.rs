@@ -121,7 +121,7 @@ impl TraceService for Collector {
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
         let key = request.metadata().get("x-collector-key").and_then(|key| key.to_str().ok()).map(str::to_owned);
         self.kept.take(request.into_inner(), key).await;
-        Ok(Response::default())
+        Ok(Response::new(ExportTraceServiceResponse::default()))
     }
 }
 

@@ -10,6 +10,7 @@ use tollgate_proto::v1::{
     Batch, CreateBatchRequest, ErrorReason, GatewayOptions, LedgerEntry, LedgerEntryKind, ListBatchesRequest, Usage,
 };
 use tollgate_providers::files::{self, escaped};
+use tollgate_redact::clean;
 use tollgate_router::Deployment;
 use tollgate_store::{LedgerRow, StoredBatch, StoredFile};
 
@@ -176,6 +177,7 @@ impl Control {
         let key = caller.key();
         let options = asked.tollgate.clone().unwrap_or_default();
         let GatewayOptions { mut tags, customer, .. } = options;
+        tags.iter_mut().for_each(clean);
         tags.extend(key.tags.iter().cloned());
         tags.sort_unstable();
         tags.dedup();
@@ -183,7 +185,8 @@ impl Control {
             let message = format!("the deployment {:?}, where the input is, {why}", deployment.name);
             return Err(Error::new(ErrorReason::NoRoute, message).with("model", &file.model));
         }
-        let customer = customer.unwrap_or_default();
+        let mut customer = customer.unwrap_or_default();
+        clean(&mut customer);
         let payer = Payer {
             key_id: &key.id,
             team_id: &key.team_id,
