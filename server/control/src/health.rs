@@ -69,7 +69,7 @@ impl Control {
             .collect();
         let found = join_all(asks.into_iter().map(|endpoint| self.look(endpoint, begun + SWEEP))).await;
         let mut draft = Draft::open(Action::CheckHealth.name(), principal.peer.as_deref());
-        draft.caller(authorized.caller().key_id());
+        draft.caller(authorized.caller().key());
         draft.subject(model, vec![format!("accounts asked: {}", found.len())]);
         let took_us = i64::try_from(begun.elapsed().as_micros()).unwrap_or(i64::MAX);
         self.pipeline.ledger().end(End { record: Some(draft.close(None, took_us)), ..End::default() });
