@@ -185,6 +185,7 @@ where
         .route("/health/liveness", get(health::liveness))
         .route("/health/liveliness", get(health::liveness))
         .route("/health/readiness", get(health::readiness))
+        .route("/health/startup", get(health::startup))
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)
         .with_state(gateway)

@@ -15,6 +15,7 @@ use tollgate_control::{Batching, Control, Keeping, Provisioned};
 use tollgate_domain::{Clock, NanoUsd};
 use tollgate_ledger::{Durability, Ledger, Offline};
 use tollgate_limits::Limiter;
+use tollgate_metrics::{Metrics, Process};
 use tollgate_pipeline::{Directory, Gates, KeyRing, KeySecret, Parts, Pipeline, Settings, Settler};
 use tollgate_proto::v1::{AuditRecord, Key, KeyRole};
 use tollgate_store::AuditLogs;
@@ -26,6 +27,7 @@ use crate::{
     config::{self, Config, ProvisionedKey, Role, litellm::Verdict},
     first_run,
     grpc::{self, Doors},
+    health::Health,
     health_checks::keep_checking,
     listen, metrics,
     runtime_models::{Runtime, Sealer},
@@ -54,7 +56,7 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
     if demo {
         first_run::demo_config(&mut config);
     }
-    let clock = system_clock();
+    let (clock, process) = (system_clock(), Process::start());
     let (table, warnings) = table::build(&config, clock.now_us())?;
     for warning in warnings {
         tracing::warn!("{warning}");
@@ -112,6 +114,7 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
         table,
         ledger: ledger.clone(),
         trail,
+        metrics: Arc::new(Metrics::new(metrics::settings(&config.metrics))),
         clock: clock.clone(),
         settings,
         audit_key: backend.audit_key.clone(),
@@ -168,7 +171,8 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
         shutdown: shutdown.clone(),
         tracer,
     };
-    let (grpc, health) = grpc::stack(doors).await?;
+    let (grpc, reporter, services) = grpc::stack(doors).await?;
+    let health = Health::new(reporter, services);
     let background = tollgate_http::Background::default();
     let options = tollgate_http::Options {
         max_body_bytes,
@@ -177,7 +181,15 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
         embedded: true,
         background: background.clone(),
     };
-    let rest = tollgate_http::router(grpc.clone(), options).merge(metrics::routes(ledger.clone(), snapshot_us));
+    let sources = metrics::Sources {
+        pipeline: pipeline.clone(),
+        control: control.clone(),
+        health: health.clone(),
+        snapshot_us,
+        settings: config.metrics.clone(),
+        process,
+    };
+    let rest = tollgate_http::router(grpc.clone(), options).merge(metrics::routes(sources));
     let front = listen::front(grpc, rest, &config.cors_origins)?;
 
     let address = listener.local_addr()?;
@@ -185,6 +197,7 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
     first_run::greet(&format!("{scheme}://{address}"), &dir, &fresh, demo);
     tokio::spawn(reload_on_change(path, runtime));
     tokio::spawn(keep_checking(Arc::downgrade(&pipeline)));
+    let looking = tokio::spawn(health.clone().keep_looking(Arc::downgrade(&pipeline)));
     tokio::spawn(clear_expired(control.clone()));
     tokio::spawn({
         let control = control.clone();
@@ -197,7 +210,8 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
         reason = ledger.failed() => anyhow::bail!("{reason}"),
         () = told_to_stop() => {
             tracing::info!("stopping: no new connections, calls in flight go on");
-            health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+            looking.abort();
+            health.stop().await;
             shutdown.cancel();
             tokio::join!(serving, background.drain(config.drain_timeout.duration()));
         }

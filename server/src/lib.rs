@@ -12,6 +12,7 @@ pub mod config;
 mod endpoint;
 mod first_run;
 pub mod grpc;
+mod health;
 mod health_checks;
 pub mod import;
 pub mod ledger_check;
@@ -26,5 +27,6 @@ mod snapshot;
 mod table;
 pub mod telemetry;
 mod traces;
+mod version;
 
 pub use table::build as build_table;

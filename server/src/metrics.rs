@@ -1,59 +1,115 @@
-//! `GET /metrics`, in the OpenMetrics text format. For whoever reaches the port: no name of a key, team or budget is in it.
+//! `GET /metrics` and `GET /version`. For whoever reaches the port, unless `metrics.require_key` is set: ids of teams and budgets are in
+//! it, no secret and no name of a person.
+
+mod gauges;
 
 use std::sync::{
     Arc,
     atomic::{AtomicI64, Ordering},
 };
 
-use axum::{Router, http::header, routing::get};
-use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
-    metrics::{family::Family, gauge::Gauge},
-    registry::Registry,
+use axum::{
+    Json, Router,
+    extract::{Request, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
 };
-use tollgate_ledger::{Ledger, Mode};
+use serde_json::json;
+use tollgate_control::{Control, Principal};
+use tollgate_domain::{Error, Secret};
+use tollgate_metrics::{Format, Page, Process, Settings};
+use tollgate_pipeline::Pipeline;
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Of {
-    mode: &'static str,
+use crate::{
+    config::{MetricLabel, MetricsSettings},
+    grpc::PeerAddr,
+    health::Health,
+    version::BUILD,
+};
+
+/// What an exposition is gathered from.
+pub(crate) struct Sources {
+    pub(crate) pipeline: Arc<Pipeline>,
+    pub(crate) control: Arc<Control>,
+    pub(crate) health: Arc<Health>,
+    /// Of when the local snapshot is, in microseconds since the epoch; before any time where there is none.
+    pub(crate) snapshot_us: Arc<AtomicI64>,
+    pub(crate) settings: MetricsSettings,
+    pub(crate) process: Process,
 }
 
-/// The route over what the ledger says of itself; `snapshot_us`: of when the local snapshot is, before any time where there is none.
-pub(crate) fn routes(ledger: Arc<Ledger>, snapshot_us: Arc<AtomicI64>) -> Router {
-    let serve = move || {
-        let text = text(&ledger, snapshot_us.load(Ordering::Relaxed));
-        async move { ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text) }
-    };
-    Router::new().route("/metrics", get(serve))
+/// How finely calls are counted.
+pub(crate) fn settings(settings: &MetricsSettings) -> Settings {
+    Settings {
+        max_series: settings.max_series,
+        by_key: settings.labels.contains(&MetricLabel::Key),
+        by_user: settings.labels.contains(&MetricLabel::User),
+    }
 }
 
-fn text(ledger: &Ledger, snapshot_us: i64) -> String {
-    let mut registry = Registry::with_prefix("tollgate");
-    let mode = Family::<Of, Gauge>::default();
-    for known in Mode::ALL {
-        mode.get_or_create(&Of { mode: known.name() }).set(i64::from(known == ledger.mode()));
+/// The routes.
+pub(crate) fn routes(sources: Sources) -> Router {
+    Router::new().route("/metrics", get(metrics)).route("/version", get(version)).with_state(Arc::new(sources))
+}
+
+async fn metrics(State(sources): State<Arc<Sources>>, request: Request) -> Response {
+    if let Err(refused) = sources.may_read(&request) {
+        return refused;
     }
-    registry.register(
-        "ledger_mode",
-        "1 for the mode that this replica is in (docs/accounting.md has their bounds)",
-        mode,
-    );
-    let gauge = |value: usize| {
-        let gauge = Gauge::<i64>::default();
-        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-        gauge
-    };
-    let lag = usize::try_from(ledger.lag()).unwrap_or(usize::MAX);
-    registry.register("ledger_lag_records", "Records of the journal that the store lacks", gauge(lag));
-    registry.register("holds", "Attempts in flight at this replica", gauge(ledger.holds().len()));
-    registry.register("replicas", "Replicas that are alive, this one included", gauge(ledger.live_replicas()));
-    if snapshot_us > i64::MIN {
-        let age = usize::try_from((ledger.now_us() - snapshot_us) / 1_000_000).unwrap_or(0);
-        let help = "What this replica would serve from if it started while PostgreSQL is away";
-        registry.register("snapshot_age_seconds", help, gauge(age));
+    let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    let format = Format::accepted(accept);
+    ([(header::CONTENT_TYPE, format.content_type())], sources.page().text(format)).into_response()
+}
+
+async fn version(State(sources): State<Arc<Sources>>, request: Request) -> Response {
+    if let Err(refused) = sources.may_read(&request) {
+        return refused;
     }
-    let mut text = String::new();
-    // Writing into a string cannot fail.
-    let _ = encode(&mut text, &registry);
-    text
+    let mut told = json!({
+        "version": BUILD.version,
+        "rustc": BUILD.rustc,
+        "config_hash": sources.pipeline.table().config_hash,
+    });
+    if !BUILD.commit.is_empty() {
+        told["commit"] = BUILD.commit.into();
+    }
+    Json(told).into_response()
+}
+
+impl Sources {
+    /// Whether who asks may read; else the refusal.
+    #[allow(clippy::result_large_err)] // it is an answer
+    fn may_read(&self, request: &Request) -> Result<(), Response> {
+        if !self.settings.require_key {
+            return Ok(());
+        }
+        let peer = request.extensions().get::<PeerAddr>().map(|peer| peer.0.to_string());
+        let principal = Principal { credential: credential(request.headers()), peer };
+        self.control.may_read_metrics(&principal).map_err(|error| refusal(&error, principal.credential.is_some()))
+    }
+
+    fn page(&self) -> Page {
+        let mut page = Page::default();
+        self.pipeline.metrics().put(&mut page);
+        gauges::deployments(&mut page, &self.pipeline);
+        gauges::budgets(&mut page, self.pipeline.ledger(), &self.settings);
+        gauges::ledger(&mut page, self.pipeline.ledger(), self.snapshot_us.load(Ordering::Relaxed));
+        gauges::checks(&mut page, &self.health);
+        gauges::build(&mut page, BUILD, &self.pipeline.table().config_hash);
+        self.process.put(&mut page);
+        page
+    }
+}
+
+fn credential(headers: &HeaderMap) -> Option<Secret> {
+    let (scheme, key) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| Secret::new(key.trim()))
+}
+
+fn refusal(error: &Error, is_known: bool) -> Response {
+    let is_denied = is_known && error.reason == tollgate_proto::v1::ErrorReason::RoleNotAllowed;
+    let status = if is_denied { StatusCode::FORBIDDEN } else { StatusCode::UNAUTHORIZED };
+    let body = json!({"error": {"code": error.reason.wire_name().to_ascii_lowercase(), "message": error.message}});
+    (status, Json(body)).into_response()
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 use tollgate_client::v1::{CheckLedgerRequest, LedgerEntryKind};
 use tollgate_tests::{
     provider::{Outcome, Step},
-    support::http::Caller,
+    support::{Gateway, http::Caller},
 };
 
 use crate::support::{World, cost, eventually, hello};
@@ -116,13 +116,7 @@ async fn a_full_disk_refuses_new_calls_and_loses_no_end_of_those_in_flight() {
     world.provider.script("scripted-upstream", [Step::streams(10).every_ms(40)]);
     let mut stream = world.gateway.caller().stream(&url, &hello(json!({"stream": true}))).await.unwrap();
     stream.next().await.unwrap();
-    let journal = world.gateway.data_dir().join("journal");
-    let length = |entry: std::io::Result<std::fs::DirEntry>| {
-        let entry = entry.unwrap();
-        entry.path().extension().is_some_and(|e| e == "journal").then(|| entry.metadata().unwrap().len())
-    };
-    let written = std::fs::read_dir(&journal).unwrap().filter_map(length).max().unwrap();
-    file_size_limit(world.gateway.pid(), &format!("{written}:"));
+    fill_disk(&world.gateway);
 
     let whole = stream.whole().await.unwrap();
     assert!(is_complete(&whole.body), "a call in flight ends well: {:?}", String::from_utf8_lossy(&whole.body));
@@ -142,7 +136,18 @@ async fn a_full_disk_refuses_new_calls_and_loses_no_end_of_those_in_flight() {
     assert_eq!(checked.findings, []);
 }
 
-fn file_size_limit(pid: u32, limit: &str) {
+/// From now on the journal's file cannot grow.
+pub(crate) fn fill_disk(gateway: &Gateway) {
+    let length = |entry: std::io::Result<std::fs::DirEntry>| {
+        let entry = entry.unwrap();
+        entry.path().extension().is_some_and(|e| e == "journal").then(|| entry.metadata().unwrap().len())
+    };
+    let files = std::fs::read_dir(gateway.data_dir().join("journal")).unwrap();
+    let written = files.filter_map(length).max().unwrap();
+    file_size_limit(gateway.pid(), &format!("{written}:"));
+}
+
+pub(crate) fn file_size_limit(pid: u32, limit: &str) {
     let status = std::process::Command::new("prlimit")
         .args([format!("--pid={pid}"), format!("--fsize={limit}")])
         .status()

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a test says by panicking
 
+mod alert_rules;
 mod audit_log;
 mod authorization;
 mod bad_input;
@@ -28,6 +29,7 @@ mod litellm_config;
 mod lossless;
 mod media;
 mod messages;
+mod metrics;
 mod midstream;
 mod one_answer;
 mod operations;

@@ -262,6 +262,8 @@ actions! {
     ReadLog "audit.read_log"                         All      No       No        No     No      No      No;
     /// Take the whole audit log along as files.
     ExportLog "audit.export"                         All      No       No        No     No      No      No;
+    /// Read metrics, where they ask for a key (`metrics.require_key`).
+    ReadMetrics "metrics.read"                       All      No       No        No     No      All     No;
 }
 
 /// The matrix as a page of the documentation.

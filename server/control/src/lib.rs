@@ -137,6 +137,11 @@ impl Control {
             .inspect_err(|error| self.deny(principal, A::ACTION, &key_id, error))
     }
 
+    /// Whether the principal may read metrics, of all that goes through the gateway; a denial is recorded.
+    pub fn may_read_metrics(&self, principal: &Principal) -> Result<(), Error> {
+        self.allowed::<act::ReadMetrics>(principal, |_| Ok(Resource::default())).map(|_| ())
+    }
+
     /// Runs one act under the lock and journals it with its record.
     async fn act<A: Act, T>(
         &self,

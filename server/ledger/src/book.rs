@@ -74,6 +74,14 @@ impl Book {
         all
     }
 
+    /// Every budget whose scope is `wanted`, oldest first.
+    pub(crate) fn budgets_on(&self, wanted: impl Fn(&BudgetScope) -> bool) -> Vec<Budget> {
+        let is_wanted = |budget: &Budget| budget.scope.as_ref().is_some_and(&wanted);
+        let mut all: Vec<_> = self.budgets.iter().filter(|b| is_wanted(b)).map(|b| b.clone()).collect();
+        all.sort_by(|a, b| a.id.cmp(&b.id)); // ids are UUIDv7: creation order
+        all
+    }
+
     pub(crate) fn accounts(&self) -> Vec<Arc<Account>> {
         self.accounts.iter().map(|a| a.clone()).collect()
     }

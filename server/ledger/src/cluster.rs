@@ -602,6 +602,7 @@ impl Ledger {
                 patiently(coordinator.report(epoch.number, batch.through, &rollup)).await?;
             }
             self.apply(batch, &rollup).await.map_err(|e| Lost::Gone(e.to_string()))?;
+            self.moved();
             self.shipped.send_replace(batch.through);
             *unshipped = None;
         }

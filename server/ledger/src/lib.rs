@@ -20,7 +20,14 @@ mod skew;
 mod window;
 mod writer;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 pub use account::{Account, Balance, NO_LEASE, Part};
 pub use book::{At, Payer, is_each};
@@ -32,7 +39,7 @@ use parking_lot::Mutex;
 pub use policy::{DEFAULT_ALERT_PERCENTS, PACE, Policy, scope_name};
 use tokio::sync::{Notify, watch};
 use tollgate_domain::{Clock, Violation};
-use tollgate_proto::v1::{AuditRecord, Budget, BudgetAlert, Hold as HoldRow, LedgerEntry};
+use tollgate_proto::v1::{AuditRecord, Budget, BudgetAlert, BudgetScope, Hold as HoldRow, LedgerEntry};
 use tollgate_store::{Batch, Change, LedgerRow, Object, Store, StoreError, Thing};
 pub use window::{Span, Window};
 
@@ -160,6 +167,8 @@ pub struct Ledger {
     written: watch::Sender<u64>,
     synced: watch::Sender<u64>,
     shipped: watch::Sender<u64>,
+    /// When the store last took something, or lacked nothing any more and then something: microseconds on the local clock.
+    moved_us: AtomicI64,
     /// Why this replica must end: the disk failed, or another process has its id.
     failed: watch::Sender<Option<String>>,
     /// Taken from the queue, not yet in the store.
@@ -211,6 +220,7 @@ impl Ledger {
             store,
             replica: options.replica.clone(),
             durability: options.durability,
+            moved_us: AtomicI64::new(options.clock.now_us()),
             clock: options.clock,
             skew,
             on_record: options.on_record,
@@ -273,6 +283,11 @@ impl Ledger {
     /// Every budget as admins made them, oldest first.
     pub fn budgets(&self) -> Vec<Budget> {
         self.book.budgets()
+    }
+
+    /// Every budget whose scope is `wanted`, oldest first.
+    pub fn budgets_on(&self, wanted: impl Fn(&BudgetScope) -> bool) -> Vec<Budget> {
+        self.book.budgets_on(wanted)
     }
 
     /// The accounts that a call of `payer` touches, apart from those of one provider or deployment.
@@ -421,6 +436,24 @@ impl Ledger {
     /// How much is journalled and not yet in the store, in records.
     pub fn lag(&self) -> u64 {
         self.written.borrow().saturating_sub(*self.shipped.borrow())
+    }
+
+    /// For how long the store has taken nothing although there is something for it.
+    pub fn behind(&self) -> Duration {
+        let since = self.moved_us.load(Ordering::Relaxed);
+        match self.lag() {
+            0 => Duration::ZERO,
+            _ => Duration::from_micros(u64::try_from(self.clock.now_us() - since).unwrap_or(0)),
+        }
+    }
+
+    /// Why this replica cannot go on; `None`: it can.
+    pub fn failure(&self) -> Option<String> {
+        self.failed.borrow().clone()
+    }
+
+    fn moved(&self) {
+        self.moved_us.store(self.clock.now_us(), Ordering::Relaxed);
     }
 
     /// Attempts in flight, oldest first.

@@ -89,6 +89,7 @@ impl Ledger {
             writer.journal.trim_before(keep_from, positions);
             let more = !writer.queue.is_empty();
             drop(writer);
+            self.moved();
             self.shipped.send_replace(through);
             if !more {
                 return Ok(());

@@ -169,6 +169,9 @@ impl Ledger {
             // A vector takes any length.
             let _ = note.encode(buffer);
         })?;
+        if self.lag() == 0 {
+            self.moved();
+        }
         self.written.send_replace(sequence);
         Ok(sequence)
     }
@@ -190,6 +193,19 @@ impl Ledger {
             writer.backlog.remove(0);
         }
         Ok(())
+    }
+
+    /// Ends that the journal's disk refused: they wait in memory, and no new attempt is opened.
+    pub fn waiting(&self) -> usize {
+        self.writer.lock().backlog.len()
+    }
+
+    /// Tries again to write them, and tells how many wait still: where no call comes any more, nobody else does.
+    pub fn write_waiting(&self) -> usize {
+        let mut writer = self.writer.lock();
+        // What refuses it now is told to the next call, and logged there.
+        let _ = self.write_backlog(&mut writer);
+        writer.backlog.len()
     }
 
     /// Books an attempt whose end nobody saw at its bound, and puts it on record.

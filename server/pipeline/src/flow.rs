@@ -148,12 +148,13 @@ impl Flow {
         reservation: Reservation,
         gated: Gated,
         call: Call,
-        record: Record,
+        mut record: Record,
         settler: Settler,
         audit_key: &[u8],
         idempotency: Option<Idempotency>,
     ) -> Self {
         let Reservation { permit, hold, plan, seed, bound } = reservation;
+        record.admitted();
         let total = Usage { held_nano_usd: hold.amount().0, ..Usage::default() };
         let state = FlowState {
             call,

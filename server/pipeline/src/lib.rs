@@ -55,6 +55,7 @@ use tokio::{
 use tollgate_audit::{Draft, Notary, Trail};
 use tollgate_domain::{CallId, Clock, Error};
 use tollgate_ledger::Ledger;
+use tollgate_metrics::Metrics;
 use tollgate_proto::v1::CompletionEvent;
 use tollgate_router::{States, Table};
 use tollgate_store::{Claims, Cooldowns, Cooling};
@@ -102,6 +103,7 @@ pub struct Pipeline {
     table: ArcSwap<Table>,
     ledger: Arc<Ledger>,
     trail: Trail,
+    metrics: Arc<Metrics>,
     clock: Clock,
     settings: Settings,
     audit_key: Vec<u8>,
@@ -135,6 +137,8 @@ pub struct Parts {
     pub ledger: Arc<Ledger>,
     /// Where records are handed on.
     pub trail: Trail,
+    /// Counts calls as they end.
+    pub metrics: Arc<Metrics>,
     /// The time of day.
     pub clock: Clock,
     /// Settings.
@@ -171,6 +175,7 @@ impl Pipeline {
             table: ArcSwap::from_pointee(parts.table),
             ledger: parts.ledger,
             trail: parts.trail,
+            metrics: parts.metrics,
             clock: parts.clock,
             settings: parts.settings,
             audit_key: parts.audit_key,
@@ -278,7 +283,7 @@ impl Pipeline {
             Err(error) => self.on_record_as(error.value("keyId").unwrap_or_default(), record.draft()),
         }
         let caller = authenticated?;
-        record.who = Some(caller.clone());
+        record.of(&caller);
         self.permit(caller, call)
     }
 
@@ -329,6 +334,11 @@ impl Pipeline {
     /// Who signs the audit log, if anybody does.
     pub fn notary(&self) -> Option<&Arc<Notary>> {
         self.notary.as_ref()
+    }
+
+    /// What calls did since the start.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     /// The time of day.

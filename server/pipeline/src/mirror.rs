@@ -80,6 +80,7 @@ impl Pipeline {
             let _place = place;
             let mut record = this.open_record(&copy);
             record.draft().named(MIRROR);
+            record.of(&permit.caller);
             let passed = match record.try_or_close(this.pass(&permit, &copy).await) {
                 Ok(passed) => passed,
                 Err(error) => return tracing::debug!(%error, "a call is not mirrored"),

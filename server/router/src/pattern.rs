@@ -70,6 +70,11 @@ impl Patterns {
         self.all.iter().any(|(pattern, _)| matches(pattern, name))
     }
 
+    /// The one that stands for this name.
+    pub fn of(&self, name: &str) -> Option<&str> {
+        self.all.iter().map(|(pattern, _)| pattern.as_str()).find(|pattern| matches(pattern, name))
+    }
+
     /// The group of this name.
     pub fn group(&self, name: &str) -> Option<Arc<ModelGroup>> {
         if let Some(made) = self.made.get(name) {

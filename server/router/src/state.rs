@@ -73,6 +73,8 @@ pub struct DeploymentState {
     until_us: AtomicU64,
     /// Cooldowns in a row.
     opened: AtomicU32,
+    /// Cooldowns since the start, those that other replicas told of left out.
+    cooldowns: AtomicU64,
     probing: AtomicBool,
     /// Whether the provider itself said until when: then it is back, and nobody needs to try.
     stated: AtomicBool,
@@ -127,6 +129,11 @@ impl DeploymentState {
     /// Attempts of this minute, and tokens of it.
     pub fn used(&self, now_us: u64) -> (u64, u64) {
         (self.requests.this_minute(now_us), self.tokens.this_minute(now_us))
+    }
+
+    /// How often it was left alone since the start because of what this replica saw.
+    pub fn cooldowns(&self) -> u64 {
+        self.cooldowns.load(Ordering::Relaxed)
     }
 
     /// Why it was left alone last.
@@ -319,6 +326,7 @@ impl Trial {
         }
         if !known {
             state.opened.fetch_add(1, Ordering::Relaxed);
+            state.cooldowns.fetch_add(1, Ordering::Relaxed);
         }
         state.open(now_us, time, failure.class, stated.is_some());
         Some(state.until_us.load(Ordering::Acquire))

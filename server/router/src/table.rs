@@ -269,6 +269,14 @@ impl Table {
         !name.contains('*') && (self.groups.contains_key(name) || self.patterns.has(name))
     }
 
+    /// The name of the configuration that a call for `name` goes by: itself, or the one with `*` that stands for it.
+    pub fn known_as(&self, name: &str) -> Option<&str> {
+        if name.contains('*') {
+            return None;
+        }
+        self.groups.get_key_value(name).map(|(known, _)| known.as_str()).or_else(|| self.patterns.of(name))
+    }
+
     /// The group that a call for `name` goes to.
     pub fn group(&self, name: &str) -> Option<Arc<ModelGroup>> {
         // A pattern is no name: its providers would be asked for a model `*`.

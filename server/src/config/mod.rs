@@ -66,6 +66,8 @@ pub struct Config {
     pub log: Log,
     /// Traces of calls.
     pub tracing: Tracing,
+    /// What `GET /metrics` tells, and to whom.
+    pub metrics: MetricsSettings,
     /// Providers by name.
     pub providers: BTreeMap<String, Provider>,
     /// Model aliases.
@@ -106,6 +108,7 @@ impl Default for Config {
             audit: AuditSettings::default(),
             log: Log::default(),
             tracing: Tracing::default(),
+            metrics: MetricsSettings::default(),
             providers: BTreeMap::new(),
             models: Vec::new(),
             drop_params: false,
@@ -333,6 +336,36 @@ impl Default for Log {
     fn default() -> Self {
         Self { format: LogFormat::Human, level: "info".into(), calls: true }
     }
+}
+
+/// What `GET /metrics` tells, and to whom. Counts begin anew with a start; who reads and how finely is counted is fixed until the next.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct MetricsSettings {
+    /// Whether `GET /metrics` and `GET /version` ask for a key that may read metrics (`metrics.read`: platform admins and auditors).
+    /// Otherwise whoever reaches the port reads them.
+    pub require_key: bool,
+    /// Labels of calls and money beside team, model, provider and deployment; and budgets of such things, too.
+    pub labels: Vec<MetricLabel>,
+    /// Sets of labels that each metric has at most, from 1; what is new beyond is counted under `other`.
+    #[schemars(range(min = 1))]
+    pub max_series: usize,
+}
+
+impl Default for MetricsSettings {
+    fn default() -> Self {
+        Self { require_key: false, labels: Vec::new(), max_series: 2_000 }
+    }
+}
+
+/// A label that there may be very many values of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MetricLabel {
+    /// The id of the virtual key.
+    Key,
+    /// The id of its user.
+    User,
 }
 
 /// Form of a log line.

@@ -48,20 +48,21 @@ pub struct Doors {
     pub tracer: Tracer,
 }
 
-/// The services and their health.
-pub async fn stack(doors: Doors) -> anyhow::Result<(Grpc, HealthReporter)> {
+/// The services, who tells of their health, and their names there.
+pub async fn stack(doors: Doors) -> anyhow::Result<(Grpc, HealthReporter, Vec<&'static str>)> {
     let Doors { pipeline, control, max_message_bytes, max_upload_bytes, shutdown, tracer } = doors;
     let rooms = Rooms { pipeline, control, max_upload_bytes };
     let (health, health_service) = tonic_health::server::health_reporter();
 
     let mut routes = Routes::builder();
+    let mut names = Vec::new();
     macro_rules! add {
         ($server:ident, $door:expr) => {{
             let server = $server::new($door)
                 .accept_compressed(CompressionEncoding::Gzip)
                 .max_decoding_message_size(max_message_bytes)
                 .max_encoding_message_size(usize::MAX);
-            serving(&health, &server).await;
+            names.push(serving(&health, &server).await);
             routes.add_service(server);
         }};
     }
@@ -110,11 +111,12 @@ pub async fn stack(doors: Doors) -> anyhow::Result<(Grpc, HealthReporter)> {
             Ok::<_, Infallible>(deadline::within(deadline, reply).await)
         }
     });
-    Ok((BoxCloneSyncService::new(layered), health))
+    Ok((BoxCloneSyncService::new(layered), health, names))
 }
 
-async fn serving<S: NamedService>(health: &HealthReporter, _: &S) {
+async fn serving<S: NamedService>(health: &HealthReporter, _: &S) -> &'static str {
     health.set_service_status(S::NAME, tonic_health::ServingStatus::Serving).await;
+    S::NAME
 }
 
 /// Gives tonic's own refusals the form that the contract promises.

@@ -78,6 +78,7 @@ impl Sim {
             table,
             ledger: ledger.clone(),
             trail: Trail::default(),
+            metrics: Arc::default(),
             clock: clock.clone(),
             settings: Settings {
                 hold_wait: config.budgets.hold_wait.duration(),

@@ -1,8 +1,9 @@
-//! Real PostgreSQL and Redis for tests: a server of its own for each, on a free port of loopback, gone with the value.
+//! Real PostgreSQL, Redis and Prometheus for tests: a server of its own for each, on a free port of loopback, gone with the value.
 //!
-//! `./scripts/test` installs both where they are missing. A server that is asked for and not installed is a failure, never a skip.
+//! `./scripts/test` installs them where they are missing. A server that is asked for and not installed is a failure, never a skip.
 
 mod postgres;
+mod prometheus;
 mod redis;
 
 use std::{
@@ -15,6 +16,7 @@ use std::{
 };
 
 pub use postgres::{Database, Postgres};
+pub use prometheus::{Prometheus, promtool};
 pub use redis::Redis;
 
 /// A port of loopback that was free a moment ago.
