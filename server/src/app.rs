@@ -10,6 +10,7 @@ use anyhow::Context;
 use prost::Message;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tollgate_alerts::Turns;
 use tollgate_audit::{Trail, Whose};
 use tollgate_control::{Batching, Control, Keeping, Provisioned};
 use tollgate_domain::{Clock, NanoUsd};
@@ -30,6 +31,7 @@ use crate::{
     health::Health,
     health_checks::keep_checking,
     listen, metrics,
+    observing::{self, FirstTells, Known, Observing},
     runtime_models::{Runtime, Sealer},
     secrets, table, traces,
 };
@@ -39,6 +41,9 @@ const MESSAGE_PER_BODY: usize = 3;
 
 /// How often responses whose time is over are cleared away.
 const CLEAR: Duration = Duration::from_secs(600);
+
+/// Sinks get no longer than this to send what waits at the end; the rest is kept for the next start.
+const SINKS_END: Duration = Duration::from_secs(10);
 
 /// A secret of fewer characters is warned of.
 const SHORT_SECRET: usize = 24;
@@ -71,7 +76,12 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
     let trail = Trail::default();
     let mut backend = Backend::open(&config, &dir).await?;
     let offline = backend.offline.take();
-    let mut options = ledger_options(&config, &dir, &backend, &clock, &trail)?;
+    let keyring = Arc::new(KeyRing::new(&backend.pepper));
+    let directory = Arc::new(Directory::new(keyring.clone()));
+    let (observing, alerts) = Observing::new(&config)?;
+    // Before the ledger: what it recovers is told of too.
+    let sinks = observing::start_sinks(&config, &dir, &backend.replica, &directory, &backend.audit_key, &observing)?;
+    let mut options = ledger_options(&config, &dir, &backend, &clock, &trail, &observing)?;
     if offline.is_none() {
         options.latest_us = latest_record_us(&*backend.logs, &backend.replica).await?;
     }
@@ -86,8 +96,6 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
             "settled attempts that the last run left open, flagged RECOVERED"
         );
     }
-    let keyring = Arc::new(KeyRing::new(&backend.pepper));
-    let directory = Arc::new(Directory::new(keyring.clone()));
     let is_offline = offline.is_some();
     let snapshot_us = offline.as_ref().map_or(i64::MIN, |s| ledger.now_us().saturating_sub(s.age.as_micros() as i64));
     let snapshot_us = Arc::new(AtomicI64::new(snapshot_us));
@@ -108,6 +116,11 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
     let settler = Settler::start(ledger.clone());
     let retention_us = i64::try_from(settings.idempotency_retention.as_micros()).unwrap_or(i64::MAX);
     let notary = Arc::new(backend.notary(&config.audit, &clock)?);
+    if let Some(alerts) = alerts {
+        let facts = Arc::new(Known { ledger: ledger.clone(), directory: directory.clone() });
+        let turns = backend.claims.clone().map(|claims| FirstTells { claims, replica: backend.replica.clone() });
+        tokio::spawn(alerts.watch(facts, turns.map(|turns| Arc::new(turns) as Arc<dyn Turns>)));
+    }
     let pipeline = Pipeline::new(Parts {
         notary: Some(notary.clone()),
         directory,
@@ -224,6 +237,9 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
     if let Err(error) = notary.sign(Whose::Own).await {
         tracing::warn!(%error, "the end of the audit log is not signed; the next start does it");
     }
+    let publisher = observing.sinks.clone();
+    let grace = config.drain_timeout.duration().min(SINKS_END);
+    tokio::task::spawn_blocking(move || sinks.close(&publisher, grace)).await?;
     if let Some(postgres) = &backend.postgres {
         postgres.leave().await;
     }
@@ -256,9 +272,11 @@ fn ledger_options(
     backend: &Backend,
     clock: &Clock,
     trail: &Trail,
+    observing: &Observing,
 ) -> anyhow::Result<tollgate_ledger::Options> {
     let allowance: NanoUsd = config.budgets.degraded_allowance_usd.parse().context("budgets.degraded_allowance_usd")?;
     let trail = trail.clone();
+    let (of_records, of_budgets) = (observing.clone(), observing.clone());
     Ok(tollgate_ledger::Options {
         journal: dir.join("journal"),
         replica: backend.replica.clone(),
@@ -268,8 +286,11 @@ fn ledger_options(
             config::Durability::Replicated => Durability::Replicated,
         },
         clock: clock.clone(),
-        on_record: Box::new(move |record| trail.publish(record)),
-        on_alert: Box::new(|_| {}),
+        on_record: Box::new(move |record| {
+            trail.publish(record);
+            of_records.record(record);
+        }),
+        on_alert: Box::new(move |alert| of_budgets.budget(alert)),
         cluster: backend.cluster(allowance.0),
         offline: None,
         latest_us: 0,

@@ -19,6 +19,7 @@ pub mod ledger_check;
 mod listen;
 mod metrics;
 pub mod models;
+mod observing;
 mod price;
 mod runtime_models;
 pub mod scenario;
@@ -29,4 +30,5 @@ pub mod telemetry;
 mod traces;
 mod version;
 
+pub use observing::{check as check_observing, test_alerts};
 pub use table::build as build_table;

@@ -122,6 +122,11 @@ enum Command {
         #[command(subcommand)]
         command: AuditCommand,
     },
+    /// Looks after alerts.
+    Alerts {
+        #[command(subcommand)]
+        command: AlertsCommand,
+    },
     /// Looks after the ledger.
     Ledger {
         #[command(subcommand)]
@@ -212,6 +217,16 @@ enum AuditCommand {
 }
 
 #[derive(Subcommand)]
+enum AlertsCommand {
+    /// Sends a test notice, and its end, through each channel of the configuration. Status 1: one of them did not take it.
+    Test {
+        /// Configuration file, YAML.
+        #[arg(long, env = "TOLLGATE_CONFIG")]
+        config: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
 enum LedgerCommand {
     /// Checks the invariants of the ledger. Status 1: some do not hold.
     ///
@@ -268,6 +283,7 @@ fn main() -> ExitCode {
             let filter = AuditFilter { key_id, action_prefix, ..AuditFilter::default() };
             export(&url, &key_file, filter, [since, until], to.as_deref()).map(|()| true)
         }
+        Command::Alerts { command: AlertsCommand::Test { config } } => test_alerts(&config),
         Command::Ledger { command: LedgerCommand::Check { config, url, key_file } } => {
             check_ledger(config.as_deref(), url.as_deref(), key_file.as_deref())
         }
@@ -476,8 +492,15 @@ fn check_ledger(config: Option<&Path>, url: Option<&str>, key_file: Option<&Path
     Ok(ledger_check::tell(&checked))
 }
 
+fn test_alerts(path: &Path) -> anyhow::Result<bool> {
+    let config = config::load(Some(path))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(tollgate::test_alerts(&config, |line| say(&format!("{line}\n"))))
+}
+
 fn check(path: PathBuf) -> anyhow::Result<()> {
     let config = config::load(Some(&path))?;
+    tollgate::check_observing(&config)?;
     let (table, warnings) = build_table(&config, jiff::Timestamp::now().as_microsecond())?;
     if let Some(report) = &config.translation {
         print!("{}", report.tell());

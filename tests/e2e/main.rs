@@ -31,6 +31,7 @@ mod media;
 mod messages;
 mod metrics;
 mod midstream;
+mod observing;
 mod one_answer;
 mod operations;
 mod reconcile;

@@ -1,6 +1,6 @@
 //! What a configuration goes without whose secrets lead nowhere, where it is told to.
 
-use super::{Config, MissingSecrets};
+use super::{Config, MissingSecrets, SecretRef};
 
 /// Takes out what cannot work, and tells what that is. Providers stay: their calls fail.
 pub(super) fn go_without(config: &mut Config) -> Vec<String> {
@@ -15,8 +15,29 @@ pub(super) fn go_without(config: &mut Config) -> Vec<String> {
             false
         }
     });
+    let missing = |secrets: Vec<&SecretRef>| secrets.into_iter().find_map(|secret| secret.resolve().err());
+    config.sinks.retain(|name, sink| {
+        let missing = missing(sink.secrets());
+        told.extend(missing.iter().map(|why| format!("sinks.{name}: is not opened: {why}")));
+        missing.is_none()
+    });
+    let mut gone = Vec::new();
+    config.alerts.channels.retain(|name, channel| {
+        let missing = missing(channel.secrets());
+        told.extend(missing.iter().map(|why| format!("alerts.channels.{name}: nobody is told there: {why}")));
+        gone.extend(missing.is_some().then(|| name.clone()));
+        missing.is_none()
+    });
+    if let Some(rules) = &mut config.alerts.rules {
+        // A rule for those alone is for nobody; without names it would be for all.
+        rules.retain(|_, rule| {
+            let named = !rule.channels.is_empty();
+            rule.channels.retain(|name| !gone.contains(name));
+            !named || !rule.channels.is_empty()
+        });
+    }
     let Some(store) = &mut config.store else { return told };
-    if let Some(Err(why)) = store.redis_url.as_ref().map(super::SecretRef::resolve) {
+    if let Some(Err(why)) = store.redis_url.as_ref().map(SecretRef::resolve) {
         told.push(format!("store.redis_url: Redis is not used: {why}"));
         store.redis_url = None;
     }

@@ -2,6 +2,7 @@
 //!
 //! Every setting can be given as `TOLLGATE__PATH__TO__SETTING`; the environment wins over the file.
 
+mod alerts;
 mod credentials;
 mod defaults;
 mod duration;
@@ -12,11 +13,13 @@ mod missing;
 mod price;
 mod reference;
 mod routing;
+mod sinks;
 mod tracing;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
 pub use self::tracing::{Tracing, TracingProtocol};
+pub use alerts::Alerts;
 use anyhow::Context;
 pub use credentials::{Aws, Entra, Google};
 pub use defaults::Defaults;
@@ -30,6 +33,7 @@ pub use routing::{
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
+pub use sinks::Sink;
 use tollgate_domain::NanoUsd;
 
 /// The whole configuration. Every setting has a default: an empty file is a valid one.
@@ -82,6 +86,10 @@ pub struct Config {
     pub admin_completions: bool,
     /// Virtual keys that exist from the start; others are made by `KeyAdminService`.
     pub keys: Vec<ProvisionedKey>,
+    /// Where closed call records go besides the audit log, by name.
+    pub sinks: BTreeMap<String, Sink>,
+    /// What is told when something goes wrong, and to whom.
+    pub alerts: Alerts,
     /// What became of the settings of a file in LiteLLM's dialect; `None`: it is in our own.
     #[serde(skip)]
     pub translation: Option<litellm::Report>,
@@ -116,6 +124,8 @@ impl Default for Config {
             routing: RoutingSettings::default(),
             admin_completions: false,
             keys: Vec::new(),
+            sinks: BTreeMap::new(),
+            alerts: Alerts::default(),
             translation: None,
             without: Vec::new(),
         }
@@ -129,8 +139,8 @@ pub enum MissingSecrets {
     /// The gateway does not start.
     #[default]
     RefuseStart,
-    /// It starts, says so, and goes without: calls of that provider fail and go elsewhere, a virtual key is not made, Redis is not used, and
-    /// without PostgreSQL's URL the embedded database is.
+    /// It starts, says so, and goes without: calls of that provider fail and go elsewhere, a virtual key is not made, a sink is not
+    /// opened, a channel of alerts is not used, Redis is not used, and without PostgreSQL's URL the embedded database is.
     GoWithout,
 }
 

@@ -44,11 +44,11 @@ pub(super) fn verdict(kind: Kind, name: &str) -> Verdict {
 
 type Reasons = &'static [(&'static [&'static str], &'static str)];
 
-const CALLBACKS: &str = "nothing is sent to other services yet; the audit log (AuditService, `tollgate audit export`) and /metrics have what \
-                         happened";
+const CALLBACKS: &str = "records go elsewhere by `sinks` (docs/sinks.md), which callbacks become where the environment has what they need; \
+                         the audit log (AuditService, `tollgate audit export`) and /metrics have what happened";
 const GUARDRAILS: &str = "guardrails are not offered yet: prompts and answers pass unchecked";
-const ALERTING: &str =
-    "no messages are sent yet; budgets raise alerts in WatchSpend, and /metrics is there to alert on";
+const ALERTING: &str = "alerts are those of `alerts` (docs/alerts.md), which `alerting: [slack]` becomes where SLACK_WEBHOOK_URL is set; \
+                        budgets raise theirs in WatchSpend too";
 const CACHING: &str = "answers are not cached yet; each call reaches a provider, but for those with an Idempotency-Key";
 const PRICE: &str = "this unit of a price is not charged; give prices per token, query, second or spoken character";
 const SUPPORTS: &str = "what a model can do comes from the catalogue; see `tollgate models`";

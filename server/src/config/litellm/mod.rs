@@ -5,6 +5,7 @@
 
 mod accounts;
 mod budgets;
+mod callbacks;
 mod clouds;
 mod convert;
 mod decimal;
@@ -166,6 +167,11 @@ fn native(context: &Context<'_>, root: &Node) -> Map<String, Value> {
     put("admin_completions", true.into());
     if let Some(secret) = master_key {
         put("keys", serde_json::json!([{ "name": "master key", "secret": secret, "role": "platform_admin" }]));
+    }
+    put("sinks", callbacks::sinks(&litellm).into());
+    let channels = callbacks::alerts(&general);
+    if !channels.is_empty() {
+        put("alerts", serde_json::json!({ "channels": channels }));
     }
     router.finish(Kind::Router);
     litellm.finish(Kind::Litellm);

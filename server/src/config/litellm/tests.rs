@@ -124,12 +124,12 @@ fn the_production_example() {
     assert_eq!(native["store"], store);
     assert_eq!(native["routing"]["cooldown"], json!({"allowed_fails": 3, "time": "30s"}));
     for (path, says) in [
-        ("litellm_settings.success_callback", "AuditService"),
+        ("litellm_settings.success_callback", "LANGFUSE_PUBLIC_KEY is not set"),
         ("litellm_settings.guardrails", "not offered yet"),
         ("litellm_settings.cache", "not cached yet"),
         ("litellm_settings.cache_params.host", "beside PostgreSQL"),
         ("litellm_settings.langfuse_secret_key", "AuditService"),
-        ("general_settings.alerting", "WatchSpend"),
+        ("general_settings.alerting", "SLACK_WEBHOOK_URL is not set"),
         ("router_settings.request_timeout", "rows without `timeout`"),
     ] {
         assert!(verdict(&translated, path).contains(says), "{path}: {}", verdict(&translated, path));
@@ -583,4 +583,44 @@ fn a_star_for_everything_stands_for_the_providers_whose_keys_are_set() {
     assert!(find("groq/*").is_none() && find("gemini*").is_none());
     let without = with(text, &[]);
     assert!(verdict(&without, "model_list[0] (*)").contains("no variable"));
+}
+
+#[test]
+fn callbacks_become_sinks_where_the_environment_has_what_they_need() {
+    let text = "litellm_settings:\n  success_callback: [langfuse, s3, lunary, prometheus]\n  failure_callback: [langfuse, sentry]\n  \
+                s3_callback_params: { s3_bucket_name: calls, s3_region_name: eu-central-1, s3_path: gateway }\n\
+                general_settings:\n  alerting: [slack, email]\n";
+    let set = [
+        ("LANGFUSE_PUBLIC_KEY", "pk"),
+        ("LANGFUSE_SECRET_KEY", "sk"),
+        ("LANGFUSE_HOST", "https://langfuse.example.org"),
+        ("SENTRY_DSN", "https://key@sentry.example.org/1"),
+        ("SLACK_WEBHOOK_URL", "https://hooks.slack.example.org/x"),
+    ];
+    let translated = with(text, &set);
+    let native = Value::from(translated.native.clone());
+    assert_eq!(
+        native["sinks"],
+        json!({
+            "langfuse": { "langfuse": {
+                "public_key": "env:LANGFUSE_PUBLIC_KEY",
+                "secret_key": "env:LANGFUSE_SECRET_KEY",
+                "host": "https://langfuse.example.org",
+            } },
+            "s3": { "s3": { "bucket": "calls", "region": "eu-central-1", "prefix": "gateway" } },
+            "sentry": { "sentry": { "dsn": "env:SENTRY_DSN" }, "filter": { "only_failures": true } },
+        })
+    );
+    assert_eq!(
+        native["alerts"],
+        json!({ "channels": { "slack": { "slack": { "webhook_url": "env:SLACK_WEBHOOK_URL" } } } })
+    );
+    for (path, says) in [
+        ("litellm_settings.success_callback", "lunary: nothing is sent there"),
+        ("litellm_settings.success_callback", "langfuse is sinks.langfuse"),
+        ("litellm_settings.failure_callback", "sentry is sinks.sentry"),
+        ("general_settings.alerting", "email: write alerts.channels"),
+    ] {
+        assert!(verdict(&translated, path).contains(says), "{path}: {}", verdict(&translated, path));
+    }
 }

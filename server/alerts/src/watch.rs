@@ -1,0 +1,132 @@
+//! Looks, and tells.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::mpsc;
+use tollgate_proto::v1::{AuditRecord, BudgetAlert};
+
+use crate::{Board, ChannelError, Channels, Facts, Notice, Options, Rule, State, Turns, condition::Seen};
+
+/// What waits to be looked at.
+const QUEUE: usize = 16_384;
+/// What asks the store is looked at no more often.
+const COSTLY: Duration = Duration::from_secs(300);
+/// The shortest time that nobody else may tell what this replica told.
+const LEAST_TURN: Duration = Duration::from_secs(60);
+
+enum Observed {
+    Record(Arc<AuditRecord>),
+    Budget(Box<BudgetAlert>),
+}
+
+/// Observes on behalf of alerts; cheap to clone. Waits for nothing: where there is no time to look, a record is not counted.
+#[derive(Clone)]
+pub struct Observer(mpsc::Sender<Observed>);
+
+impl Observer {
+    /// A closed record.
+    pub fn record(&self, record: &Arc<AuditRecord>) {
+        let _ = self.0.try_send(Observed::Record(record.clone()));
+    }
+
+    /// A budget has passed a threshold.
+    pub fn budget(&self, alert: &BudgetAlert) {
+        let _ = self.0.try_send(Observed::Budget(Box::new(alert.clone())));
+    }
+}
+
+/// Alerts that are not watching yet: what they observe meanwhile waits.
+pub struct Alerts {
+    observed: mpsc::Receiver<Observed>,
+    source: String,
+    every: Duration,
+    rules: Vec<Watched>,
+    channels: Channels,
+}
+
+struct Watched {
+    rule: Rule,
+    seen: Seen,
+    board: Board,
+    looked: Option<tokio::time::Instant>,
+}
+
+impl Alerts {
+    /// Opens the channels; the error names the channel, or the rule that wants one that is not there.
+    pub fn open(options: Options) -> Result<(Self, Observer), ChannelError> {
+        let channels = Channels::open(options.channels)?;
+        for rule in &options.rules {
+            if let Some(missing) = rule.channels.iter().find(|name| !channels.has(name)) {
+                let message = format!("channels: there is no channel {missing:?} under alerts.channels");
+                return Err(ChannelError { name: format!("rules.{}", rule.name), message });
+            }
+        }
+        let watched = |rule: Rule| Watched {
+            seen: Seen::new(rule.condition.clone()),
+            board: Board::new(rule.name.clone(), rule.severity, rule.timing),
+            looked: None,
+            rule,
+        };
+        let (observer, observed) = mpsc::channel(QUEUE);
+        let rules = options.rules.into_iter().map(watched).collect();
+        let alerts = Self { observed, source: options.source, every: options.every, rules, channels };
+        Ok((alerts, Observer(observer)))
+    }
+
+    /// Watches until every observer is gone.
+    pub async fn watch(mut self, facts: Arc<dyn Facts>, turns: Option<Arc<dyn Turns>>) {
+        let mut look = tokio::time::interval(self.every);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                observed = self.observed.recv() => match observed {
+                    Some(observed) => self.take(&observed),
+                    None => return,
+                },
+                _ = look.tick() => {
+                    while let Ok(observed) = self.observed.try_recv() {
+                        self.take(&observed);
+                    }
+                    self.look(facts.as_ref(), turns.as_deref()).await;
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, observed: &Observed) {
+        for watched in &mut self.rules {
+            match observed {
+                Observed::Record(record) => watched.seen.record(record),
+                Observed::Budget(alert) => watched.seen.budget(alert),
+            }
+        }
+    }
+
+    async fn look(&mut self, facts: &dyn Facts, turns: Option<&dyn Turns>) {
+        for watched in &mut self.rules {
+            let rests = watched.seen.is_costly() && watched.looked.is_some_and(|at| at.elapsed() < COSTLY);
+            if rests {
+                continue;
+            }
+            watched.looked = Some(tokio::time::Instant::now());
+            let Some(wrong) = watched.seen.wrong(facts).await else { continue };
+            for notice in watched.board.see(wrong, facts.now_us(), &self.source) {
+                if is_ours(turns, &watched.rule, &notice).await {
+                    self.channels.tell(&watched.rule.channels, &notice);
+                } else {
+                    watched.board.leave_to_others(&notice.subject);
+                }
+            }
+        }
+    }
+}
+
+/// A beginning is for whoever is first; an end is for whoever told the beginning.
+async fn is_ours(turns: Option<&dyn Turns>, rule: &Rule, notice: &Notice) -> bool {
+    match turns {
+        Some(turns) if notice.state == State::Firing => {
+            turns.is_ours(&notice.dedup_key(), rule.timing.cooldown.max(LEAST_TURN)).await
+        }
+        _ => true,
+    }
+}
