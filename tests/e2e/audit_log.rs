@@ -37,13 +37,10 @@ impl Export {
     }
 
     fn verified(&self, since: Vec<Vec<u8>>) -> Report {
-        let open = || self.ledger_lines();
+        let ledger = self.ledger.clone();
+        let open = move || Ok(Box::new(Cursor::new(ledger.clone())) as Box<dyn std::io::BufRead>);
         let options = Options { keys: vec![self.key.clone()], since, ledger: Some(&open), progress: None };
         verify(&self.files, options).unwrap()
-    }
-
-    fn ledger_lines(&self) -> std::io::Result<Box<dyn std::io::BufRead + '_>> {
-        Ok(Box::new(Cursor::new(self.ledger.as_slice())))
     }
 
     /// What the verifier says, which is that all is well.
