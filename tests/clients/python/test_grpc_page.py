@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
@@ -19,7 +20,7 @@ SHOWS = {
     "grpc StreamCompletion": '"callId"',
     "Health/Check": '"SERVING"',
     "grpcweb": '"callId"',
-    "buf build proto": "",
+    "release-protos": "tollgate-proto-",
 }
 
 
@@ -37,7 +38,8 @@ def of(word):
 def beside(tmp_path_factory):
     """A directory with the contract in it, and a gateway that was started there."""
     home = tmp_path_factory.mktemp("grpc-page")
-    (home / "proto").symlink_to(REPOSITORY / "proto")
+    for folder in ("proto", "scripts"):
+        (home / folder).symlink_to(REPOSITORY / folder)
     with bare_gateway(home) as gateway:
         yield home, gateway
 
@@ -53,13 +55,20 @@ def test_the_command_works(beside, word):
     assert SHOWS[word] in run(home, of(word).replace("http://127.0.0.1:4000", gateway.url))
 
 
-def test_the_descriptor_set_has_the_contract(beside):
+def test_the_released_contract_generates_a_client_by_itself_and_is_the_same_each_time(beside):
     home, _ = beside
-    run(home, of("buf build proto"))
-    files = FileDescriptorSet.FromString((home / "tollgate.binpb").read_bytes())
+    run(home, of("release-protos"))
+    [archive], [described] = (home / "dist").glob("*.tar.gz"), (home / "dist").glob("*.binpb")
+    files = FileDescriptorSet.FromString(described.read_bytes())
+    before = archive.read_bytes()
+    run(home, of("release-protos"))
+    run(home, f"mkdir made && tar -xzf {archive} && cd {archive.name.removesuffix('.tar.gz')} && "
+        f"{sys.executable} -m grpc_tools.protoc -I . --python_out=../made --grpc_python_out=../made tollgate/v1/*.proto")  # fmt: skip
 
     assert "tollgate/v1/completion.proto" in [file.name for file in files.file]
-    assert "tollgate/v1/completion.proto" in run(home, "tar -tzf tollgate-proto.tar.gz")
+    assert archive.read_bytes() == before
+    assert (home / "made/tollgate/v1/completion_pb2_grpc.py").is_file()
+    run(home / "dist", "sha256sum --check SHA256SUMS")
 
 
 def test_the_service_config_names_calls_of_the_contract():
