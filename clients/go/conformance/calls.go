@@ -117,6 +117,33 @@ var calls = map[string]doer{
 	"query_audit": many(func(ctx context.Context, c *tollgate.Client, r *v1.QueryRecordsRequest) iter.Seq2[*v1.AuditRecord, error] {
 		return c.Audit.Query(ctx, r)
 	}),
+	"speak":        speak,
+	"transcribe":   transcribe,
+	"edit_image":   editImage,
+	"upload_file":  uploadFile,
+	"file_content": fileContent,
+	"await_batch":  awaitBatch,
+	"generate_image": one(func(ctx context.Context, c *tollgate.Client, r *v1.GenerateImageRequest) (*v1.GenerateImageResponse, error) {
+		return c.Images.Generate(ctx, r)
+	}),
+	"get_file": one(func(ctx context.Context, c *tollgate.Client, r *v1.GetFileRequest) (*v1.File, error) {
+		return c.Files.Get(ctx, r.GetId())
+	}),
+	"list_files": many(func(ctx context.Context, c *tollgate.Client, r *v1.ListFilesRequest) iter.Seq2[*v1.File, error] {
+		return c.Files.List(ctx, r)
+	}),
+	"delete_file": one(func(ctx context.Context, c *tollgate.Client, r *v1.DeleteFileRequest) (*v1.DeleteFileResponse, error) {
+		return &v1.DeleteFileResponse{}, c.Files.Delete(ctx, r.GetId())
+	}),
+	"create_batch": one(func(ctx context.Context, c *tollgate.Client, r *v1.CreateBatchRequest) (*v1.Batch, error) {
+		return c.Batches.Create(ctx, r)
+	}),
+	"cancel_batch": one(func(ctx context.Context, c *tollgate.Client, r *v1.CancelBatchRequest) (*v1.Batch, error) {
+		return c.Batches.Cancel(ctx, r.GetId())
+	}),
+	"list_batches": many(func(ctx context.Context, c *tollgate.Client, r *v1.ListBatchesRequest) iter.Seq2[*v1.Batch, error] {
+		return c.Batches.List(ctx, r)
+	}),
 	"tail_audit": many(func(ctx context.Context, c *tollgate.Client, r *v1.TailRecordsRequest) iter.Seq2[*v1.AuditRecord, error] {
 		return c.Audit.Tail(ctx, r)
 	}),
@@ -183,7 +210,11 @@ func (s *saw) read(answer *tollgate.Answer) {
 		s.ToolCalls = append(s.ToolCalls, toolCall(called))
 	}
 	s.FinishReason = strings.TrimPrefix(answer.FinishReason().String(), "FINISH_REASON_")
-	if told := answer.GetUsage(); told != nil {
+	s.consumed(answer.GetUsage())
+}
+
+func (s *saw) consumed(told *v1.Usage) {
+	if told != nil {
 		s.Usage = &usage{told.GetInput().GetTotal(), told.GetOutput().GetTotal(), told.GetCostNanoUsd(), told.GetEstimated()}
 	}
 }

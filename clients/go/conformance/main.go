@@ -5,6 +5,8 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -24,7 +26,15 @@ type testCase struct {
 	Name    string `json:"name"`
 	Key     string `json:"key"`
 	Address string `json:"address"`
+	TLS     files  `json:"tls"`
 	Call    call   `json:"call"`
+}
+
+// Files of certificates.
+type files struct {
+	CA          string `json:"ca"`
+	Certificate string `json:"certificate"`
+	PrivateKey  string `json:"private_key"`
 }
 
 type call struct {
@@ -35,6 +45,18 @@ type call struct {
 	Take              int             `json:"take"`
 	Traceparent       string          `json:"traceparent"`
 	Times             int             `json:"times"`
+	EveryMs           int64           `json:"every_ms"`
+	LingerMs          int64           `json:"linger_ms"`
+	Uploads           []sent          `json:"uploads"`
+}
+
+// A file to send: a text so many times.
+type sent struct {
+	Field       string `json:"field"`
+	Filename    string `json:"filename"`
+	ContentType string `json:"content_type"`
+	Text        string `json:"text"`
+	Times       int    `json:"times"`
 }
 
 // What the client showed; the names are those of tests/cases/README.md.
@@ -51,6 +73,8 @@ type saw struct {
 	Cancelled     bool              `json:"cancelled,omitempty"`
 	CancelledAtMs int64             `json:"cancelled_at_ms,omitempty"`
 	Error         *failure          `json:"error,omitempty"`
+	File          *string           `json:"file,omitempty"`
+	ContentType   string            `json:"content_type,omitempty"`
 	Unsupported   bool              `json:"unsupported,omitempty"`
 }
 
@@ -112,7 +136,15 @@ func play(one testCase, address string) *saw {
 	if one.Address != "" {
 		address = one.Address
 	}
-	client, err := tollgate.New(tollgate.WithAddress(address), tollgate.WithKey(one.Key))
+	options := []tollgate.Option{tollgate.WithAddress(address), tollgate.WithKey(one.Key)}
+	if one.TLS != (files{}) {
+		config, err := one.TLS.config()
+		if err != nil {
+			return &saw{Error: failureOf(err)}
+		}
+		options = append(options, tollgate.WithTLS(config))
+	}
+	client, err := tollgate.New(options...)
 	if err != nil {
 		return &saw{Error: failureOf(err)}
 	}
@@ -127,6 +159,22 @@ func play(one testCase, address string) *saw {
 	}
 	seen.Answers = answers
 	return seen
+}
+
+func (f files) config() (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	pem, err := os.ReadFile(f.CA)
+	if err != nil {
+		return nil, err
+	}
+	config.RootCAs = x509.NewCertPool()
+	config.RootCAs.AppendCertsFromPEM(pem)
+	if f.Certificate == "" {
+		return config, nil
+	}
+	own, err := tls.LoadX509KeyPair(f.Certificate, f.PrivateKey)
+	config.Certificates = []tls.Certificate{own}
+	return config, err
 }
 
 func timed(client *tollgate.Client, asked call) *saw {

@@ -16,8 +16,10 @@ import (
 	v1 "tollgate.dev/clients/go/tollgate/v1"
 )
 
-// Services whose calls go to a model and take as long as it does.
-var modelServices = []string{"CompletionService", "EmbeddingService", "RerankService", "ModerationService", "ImageService"}
+// Services whose calls go to a model, or carry files, and take as long as that does.
+var modelServices = []string{
+	"CompletionService", "EmbeddingService", "RerankService", "ModerationService", "ImageService", "AudioService", "FileService",
+}
 
 // Streams without an end of their own.
 var endless = []string{"ExportLog", "TailRecords", "WatchSpend"}

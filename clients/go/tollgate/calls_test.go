@@ -19,7 +19,7 @@ import (
 
 func TestEveryCallBringsTheKeyAndSaysWhoCalls(t *testing.T) {
 	t.Parallel()
-	gateway := &scripted{}
+	gateway := &scripted{events: events(t, hello)}
 	client := gateway.start(t)
 	if _, err := client.Keys.Get(t.Context(), ""); err != nil {
 		t.Fatal(err)

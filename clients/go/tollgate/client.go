@@ -53,6 +53,14 @@ type Client struct {
 	Models *Models
 	// Embeddings turns texts into vectors.
 	Embeddings *Embeddings
+	// Audio speaks texts, and writes down what is said.
+	Audio *Audio
+	// Images makes images of words, and of other images.
+	Images *Images
+	// Files keeps files at providers.
+	Files *Files
+	// Batches makes batches of calls.
+	Batches *Batches
 
 	connection  *grpc.ClientConn
 	completions v1.CompletionServiceClient
@@ -142,6 +150,10 @@ func over(connection *grpc.ClientConn) *Client {
 		Audit:         &Audit{v1.NewAuditServiceClient(connection)},
 		Models:        &Models{v1.NewModelServiceClient(connection)},
 		Embeddings:    &Embeddings{v1.NewEmbeddingServiceClient(connection)},
+		Audio:         &Audio{v1.NewAudioServiceClient(connection)},
+		Images:        &Images{v1.NewImageServiceClient(connection)},
+		Files:         &Files{v1.NewFileServiceClient(connection)},
+		Batches:       &Batches{v1.NewBatchServiceClient(connection)},
 		connection:    connection,
 		completions:   v1.NewCompletionServiceClient(connection),
 		reranks:       v1.NewRerankServiceClient(connection),

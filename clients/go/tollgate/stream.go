@@ -45,6 +45,7 @@ type Stream struct {
 	incoming grpc.ServerStreamingClient[v1.StreamCompletionResponse]
 	cancel   context.CancelFunc
 	folded   collector
+	finished bool  // a choice is, so that the stream may end
 	err      error // why it ended; io.EOF: it was complete
 }
 
@@ -109,10 +110,19 @@ func (s *Stream) Close() { s.cancel() }
 
 func (s *Stream) next() (*Event, bool) {
 	response, err := s.incoming.Recv()
+	if errors.Is(err, io.EOF) && !s.finished {
+		err = unfinished()
+	}
 	if err != nil {
 		s.err = err
 		s.cancel()
 		return nil, false
+	}
+	switch response.GetEvent().GetEvent().(type) {
+	case *v1.CompletionEvent_Finished:
+		s.finished = true
+	case *v1.CompletionEvent_Restarted:
+		s.finished = false
 	}
 	s.folded.take(response.GetEvent())
 	return &Event{response.GetEvent()}, true

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -30,6 +31,9 @@ func events(t *testing.T, lines string) []*v1.CompletionEvent {
 	}
 	return found
 }
+
+const finished = `
+{"finished": {"reason": "FINISH_REASON_STOP"}}`
 
 const hello = `
 {"started": {"callId": "call_1"}}
@@ -76,7 +80,7 @@ func TestAStreamCollectedIsTheWholeAnswer(t *testing.T) {
 	t.Parallel()
 	for name, one := range map[string]struct{ events, want string }{
 		"choices": {hello, `{"started": {"callId": "call_1"}, "usage": {"costNanoUsd": "7"}, "choices": [
-			{"message": {"role": "ROLE_ASSISTANT", "parts": [{"text": {"text": "Hello"}}]}, "finished": {"reason": "FINISH_REASON_STOP"}},
+			{"message": {"role": "ROLE_ASSISTANT", "parts": [{"text": {"text": "Hello"}}]}},
 			{"index": 1, "message": {"role": "ROLE_ASSISTANT", "parts": [{"text": {"text": "Hi"}}]}}]}`},
 		"parts of every kind, and one that said nothing": {`
 {"delta": {"part": 0, "reasoning": "I "}}
@@ -111,11 +115,12 @@ func TestAStreamCollectedIsTheWholeAnswer(t *testing.T) {
 			`{"choices": [{"logprobsJson": "{\"content\":[1,2.50],\"refusal\":null}",
 			"message": {"role": "ROLE_ASSISTANT", "parts": [{"text": {"text": "ab"}}]}}]}`},
 	} {
-		client := (&scripted{events: events(t, one.events)}).start(t)
+		client := (&scripted{events: events(t, one.events+finished)}).start(t)
 		answer, err := client.Stream(t.Context(), nil).Final()
 		if err != nil {
 			t.Fatal(name, err)
 		}
+		answer.Choices[0].Finished = nil
 		want := &v1.Completion{}
 		if err := protojson.Unmarshal([]byte(one.want), want); err != nil {
 			t.Fatal(name, err)
@@ -126,12 +131,43 @@ func TestAStreamCollectedIsTheWholeAnswer(t *testing.T) {
 	}
 }
 
+func TestAStreamThatEndsBeforeItIsFinishedIsAnError(t *testing.T) {
+	t.Parallel()
+	for name, sent := range map[string]string{
+		"cut": `{"started": {"callId": "call_1"}}` + "\n" + `{"delta": {"text": "half"}}`,
+		"cut after it began anew": `{"delta": {"text": "void"}}` + finished + "\n" +
+			`{"restarted": {"policy": "MIDSTREAM_POLICY_RESTART", "discardFromSeq": "0"}}` + "\n" + `{"delta": {"text": "half"}}`,
+	} {
+		client := (&scripted{events: events(t, sent)}).start(t)
+		stream := client.Stream(t.Context(), nil)
+		_, err := stream.Final()
+		var internal *tollgate.Internal
+		if !errors.As(err, &internal) || stream.Partial().Text() != "half" {
+			t.Error(name, err, stream.Partial())
+		}
+	}
+}
+
+func TestAFileThatCannotBeReadEndsItsUploadWithItsOwnError(t *testing.T) {
+	t.Parallel()
+	client := (&scripted{}).start(t)
+	torn := tollgate.Upload{Content: iotest.ErrReader(errors.New("torn")), Filename: "input.jsonl"}
+	_, err := client.Files.Upload(t.Context(), &v1.FileHeader{Purpose: "batch"}, torn)
+	if err == nil || !strings.Contains(err.Error(), "torn") {
+		t.Error(err)
+	}
+	_, err = client.Audio.Transcribe(t.Context(), &v1.TranscriptionHead{}, torn)
+	if err == nil || !strings.Contains(err.Error(), "torn") {
+		t.Error(err)
+	}
+}
+
 func TestTextSaysThatItIsVoidWhenTheAnswerStartsOver(t *testing.T) {
 	t.Parallel()
 	client := (&scripted{events: events(t, `
 {"delta": {"text": "void"}}
 {"restarted": {"policy": "MIDSTREAM_POLICY_RESTART", "discardFromSeq": "0"}}
-{"delta": {"text": "good"}}`)}).start(t)
+{"delta": {"text": "good"}}`+finished)}).start(t)
 	text := ""
 	for piece, err := range client.Stream(t.Context(), nil).Text() {
 		switch {

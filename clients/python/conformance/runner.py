@@ -4,19 +4,35 @@ Every other case goes through `AsyncClient`, so that both manners are held to th
 """
 
 import asyncio
+import io
 import json
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
-from tollgate import Answer, AsyncClient, AsyncStream, Client, Stream, TollgateError, v1
+from tollgate import (
+    Answer,
+    AsyncClient,
+    AsyncSpeech,
+    AsyncStream,
+    Client,
+    EditedImages,
+    Speech,
+    Stream,
+    TollgateError,
+    Transcription,
+    Upload,
+    v1,
+)
 from tollgate.messages import CallOptions
 
 Doc = dict[str, Any]
@@ -136,11 +152,71 @@ CALLS: dict[str, tuple[Any, Callable[[Any, Any, CallOptions], Any]]] = {
     "get_spend": (v1.GetSpendRequest, lambda c, r, o: c.spend.get(group_by=r.group_by, **whose(r), **o)),
     "list_ledger": (v1.ListLedgerEntriesRequest, ledger),
     "query_audit": (v1.QueryRecordsRequest, query),
+    "generate_image": (v1.GenerateImageRequest, lambda c, r, o: c.images.generate(r, **o)),
+    "get_file": (v1.GetFileRequest, lambda c, r, o: c.files.get(r.id, **o)),
+    "list_files": (v1.ListFilesRequest, lambda c, r, o: c.files.list(page_size=r.page_size, **o)),
+    "delete_file": (v1.DeleteFileRequest, lambda c, r, o: c.files.delete(r.id, **o)),
+    "create_batch": (v1.CreateBatchRequest, lambda c, r, o: c.batches.create(r, **o)),
+    "cancel_batch": (v1.CancelBatchRequest, lambda c, r, o: c.batches.cancel(r.id, **o)),
+    "list_batches": (v1.ListBatchesRequest, lambda c, r, o: c.batches.list(page_size=r.page_size, **o)),
     "tail_audit": (
         v1.TailRecordsRequest,
         lambda c, r, o: c.audit.tail(after_sequence=present(r, "after_sequence"), **chosen(r), **o),
     ),
 }
+
+
+# The same with what is uploaded, or with the path of a file that is written.
+UPLOADS: dict[str, tuple[Any, Callable[[Any, Any, list[tuple[str, Upload]], CallOptions], Any]]] = {
+    "transcribe": (v1.TranscriptionHead, lambda c, r, u, o: c.audio.transcribe(r, u[0][1], **o)),
+    "upload_file": (v1.FileHeader, lambda c, r, u, o: c.files.upload(u[0][1], r, **o)),
+    "edit_image": (
+        v1.EditImageHead,
+        lambda c, r, u, o: c.images.edit(r, [x for field, x in u if field != "mask"], mask=dict(u).get("mask"), **o),
+    ),
+}
+SAVES: dict[str, tuple[Any, Callable[[Any, Any, Path, CallOptions], Any]]] = {
+    "file_content": (v1.GetFileContentRequest, lambda c, r, path, o: c.files.save(r.id, path, **o)),
+}
+
+
+def uploads(call: Doc) -> list[tuple[str, Upload]]:
+    """Half of them as bytes, half as files that are open."""
+    sent = []
+    for at, one in enumerate(call.get("uploads", [])):
+        content = one["text"].encode() * one.get("times", 1)
+        file = io.BytesIO(content) if at % 2 else content
+        sent.append((one.get("field", ""), Upload(file, one.get("filename", ""), one.get("content_type", ""))))
+    return sent
+
+
+def made(client: Any, call: Doc, path: Path) -> Any:
+    """Makes the call of a case."""
+    do, options = call["do"], options_of(call)
+    if do in UPLOADS:
+        kind, send = UPLOADS[do]
+        return send(client, parsed(call["request"], kind()), uploads(call), options)
+    if do in SAVES:
+        kind, save = SAVES[do]
+        return save(client, parsed(call["request"], kind()), path, options)
+    if do == "await_batch":
+        return client.batches.wait(call["request"]["id"], every=call["every_ms"] / 1000, **options)
+    if do == "speak":
+        return client.audio.speak(parsed(call["request"], v1.CreateSpeechRequest()), **options)
+    kind, make = CALLS[do]
+    return make(client, parsed(call["request"], kind()), options)
+
+
+KNOWN = {*CALLS, *UPLOADS, *SAVES, "await_batch", "speak"}
+
+
+def of_usage(usage: v1.Usage) -> Doc:
+    return {
+        "input_tokens": usage.input.total,
+        "output_tokens": usage.output.total,
+        "cost_nano_usd": usage.cost_nano_usd,
+        "estimated": usage.estimated,
+    }
 
 
 def of_answer(answer: Answer) -> Doc:
@@ -152,12 +228,7 @@ def of_answer(answer: Answer) -> Doc:
         "tool_calls": [{"id": t.id, "name": t.name, "arguments": t.arguments} for t in answer.tool_calls],
     }
     if answer.completion.HasField("usage"):
-        saw["usage"] = {
-            "input_tokens": usage.input.total,
-            "output_tokens": usage.output.total,
-            "cost_nano_usd": usage.cost_nano_usd,
-            "estimated": usage.estimated,
-        }
+        saw["usage"] = of_usage(usage)
     return saw
 
 
@@ -213,18 +284,24 @@ def options_of(call: Doc) -> CallOptions:
 def whole(answer: Any, saw: Doc) -> None:
     if isinstance(answer, Answer):
         saw.update(of_answer(answer))
+    elif isinstance(answer, Transcription):
+        saw.update(answer=shown(answer.transcript), usage=of_usage(answer.usage))
+    elif isinstance(answer, EditedImages):
+        saw.update(answer={"images": [shown(image) for image in answer.images]}, usage=of_usage(answer.usage))
+    elif isinstance(answer, int):
+        return
     else:
         saw["answer"] = {} if answer is None else shown(answer)
     saw.setdefault("answers", []).append(saw["answer"])
 
 
-def played(client: Client, call: Doc, saw: Doc) -> None:
-    kind, make = CALLS[call["do"]]
-    request = parsed(call["request"], kind())
+def played(client: Client, call: Doc, saw: Doc, path: Path) -> None:
     for _ in range(call.get("times", 1)):
-        result = make(client, request, options_of(call))
+        result = made(client, call, path)
         if isinstance(result, Stream):
             streamed(result, call, saw)
+        elif isinstance(result, Speech):
+            spoken(result, call, saw, path)
         elif isinstance(result, Iterator):
             saw["items"] = []
             for item in result:
@@ -251,13 +328,41 @@ def streamed(stream: Stream, call: Doc, saw: Doc) -> None:
         saw.update(of_answer(stream.so_far()))
 
 
-async def played_async(client: AsyncClient, call: Doc, saw: Doc) -> None:
-    kind, make = CALLS[call["do"]]
-    request = parsed(call["request"], kind())
+def spoken(speech: Speech, call: Doc, saw: Doc, path: Path) -> None:
+    if "cancel_after_events" in call:
+        with speech:
+            for _, _ in zip(range(call["cancel_after_events"]), speech, strict=False):
+                pass
+            left(saw)
+        time.sleep(call.get("linger_ms", 0) / 1000)
+        return
+    speech.save(path)
+    saw.update(content_type=speech.content_type, usage=of_usage(speech.usage or v1.Usage()))
+
+
+def left(saw: Doc) -> None:
+    saw.update(cancelled=True, cancelled_at_ms=int(time.time() * 1000))
+
+
+async def spoken_async(speech: AsyncSpeech, call: Doc, saw: Doc, path: Path) -> None:
+    if "cancel_after_events" in call:
+        async with speech:
+            for _ in range(call["cancel_after_events"]):
+                await anext(speech)
+            left(saw)
+        await asyncio.sleep(call.get("linger_ms", 0) / 1000)
+        return
+    await speech.save(path)
+    saw.update(content_type=speech.content_type, usage=of_usage(speech.usage or v1.Usage()))
+
+
+async def played_async(client: AsyncClient, call: Doc, saw: Doc, path: Path) -> None:
     for _ in range(call.get("times", 1)):
-        result = make(client, request, options_of(call))
+        result = made(client, call, path)
         if isinstance(result, AsyncStream):
             await streamed_async(result, call, saw)
+        elif isinstance(result, AsyncSpeech):
+            await spoken_async(result, call, saw, path)
         elif isinstance(result, AsyncIterator):
             saw["items"] = []
             async for item in result:
@@ -283,27 +388,37 @@ async def streamed_async(stream: AsyncStream, call: Doc, saw: Doc) -> None:
         saw.update(of_answer(stream.so_far()))
 
 
-async def in_loop(address: str, case: Doc, saw: Doc) -> None:
-    async with AsyncClient(address, case.get("key")) as client:
-        await played_async(client, case["call"], saw)
+def certificates(case: Doc) -> Doc:
+    """The constructor's arguments of TLS."""
+    names = {"ca": "root_certificates", "certificate": "certificate", "private_key": "private_key"}
+    return {names[name]: Path(file).read_bytes() for name, file in case.get("tls", {}).items()}
+
+
+async def in_loop(address: str, case: Doc, saw: Doc, path: Path) -> None:
+    async with AsyncClient(address, case.get("key"), **certificates(case)) as client:
+        await played_async(client, case["call"], saw, path)
 
 
 def run(address: str, case: Doc, is_async: bool, lock: threading.Lock) -> None:
     saw: Doc = {}
     address = case.get("address", address)
-    if case["call"]["do"] not in CALLS:
+    if case["call"]["do"] not in KNOWN:
         saw["unsupported"] = True
     else:
-        try:
-            if is_async:
-                asyncio.run(in_loop(address, case, saw))
-            else:
-                with Client(address, case.get("key")) as client:
-                    played(client, case["call"], saw)
-        except TollgateError as error:
-            saw["error"] = of_error(error)
-        except Exception as error:
-            saw["error"] = {"type": type(error).__name__, "message": str(error)}
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory) / "written"
+            try:
+                if is_async:
+                    asyncio.run(in_loop(address, case, saw, path))
+                else:
+                    with Client(address, case.get("key"), **certificates(case)) as client:
+                        played(client, case["call"], saw, path)
+            except TollgateError as error:
+                saw["error"] = of_error(error)
+            except Exception as error:
+                saw["error"] = {"type": type(error).__name__, "message": str(error)}
+            if path.exists():
+                saw["file"] = path.read_text(errors="replace")
     with lock:
         print(json.dumps({"name": case["name"], "saw": saw}), flush=True)
 

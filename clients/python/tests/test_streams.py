@@ -12,8 +12,18 @@ FINISHED = v1.CompletionEvent(finished=v1.Finished(reason=v1.FINISH_REASON_STOP)
 
 
 def collected(*events):
-    with Gateway({"StreamCompletion": says(*events)}) as gateway, Client(gateway.address) as client:
+    """The answer of these events, and the end of the first choice behind them."""
+    with Gateway({"StreamCompletion": says(*events, FINISHED)}) as gateway, Client(gateway.address) as client:
         return client.stream("gpt", "hello").collect()
+
+
+def test_a_stream_that_ends_before_it_is_finished_is_an_error_and_what_came_stays():
+    with Gateway({"StreamCompletion": says(STARTED, text("half"))}) as gateway, Client(gateway.address) as client:
+        stream = client.stream("gpt", "hello")
+        with pytest.raises(errors.Internal, match="finished"):
+            stream.collect()
+
+        assert stream.so_far().text == "half"
 
 
 def test_text_comes_piece_by_piece_and_is_collected_whole():

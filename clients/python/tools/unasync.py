@@ -8,12 +8,16 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "tollgate"
 
 # In this order.
 RULES = [
+    (r"\bawait asyncio\.to_thread\((.+)\)", r"\1()"),
     (r"\basync (def|for|with)\b", r"\1"),
     (r"\bawait ", ""),
     (r"import grpc\n(import grpc\.aio\n)", "import grpc\n"),
+    (r"import asyncio\nimport time\n", "import time\n"),
+    (r"\basyncio\.sleep\b", "time.sleep"),
+    (r"\banext\(", "next("),
     (r"\bgrpc\.aio\.", "grpc."),
     (r"\b_async\b", "_sync"),
-    (r"\bAsync(Client|Stream|Records|Iterator|Iterable|Generator)\b", r"\1"),
+    (r"\bAsync(Client|Stream|Records|Speech|Iterator|Iterable|Generator)\b", r"\1"),
     (r"\b__a(iter|next|enter|exit)__\b", r"__\1__"),
     (r"\bStopAsyncIteration\b", "StopIteration"),
     (r"\baclose\b", "close"),

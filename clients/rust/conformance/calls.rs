@@ -1,6 +1,9 @@
 //! The calls that a case may ask for.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    fs,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::Context;
 use futures::{Stream, StreamExt, TryStreamExt};
@@ -8,11 +11,12 @@ use prost::{Message, Name};
 use serde_json::{Value, json};
 use tollgate_client::{Client, Error, json as proto_json, v1};
 
-use crate::{Call, saw};
+use crate::{Call, Case, media, saw};
 
 /// Makes the call of a case.
-pub(crate) async fn play(address: &str, key: Option<&str>, call: &Call) -> anyhow::Result<Value> {
-    let mut client = match connected(address, key).await {
+pub(crate) async fn play(address: &str, case: &Case) -> anyhow::Result<Value> {
+    let call = &case.call;
+    let mut client = match connected(address, case) {
         Ok(client) => client,
         Err(error) => return Ok(json!({"error": {"type": "Connect", "message": error.to_string()}})),
     };
@@ -34,9 +38,15 @@ pub(crate) async fn play(address: &str, key: Option<&str>, call: &Call) -> anyho
     Ok(last)
 }
 
-async fn connected(address: &str, key: Option<&str>) -> anyhow::Result<Client> {
-    let builder = Client::builder().address(address);
-    Ok(match key {
+fn connected(address: &str, case: &Case) -> anyhow::Result<Client> {
+    let mut builder = Client::builder().address(address);
+    if let Some(ca) = &case.tls.ca {
+        builder = builder.ca_pem(fs::read(ca)?);
+    }
+    if let (Some(certificate), Some(key)) = (&case.tls.certificate, &case.tls.private_key) {
+        builder = builder.identity_pem(fs::read(certificate)?, fs::read(key)?);
+    }
+    Ok(match case.key.as_deref() {
         Some(key) => builder.key(key).connect_lazy()?,
         None => builder.without_key().connect_lazy()?,
     })
@@ -114,12 +124,12 @@ async fn once(client: &Client, call: &Call) -> anyhow::Result<Value> {
             Ok(records) => items(records, take).await?,
             Err(error) => failed(&error),
         },
-        _ => json!({"unsupported": true}),
+        _ => media::once(client, call).await?,
     })
 }
 
 /// The request of a case.
-fn asked<M: Message + Name + Default>(call: &Call) -> anyhow::Result<M> {
+pub(crate) fn asked<M: Message + Name + Default>(call: &Call) -> anyhow::Result<M> {
     let request = if call.request.is_null() { json!({}) } else { call.request.clone() };
     proto_json::from_value(request).with_context(|| format!("request of {}", call.what))
 }
@@ -128,25 +138,25 @@ fn paths(mask: Option<prost_types::FieldMask>) -> Vec<String> {
     mask.unwrap_or_default().paths
 }
 
-fn told<M: Message + Name>(answer: Result<M, Error>) -> anyhow::Result<Value> {
+pub(crate) fn told<M: Message + Name>(answer: Result<M, Error>) -> anyhow::Result<Value> {
     Ok(match answer {
         Ok(message) => json!({"answer": proto_json::to_value(&message)?}),
         Err(error) => failed(&error),
     })
 }
 
-fn nothing(done: Result<(), Error>) -> Value {
+pub(crate) fn nothing(done: Result<(), Error>) -> Value {
     match done {
         Ok(()) => json!({"answer": {}}),
         Err(error) => failed(&error),
     }
 }
 
-fn failed(error: &Error) -> Value {
+pub(crate) fn failed(error: &Error) -> Value {
     json!({"error": saw::error(error)})
 }
 
-async fn items<M, S>(list: S, take: usize) -> anyhow::Result<Value>
+pub(crate) async fn items<M, S>(list: S, take: usize) -> anyhow::Result<Value>
 where
     M: Message + Name,
     S: Stream<Item = Result<M, Error>>,
@@ -160,6 +170,11 @@ where
             Err(error) => return Ok(json!({"items": items, "error": saw::error(&error)})),
         }
     }
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> anyhow::Result<u64> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64)
 }
 
 async fn streamed(client: &Client, call: &Call) -> anyhow::Result<Value> {
@@ -179,7 +194,7 @@ async fn streamed(client: &Client, call: &Call) -> anyhow::Result<Value> {
             }
         }
         if call.cancel_after_events.is_some_and(|after| seen.received >= after) {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64;
+            let now = now_ms()?;
             drop(events);
             let mut told = seen.told();
             told["cancelled"] = true.into();

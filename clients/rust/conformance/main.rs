@@ -1,9 +1,10 @@
 //! The runner of `tests/cases` in Rust: makes calls through the client's public layer and tells what it saw. Its protocol: tests/cases/README.md.
 
 mod calls;
+mod media;
 mod saw;
 
-use std::io::Read;
+use std::{io::Read, path::PathBuf};
 
 use futures::{StreamExt, stream};
 use serde::Deserialize;
@@ -22,7 +23,17 @@ struct Case {
     name: String,
     key: Option<String>,
     address: Option<String>,
+    #[serde(default)]
+    tls: Tls,
     call: Call,
+}
+
+/// Files of certificates.
+#[derive(Deserialize, Default)]
+struct Tls {
+    ca: Option<PathBuf>,
+    certificate: Option<PathBuf>,
+    private_key: Option<PathBuf>,
 }
 
 /// What to call and how.
@@ -37,6 +48,23 @@ struct Call {
     take: Option<usize>,
     traceparent: Option<String>,
     times: Option<usize>,
+    every_ms: Option<u64>,
+    linger_ms: Option<u64>,
+    #[serde(default)]
+    uploads: Vec<Sent>,
+}
+
+/// A file to send: a text so many times.
+#[derive(Deserialize)]
+struct Sent {
+    #[serde(default)]
+    field: String,
+    #[serde(default)]
+    filename: String,
+    #[serde(default)]
+    content_type: String,
+    text: String,
+    times: Option<usize>,
 }
 
 #[tokio::main]
@@ -47,7 +75,7 @@ async fn main() -> anyhow::Result<()> {
     let address = &address;
     let told = stream::iter(cases).map(|case| async move {
         let at = case.address.as_ref().unwrap_or(address);
-        let saw = Box::pin(calls::play(at, case.key.as_deref(), &case.call)).await;
+        let saw = Box::pin(calls::play(at, &case)).await;
         (case.name, saw)
     });
     let mut told = told.buffer_unordered(8);

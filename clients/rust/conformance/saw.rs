@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use tollgate_client::{
     Answer, BudgetState, Error, ErrorKind, json as proto_json,
-    v1::{CompletionEvent, completion_event::Event, delta::Piece},
+    v1::{CompletionEvent, Usage, completion_event::Event, delta::Piece},
 };
 
 /// A whole answer.
@@ -18,14 +18,19 @@ pub(crate) fn answer(answer: &Answer) -> anyhow::Result<Value> {
         "finish_reason": reason.strip_prefix("FINISH_REASON_").unwrap_or(reason),
     });
     if let Some(usage) = answer.usage() {
-        told["usage"] = json!({
-            "input_tokens": usage.input.as_ref().map(|input| input.total),
-            "output_tokens": usage.output.as_ref().map(|output| output.total),
-            "cost_nano_usd": usage.cost_nano_usd,
-            "estimated": usage.estimated,
-        });
+        told["usage"] = self::usage(usage);
     }
     Ok(told)
+}
+
+/// What a call consumed.
+pub(crate) fn usage(usage: &Usage) -> Value {
+    json!({
+        "input_tokens": usage.input.as_ref().map(|input| input.total),
+        "output_tokens": usage.output.as_ref().map(|output| output.total),
+        "cost_nano_usd": usage.cost_nano_usd,
+        "estimated": usage.estimated,
+    })
 }
 
 /// The events of a stream as they come.

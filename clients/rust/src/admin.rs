@@ -39,7 +39,7 @@ fn mask<P: Into<String>>(fields: impl IntoIterator<Item = P>) -> Option<FieldMas
 }
 
 /// What every answer about one thing has to hold.
-fn there<T>(field: Option<T>) -> Result<T, Error> {
+pub(crate) fn there<T>(field: Option<T>) -> Result<T, Error> {
     field.ok_or_else(|| tonic::Status::internal("the gateway's answer is empty").into())
 }
 
@@ -96,6 +96,11 @@ impl Keys {
     /// Takes a block away.
     pub async fn unblock(&self, id: &str) -> Result<v1::Key, Error> {
         there(call!(once, self, unblock_key, v1::UnblockKeyRequest { id: id.to_owned() })?.key)
+    }
+
+    /// Takes over a key of another gateway, by the hash of its secret.
+    pub async fn import(&self, asked: v1::ImportKeyRequest) -> Result<v1::ImportKeyResponse, Error> {
+        call!(once, self, import_key, asked)
     }
 
     /// Ends a key for good; its history stays.
@@ -174,6 +179,14 @@ impl Teams {
     pub async fn remove_member(&self, team_id: &str, user_id: &str) -> Result<v1::Team, Error> {
         let asked = v1::RemoveTeamMemberRequest { team_id: team_id.to_owned(), user_id: user_id.to_owned() };
         there(call!(once, self, remove_team_member, asked)?.team)
+    }
+}
+
+impl Teams {
+    /// Puts a key into another team, to another user, or both; `None` leaves as it is, the empty id takes away.
+    pub async fn move_key(&self, id: &str, team: Option<String>, user: Option<String>) -> Result<v1::Key, Error> {
+        let asked = v1::MoveKeyRequest { id: id.to_owned(), team_id: team, user_id: user };
+        there(call!(once, self, move_key, asked)?.key)
     }
 }
 

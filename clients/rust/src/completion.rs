@@ -18,6 +18,7 @@ use tonic::Streaming;
 use crate::{
     Client, DEFAULT_TIMEOUT, Error,
     calls::{once, request},
+    media::unfinished,
     stub,
 };
 
@@ -42,7 +43,7 @@ impl Client {
         let timeout = Some(self.timeout.unwrap_or(DEFAULT_TIMEOUT));
         let asked = v1::StreamCompletionRequest { request: Some(call) };
         let events = once(stub!(self, CompletionServiceClient).stream_completion(request(asked, timeout))).await?;
-        Ok(CompletionStream { events, collector: Some(Collector::default()) })
+        Ok(CompletionStream { events, collector: Some(Collector::default()), end: End::Open })
     }
 }
 
@@ -50,6 +51,16 @@ impl Client {
 pub struct CompletionStream {
     events: Streaming<v1::StreamCompletionResponse>,
     collector: Option<Collector>,
+    end: End,
+}
+
+/// How far a stream has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Open,
+    /// A choice is finished, so that the stream may end.
+    Finished,
+    Broken,
 }
 
 impl Stream for CompletionStream {
@@ -60,12 +71,24 @@ impl Stream for CompletionStream {
             return Poll::Ready(match ready!(self.events.poll_next_unpin(cx)) {
                 Some(Ok(v1::StreamCompletionResponse { event: None })) => continue,
                 Some(Ok(v1::StreamCompletionResponse { event: Some(event) })) => {
+                    self.end = match event.event {
+                        Some(Event::Finished(_)) => End::Finished,
+                        Some(Event::Restarted(_)) => End::Open,
+                        _ => self.end,
+                    };
                     if let Some(collector) = &mut self.collector {
                         collector.take(event.clone());
                     }
                     Some(Ok(event))
                 }
-                Some(Err(status)) => Some(Err(status.into())),
+                Some(Err(status)) => {
+                    self.end = End::Broken;
+                    Some(Err(status.into()))
+                }
+                None if self.end == End::Open => {
+                    self.end = End::Broken;
+                    Some(Err(unfinished()))
+                }
                 None => None,
             });
         }

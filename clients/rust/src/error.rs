@@ -272,6 +272,10 @@ impl From<Status> for Error {
         if status.code() == Code::Cancelled && status.message() == TimeoutExpired(()).to_string() {
             return Self::from(Status::deadline_exceeded("the deadline passed before the gateway answered"));
         }
+        // A handshake that the gateway refused, and the like: only what this side made has a cause.
+        if status.code() == Code::Unknown && std::error::Error::source(&status).is_some() {
+            return Self::from(Status::unavailable(causes(&status)));
+        }
         let details = status.get_error_details();
         let info = details.error_info().filter(|info| info.domain == ERROR_DOMAIN);
         let reason = info.and_then(|info| ErrorReason::from_wire_name(&info.reason));
@@ -289,6 +293,20 @@ impl From<Status> for Error {
             metadata,
         }
     }
+}
+
+/// What the transport says, with why: its own words are "transport error".
+fn causes(status: &Status) -> String {
+    let mut text = status.message().to_owned();
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
 }
 
 fn kind(

@@ -10,10 +10,13 @@ mod calls;
 mod completion;
 mod connect;
 mod error;
+mod files;
 #[cfg(feature = "json")]
 pub mod json;
+mod media;
 mod operations;
 mod reading;
+mod upload;
 
 use std::time::Duration;
 
@@ -21,17 +24,18 @@ pub use admin::{Budgets, Keys, Organizations, Teams, Users};
 pub use completion::{Answer, CompletionStream, ToolCall, tool_result, user};
 pub use connect::{Builder, Common, ConnectError, DEFAULT_ADDRESS, DEFAULT_TIMEOUT, Transport};
 pub use error::{BudgetState, Error, ErrorKind, FieldViolation, ProviderFailure, reason};
+pub use files::{Batches, Files};
+pub use media::{Audio, EditedImages, Images, Speech, Transcription};
 pub use operations::Embeddings;
 pub use reading::{Audit, Models, Spend};
 pub use tollgate_proto::v1;
 use tollgate_proto::v1::{
-    audio_service_client::AudioServiceClient, batch_service_client::BatchServiceClient,
-    completion_service_client::CompletionServiceClient, file_service_client::FileServiceClient,
-    image_service_client::ImageServiceClient, moderation_service_client::ModerationServiceClient,
+    completion_service_client::CompletionServiceClient, moderation_service_client::ModerationServiceClient,
     rerank_service_client::RerankServiceClient, response_service_client::ResponseServiceClient,
     tenancy_service_client::TenancyServiceClient,
 };
 use tonic::transport::Channel;
+pub use upload::Upload;
 
 /// Largest message taken and sent, in bytes.
 const MAX_MESSAGE_BYTES: usize = 150_000_000;
@@ -143,6 +147,26 @@ impl Client {
         Embeddings::new(self)
     }
 
+    /// Speech and transcripts.
+    pub fn audio(&self) -> Audio {
+        Audio::new(self)
+    }
+
+    /// Images.
+    pub fn images(&self) -> Images {
+        Images::new(self)
+    }
+
+    /// Files at providers.
+    pub fn files(&self) -> Files {
+        Files::new(self)
+    }
+
+    /// Batches of calls.
+    pub fn batches(&self) -> Batches {
+        Batches::new(self)
+    }
+
     services! {
         /// The service of completions, for what [`Client::complete`] and [`Client::stream`] leave out.
         completions: CompletionServiceClient,
@@ -150,16 +174,8 @@ impl Client {
         reranks: RerankServiceClient,
         /// Moderations.
         moderations: ModerationServiceClient,
-        /// Images.
-        images: ImageServiceClient,
-        /// Speech and transcripts.
-        audio: AudioServiceClient,
         /// Responses that are kept.
         responses: ResponseServiceClient,
-        /// Files at providers.
-        files: FileServiceClient,
-        /// Batches.
-        batches: BatchServiceClient,
         /// Organizations, teams, users, members.
         tenancy: TenancyServiceClient,
     }

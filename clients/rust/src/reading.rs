@@ -8,7 +8,8 @@ use tollgate_proto::v1::{
 
 use crate::{
     Error,
-    calls::{call, listed, request, sub_client},
+    admin::there,
+    calls::{call, listed, request, request_id, sub_client},
 };
 
 sub_client! {
@@ -36,6 +37,43 @@ impl Spend {
         filter: v1::ListLedgerEntriesRequest,
     ) -> impl Stream<Item = Result<v1::LedgerEntry, Error>> + Send + use<> {
         listed!(self, list_ledger_entries, filter, entries)
+    }
+
+    /// What calls in flight hold at the replica that answers, and what replicas have taken ahead; of one budget, or of all for the empty id.
+    pub async fn holds(&self, budget_id: &str) -> Result<v1::ListHoldsResponse, Error> {
+        call!(safe, self, list_holds, v1::ListHoldsRequest { budget_id: budget_id.to_owned() })
+    }
+
+    /// Whether the ledger's invariants hold.
+    pub async fn check(&self) -> Result<v1::CheckLedgerResponse, Error> {
+        call!(safe, self, check_ledger, v1::CheckLedgerRequest {})
+    }
+
+    /// A provider's invoice beside the ledger, with a cause for each difference.
+    pub async fn reconcile(&self, asked: v1::ReconcileInvoiceRequest) -> Result<v1::ReconcileInvoiceResponse, Error> {
+        call!(safe, self, reconcile_invoice, asked)
+    }
+
+    /// Proposes a correction of the ledger, which is posted at once where it is small. Without a `request_id` the call gets one.
+    pub async fn adjust(&self, mut asked: v1::CreateAdjustmentRequest) -> Result<v1::Adjustment, Error> {
+        asked.request_id = request_id(asked.request_id);
+        there(call!(safe, self, create_adjustment, asked)?.adjustment)
+    }
+
+    /// Posts a correction that somebody else proposed.
+    pub async fn approve(&self, id: &str) -> Result<v1::Adjustment, Error> {
+        there(call!(once, self, approve_adjustment, v1::ApproveAdjustmentRequest { id: id.to_owned() })?.adjustment)
+    }
+
+    /// All corrections, oldest first.
+    pub fn adjustments(&self) -> impl Stream<Item = Result<v1::Adjustment, Error>> + Send + use<> {
+        listed!(self, list_adjustments, v1::ListAdjustmentsRequest::default(), adjustments)
+    }
+
+    /// Gives up a replica whose disk is lost; tells what its leases held, in nano-dollars.
+    pub async fn close_replica(&self, replica: &str) -> Result<i64, Error> {
+        let asked = v1::CloseReplicaRequest { replica: replica.to_owned() };
+        Ok(call!(once, self, close_replica, asked)?.released_nano_usd)
     }
 
     /// What happens to money, as it happens. Ends when it is dropped; a deadline is only where the client was given one.
@@ -79,6 +117,22 @@ impl Models {
         let asked = v1::GetModelRequest { name: name.to_owned() };
         let model = call!(safe, self, get_model, asked)?.model;
         model.ok_or_else(|| tonic::Status::internal("the gateway's answer is empty").into())
+    }
+
+    /// Makes a deployment that lives in the gateway's store. Without a `request_id` the call gets one.
+    pub async fn create(&self, mut asked: v1::CreateModelRequest) -> Result<v1::RuntimeModel, Error> {
+        asked.request_id = request_id(asked.request_id);
+        there(call!(safe, self, create_model, asked)?.model)
+    }
+
+    /// All deployments that live in the store, oldest first.
+    pub fn created(&self) -> impl Stream<Item = Result<v1::RuntimeModel, Error>> + Send + use<> {
+        listed!(self, list_runtime_models, v1::ListRuntimeModelsRequest::default(), models)
+    }
+
+    /// Takes such a deployment away; calls that it serves end in peace.
+    pub async fn delete(&self, id: &str) -> Result<(), Error> {
+        call!(once, self, delete_model, v1::DeleteModelRequest { id: id.to_owned() }).map(drop)
     }
 
     /// How the deployments of a model are doing.

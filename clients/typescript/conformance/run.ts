@@ -1,5 +1,8 @@
 // Plays the cases of `tests/cases`: reads them from standard input, makes each call through the package, prints what it saw. Compares nothing.
 import { type DescMessage, fromJson, type JsonValue, type MessageShape, toJson } from "@bufbuild/protobuf";
+import { appendFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { text as readAll } from "node:stream/consumers";
 import * as tollgate from "@tollgate/client";
 
@@ -11,12 +14,25 @@ interface Call {
   readonly take?: number;
   readonly traceparent?: string;
   readonly times?: number;
+  readonly every_ms?: number;
+  readonly linger_ms?: number;
+  readonly uploads?: readonly Sent[];
+}
+
+/** A file to send: a text so many times. */
+interface Sent {
+  readonly field?: string;
+  readonly filename?: string;
+  readonly content_type?: string;
+  readonly text: string;
+  readonly times?: number;
 }
 
 interface Case {
   readonly name: string;
   readonly key?: string;
   readonly address?: string;
+  readonly tls?: { readonly ca?: string; readonly certificate?: string; readonly private_key?: string };
   readonly call: Call;
 }
 
@@ -74,16 +90,16 @@ function describe(answer: tollgate.Answer, saw: Saw): void {
     text: answer.text,
     tool_calls: answer.toolCalls.map(({ id, name, arguments: text }) => ({ id, name, arguments: text })),
     finish_reason: tollgate.FinishReason[answer.finishReason],
-    ...(usage && {
-      usage: {
-        input_tokens: Number(usage.input?.total ?? 0n),
-        output_tokens: Number(usage.output?.total ?? 0n),
-        cost_nano_usd: Number(usage.costNanoUsd),
-        estimated: usage.estimated,
-      },
-    }),
+    ...(usage && { usage: consumed(usage) }),
   });
 }
+
+const consumed = (usage: tollgate.Usage) => ({
+  input_tokens: Number(usage.input?.total ?? 0n),
+  output_tokens: Number(usage.output?.total ?? 0n),
+  cost_nano_usd: Number(usage.costNanoUsd),
+  estimated: usage.estimated,
+});
 
 const snake = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 
@@ -113,6 +129,66 @@ const stream: Play = async (client, call, options, saw) => {
   } finally {
     Object.assign(saw, { events: kinds, received });
   }
+};
+
+/** Every other file as a `Blob`, every other as a stream. */
+const uploads = (call: Call) =>
+  (call.uploads ?? []).map(({ field, filename = "", content_type = "", text, times = 1 }, at) => {
+    const bytes = new TextEncoder().encode(text.repeat(times));
+    const content = at % 2 === 0 ? new Blob([bytes]).stream() : new Blob([bytes]);
+    return { field, file: { content, filename, mediaType: content_type } };
+  });
+
+const first = (call: Call) => {
+  const [upload] = uploads(call);
+  if (upload === undefined) throw new Error("the case has no upload");
+  return upload.file;
+};
+
+/** What a file holds that is written with what comes. */
+async function written(bytes: tollgate.ByteStream, saw: Saw): Promise<void> {
+  const directory = await mkdtemp(join(tmpdir(), "conformance-"));
+  try {
+    const path = join(directory, "written");
+    const pieces = bytes[Symbol.asyncIterator]();
+    const next = await pieces.next();
+    await writeFile(path, next.done === true ? "" : next.value);
+    for await (const piece of pieces) await appendFile(path, piece);
+    saw["file"] = await readFile(path, "utf8");
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+}
+
+const speak: Play = async (client, call, options, saw) => {
+  const speech = client.audio.speak(read(tollgate.CreateSpeechRequestSchema, call), options);
+  if (call.cancel_after_events === undefined) {
+    await written(speech, saw);
+    Object.assign(saw, { content_type: speech.contentType, usage: speech.usage && consumed(speech.usage) });
+    return;
+  }
+  let received = 0;
+  for await (const piece of speech) {
+    if (piece.length === 0 || ++received < call.cancel_after_events) continue;
+    Object.assign(saw, { cancelled: true, cancelled_at_ms: Date.now() });
+    break;
+  }
+  await new Promise((resolve) => setTimeout(resolve, call.linger_ms));
+};
+
+const transcribe: Play = async (client, call, options, saw) => {
+  const { transcript, usage } = await client.audio.transcribe(read(tollgate.TranscriptionHeadSchema, call), first(call), options);
+  Object.assign(saw, { answer: toJson(tollgate.TranscriptSchema, transcript), usage: usage && consumed(usage) });
+};
+
+const editImage: Play = async (client, call, options, saw) => {
+  const images = uploads(call).flatMap(({ field, file }) => (field === "mask" ? [] : [file]));
+  const mask = uploads(call).find(({ field }) => field === "mask")?.file;
+  const edited = await client.images.edit(read(tollgate.EditImageHeadSchema, call), images, { ...options, mask });
+  Object.assign(saw, {
+    answer: { images: edited.images.map((image) => toJson(tollgate.GeneratedImageSchema, image)) },
+    usage: edited.usage && consumed(edited.usage),
+  });
 };
 
 const PLAYS: Record<string, Play> = {
@@ -165,6 +241,27 @@ const PLAYS: Record<string, Play> = {
   get_spend: answers(tollgate.GetSpendRequestSchema, tollgate.GetSpendResponseSchema, (c, r, o) => c.spend.get(r, o)),
   list_ledger: lists(tollgate.ListLedgerEntriesRequestSchema, tollgate.LedgerEntrySchema, (c, r, o) => c.spend.entries(r, o)),
 
+  speak,
+  transcribe,
+  generate_image: answers(tollgate.GenerateImageRequestSchema, tollgate.GenerateImageResponseSchema, (c, r, o) => c.images.generate(r, o)),
+  edit_image: editImage,
+  upload_file: async (client, call, options, saw) => {
+    const header = read(tollgate.FileHeaderSchema, call);
+    saw["answer"] = toJson(tollgate.FileSchema, await client.files.upload(header, first(call), options));
+  },
+  get_file: answers(tollgate.GetFileRequestSchema, tollgate.FileSchema, (c, r, o) => c.files.get(r.id, o)),
+  list_files: lists(tollgate.ListFilesRequestSchema, tollgate.FileSchema, (c, r, o) => c.files.list(r, o)),
+  delete_file: deletes(tollgate.DeleteFileRequestSchema, (c, r, o) => c.files.delete(r.id, o)),
+  file_content: (client, call, options, saw) => written(client.files.content(read(tollgate.GetFileContentRequestSchema, call).id, options), saw),
+  create_batch: answers(tollgate.CreateBatchRequestSchema, tollgate.BatchSchema, (c, r, o) => c.batches.create(r, o)),
+  cancel_batch: answers(tollgate.CancelBatchRequestSchema, tollgate.BatchSchema, (c, r, o) => c.batches.cancel(r.id, o)),
+  list_batches: lists(tollgate.ListBatchesRequestSchema, tollgate.BatchSchema, (c, r, o) => c.batches.list(r, o)),
+  await_batch: async (client, call, options, saw) => {
+    const { id } = read(tollgate.GetBatchRequestSchema, call);
+    const waiting = { ...options, ...(call.every_ms !== undefined && { every: call.every_ms }) };
+    saw["answer"] = toJson(tollgate.BatchSchema, await client.batches.wait(id, waiting));
+  },
+
   query_audit: lists(tollgate.QueryRecordsRequestSchema, tollgate.AuditRecordSchema, (c, r, o) => c.audit.query(r, o)),
   tail_audit: lists(tollgate.TailRecordsRequestSchema, tollgate.AuditRecordSchema, (c, r, o) => c.audit.tail(r, o)),
 };
@@ -192,11 +289,20 @@ function seen(error: tollgate.TollgateError): Saw {
   };
 }
 
-async function play({ name, key, address, call }: Case, common: string): Promise<void> {
+/** The constructor's certificates. */
+async function certificates({ ca, certificate, private_key }: NonNullable<Case["tls"]>): Promise<tollgate.TlsOptions> {
+  return {
+    ...(ca !== undefined && { ca: await readFile(ca) }),
+    ...(certificate !== undefined && { cert: await readFile(certificate) }),
+    ...(private_key !== undefined && { key: await readFile(private_key) }),
+  };
+}
+
+async function play({ name, key, address, tls, call }: Case, common: string): Promise<void> {
   const make = PLAYS[call.do];
   const saw: Saw = {};
   if (make) {
-    const client = new tollgate.Client({ address: address ?? common, key });
+    const client = new tollgate.Client({ address: address ?? common, key, tls: tls && (await certificates(tls)) });
     const answers: unknown[] = [];
     try {
       for (let time = 0; time < (call.times ?? 1); time++) {

@@ -1,6 +1,9 @@
 import type {
   DescMessage,
+  DescMethodBiDiStreaming,
+  DescMethodClientStreaming,
   DescMethodServerStreaming,
+  DescMethodStreaming,
   DescMethodUnary,
   MessageInitShape,
   MessageShape,
@@ -98,11 +101,41 @@ export class Calls {
     request: MessageInitShape<I>,
     options: CallOptions = {},
   ): AsyncGenerator<MessageShape<O>, void, undefined> {
+    yield* this.#streamed(method, only(request), options);
+  }
+
+  /** A call that streams what it sends; one answer is a stream of answers, too. What `requests` throws ends the call, and is thrown. */
+  async *upload<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodClientStreaming<I, O> | DescMethodBiDiStreaming<I, O>,
+    requests: AsyncIterable<MessageInitShape<I>>,
+    options: CallOptions = {},
+  ): AsyncGenerator<MessageShape<O>, void, undefined> {
+    const sent = { thrown: undefined as { readonly error: unknown } | undefined };
+    async function* watched(): AsyncGenerator<MessageInitShape<I>, void, undefined> {
+      try {
+        yield* requests;
+      } catch (error) {
+        sent.thrown = { error };
+        throw error;
+      }
+    }
+    try {
+      yield* this.#streamed(method, watched(), options);
+    } catch (error) {
+      throw sent.thrown === undefined ? error : sent.thrown.error;
+    }
+  }
+
+  async *#streamed<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodStreaming<I, O>,
+    requests: AsyncIterable<MessageInitShape<I>>,
+    options: CallOptions,
+  ): AsyncGenerator<MessageShape<O>, void, undefined> {
     const timeout = deadline(options.timeout ?? this.timeout);
     const { abort, done } = this.#begin(options.signal);
     let answers: AsyncIterator<MessageShape<O>> | undefined;
     try {
-      const response = await this.transport.stream(method, abort.signal, timeout, metadata(options), only(request));
+      const response = await this.transport.stream(method, abort.signal, timeout, metadata(options), requests);
       answers = response.message[Symbol.asyncIterator]();
       for (let next = await answers.next(); next.done !== true; next = await answers.next()) yield next.value;
       answers = undefined;

@@ -8,7 +8,9 @@ import { Calls, type CallOptions } from "./calls.js";
 import { type CompletionInput, toCompletionRequest } from "./completion.js";
 import { type CompletionRequest, CompletionService, type CountTokensResponse } from "./contract.js";
 import { Embeddings } from "./embeddings.js";
+import { Batches, Files } from "./files.js";
 import { Keys } from "./keys.js";
+import { Audio, Images } from "./media.js";
 import { Models } from "./models.js";
 import { one } from "./one.js";
 import { Spend } from "./spend.js";
@@ -37,6 +39,14 @@ export class BaseClient {
   readonly models: Models;
   /** Embeddings. */
   readonly embeddings: Embeddings;
+  /** Speech and transcripts. */
+  readonly audio: Audio;
+  /** Images of words, and of other images. */
+  readonly images: Images;
+  /** Files at providers. */
+  readonly files: Files;
+  /** Batches of calls. */
+  readonly batches: Batches;
   /** Connect's transport with the client's key, deadline and retries, for generated code. */
   readonly transport: Transport;
   readonly #calls: Calls;
@@ -60,6 +70,10 @@ export class BaseClient {
     this.audit = new Audit(calls);
     this.models = new Models(calls);
     this.embeddings = new Embeddings(calls);
+    this.audio = new Audio(calls);
+    this.images = new Images(calls);
+    this.files = new Files(calls);
+    this.batches = new Batches(calls);
   }
 
   /** A whole answer. Never repeated by the client: `tollgate.idempotencyKey` makes it safe to repeat. */

@@ -398,6 +398,11 @@ export class Internal extends TollgateError {
   override readonly name = "Internal";
 }
 
+/** What a stream is that ended well, and not at its end. */
+export function unfinished(): Internal {
+  return new Internal({ code: "INTERNAL", message: "the stream ended before it was finished", metadata: {}, violations: [] });
+}
+
 /** The caller ended the call: its signal was aborted, or the stream was cancelled. */
 export class Cancelled extends TollgateError {
   override readonly name = "Cancelled";

@@ -77,12 +77,17 @@ function codeName(code: Code): string {
   return Code[code].replace(/(?<=[a-z])(?=[A-Z])/g, "_").toUpperCase();
 }
 
+/** Codes that Node gives to errors of sockets. */
+const NETWORK = /^(ECONN|EPIPE|ENET|EHOST|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|ERR_HTTP2_|ERR_STREAM_DESTROYED)/;
+/** Codes of handshakes that fail: Node's own, OpenSSL's alerts, and its reasons not to believe a certificate. */
+const TLS = /^(ERR_TLS_|ERR_SSL_|UNABLE_TO_|CERT_|DEPTH_ZERO_|SELF_SIGNED_|INVALID_CA|HOSTNAME_MISMATCH|PATH_LENGTH_EXCEEDED)/;
+
 /** Whether no status came because the network failed: Connect has several codes for it, gRPC has UNAVAILABLE. */
 function brokenConnection(error: ConnectError): boolean {
   if (error.details.length > 0) return false;
   for (let cause: unknown = error.cause; cause instanceof Error; cause = cause.cause) {
     const code = "code" in cause && typeof cause.code === "string" ? cause.code : "";
-    if (/^(ECONN|EPIPE|ENET|EHOST|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|ERR_HTTP2_|ERR_STREAM_DESTROYED)/.test(code)) return true;
+    if (NETWORK.test(code) || TLS.test(code)) return true;
     // `fetch` says no more than that.
     if (cause instanceof TypeError && error.code === Code.Unknown) return true;
   }

@@ -1,7 +1,7 @@
 import { Answer } from "./answer.js";
 import type { CallOptions } from "./calls.js";
 import type { CompletionEvent, StreamCompletionResponse } from "./contract.js";
-import { Cancelled } from "./errors.js";
+import { Cancelled, unfinished } from "./errors.js";
 import { Fold } from "./fold.js";
 
 /**
@@ -66,12 +66,16 @@ export class CompletionStream implements AsyncIterable<CompletionEvent> {
     };
     if (signal?.aborted === true) follow();
     signal?.addEventListener("abort", follow);
+    let finished = false;
     try {
       for await (const { event } of open()) {
         if (!event) continue;
+        if (event.event.case === "finished") finished = true;
+        if (event.event.case === "restarted") finished = false;
         this.#fold.take(event);
         yield event;
       }
+      if (!finished) throw unfinished();
       this.#end = "whole";
     } catch (error) {
       this.#end = { failed: error };

@@ -1,5 +1,6 @@
 """Reads tests/cases: what is called, what the provider does, what must be seen."""
 
+import base64
 import json
 import re
 from dataclasses import dataclass
@@ -10,9 +11,11 @@ import yaml
 
 MEMBERS = {
     "name", "about", "key", "as", "via", "relay", "models", "scripts", "script", "before", "while_open", "call", "expect", "after",
-    "provider", "ledger", "relayed", "fixtures",
+    "provider", "ledger", "relayed", "fixtures", "when_seen", "tls",
 }
 COMPLETIONS = ("complete", "stream", "count_tokens")
+# Where the text of other calls stands.
+TEXTS = {"speak": "input", "transcribe": "prompt", "generate_image": "prompt", "edit_image": "prompt"}
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,10 @@ def load(directory: Path) -> list[Case]:
 
 
 def filled(value: Any, known: dict[str, Any]) -> Any:
-    """The same with each `${a.b}` replaced by what is known under that path."""
+    """The same with each `${a.b}` replaced by what is known under that path, and each `{$bytes: TEXT}` by its bytes as JSON has them."""
     if isinstance(value, dict):
+        if value.keys() == {"$bytes"}:
+            return base64.b64encode(filled(value["$bytes"], known).encode()).decode()
         return {name: filled(inner, known) for name, inner in value.items()}
     if isinstance(value, list):
         return [filled(inner, known) for inner in value]
@@ -77,6 +82,10 @@ def marked(call: dict[str, Any], word: str, script: dict[str, Any] | None) -> di
         texts = [part["text"] for part in (users[-1]["parts"] if users else []) if "text" in part]
     elif call["do"] == "embed":
         texts = [one for one in call["request"].get("inputs", []) if "text" in one][:1]
+    elif call["do"] in TEXTS:
+        member = TEXTS[call["do"]]
+        call["request"][member] = call["request"].get(member, "") + suffix
+        return call
     if texts:
         texts[-1]["text"] += suffix
     elif script:

@@ -49,16 +49,18 @@ class Contract:
             contract.pool.Add(file)
         return contract
 
-    def call(self, channel: grpc.Channel, rpc: str, request: dict, key: str | None) -> dict:
-        """Makes a unary call, `KeyAdminService/CreateKey`, in proto3 JSON both ways."""
+    def call(self, channel: grpc.Channel, rpc: str, request: dict | list[dict], key: str | None) -> dict:
+        """Makes a call with one answer, `KeyAdminService/CreateKey`, in proto3 JSON both ways. A list is what the client streams."""
         service, name = rpc.split("/")
         method = self.pool.FindServiceByName(f"tollgate.v1.{service}").FindMethodByName(name)
         asked = message_factory.GetMessageClass(method.input_type)
         answered = message_factory.GetMessageClass(method.output_type)
-        stub = channel.unary_unary(
-            f"/tollgate.v1.{rpc}", request_serializer=asked.SerializeToString, response_deserializer=answered.FromString
-        )
-        message = json_format.ParseDict(request, asked())
+        kind = channel.stream_unary if isinstance(request, list) else channel.unary_unary
+        stub = kind(f"/tollgate.v1.{rpc}", request_serializer=asked.SerializeToString, response_deserializer=answered.FromString)
+        if isinstance(request, list):
+            message = iter([json_format.ParseDict(each, asked()) for each in request])
+        else:
+            message = json_format.ParseDict(request, asked())
         try:
             answer = stub(message, metadata=[("authorization", f"Bearer {key}")] if key else [], timeout=20)
         except grpc.RpcError as error:

@@ -21,6 +21,7 @@ from matching import differences
 from played import Fixture, Player, fixtures, provider_settings
 from processes import Gateway, Provider
 from relay import Relay
+from secure import Secured
 
 RUNNER_PATIENCE = 180.0
 EFFECTS_PATIENCE = 8.0
@@ -55,13 +56,17 @@ class Staged:
     secret: str | None
     call: dict[str, Any]
     relay: Relay | None = None
+    address: str | None = None
+    tls: dict[str, str] = field(default_factory=dict)
 
     def for_runner(self) -> dict[str, Any]:
         staged = {"name": self.case.name, "call": self.call}
         if self.secret:
             staged["key"] = self.secret
-        if self.relay:
-            staged["address"] = self.relay.address
+        if self.address:
+            staged["address"] = self.address
+        if self.tls:
+            staged["tls"] = self.tls
         return staged
 
 
@@ -74,6 +79,7 @@ class World:
     gateway: Gateway
     channel: grpc.Channel
     stack: ExitStack
+    secured: dict[str, Secured]
     problems: dict[str, list[str]] = field(default_factory=dict)
 
     # --- before ----------------------------------------------------------------------------------------------------------
@@ -81,9 +87,10 @@ class World:
     def rpc(self, step: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
         """One call of the harness itself, as `before`, `while_open` and `after` write it."""
         key = {"admin": self.gateway.admin_key, "key": known["key"]["secret"], "none": None}[step.get("as", "admin")]
+        request = filled(step.get("requests", step.get("request", {})), known)
         answer = {}
         for _ in range(step.get("times", 1)):
-            answer = self.contract.call(self.channel, step["rpc"], filled(step.get("request", {}), known), key)
+            answer = self.contract.call(self.channel, step["rpc"], request, key)
         if "save" in step:
             known[step["save"]] = answer
         return answer
@@ -110,6 +117,12 @@ class World:
         staged = Staged(case, word, known, secrets.get(chosen, chosen), call)
         if case.get("via") == "relay":
             staged.relay = self.stack.enter_context(Relay(self.gateway.address, **case.get("relay", {})))
+            staged.address = staged.relay.address
+        elif case.get("via") in ("tls", "mtls"):
+            # A gateway of its own, which knows the keys of its configuration.
+            secured = self.secured[case.get("via")]
+            staged.address, staged.secret = secured.url, secured.key
+            staged.tls = {name: str(secured.files[name]) for name in case.get("tls", [])}
         return staged
 
     def control(self, verb: str, document: dict[str, Any]) -> None:
@@ -120,8 +133,12 @@ class World:
     # --- meanwhile -------------------------------------------------------------------------------------------------------
 
     def keep_busy(self, staged: list[Staged], stopped: threading.Event) -> None:
-        """Makes the calls of `while_open` as long as a call is open at the relay of their case."""
+        """Makes the calls of `while_open` as long as a call is open at the relay of their case, and once what `when_seen` waits for."""
+        waiting = [one for one in staged if "when_seen" in one.case.document]
         while not stopped.wait(0.1):
+            for one in [one for one in waiting if one.relay and len(one.relay.seen) >= one.case.document["when_seen"]["calls"]]:
+                waiting.remove(one)
+                self.control("end_batches", {"word": one.word, "status": one.case.document["when_seen"]["end_batches"]})
             for one in staged:
                 if one.relay and one.relay.open:
                     for step in one.case.get("while_open", []):
@@ -139,7 +156,7 @@ class World:
             return ["the runner said nothing of it"]
         wrong = list(self.problems.get(case.name, []))
         wrong += differences(filled(case.get("expect"), staged.known), saw, "saw")
-        if wrong and "error" in saw and "error" not in case.get("expect"):
+        if wrong and "error" in saw:
             wrong.append(f"saw.error: {saw['error']}")
         for effect, check in (("provider", self.at_provider), ("ledger", self.in_ledger), ("relayed", self.at_relay)):
             if effect in case.document:
@@ -242,7 +259,9 @@ def play(repository: Path, contract: Contract, cases: list[Case], language: str,
         player = stack.enter_context(Player(played))
         gateway = stack.enter_context(WorldGateway(directory, provider, cases, player, played))
         channel = stack.enter_context(grpc.insecure_channel(gateway.address))
-        world = World(contract, provider, gateway, channel, stack)
+        kinds = {case.get("via") for case in cases} & {"tls", "mtls"}
+        secured = {kind: stack.enter_context(Secured(directory / kind, provider, wants_certificate=kind == "mtls")) for kind in kinds}
+        world = World(contract, provider, gateway, channel, stack, secured)
         staged = [world.stage(case) for case in cases]
         document = {"address": gateway.url, "cases": [one.for_runner() for one in staged]}
         stopped = threading.Event()

@@ -7,6 +7,7 @@ answer is too.
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 
 import grpc
 
@@ -36,10 +37,11 @@ class Relayed:
 
 @dataclass
 class Relay(grpc.GenericRpcHandler):
-    """Forwards to `target`; the first `unavailable` calls it refuses instead."""
+    """Forwards to `target`; the first `unavailable` calls it refuses instead, and of an answer no more than `messages` come through."""
 
     target: str
     unavailable: int = 0
+    messages: int | None = None
     seen: list[Relayed] = field(default_factory=list)
     open: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -82,7 +84,8 @@ class Relay(grpc.GenericRpcHandler):
         call = stub(request, metadata=passed, timeout=time_left(context))
         context.add_callback(call.cancel)
         try:
-            yield from call
+            yield from islice(call, self.messages)
+            call.cancel()
         except grpc.RpcError as error:
             context.set_trailing_metadata(
                 [(key, value) for key, value in error.trailing_metadata() or () if key == "grpc-status-details-bin"]

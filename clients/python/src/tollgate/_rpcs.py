@@ -31,6 +31,7 @@ class Rpc(Generic[Q, A]):
 
 
 _COMPLETION, _EMBEDDING, _MODEL = "CompletionService", "EmbeddingService", "ModelService"
+_AUDIO, _IMAGE, _FILE, _BATCH = "AudioService", "ImageService", "FileService", "BatchService"
 _KEY, _TENANCY, _BUDGET, _AUDIT = "KeyAdminService", "TenancyService", "BudgetService", "AuditService"
 
 ALL: list[Rpc[Message, Message]] = []
@@ -64,6 +65,22 @@ GET_CATALOGUE_MODEL = _read(_MODEL, "GetCatalogueModel", v1.GetCatalogueModelRes
 CREATE_MODEL = _create(_MODEL, "CreateModel", v1.CreateModelResponse)
 LIST_RUNTIME_MODELS = _read(_MODEL, "ListRuntimeModels", v1.ListRuntimeModelsResponse)
 DELETE_MODEL = _rpc(_MODEL, "DeleteModel", v1.DeleteModelResponse)
+
+CREATE_SPEECH = _rpc(_AUDIO, "CreateSpeech", v1.CreateSpeechResponse)
+CREATE_TRANSCRIPTION = _rpc(_AUDIO, "CreateTranscription", v1.CreateTranscriptionResponse)
+GENERATE_IMAGE = _rpc(_IMAGE, "GenerateImage", v1.GenerateImageResponse)
+EDIT_IMAGE = _rpc(_IMAGE, "EditImage", v1.EditImageResponse)
+
+CREATE_FILE = _rpc(_FILE, "CreateFile", v1.CreateFileResponse)
+GET_FILE = _read(_FILE, "GetFile", v1.GetFileResponse)
+LIST_FILES = _read(_FILE, "ListFiles", v1.ListFilesResponse)
+DELETE_FILE = _rpc(_FILE, "DeleteFile", v1.DeleteFileResponse)
+GET_FILE_CONTENT = _read(_FILE, "GetFileContent", v1.GetFileContentResponse)
+
+CREATE_BATCH = _rpc(_BATCH, "CreateBatch", v1.CreateBatchResponse)
+GET_BATCH = _read(_BATCH, "GetBatch", v1.GetBatchResponse)
+LIST_BATCHES = _read(_BATCH, "ListBatches", v1.ListBatchesResponse)
+CANCEL_BATCH = _rpc(_BATCH, "CancelBatch", v1.CancelBatchResponse)
 
 CREATE_KEY = _create(_KEY, "CreateKey", v1.CreateKeyResponse)
 GET_KEY = _read(_KEY, "GetKey", v1.GetKeyResponse)

@@ -62,6 +62,12 @@ class Settings:
         """TLS, with the system's roots unless others are given."""
         return grpc.ssl_channel_credentials(self.root_certificates, self.private_key, self.certificate)
 
+    def channel(self) -> grpc.Channel:
+        """A channel that blocks."""
+        if self.secure:
+            return grpc.secure_channel(self.target, self.credentials(), self.channel_options())
+        return grpc.insecure_channel(self.target, self.channel_options())
+
     def channel_options(self) -> list[tuple[str, str | int]]:
         """Retries, keepalive while calls are open, sizes, and who is calling."""
         return [

@@ -451,13 +451,26 @@ def of_rpc(error: grpc.RpcError) -> TollgateError:
     """The typed error of a failed RPC."""
     # Every error of a call is a `grpc.Call` as well; gRPC's types do not say so.
     call: Any = error
-    code, message = call.code(), call.details() or ""
-    metadata: Iterable[tuple[str, str | bytes]] = call.trailing_metadata() or ()
-    packed = next((value for name, value in metadata if name == "grpc-status-details-bin"), None)
+    return of_status(call.code(), call.details() or "", call.trailing_metadata() or ())
+
+
+def of_status(code: grpc.StatusCode, message: str, trailing_metadata: Iterable[tuple[str, str | bytes]]) -> TollgateError:
+    """The typed error of a status."""
+    packed = next((value for name, value in trailing_metadata if name == "grpc-status-details-bin"), None)
     details = _unpacked(code, message, packed if isinstance(packed, bytes) else b"")
     by_code = _BY_CODE.get(code, TollgateError)
     chosen = by_code if details.reason is None else BY_REASON.get(details.reason, TollgateError)
     return chosen(details)
+
+
+def unfinished() -> TollgateError:
+    """What a stream is that ended well, and not at its end."""
+    return Internal(_Details(grpc.StatusCode.INTERNAL, "the stream ended before it was finished"))
+
+
+def late(message: str) -> TollgateError:
+    """What takes longer than the program waits."""
+    return DeadlineExceeded(_Details(grpc.StatusCode.DEADLINE_EXCEEDED, message))
 
 
 def _unpacked(code: grpc.StatusCode, message: str, packed: bytes) -> _Details:

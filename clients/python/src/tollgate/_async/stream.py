@@ -59,9 +59,19 @@ class AsyncStream(AsyncRecords[CompletionEvent]):
     def __init__(self, call: Any) -> None:
         super().__init__(call, lambda response: response.event)
         self._collector = Collector()
+        self._finished = False
 
     async def __anext__(self) -> CompletionEvent:
-        event = await super().__anext__()
+        try:
+            event = await super().__anext__()
+        except StopAsyncIteration:
+            if not self._finished and not self._closed:
+                self._closed = True
+                raise errors.unfinished() from None
+            raise
+        kind = event.WhichOneof("event")
+        if kind in ("finished", "restarted"):
+            self._finished = kind == "finished"
         self._collector.take(event)
         return event
 

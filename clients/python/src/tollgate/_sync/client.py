@@ -11,6 +11,8 @@ import grpc
 from tollgate import _rpcs
 from tollgate._sync.admin import Audit, Budgets, Keys, Organizations, Spend, Teams, Users
 from tollgate._sync.connection import Connection
+from tollgate._sync.files import Batches, Files
+from tollgate._sync.media import Audio, Images
 from tollgate._sync.models import Embeddings, Models
 from tollgate._sync.stream import Stream
 from tollgate._settings import DEFAULT_TIMEOUT, Settings
@@ -46,6 +48,14 @@ class Client:
     """Models, and where calls of them go."""
     embeddings: Embeddings
     """Texts as vectors."""
+    audio: Audio
+    """Speech and transcripts."""
+    images: Images
+    """Images of words, and of other images."""
+    files: Files
+    """Files at providers."""
+    batches: Batches
+    """Batches of calls."""
 
     def __init__(
         self,
@@ -75,6 +85,10 @@ class Client:
         self.audit = Audit(self._connection)
         self.models = Models(self._connection)
         self.embeddings = Embeddings(self._connection)
+        self.audio = Audio(self._connection)
+        self.images = Images(self._connection)
+        self.files = Files(self._connection)
+        self.batches = Batches(self._connection)
 
     @property
     def channel(self) -> grpc.Channel:

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Callable, Sequence
+import asyncio
+from collections.abc import Iterator, Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import grpc
@@ -11,6 +12,7 @@ from google.protobuf.message import Message
 
 from tollgate import errors
 from tollgate._rpcs import Rpc
+from tollgate._sending import Sender
 from tollgate._settings import Settings
 from tollgate.messages import CallOptions, known
 
@@ -29,9 +31,11 @@ class Connection:
             self.channel = grpc.secure_channel(settings.target, settings.credentials(), options)
         else:
             self.channel = grpc.insecure_channel(settings.target, options)
+        self._sender = Sender(settings, self.channel)
 
     def close(self) -> None:
         """Ends the channel; calls in flight are cancelled."""
+        self._sender.close()
         self.channel.close()
 
     def unary(self, rpc: Rpc[Any, A], request: Message, options: CallOptions) -> A:
@@ -53,6 +57,15 @@ class Connection:
             rpc.path, request_serializer=type(request).SerializeToString, response_deserializer=rpc.answer.FromString
         )
         return stub(request, timeout=self._settings.deadline(options), metadata=self._settings.metadata(options))
+
+    def upload(self, rpc: Rpc[Any, A], requests: Iterator[Message], options: CallOptions) -> list[A]:
+        """Makes a call that sends many messages, and returns all answers. What `requests` raises ends the call, and is raised."""
+        known(options, CallOptions)
+        sending = self._sender.begin(rpc, requests, options)
+        try:
+            return sending.answers()
+        finally:
+            sending.cancel()
 
     def pages(
         self,

@@ -60,9 +60,19 @@ class Stream(Records[CompletionEvent]):
     def __init__(self, call: Any) -> None:
         super().__init__(call, lambda response: response.event)
         self._collector = Collector()
+        self._finished = False
 
     def __next__(self) -> CompletionEvent:
-        event = super().__next__()
+        try:
+            event = super().__next__()
+        except StopIteration:
+            if not self._finished and not self._closed:
+                self._closed = True
+                raise errors.unfinished() from None
+            raise
+        kind = event.WhichOneof("event")
+        if kind in ("finished", "restarted"):
+            self._finished = kind == "finished"
         self._collector.take(event)
         return event
 

@@ -150,7 +150,28 @@ final class Play {
         }
       }
       case "tail_audit" -> tail(request(TailRecordsRequest.getDefaultInstance()));
-      default -> saw.addProperty("unsupported", true);
+      case "get_file" ->
+          answer(client.files().get(request(GetFileRequest.getDefaultInstance()), options));
+      case "list_files" ->
+          items(client.files().list(request(ListFilesRequest.getDefaultInstance()), options));
+      case "delete_file" -> {
+        client.files().delete(request(DeleteFileRequest.getDefaultInstance()), options);
+        saw.add("answer", new JsonObject());
+      }
+      case "create_batch" ->
+          answer(
+              client.batches().create(request(CreateBatchRequest.getDefaultInstance()), options));
+      case "cancel_batch" ->
+          answer(
+              client.batches().cancel(request(CancelBatchRequest.getDefaultInstance()), options));
+      case "list_batches" ->
+          items(client.batches().list(request(ListBatchesRequest.getDefaultInstance()), options));
+      case "generate_image" ->
+          answer(
+              client
+                  .images()
+                  .generate(request(GenerateImageRequest.getDefaultInstance()), options));
+      default -> new PlayMedia(client, call, saw, options, this).call();
     }
   }
 
@@ -212,15 +233,19 @@ final class Play {
       saw.add("tool_calls", calls);
     }
     saw.addProperty("finish_reason", answer.finishReason().name().replace("FINISH_REASON_", ""));
+    usage(answer.usage());
+  }
+
+  void usage(Usage told) {
     JsonObject usage = new JsonObject();
-    usage.addProperty("input_tokens", answer.usage().getInput().getTotal());
-    usage.addProperty("output_tokens", answer.usage().getOutput().getTotal());
-    usage.addProperty("cost_nano_usd", answer.usage().getCostNanoUsd());
-    usage.addProperty("estimated", answer.usage().getEstimated());
+    usage.addProperty("input_tokens", told.getInput().getTotal());
+    usage.addProperty("output_tokens", told.getOutput().getTotal());
+    usage.addProperty("cost_nano_usd", told.getCostNanoUsd());
+    usage.addProperty("estimated", told.getEstimated());
     saw.add("usage", usage);
   }
 
-  private void answer(MessageOrBuilder answer) {
+  void answer(MessageOrBuilder answer) {
     saw.add("answer", json(answer));
   }
 
@@ -242,7 +267,7 @@ final class Play {
   }
 
   /** Said before the stream is closed, by leaving its block. */
-  private void cancelled() {
+  void cancelled() {
     saw.addProperty("cancelled", true);
     saw.addProperty("cancelled_at_ms", System.currentTimeMillis());
   }
@@ -259,7 +284,7 @@ final class Play {
   }
 
   @SuppressWarnings("unchecked") // A builder builds its own message.
-  private <M extends Message> M request(M empty) {
+  <M extends Message> M request(M empty) {
     try {
       JsonElement request = call.has("request") ? call.get("request") : new JsonObject();
       Message.Builder builder = empty.toBuilder();
@@ -270,7 +295,7 @@ final class Play {
     }
   }
 
-  private static JsonElement json(MessageOrBuilder message) {
+  static JsonElement json(MessageOrBuilder message) {
     try {
       return JsonParser.parseString(JsonFormat.printer().print(message));
     } catch (InvalidProtocolBufferException e) {

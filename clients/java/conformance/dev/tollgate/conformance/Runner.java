@@ -1,12 +1,14 @@
 package dev.tollgate.conformance;
 
 import com.google.gson.Gson;
+import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParser;
 import dev.tollgate.client.Client;
 import java.io.IOException;
 import java.io.InputStreamReader;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -55,12 +57,28 @@ public final class Runner {
     }
   }
 
+  private static Client client(String address, String key, JsonElement tls) {
+    Client.Builder builder = Client.builder().address(address).key(key);
+    if (tls != null) {
+      JsonObject files = tls.getAsJsonObject();
+      builder = builder.trust(Path.of(files.get("ca").getAsString()));
+      if (files.has("certificate")) {
+        builder =
+            builder.identity(
+                Path.of(files.get("certificate").getAsString()),
+                Path.of(files.get("private_key").getAsString()));
+      }
+    }
+    return builder.build();
+  }
+
   private static String play(JsonObject one, String common, Map<String, Client> clients) {
     String address = one.has("address") ? one.get("address").getAsString() : common;
     String key = one.has("key") ? one.get("key").getAsString() : null;
     Client client =
         clients.computeIfAbsent(
-            address + " " + key, made -> Client.builder().address(address).key(key).build());
+            address + " " + key + " " + one.get("tls"),
+            made -> client(address, key, one.get("tls")));
     JsonObject line = new JsonObject();
     line.add("name", one.get("name"));
     line.add("saw", new Play(client, one.getAsJsonObject("call")).saw());

@@ -8,13 +8,13 @@ import dev.tollgate.v1.CompletionServiceGrpc;
 import dev.tollgate.v1.CreateEmbeddingRequest;
 import dev.tollgate.v1.CreateEmbeddingResponse;
 import dev.tollgate.v1.EmbeddingServiceGrpc;
-import dev.tollgate.v1.StreamCompletionResponse;
 import dev.tollgate.v1.TailRecordsRequest;
 import dev.tollgate.v1.TailRecordsResponse;
 import io.grpc.MethodDescriptor;
 import java.time.Duration;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Flow;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.Function;
 
 /**
@@ -74,11 +74,19 @@ public final class AsyncClient {
    * @return the answer's events; the call is made for the first subscriber, and there is no second
    */
   public Flow.Publisher<CompletionEvent> stream(CompletionRequest request, Options options) {
+    AtomicBoolean finished = new AtomicBoolean();
     return calls.publish(
         CompletionServiceGrpc.getStreamCompletionMethod(),
         Client.streamed(request),
         options,
-        StreamCompletionResponse::getEvent);
+        response -> {
+          CompletionEvent event = response.getEvent();
+          if (event.hasFinished() || event.hasRestarted()) {
+            finished.set(event.hasFinished());
+          }
+          return event;
+        },
+        finished::get);
   }
 
   /**
@@ -104,7 +112,8 @@ public final class AsyncClient {
         AuditServiceGrpc.getTailRecordsMethod(),
         request,
         Options.defaults().withTimeout(Duration.ZERO),
-        TailRecordsResponse::getRecord);
+        TailRecordsResponse::getRecord,
+        () -> true);
   }
 
   /**

@@ -7,6 +7,7 @@ import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
 import java.util.concurrent.Flow;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.function.BooleanSupplier;
 import java.util.function.Function;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
@@ -16,12 +17,15 @@ final class CallPublisher<Q, A, T> implements Flow.Publisher<T> {
   private final Supplier<ClientCall<Q, A>> calls;
   private final Q request;
   private final Function<A, T> view;
+  private final BooleanSupplier whole;
   private final AtomicBoolean taken = new AtomicBoolean();
 
-  CallPublisher(Supplier<ClientCall<Q, A>> calls, Q request, Function<A, T> view) {
+  CallPublisher(
+      Supplier<ClientCall<Q, A>> calls, Q request, Function<A, T> view, BooleanSupplier whole) {
     this.calls = calls;
     this.request = request;
     this.view = view;
+    this.whole = whole;
   }
 
   @Override
@@ -34,7 +38,7 @@ final class CallPublisher<Q, A, T> implements Flow.Publisher<T> {
       return;
     }
     ClientCall<Q, A> call = calls.get();
-    Listening<A, T> listening = new Listening<>(call, subscriber, view);
+    Listening<A, T> listening = new Listening<>(call, subscriber, view, whole);
     subscriber.onSubscribe(listening);
     listening.start(
         () -> {
@@ -59,16 +63,22 @@ final class CallPublisher<Q, A, T> implements Flow.Publisher<T> {
     private final ClientCall<?, A> call;
     private final Flow.Subscriber<? super T> subscriber;
     private final Function<A, T> view;
+    private final BooleanSupplier whole;
     // Guarded by this, until the call has started: it takes no requests before.
     private boolean started;
     private long early;
     private volatile boolean cancelled;
     private volatile @Nullable IllegalArgumentException refused;
 
-    Listening(ClientCall<?, A> call, Flow.Subscriber<? super T> subscriber, Function<A, T> view) {
+    Listening(
+        ClientCall<?, A> call,
+        Flow.Subscriber<? super T> subscriber,
+        Function<A, T> view,
+        BooleanSupplier whole) {
       this.call = call;
       this.subscriber = subscriber;
       this.view = view;
+      this.whole = whole;
     }
 
     synchronized void start(Runnable begin) {
@@ -129,8 +139,10 @@ final class CallPublisher<Q, A, T> implements Flow.Publisher<T> {
       IllegalArgumentException refusal = refused;
       if (refusal != null) {
         subscriber.onError(refusal);
-      } else if (status.isOk()) {
+      } else if (status.isOk() && whole.getAsBoolean()) {
         subscriber.onComplete();
+      } else if (status.isOk()) {
+        subscriber.onError(Speech.unfinished());
       } else {
         subscriber.onError(TollgateException.of(new StatusRuntimeException(status, trailers)));
       }

@@ -8,9 +8,11 @@ import io.grpc.MethodDescriptor;
 import io.grpc.stub.ClientCalls;
 import io.grpc.stub.StreamObserver;
 import java.time.Duration;
+import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Flow;
 import java.util.concurrent.TimeUnit;
+import java.util.function.BooleanSupplier;
 import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
@@ -89,11 +91,24 @@ final class Calls {
     return Events.open(channel, method, callOptions(options, Duration.ZERO), request, view);
   }
 
-  /** A call with many answers, made when somebody subscribes. */
+  /** A call that sends many messages, and waits for all answers. */
+  <Q, A> List<A> upload(
+      MethodDescriptor<Q, A> method, Options options, Uploading.Messages<Q> messages) {
+    return Uploading.send(channel, method, callOptions(options, timeout), messages);
+  }
+
+  /**
+   * A call with many answers, made when somebody subscribes. One that ends well where it is not
+   * whole has failed all the same.
+   */
   <Q, A, T> Flow.Publisher<T> publish(
-      MethodDescriptor<Q, A> method, Q request, Options options, Function<A, T> view) {
+      MethodDescriptor<Q, A> method,
+      Q request,
+      Options options,
+      Function<A, T> view,
+      BooleanSupplier whole) {
     return new CallPublisher<>(
-        () -> channel.newCall(method, callOptions(options, timeout)), request, view);
+        () -> channel.newCall(method, callOptions(options, timeout)), request, view, whole);
   }
 
   private static CallOptions callOptions(Options options, Duration timeout) {

@@ -188,6 +188,42 @@ public final class Client implements AutoCloseable {
   }
 
   /**
+   * Speech and transcripts.
+   *
+   * @return the sub-client
+   */
+  public Audio audio() {
+    return new Audio(calls);
+  }
+
+  /**
+   * Images of words, and of other images.
+   *
+   * @return the sub-client
+   */
+  public Images images() {
+    return new Images(calls);
+  }
+
+  /**
+   * Files at providers.
+   *
+   * @return the sub-client
+   */
+  public StoredFiles files() {
+    return new StoredFiles(calls);
+  }
+
+  /**
+   * Batches of calls.
+   *
+   * @return the sub-client
+   */
+  public Batches batches() {
+    return new Batches(calls);
+  }
+
+  /**
    * Models, those of the catalogue, and where calls would go.
    *
    * @return the sub-client

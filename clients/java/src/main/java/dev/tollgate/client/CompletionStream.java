@@ -16,6 +16,8 @@ import java.util.stream.Stream;
 public final class CompletionStream implements Iterable<CompletionEvent>, AutoCloseable {
   private final Events<CompletionEvent> events;
   private final Collector collector = new Collector();
+  private boolean finished;
+  private boolean ended;
 
   CompletionStream(Events<CompletionEvent> events) {
     this.events = events;
@@ -28,7 +30,14 @@ public final class CompletionStream implements Iterable<CompletionEvent>, AutoCl
    * @throws TollgateException when the call failed
    */
   public boolean hasNext() {
-    return events.hasNext();
+    if (events.hasNext()) {
+      return true;
+    }
+    if (!finished && !ended && !events.cut()) {
+      ended = true;
+      throw Speech.unfinished();
+    }
+    return false;
   }
 
   /**
@@ -40,6 +49,11 @@ public final class CompletionStream implements Iterable<CompletionEvent>, AutoCl
    */
   public CompletionEvent next() {
     CompletionEvent event = events.next();
+    if (event.hasFinished()) {
+      finished = true;
+    } else if (event.hasRestarted()) {
+      finished = false;
+    }
     collector.take(event);
     return event;
   }

@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.tollgate.client.errors.DeadlineExceededException;
+import dev.tollgate.client.errors.InternalException;
 import dev.tollgate.client.errors.ModelNotFoundException;
 import dev.tollgate.client.errors.StreamTruncatedException;
 import dev.tollgate.client.errors.TollgateException;
@@ -260,6 +261,30 @@ class ClientTest {
     listener.subscription().request(Long.MAX_VALUE);
 
     assertTrue(listener.awaitEnd() instanceof StreamTruncatedException);
+  }
+
+  @Test
+  void aPublisherThatEndsBeforeTheAnswerIsFinishedFails() throws InterruptedException {
+    Listener<CompletionEvent> listener = new Listener<>();
+    client.async().stream(Client.ask("unfinished", "x")).subscribe(listener);
+    listener.subscription().request(Long.MAX_VALUE);
+
+    assertTrue(listener.awaitEnd() instanceof InternalException);
+    assertEquals(3, listener.items());
+  }
+
+  @Test
+  void anUploadThatCannotBeReadEndsItsCall() {
+    Upload torn =
+        new Upload(
+            "torn.wav",
+            "",
+            () -> {
+              throw new java.io.IOException("torn");
+            });
+
+    assertThrows(
+        java.io.UncheckedIOException.class, () -> client.audio().transcribe("whisper", torn));
   }
 
   @Test

@@ -48,6 +48,7 @@ final class FakeGateway implements AutoCloseable {
         InProcessServerBuilder.forName(name)
             .addService(new Completions())
             .addService(new Keys())
+            .addService(new Audio())
             .intercept(new Recorder())
             .build()
             .start();
@@ -156,6 +157,11 @@ final class FakeGateway implements AutoCloseable {
             });
         return;
       }
+      if (request.getRequest().getModel().equals("unfinished")) {
+        hello().subList(0, 3).forEach(event -> call.onNext(response(event)));
+        call.onCompleted();
+        return;
+      }
       hello().forEach(event -> call.onNext(response(event)));
       if (request.getRequest().getModel().equals("breaks")) {
         call.onError(refusal(Status.Code.UNAVAILABLE, "STREAM_TRUNCATED", Map.of("provider", "p")));
@@ -166,6 +172,24 @@ final class FakeGateway implements AutoCloseable {
 
     private StreamCompletionResponse response(CompletionEvent event) {
       return StreamCompletionResponse.newBuilder().setEvent(event).build();
+    }
+  }
+
+  /** Takes recordings, and answers none. */
+  private static final class Audio extends AudioServiceGrpc.AudioServiceImplBase {
+    @Override
+    public StreamObserver<CreateTranscriptionRequest> createTranscription(
+        StreamObserver<CreateTranscriptionResponse> out) {
+      return new StreamObserver<>() {
+        @Override
+        public void onNext(CreateTranscriptionRequest request) {}
+
+        @Override
+        public void onError(Throwable cancelled) {}
+
+        @Override
+        public void onCompleted() {}
+      };
     }
   }
 
