@@ -10,9 +10,14 @@ use anyhow::Context;
 use tollgate_client::{Client, json};
 use tollgate_proto::v1::{AuditFilter, AuditRecord, ExportLogRequest, ListLogsRequest, QueryRecordsRequest};
 
-/// Writes the records that a running gateway has, with an admin's or auditor's key. Returns how many there were.
-pub async fn export(url: &str, key: &str, filter: AuditFilter, mut to: impl Write) -> anyhow::Result<u64> {
-    let client = Client::connect(url, key).await.with_context(|| format!("connecting to {url}"))?;
+/// Writes the records that a running gateway has, with an admin's or auditor's key. Tells of each by its number, and returns how many there
+/// were.
+pub async fn export(
+    client: &Client,
+    filter: AuditFilter,
+    mut to: impl Write,
+    written: impl Fn(u64),
+) -> anyhow::Result<u64> {
     let asked = QueryRecordsRequest { filter: Some(filter), ..QueryRecordsRequest::default() };
     let mut records = client.audit().query_records(asked).await.map_err(refused)?.into_inner();
     let mut count = 0;
@@ -20,21 +25,26 @@ pub async fn export(url: &str, key: &str, filter: AuditFilter, mut to: impl Writ
         let Some(record) = response.record else { continue };
         writeln!(to, "{}", json::to_string(&record)?)?;
         count += 1;
+        written(count);
     }
     to.flush()?;
     Ok(count)
 }
 
 /// The key that signs a running gateway's audit log, with a platform admin's key.
-pub async fn verifier_key(url: &str, key: &str) -> anyhow::Result<String> {
-    let client = Client::connect(url, key).await.with_context(|| format!("connecting to {url}"))?;
+pub async fn verifier_key(client: &Client) -> anyhow::Result<String> {
     let logs = client.audit().list_logs(ListLogsRequest {}).await.map_err(refused)?;
     Ok(logs.into_inner().verifier_key)
 }
 
-/// Writes a running gateway's audit log below `dir`, with a platform admin's key. Returns how many files there were.
-pub async fn export_log(url: &str, key: &str, dir: &Path, include_ledger: bool) -> anyhow::Result<u64> {
-    let client = Client::connect(url, key).await.with_context(|| format!("connecting to {url}"))?;
+/// Writes a running gateway's audit log below `dir`, with a platform admin's key. Tells of each file by its number, and returns how many there
+/// were.
+pub async fn export_log(
+    client: &Client,
+    dir: &Path,
+    include_ledger: bool,
+    written: impl Fn(u64),
+) -> anyhow::Result<u64> {
     let mut pieces =
         client.audit().export_log(ExportLogRequest { include_ledger }).await.map_err(refused)?.into_inner();
     let mut open: Option<(String, BufWriter<File>)> = None;
@@ -47,6 +57,7 @@ pub async fn export_log(url: &str, key: &str, dir: &Path, include_ledger: bool) 
                     file.flush().with_context(|| path)?;
                 }
                 count += 1;
+                written(count);
                 let made = create(dir, &piece.path)?;
                 &mut open.insert((piece.path.clone(), BufWriter::new(made))).1
             }

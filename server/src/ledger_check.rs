@@ -2,15 +2,14 @@
 
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use tollgate_client::Client;
 use tollgate_proto::v1::{CheckLedgerRequest, CheckLedgerResponse};
 
 use crate::{backend::Backend, config::Config};
 
 /// Asks a running gateway with an admin's key.
-pub async fn ask(url: &str, key: &str) -> anyhow::Result<CheckLedgerResponse> {
-    let client = Client::connect(url, key).await.with_context(|| format!("connecting to {url}"))?;
+pub async fn ask(client: &Client) -> anyhow::Result<CheckLedgerResponse> {
     let checked = client.budgets().check_ledger(CheckLedgerRequest {}).await;
     Ok(checked.map_err(|status| anyhow::anyhow!("{}", status.message()))?.into_inner())
 }

@@ -172,24 +172,18 @@ enum AuditCommand {
     #[command(flatten)]
     Remote(tollgate_cli::AuditCommand),
     /// Tells the key that signs a running gateway's audit log: what `verify` and `check-receipt` take as `--key`.
+    ///
+    /// Needs a key of the role platform_admin.
     Key {
-        /// Base URL of the gateway.
-        #[arg(long)]
-        url: String,
-        /// File with a key of the role platform_admin.
-        #[arg(long)]
-        key_file: PathBuf,
+        #[command(flatten)]
+        gateway: At,
     },
     /// Writes the audit records of a running gateway as lines of JSON. They hold no prompt, no answer and no secret.
     ///
     /// With --dir the whole log, as files that `tollgate audit verify` checks without the gateway.
     Export {
-        /// Base URL of the gateway.
-        #[arg(long)]
-        url: String,
-        /// File with a key of the role platform_admin or auditor.
-        #[arg(long)]
-        key_file: PathBuf,
+        #[command(flatten)]
+        gateway: At,
         /// Only actions that begin so: `completion.`.
         #[arg(long, default_value = "")]
         action_prefix: String,
@@ -228,6 +222,8 @@ enum AlertsCommand {
 
 #[derive(Subcommand)]
 enum LedgerCommand {
+    #[command(flatten)]
+    Remote(tollgate_cli::LedgerCommand),
     /// Checks the invariants of the ledger. Status 1: some do not hold.
     ///
     /// With a URL a running gateway is asked; without, store and journal are read that a gateway has left.
@@ -235,13 +231,40 @@ enum LedgerCommand {
         /// Configuration file, YAML: where store and journal are.
         #[arg(long, env = "TOLLGATE_CONFIG")]
         config: Option<PathBuf>,
-        /// Base URL of a running gateway.
-        #[arg(long, requires = "key_file")]
-        url: Option<String>,
-        /// File with a key of the role platform_admin, finance or auditor.
-        #[arg(long)]
-        key_file: Option<PathBuf>,
+        #[command(flatten)]
+        gateway: At,
     },
+}
+
+/// A running gateway, and a key that may do what is asked: of the role platform_admin, auditor or, for the ledger, finance.
+#[derive(clap::Args)]
+struct At {
+    /// Base URL of the gateway.
+    #[arg(long, requires = "key_file", conflicts_with = "profile")]
+    url: Option<String>,
+    /// File with the key.
+    #[arg(long, requires = "url")]
+    key_file: Option<PathBuf>,
+    /// Gateway of this name in the file of profiles.
+    #[arg(long)]
+    profile: Option<String>,
+}
+
+impl At {
+    /// The client; `None`: no gateway is named.
+    fn client(&self) -> anyhow::Result<Option<tollgate_client::Client>> {
+        if let Some(name) = &self.profile {
+            return Ok(Some(tollgate_cli::profiled(name).map_err(|failure| anyhow::anyhow!("{}", failure.told()))?));
+        }
+        let (Some(url), Some(file)) = (&self.url, &self.key_file) else { return Ok(None) };
+        let key = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+        Ok(Some(tollgate_client::Client::builder().address(url).key(key.trim()).connect_lazy()?))
+    }
+
+    /// The client of a gateway that must be named.
+    fn named(&self) -> anyhow::Result<tollgate_client::Client> {
+        self.client()?.context("no gateway: give --url and --key-file, or --profile")
+    }
 }
 
 fn main() -> ExitCode {
@@ -273,19 +296,18 @@ fn main() -> ExitCode {
             convert(&file, output.as_deref()).map(|()| true)
         }
         Command::Import { command: ImportCommand::Litellm(asked) } => import::litellm(&asked),
-        Command::Audit { command: AuditCommand::Key { url, key_file } } => told(signing_key(&url, &key_file)),
-        Command::Audit { command: AuditCommand::Export { url, key_file, dir: Some(dir), ledger, .. } } => {
-            export_log(&url, &key_file, &dir, ledger).map(|()| true)
+        Command::Audit { command: AuditCommand::Key { gateway } } => told(signing_key(&gateway)),
+        Command::Audit { command: AuditCommand::Export { gateway, dir: Some(dir), ledger, .. } } => {
+            export_log(&gateway, &dir, ledger).map(|()| true)
         }
-        Command::Audit {
-            command: AuditCommand::Export { url, key_file, action_prefix, key_id, since, until, to, .. },
-        } => {
+        Command::Audit { command: AuditCommand::Export { gateway, action_prefix, key_id, since, until, to, .. } } => {
             let filter = AuditFilter { key_id, action_prefix, ..AuditFilter::default() };
-            export(&url, &key_file, filter, [since, until], to.as_deref()).map(|()| true)
+            export(&gateway, filter, [since, until], to.as_deref()).map(|()| true)
         }
         Command::Alerts { command: AlertsCommand::Test { config } } => test_alerts(&config),
-        Command::Ledger { command: LedgerCommand::Check { config, url, key_file } } => {
-            check_ledger(config.as_deref(), url.as_deref(), key_file.as_deref())
+        Command::Ledger { command: LedgerCommand::Remote(asked) } => return remote(tollgate_cli::ledger(asked)),
+        Command::Ledger { command: LedgerCommand::Check { config, gateway } } => {
+            check_ledger(config.as_deref(), &gateway)
         }
     };
     match done {
@@ -409,8 +431,7 @@ fn replay(config: &Path, from: &Path, json: Option<&Path>, calls: bool) -> anyho
 }
 
 fn export(
-    url: &str,
-    key_file: &Path,
+    gateway: &At,
     mut filter: AuditFilter,
     [since, until]: [Option<String>; 2],
     to: Option<&Path>,
@@ -424,29 +445,36 @@ fn export(
         text.map(read).transpose()
     };
     (filter.start_time, filter.end_time) = (moment("--since", since)?, moment("--until", until)?);
-    let key = std::fs::read_to_string(key_file).with_context(|| key_file.display().to_string())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let _entered = runtime.enter();
+    let client = gateway.named()?;
+    let bar = tollgate_cli::counter("records");
+    let written = |count| bar.set_position(count);
     let count = match to {
         Some(file) => {
             let made = File::create(file).with_context(|| file.display().to_string())?;
-            runtime.block_on(audit_export::export(url, key.trim(), filter, BufWriter::new(made)))?
+            runtime.block_on(audit_export::export(&client, filter, BufWriter::new(made), written))?
         }
-        None => runtime.block_on(audit_export::export(url, key.trim(), filter, std::io::stdout().lock()))?,
+        None => runtime.block_on(audit_export::export(&client, filter, std::io::stdout().lock(), written))?,
     };
+    bar.finish_and_clear();
     eprintln!("{count} records");
     Ok(())
 }
 
-fn signing_key(url: &str, key_file: &Path) -> anyhow::Result<String> {
-    let key = std::fs::read_to_string(key_file).with_context(|| key_file.display().to_string())?;
+fn signing_key(gateway: &At) -> anyhow::Result<String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    Ok(format!("{}\n", runtime.block_on(audit_export::verifier_key(url, key.trim()))?))
+    let _entered = runtime.enter();
+    Ok(format!("{}\n", runtime.block_on(audit_export::verifier_key(&gateway.named()?))?))
 }
 
-fn export_log(url: &str, key_file: &Path, dir: &Path, ledger: bool) -> anyhow::Result<()> {
-    let key = std::fs::read_to_string(key_file).with_context(|| key_file.display().to_string())?;
+fn export_log(gateway: &At, dir: &Path, ledger: bool) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let files = runtime.block_on(audit_export::export_log(url, key.trim(), dir, ledger))?;
+    let _entered = runtime.enter();
+    let bar = tollgate_cli::counter("files");
+    let written = |count| bar.set_position(count);
+    let files = runtime.block_on(audit_export::export_log(&gateway.named()?, dir, ledger, written))?;
+    bar.finish_and_clear();
     eprintln!("{files} files");
     Ok(())
 }
@@ -480,14 +508,13 @@ fn scenario_files(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn check_ledger(config: Option<&Path>, url: Option<&str>, key_file: Option<&Path>) -> anyhow::Result<bool> {
+fn check_ledger(config: Option<&Path>, gateway: &At) -> anyhow::Result<bool> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let checked = runtime.block_on(async {
-        let (Some(url), Some(file)) = (url, key_file) else {
-            return ledger_check::read(&config::load(config)?).await;
-        };
-        let key = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
-        ledger_check::ask(url, key.trim()).await
+        match gateway.client()? {
+            Some(client) => ledger_check::ask(&client).await,
+            None => ledger_check::read(&config::load(config)?).await,
+        }
     })?;
     Ok(ledger_check::tell(&checked))
 }

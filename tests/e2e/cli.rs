@@ -1,5 +1,7 @@
 //! The command line does at a gateway elsewhere what its admin has to do.
 
+mod tasks;
+
 use std::{path::PathBuf, process::Stdio};
 
 use serde_json::{Value, json};
@@ -163,6 +165,8 @@ async fn a_question_is_answered_as_it_comes_and_its_record_is_found() {
     assert_eq!(tail.out.lines().count(), 2, "{}", tail.out);
     let explained = desk.run(&[&["route", "explain", "scripted"], &with_key[..]].concat()).await;
     assert!(explained.out.starts_with("1. scripted:"), "{}", explained.out);
+    let explained = desk.run(&[&["route", "explain", "scripted", "-o", "yaml"], &with_key[..]].concat()).await;
+    assert!(explained.out.starts_with("order:\n- deployment: scripted:"), "{}", explained.out);
     let models = desk.run(&[&["models", "list"], &with_key[..]].concat()).await;
     assert!(models.out.contains("scripted"), "{}", models.out);
     let top = desk.run(&["top", "--once", "0"]).await;
@@ -192,6 +196,10 @@ async fn what_goes_wrong_is_told_by_words_and_status() {
         (&unreachable, 7, "onnect"),
         (&penniless, 6, "budget"),
         (&["chat", "scripted"], 2, "terminal"),
+        (&["chat", "scripted", "hi", "--output", "csv"], 2, "json"),
+        (&["keys", "import", "old", "--sha256", "abc"], 2, "64"),
+        (&["keys", "move", "key_nobody"], 2, "--team"),
+        (&["audit", "export"], 1, "--profile"),
     ] {
         let done = desk.run(args).await;
         assert_eq!(done.status, status, "{args:?}: {} {}", done.out, done.err);

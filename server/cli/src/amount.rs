@@ -14,6 +14,14 @@ pub(crate) fn parse(text: &str) -> Result<i64, String> {
     whole.checked_mul(1_000_000_000).and_then(|nano| nano.checked_add(fraction)).ok_or_else(wrong)
 }
 
+/// Reads an amount that may be below zero: `-0.25`.
+pub(crate) fn signed(text: &str) -> Result<i64, String> {
+    match text.trim().strip_prefix('-') {
+        Some(amount) => parse(amount).map(|nano| -nano),
+        None => parse(text),
+    }
+}
+
 /// Writes nano-dollars: at least two decimals, as many as there are.
 pub(crate) fn dollars(nano: i64) -> String {
     let sign = if nano < 0 { "-" } else { "" };
@@ -36,6 +44,7 @@ mod tests {
             ("9223372036.854775807", i64::MAX, "$9223372036.854775807"),
         ] {
             assert_eq!(parse(text), Ok(nano));
+            assert_eq!(signed(&format!("-{text}")), Ok(-nano));
             assert_eq!(dollars(nano), written);
         }
         assert_eq!(dollars(-1_500_000_000), "-$1.50");

@@ -12,7 +12,7 @@ use tollgate_client::{
 
 use crate::{
     Connection, Failure, amount,
-    output::{Output, print, value},
+    output::{Output, print},
 };
 
 /// A call, or a conversation.
@@ -41,6 +41,9 @@ pub struct ChatArgs {
 /// Runs `tollgate chat`.
 pub(crate) async fn run(args: ChatArgs) -> Result<(), Failure> {
     let client = args.connection.client()?;
+    if args.connection.output() == Output::Csv {
+        return Err(Failure::Usage("an answer has no columns: give --output json or yaml".into()));
+    }
     let mut call = CompletionRequest {
         model: Some(args.model.clone()),
         max_output_tokens: args.max_output_tokens,
@@ -57,8 +60,8 @@ pub(crate) async fn run(args: ChatArgs) -> Result<(), Failure> {
         call.messages.push(message(Role::User, &text));
         let answer = say(&client, &call, &args).await?;
         return match args.connection.output() {
-            Output::Json => print(&format!("{:#}\n", value(&answer.0)?)),
-            _ => Ok(()),
+            Output::Table => Ok(()),
+            _ => args.connection.printer().whole(&answer.0),
         };
     }
     if !stdin().is_terminal() {

@@ -44,6 +44,18 @@ pub struct One {
 }
 
 impl Connection {
+    /// The gateway of a profile, and nothing else.
+    pub(crate) fn of_profile(name: &str) -> Self {
+        Self {
+            address: None,
+            key_file: None,
+            profile: Some(name.to_owned()),
+            ca_file: None,
+            timeout: None,
+            output: Output::default(),
+        }
+    }
+
     /// The client. Connects with the first call, so that what is wrong with the arguments is said first.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
         // What is said here and now wins over a profile, all of it: a key is not sent to another gateway than it was kept for.
@@ -97,6 +109,7 @@ impl Connection {
     }
 }
 
-fn read(what: &str, file: &PathBuf) -> Result<String, Failure> {
+/// Reads a file that an argument names.
+pub(crate) fn read(what: &str, file: &PathBuf) -> Result<String, Failure> {
     fs::read_to_string(file).map_err(|error| Failure::Usage(format!("{what} {}: {error}", file.display())))
 }

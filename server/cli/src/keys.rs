@@ -130,6 +130,44 @@ pub enum KeysCommand {
     Unblock(One),
     /// Ends a key for good.
     Revoke(One),
+    /// Puts a key into another team, to another user, or both.
+    #[command(group = clap::ArgGroup::new("place").required(true).multiple(true))]
+    Move {
+        /// Its id.
+        id: String,
+        /// Id of its new team; empty: none.
+        #[arg(long, group = "place")]
+        team: Option<String>,
+        /// Id of its new user; empty: none.
+        #[arg(long, group = "place")]
+        user: Option<String>,
+        #[command(flatten)]
+        /// Which gateway.
+        connection: Connection,
+    },
+    /// Takes over a key of another gateway, which goes on working here. Again with the same hash: the same key.
+    Import {
+        /// A name for people.
+        name: String,
+        /// SHA-256 of the secret, 64 hexadecimal digits; the secret must begin with `sk-`.
+        #[arg(long, value_parser = sha256)]
+        sha256: bytes::Bytes,
+        /// Models that it may use; `*`: all. May be given several times.
+        #[arg(long = "model", default_value = "*")]
+        models: Vec<String>,
+        /// Id of its organization.
+        #[arg(long, default_value = "")]
+        org: String,
+        /// Id of its team.
+        #[arg(long, default_value = "")]
+        team: String,
+        /// Id of its user.
+        #[arg(long, default_value = "")]
+        user: String,
+        #[command(flatten)]
+        /// Which gateway.
+        connection: Connection,
+    },
 }
 
 /// What a key may do.
@@ -270,7 +308,36 @@ pub(crate) async fn run(command: KeysCommand) -> Result<(), Failure> {
         KeysCommand::Revoke(One { id, connection }) => {
             connection.printer().one(&connection.client()?.keys().revoke(&id).await?)
         }
+        KeysCommand::Move { id, team, user, connection } => {
+            connection.printer().one(&connection.client()?.teams().move_key(&id, team, user).await?)
+        }
+        KeysCommand::Import { name, sha256, models, org, team, user, connection } => {
+            let key = Key {
+                display_name: name,
+                models,
+                organization_id: org,
+                team_id: team,
+                user_id: user,
+                ..Key::default()
+            };
+            let asked = v1::ImportKeyRequest { key: Some(key), sha256, ..v1::ImportKeyRequest::default() };
+            let taken = connection.client()?.keys().import(asked).await?;
+            connection.printer().one(&taken.key.unwrap_or_default())?;
+            if taken.existed {
+                connection.printer().note("It was there already, and is as it was.");
+            }
+            Ok(())
+        }
     }
+}
+
+/// Reads a hash.
+fn sha256(text: &str) -> Result<bytes::Bytes, String> {
+    let digits = text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+    let hash = digits
+        .collect::<Option<Vec<u8>>>()
+        .filter(|_| text.len() == 64 && text.bytes().all(|digit| digit.is_ascii_hexdigit()));
+    hash.map(bytes::Bytes::from).ok_or_else(|| "a SHA-256 has 64 hexadecimal digits".to_owned())
 }
 
 /// A new secret with its key: the one time that it can be read.

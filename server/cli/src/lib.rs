@@ -5,15 +5,19 @@
 
 mod amount;
 mod audit;
+mod batches;
 mod budgets;
 mod chat;
 mod connection;
 mod edit;
 mod failure;
+mod files;
 mod keys;
+mod ledger;
 mod models;
 mod output;
 mod profile;
+mod progress;
 mod route;
 mod shell;
 mod spend;
@@ -28,7 +32,9 @@ use clap::Subcommand;
 pub use audit::AuditCommand;
 pub use connection::{Connection, One};
 pub use failure::Failure;
+pub use ledger::LedgerCommand;
 pub use models::ModelsCommand;
+pub use progress::counter;
 
 /// What can be done at a gateway that runs, here or elsewhere.
 #[derive(Subcommand, Debug)]
@@ -71,6 +77,18 @@ pub enum Command {
         /// What to do.
         command: route::RouteCommand,
     },
+    /// Files at providers: what batches read and write.
+    Files {
+        #[command(subcommand)]
+        /// What to do.
+        command: files::FilesCommand,
+    },
+    /// Batches of calls, each on an uploaded file.
+    Batches {
+        #[command(subcommand)]
+        /// What to do.
+        command: batches::BatchesCommand,
+    },
     /// Talks to a model: one question, or a conversation where none is given.
     Chat(chat::ChatArgs),
     /// A live view: calls, latency, spend, the health of deployments.
@@ -106,6 +124,8 @@ pub fn run(command: Command, program: clap::Command) -> Result<(), Failure> {
         Command::Budgets { command } => block_on(budgets::run(command)),
         Command::Spend(args) => block_on(spend::run(args)),
         Command::Route { command } => block_on(route::run(command)),
+        Command::Files { command } => block_on(files::run(command)),
+        Command::Batches { command } => block_on(batches::run(command)),
         Command::Chat(args) => block_on(chat::run(args)),
         Command::Top(args) => block_on(top::run(args)),
     }
@@ -119,6 +139,16 @@ pub fn audit(command: AuditCommand) -> Result<(), Failure> {
 /// Runs a command about the models of a gateway.
 pub fn models(command: ModelsCommand) -> Result<(), Failure> {
     block_on(models::run(command))
+}
+
+/// Runs a command about the ledger of a gateway.
+pub fn ledger(command: LedgerCommand) -> Result<(), Failure> {
+    block_on(ledger::run(command))
+}
+
+/// The client of a profile, for commands that have arguments of their own besides.
+pub fn profiled(name: &str) -> Result<tollgate_client::Client, Failure> {
+    Connection::of_profile(name).client()
 }
 
 fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {

@@ -60,6 +60,12 @@ impl Printer {
         }
     }
 
+    /// Prints a message whose table shows a part of it: all of it, for programs.
+    pub(crate) fn whole<M: Message + Name>(&self, message: &M) -> Result<(), Failure> {
+        let whole = value(message)?;
+        print(&if self.output == Output::Yaml { yaml(&whole)? } else { format!("{whole:#}\n") })
+    }
+
     /// Prints a list.
     pub(crate) async fn all<M: Row>(&self, list: impl Stream<Item = Result<M, Error>>) -> Result<(), Failure> {
         let all: Vec<M> = list.try_collect().await?;

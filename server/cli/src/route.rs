@@ -10,7 +10,7 @@ use tollgate_client::{
 use crate::{
     Connection, Failure,
     edit::word,
-    output::{Output, Row, print, value},
+    output::{Output, Row, print},
 };
 
 /// Commands about routing.
@@ -101,8 +101,8 @@ pub(crate) async fn run(command: RouteCommand) -> Result<(), Failure> {
             let told = Box::pin(models.explain(call)).await?;
             match connection.output() {
                 Output::Table => print(&explained(&told)),
-                Output::Json => print(&format!("{:#}\n", value(&told)?)),
-                _ => connection.printer().rows(&told.order),
+                Output::Csv => connection.printer().rows(&told.order),
+                Output::Json | Output::Yaml => connection.printer().whole(&told),
             }
         }
     }
