@@ -111,12 +111,18 @@ export class Calls {
     options: CallOptions = {},
   ): AsyncGenerator<MessageShape<O>, void, undefined> {
     const sent = { thrown: undefined as { readonly error: unknown } | undefined };
+    // What the transport throws into it at a `yield`, since the call has ended, is not the program's own.
     async function* watched(): AsyncGenerator<MessageInitShape<I>, void, undefined> {
+      const source = requests[Symbol.asyncIterator]();
+      const next = () =>
+        source.next().catch((error: unknown) => {
+          sent.thrown = { error };
+          throw error;
+        });
       try {
-        yield* requests;
-      } catch (error) {
-        sent.thrown = { error };
-        throw error;
+        for (let step = await next(); step.done !== true; step = await next()) yield step.value;
+      } finally {
+        await source.return?.();
       }
     }
     try {
