@@ -272,8 +272,9 @@ impl From<Status> for Error {
         if status.code() == Code::Cancelled && status.message() == TimeoutExpired(()).to_string() {
             return Self::from(Status::deadline_exceeded("the deadline passed before the gateway answered"));
         }
-        // A handshake that the gateway refused, and the like: only what this side made has a cause.
-        if status.code() == Code::Unknown && std::error::Error::source(&status).is_some() {
+        // A handshake that the gateway refused, or a connection that broke: only what this side made has a cause.
+        let is_broken = matches!(status.code(), Code::Unknown | Code::Cancelled);
+        if is_broken && std::error::Error::source(&status).is_some() {
             return Self::from(Status::unavailable(causes(&status)));
         }
         let details = status.get_error_details();
