@@ -12,12 +12,13 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tollgate_alerts::Turns;
 use tollgate_audit::{Trail, Whose};
+use tollgate_bodies::Root;
 use tollgate_control::{Batching, Control, Keeping, Provisioned};
 use tollgate_domain::{Clock, NanoUsd};
 use tollgate_ledger::{Durability, Ledger, Offline};
 use tollgate_limits::Limiter;
 use tollgate_metrics::{Metrics, Process};
-use tollgate_pipeline::{Directory, Gates, KeyRing, KeySecret, Parts, Pipeline, Settings, Settler};
+use tollgate_pipeline::{Bodies, Directory, Gates, KeyRing, KeySecret, Parts, Pipeline, Settings, Settler};
 use tollgate_proto::v1::{AuditRecord, Key, KeyRole};
 use tollgate_store::AuditLogs;
 use tollgate_store_postgres::{PostgresStore, watch_changes};
@@ -80,7 +81,7 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
     let directory = Arc::new(Directory::new(keyring.clone()));
     let (observing, alerts) = Observing::new(&config)?;
     // Before the ledger: what it recovers is told of too.
-    let sinks = observing::start_sinks(&config, &dir, &backend.replica, &directory, &backend.audit_key, &observing)?;
+    let sinks = observing::start_sinks(&config, &dir, &backend.replica, &directory, &backend.sink_key, &observing)?;
     let mut options = ledger_options(&config, &dir, &backend, &clock, &trail, &observing)?;
     if offline.is_none() {
         options.latest_us = latest_record_us(&*backend.logs, &backend.replica).await?;
@@ -130,7 +131,7 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
         metrics: Arc::new(Metrics::new(metrics::settings(&config.metrics))),
         clock: clock.clone(),
         settings,
-        audit_key: backend.audit_key.clone(),
+        bodies: Bodies::new(Root::new(&backend.body_key), Some(backend.bodies.clone()), config.audit.bodies()?),
         settler: settler.clone(),
         seeds: Box::new(|_| rand::random()),
         claims: backend.claims.clone(),
@@ -212,6 +213,9 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
     tokio::spawn(keep_checking(Arc::downgrade(&pipeline)));
     let looking = tokio::spawn(health.clone().keep_looking(Arc::downgrade(&pipeline)));
     tokio::spawn(clear_expired(control.clone()));
+    if let Some(retention) = config.audit.body_retention {
+        tokio::spawn(expire_bodies(control.clone(), retention.duration()));
+    }
     tokio::spawn({
         let control = control.clone();
         async move { control.follow_batches().await }
@@ -326,6 +330,18 @@ async fn clear_expired(control: Arc<Control>) {
             Ok(0) => {}
             Ok(cleared) => tracing::debug!(cleared, "responses whose time was over are cleared away"),
             Err(error) => tracing::debug!(%error, "responses whose time is over are not cleared away now"),
+        }
+        tokio::time::sleep(CLEAR).await;
+    }
+}
+
+/// Destroys the keys of bodies whose time is over, for as long as the gateway runs.
+async fn expire_bodies(control: Arc<Control>, retention: Duration) {
+    loop {
+        match control.expire_bodies(retention).await {
+            Ok(0) => {}
+            Ok(keys) => tracing::info!(keys, "bodies of calls whose time was over are erased"),
+            Err(error) => tracing::warn!(%error, "bodies of calls whose time is over are not erased now"),
         }
         tokio::time::sleep(CLEAR).await;
     }

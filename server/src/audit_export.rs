@@ -116,7 +116,7 @@ mod tests {
         };
         let record = AuditRecord {
             sequence: 7,
-            request_hmac: vec![0, 255].into(),
+            request_commitment: vec![0, 255].into(),
             routing: Some(routing),
             error_reason: 3,
             ..AuditRecord::default()

@@ -9,7 +9,7 @@ use tollgate_audit::Notary;
 use tollgate_domain::{Clock, Secret, new_id};
 use tollgate_ledger::Cluster;
 use tollgate_limits::Shared;
-use tollgate_store::{ALONE, AuditLogs, Batches, Claims, Cooldowns, Coordinator, Responses, Store, StoreError};
+use tollgate_store::{ALONE, AuditLogs, Batches, Bodies, Claims, Cooldowns, Coordinator, Responses, Store, StoreError};
 use tollgate_store_postgres::PostgresStore;
 use tollgate_store_redis::{RedisClaims, RedisCooldowns, RedisCoordinator, RedisLimits};
 use tollgate_store_sqlite::SqliteStore;
@@ -29,6 +29,8 @@ pub(crate) struct Backend {
     pub(crate) responses: Arc<dyn Responses>,
     /// Where files and batches are kept: the same.
     pub(crate) batches: Arc<dyn Batches>,
+    /// Where bodies of calls and their keys are kept: the same.
+    pub(crate) bodies: Arc<dyn Bodies>,
     /// The same, where replicas share it.
     pub(crate) postgres: Option<Arc<PostgresStore>>,
     redis: Option<Arc<dyn Coordinator>>,
@@ -42,8 +44,10 @@ pub(crate) struct Backend {
     pub(crate) replica: String,
     /// Keys the hashes of virtual keys.
     pub(crate) pepper: Vec<u8>,
-    /// Keys the hashes of the audit log.
-    pub(crate) audit_key: Vec<u8>,
+    /// Encrypts the keys that bodies of calls are encrypted under.
+    pub(crate) body_key: Vec<u8>,
+    /// Keys the hashes that sinks put in place of values.
+    pub(crate) sink_key: Vec<u8>,
     /// The audit logs: the same.
     pub(crate) logs: Arc<dyn AuditLogs>,
     /// The private key that signs the audit log where none is set.
@@ -70,6 +74,7 @@ impl Backend {
             store: sqlite.clone(),
             responses: sqlite.clone(),
             batches: sqlite.clone(),
+            bodies: sqlite.clone(),
             logs: sqlite,
             signing_key: kept_signing_key(&dir.join("audit.ed25519"), name)?,
             postgres: None,
@@ -79,7 +84,8 @@ impl Backend {
             cooldowns: None,
             replica: ALONE.into(),
             pepper: secrets::lasting(&dir.join("pepper"))?,
-            audit_key: secrets::lasting(&dir.join("audit.hmac"))?,
+            body_key: secrets::lasting(&dir.join("bodies.key"))?,
+            sink_key: secrets::lasting(&dir.join("sinks.key"))?,
             model_key: secrets::lasting(&dir.join("models.key"))?,
             snapshots: None,
             offline: None,
@@ -145,6 +151,7 @@ impl Backend {
             store: postgres.clone(),
             responses: postgres.clone(),
             batches: postgres.clone(),
+            bodies: postgres.clone(),
             logs: postgres.clone(),
             signing_key: Secret::new(
                 derived("audit log signatures")?.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
@@ -156,7 +163,8 @@ impl Backend {
             limits,
             replica,
             pepper: derived("virtual keys")?,
-            audit_key: derived("audit log")?,
+            body_key: derived("bodies of calls")?,
+            sink_key: derived("hashes in sinks")?,
             model_key: derived("credentials of models")?,
             snapshots: Some(snapshots),
             offline,

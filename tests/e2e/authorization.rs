@@ -99,6 +99,11 @@ const CELLS: &str = "
     AuditService/GetInclusionProof          y    -    -    -    -    -    -
     AuditService/GetConsistencyProof        y    -    -    -    -    -    -
     AuditService/ExportLog                  y    -    -    -    -    -    -
+    AuditService/GetBody                    y    -    -    -    -    -    -
+    AuditService/EraseBodies                y    -    -    -    -    -    -
+    AuditService/CreateLegalHold            y    -    -    -    -    -    -
+    AuditService/ListLegalHolds             y    -    -    -    -    -    -
+    AuditService/ReleaseLegalHold           y    -    -    -    -    -    -
 ";
 
 const ROLES: [v1::KeyRole; 7] = [
@@ -375,6 +380,21 @@ impl Cells {
             }
             "BudgetService/ListHolds" => {
                 is_allowed(budgets.list_holds(v1::ListHoldsRequest { budget_id: at.budget.clone() }).await)
+            }
+            "AuditService/GetBody" => {
+                is_allowed(client.audit().get_body(v1::GetBodyRequest { call_id: "none".into() }).await)
+            }
+            "AuditService/EraseBodies" => {
+                is_allowed(client.audit().erase_bodies(v1::EraseBodiesRequest::default()).await)
+            }
+            "AuditService/CreateLegalHold" => {
+                is_allowed(client.audit().create_legal_hold(v1::CreateLegalHoldRequest::default()).await)
+            }
+            "AuditService/ListLegalHolds" => {
+                is_allowed(client.audit().list_legal_holds(v1::ListLegalHoldsRequest::default()).await)
+            }
+            "AuditService/ReleaseLegalHold" => {
+                is_allowed(client.audit().release_legal_hold(v1::ReleaseLegalHoldRequest { id: "none".into() }).await)
             }
             "AuditService/ListLogs" => is_allowed(client.audit().list_logs(v1::ListLogsRequest {}).await),
             "AuditService/GetInclusionProof" => {

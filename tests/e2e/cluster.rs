@@ -354,6 +354,36 @@ async fn what_one_replica_leaves_alone_behind_a_star_the_other_does_too_for_that
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_kept_at_one_replica_is_read_and_erased_at_the_other() {
+    let cluster = Cluster::start_with(|builder| builder.set("/audit", json!({"bodies": "full"}))).await;
+    let mut calls = Vec::new();
+    for replica in 0..2 {
+        let body = hello(json!({"user": "ann"}));
+        let url = cluster.replicas[replica].v1("chat/completions");
+        let reply = Caller::bearer(&cluster.free).post(&url, &body).await.unwrap();
+        assert_eq!(reply.status, 200);
+        calls.push(reply.header("x-request-id").to_owned());
+    }
+    let read = async |replica: usize, call_id: &str| {
+        let asked = v1::GetBodyRequest { call_id: call_id.into() };
+        cluster.admin(replica).await.audit().get_body(asked).await.map(|told| told.into_inner())
+    };
+    for (made_at, call_id) in calls.iter().enumerate() {
+        // Each ships what it journalled by itself.
+        eventually("it is there", async || read(1 - made_at, call_id).await.is_ok_and(|told| told.body.is_some()))
+            .await;
+    }
+    let ann = v1::BodySubject { kind: v1::BodySubjectKind::EndUser as i32, id: "ann".into(), ..Default::default() };
+    let what = Some(v1::erase_bodies_request::What::Subject(ann));
+    let asked = v1::EraseBodiesRequest { what, legal_basis: "a ticket".into() };
+    let erased = cluster.admin(0).await.audit().erase_bodies(asked).await.unwrap().into_inner();
+    assert_eq!((erased.kek_ids.len(), erased.bodies), (1, 2), "both replicas used one key");
+    for call_id in &calls {
+        assert!(read(1, call_id).await.unwrap().is_erased);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_replicas_have_a_log_each_and_one_root_log_even_where_one_was_killed() {
     let mut cluster = Cluster::start().await;
     for n in 0..6 {

@@ -6,6 +6,7 @@ mod alert_rules;
 mod audit_log;
 mod authorization;
 mod bad_input;
+mod bodies;
 mod budgets;
 mod calls;
 mod canary;

@@ -10,18 +10,18 @@ func TestEveryRPCIsEitherSafeToRepeatOrNot(t *testing.T) {
 	t.Parallel()
 	safe := []string{
 		"CheckHealth", "CheckLedger", "CountTokens", "CreateAdjustment", "CreateBudget", "CreateKey", "CreateModel",
-		"CreateOrganization", "CreateTeam", "CreateUser", "ExplainRoute", "GetBatch", "GetBudget", "GetCatalogueModel",
+		"CreateOrganization", "CreateTeam", "CreateUser", "ExplainRoute", "GetBatch", "GetBody", "GetBudget", "GetCatalogueModel",
 		"GetConsistencyProof", "GetConversation", "GetFile", "GetFileContent", "GetInclusionProof", "GetKey", "GetModel",
 		"GetOrganization", "GetResponse", "GetRouteState",
 		"GetSpend", "GetTeam", "GetUser", "ListAdjustments", "ListBatches", "ListBudgetAlerts", "ListBudgets",
-		"ListCatalogueModels", "ListFiles", "ListHolds", "ListKeys", "ListLedgerEntries", "ListLogs", "ListModels", "ListOrganizations",
+		"ListCatalogueModels", "ListFiles", "ListHolds", "ListKeys", "ListLedgerEntries", "ListLegalHolds", "ListLogs", "ListModels", "ListOrganizations",
 		"ListResponseEvents", "ListRuntimeModels", "ListTeams", "ListUsers", "QueryRecords",
 	}
 	once := []string{
 		"AddTeamMember", "AdvanceResponse", "ApproveAdjustment", "BeginResponse", "BlockKey", "CancelBatch", "CancelResponse",
-		"CloseReplica", "CreateBatch", "CreateCompletion", "CreateEmbedding", "CreateFile", "CreateModeration", "CreateSpeech",
+		"CloseReplica", "CreateBatch", "CreateCompletion", "CreateEmbedding", "CreateFile", "CreateLegalHold", "CreateModeration", "CreateSpeech",
 		"CreateTranscription", "DeleteBudget", "DeleteFile", "DeleteModel", "DeleteOrganization", "DeleteResponse", "DeleteTeam",
-		"DeleteUser", "EditImage", "ExportLog", "GenerateImage", "ImportKey", "IncreaseBudget", "MoveKey", "ReconcileInvoice",
+		"DeleteUser", "EditImage", "EraseBodies", "ExportLog", "GenerateImage", "ImportKey", "IncreaseBudget", "MoveKey", "ReconcileInvoice", "ReleaseLegalHold",
 		"RemoveTeamMember", "Rerank", "RevokeKey", "RotateKey", "StoreResponse", "StreamCompletion", "StreamImage",
 		"TailRecords", "UnblockKey", "UpdateBudget", "UpdateKey", "UpdateOrganization", "UpdateTeam", "UpdateUser",
 		"WatchSpend",

@@ -104,6 +104,37 @@ impl Audit {
         let told = self.stub.clone().tail_records(request(asked, self.timeout)).await?;
         Ok(told.into_inner().map_err(Error::from).filter_map(|told| async { told.map(|t| t.record).transpose() }))
     }
+
+    /// The prompt and the answer of a call, where they are kept, and what opens the commitments to them.
+    pub async fn body(&self, call_id: &str) -> Result<v1::GetBodyResponse, Error> {
+        call!(safe, self, get_body, v1::GetBodyRequest { call_id: call_id.to_owned() })
+    }
+
+    /// Makes bodies unreadable for good.
+    pub async fn erase(&self, asked: v1::EraseBodiesRequest) -> Result<v1::EraseBodiesResponse, Error> {
+        call!(once, self, erase_bodies, asked)
+    }
+
+    /// Keeps bodies from being erased.
+    pub async fn create_hold(&self, hold: v1::LegalHold) -> Result<v1::LegalHold, Error> {
+        let made = call!(once, self, create_legal_hold, v1::CreateLegalHoldRequest { hold: Some(hold) })?.hold;
+        made.ok_or_else(|| tonic::Status::internal("the gateway's answer is empty").into())
+    }
+
+    /// Legal holds, oldest first.
+    pub fn holds(
+        &self,
+        filter: v1::ListLegalHoldsRequest,
+    ) -> impl Stream<Item = Result<v1::LegalHold, Error>> + Send + use<> {
+        listed!(self, list_legal_holds, filter, holds)
+    }
+
+    /// Ends a hold.
+    pub async fn release_hold(&self, id: &str) -> Result<v1::LegalHold, Error> {
+        let asked = v1::ReleaseLegalHoldRequest { id: id.to_owned() };
+        let released = call!(once, self, release_legal_hold, asked)?.hold;
+        released.ok_or_else(|| tonic::Status::internal("the gateway's answer is empty").into())
+    }
 }
 
 impl Models {

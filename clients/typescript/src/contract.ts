@@ -1,5 +1,6 @@
 /** The contract `tollgate.v1` as generated code: messages, enums, services. */
 export * from "./gen/tollgate/v1/audio_pb.js";
+export * from "./gen/tollgate/v1/audit_bodies_pb.js";
 export * from "./gen/tollgate/v1/audit_pb.js";
 export * from "./gen/tollgate/v1/audit_log_pb.js";
 export * from "./gen/tollgate/v1/batch_pb.js";

@@ -1,31 +1,6 @@
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
 use tollgate_domain::{CallId, Error};
-use tollgate_proto::v1::{AuditRecord, FinishReason, GatewayOptions, Key, KeyRole, Routing, Usage};
+use tollgate_proto::v1::{AuditBody, AuditRecord, FinishReason, GatewayOptions, Key, KeyRole, Routing, Usage};
 use tollgate_redact::{clean, redact};
-
-/// HMAC-SHA-256 over a body, under the gateway's audit key.
-#[derive(Clone)]
-pub struct BodyHmac(Hmac<Sha256>);
-
-impl BodyHmac {
-    /// Begins with the gateway's audit key.
-    pub fn new(key: &[u8]) -> Self {
-        // HMAC takes keys of any length.
-        #[allow(clippy::expect_used)]
-        Self(Hmac::new_from_slice(key).expect("HMAC takes any key"))
-    }
-
-    /// Takes more of the body.
-    pub fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-
-    /// The hash.
-    pub fn finish(self) -> Vec<u8> {
-        self.0.finalize().into_bytes().to_vec()
-    }
-}
 
 /// A record that is not closed yet. Secrets that callers put into its texts are hidden as they are noted.
 #[derive(Clone, Debug)]
@@ -80,14 +55,15 @@ impl Draft {
         self.record.changes.iter_mut().for_each(clean);
     }
 
-    /// Notes the request's hash.
-    pub fn request_hmac(&mut self, hash: Vec<u8>) {
-        self.record.request_hmac = hash.into();
+    /// Notes what the call's bodies leave: commitments, and where they are.
+    pub fn bodies(&mut self, request: Vec<u8>, answer: Vec<u8>, told: AuditBody) {
+        self.record.request_commitment = request.into();
+        self.record.answer_commitment = answer.into();
+        self.record.body = Some(told);
     }
 
-    /// Notes the answer's hash and how its choices ended.
-    pub fn answer(&mut self, hash: Vec<u8>, reasons: &[FinishReason]) {
-        self.record.answer_hmac = hash.into();
+    /// Notes how the choices of the answer ended.
+    pub fn finished(&mut self, reasons: &[FinishReason]) {
         self.record.finish_reasons = reasons.iter().map(|r| *r as i32).collect();
     }
 

@@ -1,9 +1,15 @@
-//! `tollgate audit query` and `tail`.
+//! `tollgate audit query`, `tail`, and what is kept of bodies.
 
 use clap::{Args, Subcommand};
 use tollgate_client::v1::{AuditFilter, AuditRecord, QueryRecordsRequest, TailRecordsRequest};
 
-use crate::{Connection, Failure, amount, edit::word, output::Row, time};
+use crate::{
+    Connection, Failure, amount,
+    bodies::{self, BodiesCommand},
+    edit::word,
+    output::Row,
+    time,
+};
 
 /// Commands that read the audit log of a gateway.
 #[derive(Subcommand, Debug)]
@@ -38,6 +44,9 @@ pub enum AuditCommand {
         /// Which gateway.
         connection: Connection,
     },
+    #[command(flatten)]
+    /// What is kept of prompts and answers.
+    Bodies(BodiesCommand),
 }
 
 /// Which records.
@@ -99,6 +108,7 @@ impl Row for AuditRecord {
 pub(crate) async fn run(command: AuditCommand) -> Result<(), Failure> {
     use futures::StreamExt;
     match command {
+        AuditCommand::Bodies(command) => bodies::run(command).await,
         AuditCommand::Query { filter, limit, after, connection } => {
             let asked = QueryRecordsRequest { filter: Some(filter.into()), after_sequence: after, limit };
             connection.printer().all(connection.client()?.audit().query(asked).await?).await

@@ -6,6 +6,7 @@
 mod amount;
 mod audit;
 mod batches;
+mod bodies;
 mod budgets;
 mod chat;
 mod connection;
@@ -30,6 +31,7 @@ use std::future::Future;
 use clap::Subcommand;
 
 pub use audit::AuditCommand;
+pub use bodies::{BodiesCommand, HoldsCommand};
 pub use connection::{Connection, One};
 pub use failure::Failure;
 pub use ledger::LedgerCommand;

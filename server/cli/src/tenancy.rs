@@ -35,6 +35,30 @@ pub struct Settings {
     connection: Connection,
 }
 
+/// What is kept of prompts and answers.
+#[derive(clap::ValueEnum, Debug, Clone, Copy)]
+pub enum KeptBodies {
+    /// What the gateway's configuration says.
+    Default,
+    /// Nothing but commitments.
+    None,
+    /// Without what looks private.
+    Redacted,
+    /// All of it, encrypted.
+    Full,
+}
+
+impl From<KeptBodies> for v1::BodyPolicy {
+    fn from(kept: KeptBodies) -> Self {
+        match kept {
+            KeptBodies::Default => Self::Unspecified,
+            KeptBodies::None => Self::None,
+            KeptBodies::Redacted => Self::Redacted,
+            KeptBodies::Full => Self::Full,
+        }
+    }
+}
+
 /// Commands about teams.
 #[derive(Subcommand, Debug)]
 pub enum TeamsCommand {
@@ -48,6 +72,9 @@ pub enum TeamsCommand {
         /// Priority of its keys' calls.
         #[arg(long, value_enum)]
         priority: Option<Priority>,
+        /// What is kept of the prompts and answers of its calls.
+        #[arg(long, value_enum)]
+        audit_bodies: Option<KeptBodies>,
         #[command(flatten)]
         /// What is set.
         settings: Settings,
@@ -66,6 +93,9 @@ pub enum TeamsCommand {
         /// Priority of its keys' calls.
         #[arg(long, value_enum)]
         priority: Option<Priority>,
+        /// What is kept of the prompts and answers of its calls.
+        #[arg(long, value_enum)]
+        audit_bodies: Option<KeptBodies>,
         #[command(flatten)]
         /// What is set.
         settings: Settings,
@@ -169,7 +199,7 @@ pub enum UsersCommand {
 
 impl Row for Team {
     const COLUMNS: &'static [&'static str] =
-        &["id", "name", "org", "models", "members", "priority", "limits", "metadata", "created"];
+        &["id", "name", "org", "models", "members", "priority", "limits", "metadata", "bodies", "created"];
 
     fn cells(&self) -> Vec<String> {
         vec![
@@ -181,6 +211,7 @@ impl Row for Team {
             word(self.priority().as_str_name(), "PRIORITY_"),
             limits_told(self.limits.as_ref()),
             labels_told(&self.metadata),
+            word(self.audit_bodies().as_str_name(), "BODY_POLICY_"),
             time::told(self.create_time.as_ref()),
         ]
     }
@@ -241,12 +272,13 @@ impl Settings {
 /// Runs a command about teams.
 pub(crate) async fn teams(command: TeamsCommand) -> Result<(), Failure> {
     match command {
-        TeamsCommand::Create { name, org, priority, settings } => {
+        TeamsCommand::Create { name, org, priority, audit_bodies, settings } => {
             let mut team = Team {
                 display_name: name,
                 organization_id: org,
                 models: settings.models.clone(),
                 priority: priority.map(v1::Priority::from).unwrap_or_default().into(),
+                audit_bodies: audit_bodies.map(v1::BodyPolicy::from).unwrap_or_default().into(),
                 ..Team::default()
             };
             settings.common(&mut Fields::default(), &mut team.limits, &mut team.metadata);
@@ -260,12 +292,17 @@ pub(crate) async fn teams(command: TeamsCommand) -> Result<(), Failure> {
         TeamsCommand::Show(One { id, connection }) => {
             connection.printer().one(&connection.client()?.teams().get(&id).await?)
         }
-        TeamsCommand::Update { id, name, priority, settings } => {
+        TeamsCommand::Update { id, name, priority, audit_bodies, settings } => {
             let teams = settings.connection.client()?.teams();
             let (mut team, mut fields) = (teams.get(&id).await?, Fields::default());
             fields.set("display_name", &mut team.display_name, name);
             fields.set("models", &mut team.models, some(&settings.models));
             fields.set("priority", &mut team.priority, priority.map(|p| v1::Priority::from(p).into()));
+            fields.set(
+                "audit_bodies",
+                &mut team.audit_bodies,
+                audit_bodies.map(|kept| v1::BodyPolicy::from(kept).into()),
+            );
             settings.common(&mut fields, &mut team.limits, &mut team.metadata);
             settings.connection.printer().one(&teams.update(team, fields.named("what is to be, as in --name")?).await?)
         }

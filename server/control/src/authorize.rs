@@ -264,6 +264,16 @@ actions! {
     ExportLog "audit.export"                         All      No       No        No     No      No      No;
     /// Read metrics, where they ask for a key (`metrics.require_key`).
     ReadMetrics "metrics.read"                       All      No       No        No     No      All     No;
+    /// Read the prompt and the answer of a call.
+    ReadBody "body.read"                             All      No       No        No     No      No      No;
+    /// Make prompts and answers unreadable for good.
+    EraseBodies "body.erase"                         All      No       No        No     No      No      No;
+    /// See legal holds.
+    ReadHolds "hold.read"                            All      No       No        No     No      No      No;
+    /// Keep prompts and answers from being erased.
+    CreateHold "hold.create"                         All      No       No        No     No      No      No;
+    /// End a legal hold.
+    ReleaseHold "hold.release"                       All      No       No        No     No      No      No;
 }
 
 /// The matrix as a page of the documentation.
@@ -461,6 +471,11 @@ pub const RPCS: &[(&str, &[Action])] = &[
     ("AuditService/GetInclusionProof", &[Action::ReadLog]),
     ("AuditService/GetConsistencyProof", &[Action::ReadLog]),
     ("AuditService/ExportLog", &[Action::ExportLog]),
+    ("AuditService/GetBody", &[Action::ReadBody]),
+    ("AuditService/EraseBodies", &[Action::EraseBodies]),
+    ("AuditService/CreateLegalHold", &[Action::CreateHold]),
+    ("AuditService/ListLegalHolds", &[Action::ReadHolds]),
+    ("AuditService/ReleaseLegalHold", &[Action::ReleaseHold]),
 ];
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod audit_log;
 mod authorize;
 mod background;
 mod batches;
+mod bodies;
 mod budgets;
 mod catalogue;
 mod health;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tollgate_domain::{Error, new_id, timestamp};
 use tollgate_pipeline::Caller;
 use tollgate_proto::v1::{
-    Budget, BudgetScope, CreateOrganizationRequest, CreateTeamRequest, CreateUserRequest, ErrorReason, KeyState,
-    ListOrganizationsRequest, ListTeamsRequest, ListUsersRequest, Organization, ScopeKind, Team,
+    BodyPolicy, Budget, BudgetScope, CreateOrganizationRequest, CreateTeamRequest, CreateUserRequest, ErrorReason,
+    KeyState, ListOrganizationsRequest, ListTeamsRequest, ListUsersRequest, Organization, ScopeKind, Team,
     UpdateOrganizationRequest, UpdateTeamRequest, UpdateUserRequest, User,
 };
 use tollgate_store::{Object, Thing};
@@ -247,6 +247,7 @@ impl Control {
             |caller| Ok(Resource { team_id: "new".into(), ..organization_of(caller, &organization_id) }),
             |authorized| {
                 check("team", &asked.display_name, &asked.metadata, asked.limits.as_ref(), &request_id)?;
+                check_bodies(&asked)?;
                 let organization_id = self.existing_organization(authorized, "team.organization_id")?;
                 let made_by = owned(authorized, &request_id);
                 if let Some(made) = self.made::<Team>("team", &made_by, |id| self.directory().team(id)) {
@@ -312,12 +313,14 @@ impl Control {
                 let mut it = (*self.team(&asked.id)?).clone();
                 stale(&asked.etag, &it.etag)?;
                 check("team", &asked.display_name, &asked.metadata, asked.limits.as_ref(), "")?;
+                check_bodies(&asked)?;
                 let set = [
                     ("display_name", !asked.display_name.is_empty()),
                     ("models", !asked.models.is_empty()),
                     ("limits", asked.limits.is_some()),
                     ("priority", asked.priority != 0),
                     ("metadata", !asked.metadata.is_empty()),
+                    ("audit_bodies", asked.audit_bodies != 0),
                 ];
                 let mut changes = Vec::new();
                 for path in mask(request.update_mask, &set) {
@@ -327,8 +330,14 @@ impl Control {
                         "limits" => swap(&mut it.limits, asked.limits),
                         "priority" => swap(&mut it.priority, asked.priority),
                         "metadata" => swap(&mut it.metadata, asked.metadata.clone()),
+                        "audit_bodies" => {
+                            let before = it.audit_bodies();
+                            it.audit_bodies = asked.audit_bodies;
+                            format!("{} -> {}", before.as_str_name(), it.audit_bodies().as_str_name())
+                        }
                         other => {
-                            return Err(unknown_path(other, "display_name, models, limits, priority and metadata"));
+                            let known = "display_name, models, limits, priority, metadata and audit_bodies";
+                            return Err(unknown_path(other, known));
                         }
                     };
                     changes.push(format!("{path}: {change}"));
@@ -601,6 +610,13 @@ impl Control {
 
 fn organization_of(caller: &Caller, id: &str) -> Resource {
     Resource::organization(if id.is_empty() { &caller.key().organization_id } else { id })
+}
+
+fn check_bodies(team: &Team) -> Result<(), Error> {
+    match BodyPolicy::try_from(team.audit_bodies) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Error::invalid_field("team.audit_bodies", "must be NONE, REDACTED, FULL or UNSPECIFIED")),
+    }
 }
 
 fn check_user(user: &User, request_id: &str) -> Result<(), Error> {

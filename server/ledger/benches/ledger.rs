@@ -125,7 +125,7 @@ fn benches(c: &mut Criterion) {
                 Opening { bound: entry.clone(), lease_windows: lease_windows.clone(), action: "completion.create" };
             ledger.open_attempt(opening).unwrap();
             let row = LedgerRow { entry, lease_windows, idempotency: None };
-            ledger.end(End { settled: Some(row), record: Some(AuditRecord::default()), released: None });
+            ledger.end(End { settled: Some(row), record: Some(AuditRecord::default()), ..End::default() });
             hold.settle(black_box(NanoUsd(7)));
         });
     });

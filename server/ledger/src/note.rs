@@ -5,7 +5,7 @@ use std::{collections::HashMap, path::Path};
 use prost::Message;
 use tollgate_domain::micros;
 use tollgate_proto::v1::{AuditRecord, LedgerEntry};
-use tollgate_store::{Change, Idempotency, LedgerRow, Object};
+use tollgate_store::{Change, Idempotency, LedgerRow, Object, StoredBody};
 
 use crate::journal::{Found, JournalError};
 
@@ -33,6 +33,9 @@ pub(crate) struct Note {
     /// Records of entries that `record` has no room for.
     #[prost(message, repeated, tag = "7")]
     pub(crate) more: Vec<AuditRecord>,
+    /// The bodies that `record` tells of, encrypted under a key that is not in the journal.
+    #[prost(message, optional, tag = "8")]
+    pub(crate) body: Option<StoredBody>,
 }
 
 /// What is needed to settle an attempt whose end was never seen.
@@ -92,6 +95,7 @@ impl Note {
         let mut changes: Vec<_> = self.objects.into_iter().map(|o| Change::Object(Box::new(o))).collect();
         changes.extend(self.settled.into_iter().chain(self.postings).map(|r| Change::Entry(Box::new(r.into()))));
         changes.extend(self.record.into_iter().chain(self.more).map(|r| Change::Record(Box::new(r))));
+        changes.extend(self.body.map(|body| Change::Body(Box::new(body))));
         changes
     }
 

@@ -116,6 +116,7 @@ impl Ledger {
             settled: end.settled.map(Into::into),
             released: end.released,
             record: end.record,
+            body: end.body,
             ..Note::default()
         })
     }
@@ -137,6 +138,9 @@ impl Ledger {
             record.sequence = writer.audit_sequence;
             record.time = Some(now);
             record.replica.clone_from(&self.replica);
+        }
+        if let (Some(body), Some(record)) = (&mut note.body, &note.record) {
+            (body.replica, body.sequence) = (record.replica.clone(), record.sequence);
         }
         if let Some(id) = note.ends() {
             writer.open.remove(id);
@@ -223,6 +227,6 @@ impl Ledger {
             ..record::about(&entry)
         };
         let settled = LedgerRow { entry, lease_windows: opened.lease_windows, idempotency: None };
-        self.end(End { settled: Some(settled), record: Some(record), released: None });
+        self.end(End { settled: Some(settled), record: Some(record), ..End::default() });
     }
 }

@@ -77,7 +77,7 @@ fn settled(id: &str, cost: i64, hold: &Hold) -> End {
     let (charges, lease_windows) = hold.charges();
     let entry = LedgerEntry { kind: LedgerEntryKind::Exact as i32, cost_nano_usd: cost, charges, ..bound(id, cost) };
     let row = LedgerRow { entry, lease_windows, idempotency: None };
-    End { settled: Some(row), record: Some(AuditRecord::default()), released: None }
+    End { settled: Some(row), record: Some(AuditRecord::default()), ..End::default() }
 }
 
 fn balance(ledger: &Ledger) -> (i64, i64, i64) {

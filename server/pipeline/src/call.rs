@@ -148,6 +148,25 @@ impl Request {
         }
     }
 
+    /// The full name of its message in the contract.
+    pub(crate) fn message(&self) -> &'static str {
+        match self {
+            Self::Completion(..) => "tollgate.v1.CompletionRequest",
+            Self::Embedding(_) => "tollgate.v1.CreateEmbeddingRequest",
+            Self::Rerank(_) => "tollgate.v1.RerankRequest",
+            Self::Moderation(_) => "tollgate.v1.CreateModerationRequest",
+            Self::Image(_) | Self::ImageStream(_) => "tollgate.v1.GenerateImageRequest",
+            Self::ImageEdit(_) => "tollgate.v1.EditImageHead",
+            Self::Speech(_) => "tollgate.v1.CreateSpeechRequest",
+            Self::Transcription(_) => "tollgate.v1.TranscriptionHead",
+        }
+    }
+
+    /// Whether the caller wrote it in the contract: there are no bytes of its own beside that.
+    pub(crate) fn is_message(&self) -> bool {
+        self.asked().original().is_none()
+    }
+
     /// As received: the caller's own bytes where there are such, else its protobuf form.
     pub(crate) fn body(&self) -> Bytes {
         let asked = self.asked();

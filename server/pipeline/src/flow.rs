@@ -8,13 +8,12 @@ use std::{sync::Arc, time::Duration};
 use http::HeaderValue;
 use prost::Message;
 use tokio::{sync::mpsc, time::Instant};
-use tollgate_audit::BodyHmac;
 use tollgate_domain::{Class, Error, Failure, NanoUsd, Price};
 use tollgate_ledger::{Ask, At, End, Hold, Opening};
 use tollgate_proto::v1::{
-    Attempt, AuditRecord, BudgetCharge, CompletionEvent, ErrorReason, FinishReason, Finished, InputUsage, LedgerEntry,
-    LedgerEntryKind, MidstreamPolicy, OutputUsage, PartialUsage, Routing, Started, Usage, completion_event::Event,
-    delta::Piece,
+    Attempt, AuditRecord, BodyPartKind, BudgetCharge, CompletionEvent, ErrorReason, FinishReason, Finished, InputUsage,
+    LedgerEntry, LedgerEntryKind, MidstreamPolicy, OutputUsage, PartialUsage, Routing, Started, Usage,
+    completion_event::Event, delta::Piece,
 };
 use tollgate_providers::{Head, headroom, refusal};
 use tollgate_redact::clean;
@@ -113,7 +112,6 @@ pub(crate) struct FlowState {
     attempts: Vec<Attempt>,
     open: Option<OpenAttempt>,
     pub(crate) dropped_fields: Vec<String>,
-    answer: BodyHmac,
     reasons: Vec<FinishReason>,
     total: Usage,
     idempotency: Option<Idempotency>,
@@ -150,11 +148,13 @@ impl Flow {
         call: Call,
         mut record: Record,
         settler: Settler,
-        audit_key: &[u8],
         idempotency: Option<Idempotency>,
     ) -> Self {
         let Reservation { permit, hold, plan, seed, bound } = reservation;
         record.admitted();
+        if let Some(bodies) = record.bodies() {
+            bodies.expects_answer();
+        }
         let total = Usage { held_nano_usd: hold.amount().0, ..Usage::default() };
         let state = FlowState {
             call,
@@ -170,7 +170,6 @@ impl Flow {
             attempts: Vec::new(),
             open: None,
             dropped_fields: Vec::new(),
-            answer: BodyHmac::new(audit_key),
             reasons: Vec::new(),
             total,
             idempotency,
@@ -470,7 +469,9 @@ impl FlowState {
                     Some(Piece::ToolCallStart(start)) => &start.name,
                     None => "",
                 };
-                self.answer.update(text.as_bytes());
+                if let Some(bodies) = self.record.bodies() {
+                    bodies.observe(delta, text);
+                }
                 let (elapsed, route_now_us) = (self.elapsed_us(), self.route_now_us());
                 if let Some(open) = &mut self.open {
                     open.produced += text.len() as u64;
@@ -508,7 +509,13 @@ impl FlowState {
             }
             _ => return,
         };
-        self.answer.update(bytes);
+        if let Some(bodies) = self.record.bodies() {
+            match told {
+                MediaTold::Delta(text) => bodies.text(BodyPartKind::Text, 0, text),
+                MediaTold::Transcript(transcript) => bodies.text(BodyPartKind::Text, 0, &transcript.text),
+                _ => bodies.bytes(bytes),
+            }
+        }
         let (elapsed, route_now_us) = (self.elapsed_us(), self.route_now_us());
         if let Some(open) = &mut self.open {
             open.produced += bytes.len() as u64;
@@ -754,12 +761,12 @@ impl FlowState {
             let output = usage.output.map_or(0, |o| i64::try_from(o.total).unwrap_or(i64::MAX));
             self.gated.gates.learn(self.permit.caller.key_id(), self.call.model(), output);
         }
-        let answer = std::mem::replace(&mut self.answer, BodyHmac::new(&[]));
-        let draft = self.record.draft();
-        if let Some(hmac) = self.call.files.as_ref().and_then(|files| files.hmac()) {
-            draft.request_hmac(hmac);
+        let digest = self.call.files.as_ref().and_then(Files::digest);
+        if let (Some(digest), Some(bodies)) = (digest, self.record.bodies()) {
+            bodies.with_files(digest);
         }
-        draft.answer(answer.finish(), &self.reasons);
+        let draft = self.record.draft();
+        draft.finished(&self.reasons);
         draft.served(routing.clone(), Some(usage.clone()));
         let (sequence, record) = self.record.close_with(end, error);
         Closed { usage, routing, sequence, record }

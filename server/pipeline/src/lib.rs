@@ -5,6 +5,7 @@
 
 mod authenticate;
 mod batch;
+mod bodies;
 mod bound;
 mod call;
 mod cooldowns;
@@ -37,6 +38,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 pub use authenticate::Caller;
 pub use batch::LineBound;
+pub use bodies::{Bodies, BodySettings, damaged};
 pub use bound::MOST_IMAGES;
 pub use call::{Again, Billed, Call, Request};
 pub use directory::{Directory, allows};
@@ -106,7 +108,7 @@ pub struct Pipeline {
     metrics: Arc<Metrics>,
     clock: Clock,
     settings: Settings,
-    audit_key: Vec<u8>,
+    bodies: Arc<Bodies>,
     settler: Settler,
     seeds: Box<dyn Fn(CallId) -> u64 + Send + Sync>,
     gates: Arc<Gates>,
@@ -143,8 +145,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Settings.
     pub settings: Settings,
-    /// Key of the audit log's keyed hashes.
-    pub audit_key: Vec<u8>,
+    /// What becomes of prompts and answers.
+    pub bodies: Arc<Bodies>,
     /// Takes what callers left unfinished.
     pub settler: Settler,
     /// A seed per call.
@@ -178,7 +180,7 @@ impl Pipeline {
             metrics: parts.metrics,
             clock: parts.clock,
             settings: parts.settings,
-            audit_key: parts.audit_key,
+            bodies: parts.bodies,
             settler: parts.settler,
             seeds: parts.seeds,
             gates: parts.gates,
@@ -259,6 +261,7 @@ impl Pipeline {
         let admitting = call.trace.stage("authenticate");
         let admitted = told::ended(admitting, self.admit(&call, &mut record));
         let permit = record.try_or_close(admitted)?;
+        record.belongs_to(self.whose(&permit).await);
         match record.try_or_close(flights.enter(&permit, &call))? {
             Entry::Alone => serve(self.clone(), permit, call, record).await,
             Entry::Lead(flight) => {

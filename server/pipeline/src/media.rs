@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use parking_lot::Mutex;
 use prost::Message;
-use tollgate_audit::BodyHmac;
+use tollgate_bodies::Digest;
 use tollgate_domain::{Error, Failure};
 use tollgate_ledger::Before;
 use tollgate_proto::v1::{Routing, Started, StreamedImage, Transcript, Usage};
@@ -65,35 +65,35 @@ impl Kept for MediaTold {
     }
 }
 
-/// The files of a call, and the keyed hash of them that its record gets.
+/// The files of a call, and the digest of them that its record commits to.
 #[derive(Clone)]
 pub struct Files {
     pub(crate) upload: Upload,
     /// Runs over the request and every byte of its files.
-    hash: Arc<Mutex<Option<BodyHmac>>>,
+    digest: Arc<Mutex<Option<Digest>>>,
 }
 
 impl Files {
-    /// The hash of the request and its files; `None`: not all of them came.
-    pub(crate) fn hmac(&self) -> Option<Vec<u8>> {
-        let hash = self.hash.lock().take()?;
-        self.upload.is_whole().then(|| hash.finish())
+    /// The digest of the request and its files; `None`: not all of them came.
+    pub(crate) fn digest(&self) -> Option<[u8; 32]> {
+        let digest = self.digest.lock().take()?;
+        self.upload.is_whole().then(|| digest.finish())
     }
 }
 
 impl Pipeline {
     /// The files of a call about to be made: at most `most_bytes` in at most `most_files`.
     pub fn files(&self, request: &Request, parts: Parts, most_bytes: u64, most_files: u64) -> Files {
-        let mut hash = BodyHmac::new(&self.audit_key);
-        hash.update(&request.body());
-        let hash = Arc::new(Mutex::new(Some(hash)));
-        let of_witness = hash.clone();
+        let mut digest = Digest::default();
+        digest.update(&request.body());
+        let digest = Arc::new(Mutex::new(Some(digest)));
+        let of_witness = digest.clone();
         let witness = Box::new(move |bytes: &[u8]| {
-            if let Some(hash) = &mut *of_witness.lock() {
-                hash.update(bytes);
+            if let Some(digest) = &mut *of_witness.lock() {
+                digest.update(bytes);
             }
         });
-        Files { upload: Upload::new(parts, most_bytes, most_files, witness), hash }
+        Files { upload: Upload::new(parts, most_bytes, most_files, witness), digest }
     }
 
     /// The life of a call of sound or images: the stages of a completion.

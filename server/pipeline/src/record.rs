@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use tokio::time::Instant;
-use tollgate_audit::{BodyHmac, Draft, Notary};
+use tollgate_audit::{Draft, Notary};
 use tollgate_domain::Error;
 use tollgate_ledger::End;
 use tollgate_metrics::{Ended, Metrics, Payer};
@@ -9,21 +9,73 @@ use tollgate_proto::v1::{AuditRecord, ErrorReason, Receipt};
 use tollgate_router::Table;
 use tollgate_trace::Trace;
 
-use crate::{Call, Caller, Pipeline, Settler, settle::Unfinished, told};
+use crate::{
+    Call, Caller, Pipeline, Settler,
+    bodies::{Passing, Whose},
+    settle::Unfinished,
+    told,
+};
 
 /// The audit record of a call in progress: closed once, by its owner or, when the caller goes, by the settler.
 pub(crate) struct Record {
     draft: Option<Draft>,
+    bodies: Option<Passing>,
+    witness: Option<Witness>,
     started: Instant,
     settler: Settler,
+}
+
+/// Who else hears what a record says: counts, the log and traces.
+struct Witness {
     trace: Trace,
     /// Who calls, once that is known.
     caller: Option<Caller>,
-    /// When it had passed limits and budgets, in microseconds since it began.
+    /// When the call had passed limits and budgets, in microseconds since it began.
     admitted_us: Option<i64>,
     metrics: Arc<Metrics>,
     /// In force when it began.
     table: Arc<Table>,
+}
+
+impl Witness {
+    fn hear(&self, record: &AuditRecord, error: Option<&Error>) {
+        let key = self.caller.as_ref().map(Caller::key);
+        let payer = key.map_or(Payer::default(), |key| Payer { team: &key.team_id, key: &key.id, user: &key.user_id });
+        let known_as = |model: &str| self.table.known_as(model);
+        self.metrics.ended(&Ended { record, error, known_as: &known_as, payer, admitted_us: self.admitted_us });
+        told::call(record, self.caller.as_ref(), &self.trace);
+    }
+}
+
+/// A record that its owner gave up.
+pub(crate) struct Unclosed {
+    draft: Draft,
+    bodies: Option<Passing>,
+    witness: Option<Witness>,
+    elapsed_us: i64,
+}
+
+impl Unclosed {
+    /// Closes it, with what is kept of its bodies.
+    fn close(self, end: &mut End, error: Option<&Error>) {
+        let Self { mut draft, bodies, witness, elapsed_us } = self;
+        if let Some(closed) = bodies.map(Passing::close) {
+            draft.bodies(closed.request_commitment, closed.answer_commitment, closed.told);
+            end.body = closed.kept;
+        }
+        let record = draft.close(error, elapsed_us);
+        if let Some(witness) = witness {
+            witness.hear(&record, error);
+        }
+        end.record = Some(record);
+    }
+
+    /// How it ends when the caller goes.
+    pub(crate) fn abandoned(self) -> End {
+        let mut end = End::default();
+        self.close(&mut end, Some(&Error::new(ErrorReason::Cancelled, "the caller went away")));
+        end
+    }
 }
 
 impl Record {
@@ -33,46 +85,61 @@ impl Record {
         self.draft.get_or_insert_with(|| Draft::open("unknown", None))
     }
 
+    /// The bodies of the call, while they pass.
+    pub(crate) fn bodies(&mut self) -> Option<&mut Passing> {
+        self.bodies.as_mut()
+    }
+
+    /// It is known whose the call is.
+    pub(crate) fn belongs_to(&mut self, whose: Whose) {
+        if let Some(bodies) = &mut self.bodies {
+            bodies.belongs_to(whose);
+        }
+    }
+
+    /// Who calls is known.
+    pub(crate) fn of(&mut self, caller: &Caller) {
+        if let Some(witness) = &mut self.witness {
+            witness.caller = Some(caller.clone());
+        }
+    }
+
+    /// The call has passed limits and budgets.
+    pub(crate) fn admitted(&mut self) {
+        let elapsed = self.elapsed_us();
+        if let Some(witness) = &mut self.witness {
+            witness.admitted_us = Some(elapsed);
+        }
+    }
+
     /// Microseconds since the call began.
     pub(crate) fn elapsed_us(&self) -> i64 {
         i64::try_from(self.started.elapsed().as_micros()).unwrap_or(i64::MAX)
     }
 
-    /// Who calls is known.
-    pub(crate) fn of(&mut self, caller: &Caller) {
-        self.caller = Some(caller.clone());
-    }
-
-    /// The call has passed limits and budgets.
-    pub(crate) fn admitted(&mut self) {
-        self.admitted_us = Some(self.elapsed_us());
+    fn take(&mut self) -> Option<Unclosed> {
+        let elapsed_us = self.elapsed_us();
+        let draft = self.draft.take()?;
+        Some(Unclosed { draft, bodies: self.bodies.take(), witness: self.witness.take(), elapsed_us })
     }
 
     /// Closes the record into `end`, which is journalled with it. Returns the journal's sequence, and the record as it stands there.
     pub(crate) fn close_with(mut self, mut end: End, error: Option<&Error>) -> (u64, Option<Arc<AuditRecord>>) {
-        end.record = self.closed(error);
+        if let Some(open) = self.take() {
+            open.close(&mut end, error);
+        }
         self.settler.ledger().end_on_record(end)
-    }
-
-    /// The record, closed; `None`: it was closed before. What it says is counted, logged and traced.
-    fn closed(&mut self, error: Option<&Error>) -> Option<AuditRecord> {
-        let record = self.draft.take()?.close(error, self.elapsed_us());
-        let key = self.caller.as_ref().map(Caller::key);
-        let payer = key.map_or(Payer::default(), |key| Payer { team: &key.team_id, key: &key.id, user: &key.user_id });
-        let known_as = |model: &str| self.table.known_as(model);
-        let (metrics, admitted_us) = (&self.metrics, self.admitted_us);
-        metrics.ended(&Ended { record: &record, error, known_as: &known_as, payer, admitted_us });
-        told::call(&record, self.caller.as_ref(), &self.trace);
-        Some(record)
     }
 
     /// Passes a result on; an error closes the record first.
     pub(crate) fn try_or_close<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
         if let Err(error) = &result
-            && let Some(record) = self.closed(Some(error))
+            && let Some(open) = self.take()
             && !tollgate_planted::bug("refusals_unrecorded")
         {
-            self.settler.ledger().end(End { record: Some(record), ..End::default() });
+            let mut end = End::default();
+            open.close(&mut end, Some(error));
+            self.settler.ledger().end(end);
         }
         result
     }
@@ -85,12 +152,8 @@ pub(crate) fn receipt(notary: Option<&Notary>, record: Option<&AuditRecord>) -> 
 
 impl Drop for Record {
     fn drop(&mut self) {
-        if self.draft.is_none() {
-            return;
-        }
-        let error = Error::new(ErrorReason::Cancelled, "the caller went away");
-        if let Some(record) = self.closed(Some(&error)) {
-            self.settler.hand_over(Unfinished::Record(Box::new(record)));
+        if let Some(open) = self.take() {
+            self.settler.hand_over(Unfinished::Record(Box::new(open)));
         }
     }
 }
@@ -100,18 +163,19 @@ impl Pipeline {
     pub(crate) fn open_record(&self, call: &Call) -> Record {
         let mut draft = Draft::open(call.action, call.peer.as_deref());
         draft.call(call.id, call.model(), call.options());
-        let mut hash = BodyHmac::new(&self.audit_key);
-        hash.update(&call.body());
-        draft.request_hmac(hash.finish());
-        Record {
-            draft: Some(draft),
-            started: Instant::now(),
-            settler: self.settler.clone(),
+        let witness = Witness {
             trace: call.trace.clone(),
             caller: None,
             admitted_us: None,
             metrics: self.metrics.clone(),
             table: self.table(),
+        };
+        Record {
+            draft: Some(draft),
+            bodies: Some(Passing::open(&self.bodies, call)),
+            witness: Some(witness),
+            started: Instant::now(),
+            settler: self.settler.clone(),
         }
     }
 }

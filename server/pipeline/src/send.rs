@@ -40,7 +40,7 @@ impl Pipeline {
             found: self.found.clone(),
             memory: self.memory.clone(),
         };
-        Flow::new(reservation, gates, call, record, self.settler.clone(), &self.audit_key, idempotency)
+        Flow::new(reservation, gates, call, record, self.settler.clone(), idempotency)
     }
 
     /// Attempts until one answers, then its events. A stream that fails before its first content is replaced invisibly; after it,

@@ -3,15 +3,14 @@
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
-use tollgate_ledger::{End, Ledger};
-use tollgate_proto::v1::AuditRecord;
+use tollgate_ledger::Ledger;
 
-use crate::flow::FlowState;
+use crate::{flow::FlowState, record::Unclosed};
 
 /// Work that a dropped call hands over.
 pub(crate) enum Unfinished {
     /// A record that only has to be written.
-    Record(Box<AuditRecord>),
+    Record(Box<Unclosed>),
     /// A call with money held and perhaps an attempt in flight.
     Flow(Box<FlowState>),
     /// Tells when everything before it is done.
@@ -34,7 +33,7 @@ impl Settler {
             while let Some(work) = unfinished.recv().await {
                 match work {
                     Unfinished::Record(record) => {
-                        of_task.end(End { record: Some(*record), ..End::default() });
+                        of_task.end(record.abandoned());
                     }
                     Unfinished::Flow(state) => state.abandon(),
                     Unfinished::Barrier(done) => {
@@ -60,7 +59,7 @@ impl Settler {
 
     pub(crate) fn hand_over(&self, work: Unfinished) {
         if let Err(mpsc::error::SendError(Unfinished::Record(record))) = self.queue.send(work) {
-            self.ledger.end(End { record: Some(*record), ..End::default() });
+            self.ledger.end(record.abandoned());
         }
     }
 }

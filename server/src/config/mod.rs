@@ -3,6 +3,7 @@
 //! Every setting can be given as `TOLLGATE__PATH__TO__SETTING`; the environment wins over the file.
 
 mod alerts;
+mod audit;
 mod credentials;
 mod defaults;
 mod duration;
@@ -21,6 +22,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 pub use self::tracing::{Tracing, TracingProtocol};
 pub use alerts::Alerts;
 use anyhow::Context;
+pub use audit::{AuditSettings, KeptBodies, RedactPattern};
 pub use credentials::{Aws, Entra, Google};
 pub use defaults::Defaults;
 pub use duration::Span;
@@ -60,12 +62,12 @@ pub struct Config {
     pub responses: ResponseSettings,
     /// Files at providers, and the batches that read them.
     pub batches: BatchSettings,
+    /// The audit log.
+    pub audit: AuditSettings,
     /// Origins that browsers may call from; `*` for all.
     pub cors_origins: Vec<String>,
     /// How long calls in flight may go on after SIGTERM.
     pub drain_timeout: Span,
-    /// Who signs the audit log.
-    pub audit: AuditSettings,
     /// What is logged.
     pub log: Log,
     /// Traces of calls.
@@ -111,9 +113,9 @@ impl Default for Config {
             idempotency: IdempotencySettings::default(),
             responses: ResponseSettings::default(),
             batches: BatchSettings::default(),
+            audit: AuditSettings::default(),
             cors_origins: vec!["*".into()],
             drain_timeout: Span::seconds(30),
-            audit: AuditSettings::default(),
             log: Log::default(),
             tracing: Tracing::default(),
             metrics: MetricsSettings::default(),
@@ -307,26 +309,6 @@ pub struct BatchSettings {
 impl Default for BatchSettings {
     fn default() -> Self {
         Self { poll: Span::seconds(60), max_file_bytes: 512 << 20 }
-    }
-}
-
-/// Who signs the audit log (`docs/audit-log.md`). In force from the next start on.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct AuditSettings {
-    /// The name of the deployment: what logs and keys are named by, the same at all of its replicas and for good. No space, no `+`.
-    pub name: String,
-    /// The key that signs: `env:NAME` or `file:PATH` with the private key of a signed note (Ed25519), or a seed of 64 hexadecimal digits.
-    /// Absent: made once and kept in `data_dir/audit.ed25519`, or with `store` derived from `store.secret`.
-    pub signing_key: Option<SecretRef>,
-    /// The key that signed before, in the same form: the log hands over from it to `signing_key`. Needed until the first start with the new
-    /// key has signed; where the key before was not set but made, `tollgate` kept it in `data_dir/audit.ed25519`.
-    pub previous_key: Option<SecretRef>,
-}
-
-impl Default for AuditSettings {
-    fn default() -> Self {
-        Self { name: "tollgate".into(), signing_key: None, previous_key: None }
     }
 }
 

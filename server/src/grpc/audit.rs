@@ -4,9 +4,11 @@ use tollgate_audit::Piece;
 use tollgate_client::json;
 use tollgate_control::Exported;
 use tollgate_proto::v1::{
-    ExportLogRequest, ExportLogResponse, GetConsistencyProofRequest, GetConsistencyProofResponse,
-    GetInclusionProofRequest, GetInclusionProofResponse, ListLogsRequest, ListLogsResponse, QueryRecordsRequest,
-    QueryRecordsResponse, TailRecordsRequest, TailRecordsResponse, audit_service_server::AuditService,
+    CreateLegalHoldRequest, CreateLegalHoldResponse, EraseBodiesRequest, EraseBodiesResponse, ExportLogRequest,
+    ExportLogResponse, GetBodyRequest, GetBodyResponse, GetConsistencyProofRequest, GetConsistencyProofResponse,
+    GetInclusionProofRequest, GetInclusionProofResponse, ListLegalHoldsRequest, ListLegalHoldsResponse,
+    ListLogsRequest, ListLogsResponse, QueryRecordsRequest, QueryRecordsResponse, ReleaseLegalHoldRequest,
+    ReleaseLegalHoldResponse, TailRecordsRequest, TailRecordsResponse, audit_service_server::AuditService,
 };
 use tonic::{Request, Response, Status};
 
@@ -43,6 +45,48 @@ impl AuditService for Door {
         let records = self.rooms.control.tail_records(&who, request.into_inner()).await.map_err(status)?;
         let responses = records.map(|r| r.map(|record| TailRecordsResponse { record: Some(record) }).map_err(status));
         Ok(Response::new(until_shutdown(responses, self.shutdown.clone(), "go on with after_sequence elsewhere")))
+    }
+
+    async fn get_body(&self, request: Request<GetBodyRequest>) -> Result<Response<GetBodyResponse>, Status> {
+        let who = principal(&request);
+        let found = self.rooms.control.get_body(&who, &request.get_ref().call_id).await;
+        Ok(Response::new(found.map_err(status)?))
+    }
+
+    async fn erase_bodies(
+        &self,
+        request: Request<EraseBodiesRequest>,
+    ) -> Result<Response<EraseBodiesResponse>, Status> {
+        let who = principal(&request);
+        let erased = self.rooms.control.erase_bodies(&who, request.into_inner()).await;
+        Ok(Response::new(erased.map_err(status)?))
+    }
+
+    async fn create_legal_hold(
+        &self,
+        request: Request<CreateLegalHoldRequest>,
+    ) -> Result<Response<CreateLegalHoldResponse>, Status> {
+        let who = principal(&request);
+        let made = self.rooms.control.create_hold(&who, request.into_inner()).await;
+        Ok(Response::new(CreateLegalHoldResponse { hold: Some(made.map_err(status)?) }))
+    }
+
+    async fn list_legal_holds(
+        &self,
+        request: Request<ListLegalHoldsRequest>,
+    ) -> Result<Response<ListLegalHoldsResponse>, Status> {
+        let who = principal(&request);
+        let (holds, next_page_token) = self.rooms.control.list_holds(&who, request.get_ref()).await.map_err(status)?;
+        Ok(Response::new(ListLegalHoldsResponse { holds, next_page_token }))
+    }
+
+    async fn release_legal_hold(
+        &self,
+        request: Request<ReleaseLegalHoldRequest>,
+    ) -> Result<Response<ReleaseLegalHoldResponse>, Status> {
+        let who = principal(&request);
+        let released = self.rooms.control.release_hold(&who, &request.get_ref().id).await;
+        Ok(Response::new(ReleaseLegalHoldResponse { hold: Some(released.map_err(status)?) }))
     }
 
     async fn list_logs(&self, request: Request<ListLogsRequest>) -> Result<Response<ListLogsResponse>, Status> {

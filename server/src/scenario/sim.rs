@@ -7,11 +7,13 @@ use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use tollgate_audit::Trail;
+use tollgate_bodies::Root;
 use tollgate_domain::{CallId, Clock, Error, Secret};
 use tollgate_ledger::{Ledger, Options};
 use tollgate_limits::Limiter;
 use tollgate_pipeline::{
-    Again, Billed, Call, Directory, Gates, KeyRing, Parts, Pipeline, QuotaCell, Request, Settings, Settler,
+    Again, Billed, Bodies, BodySettings, Call, Directory, Gates, KeyRing, Parts, Pipeline, QuotaCell, Request,
+    Settings, Settler,
 };
 use tollgate_proto::v1::{AuditRecord, CompletionRequest, completion_event::Event};
 use tollgate_providers::{Mode, transport::InProcess};
@@ -85,7 +87,7 @@ impl Sim {
                 default_output_cap: config.budgets.default_output_cap,
                 ..Settings::default()
             },
-            audit_key: Vec::new(),
+            bodies: Bodies::new(Root::new(&[]), None, BodySettings::default()),
             settler: Settler::start(ledger),
             seeds,
             gates: Gates::new(Limiter::new(clock, None, Box::new(|| 1))),

@@ -8,7 +8,7 @@ use tollgate_store::{
 };
 use tollgate_tlog::leaf_hash;
 
-use crate::{PostgresStore, audit_log::fill_tiles, failed, micros};
+use crate::{PostgresStore, audit_log::fill_tiles, bodies, failed, micros};
 
 type Tx<'a> = Transaction<'a, Postgres>;
 
@@ -40,7 +40,7 @@ impl PostgresStore {
 }
 
 async fn apply(tx: &mut Tx<'_>, replica: &str, batch: &Batch) -> sqlx::Result<Vec<BudgetAlert>> {
-    let (mut rows, mut records) = (Vec::new(), Vec::new());
+    let (mut rows, mut records, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
     if batch.changes.iter().any(|change| matches!(change, Change::Object(_))) {
         sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(OBJECTS).execute(&mut **tx).await?;
         sqlx::query("SELECT pg_notify('tollgate_object', '')").execute(&mut **tx).await?;
@@ -50,6 +50,7 @@ async fn apply(tx: &mut Tx<'_>, replica: &str, batch: &Batch) -> sqlx::Result<Ve
             Change::Object(object) => put_object(tx, object).await?,
             Change::Entry(row) => rows.push(&**row),
             Change::Record(record) => records.push(&**record),
+            Change::Body(body) => bodies.push(&**body),
         }
     }
     let mut alerts = Vec::new();
@@ -71,6 +72,7 @@ async fn apply(tx: &mut Tx<'_>, replica: &str, batch: &Batch) -> sqlx::Result<Ve
     if let (Some(first), Some(last)) = (records.first(), records.last()) {
         fill_tiles(tx, replica, (first.sequence.max(1) - 1) as u64, last.sequence.max(0) as u64).await?;
     }
+    bodies::append(tx, &bodies).await?;
     Ok(alerts)
 }
 

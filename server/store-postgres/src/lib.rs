@@ -6,6 +6,7 @@
 mod apply;
 mod audit_log;
 mod batches;
+mod bodies;
 mod changes;
 mod claims;
 mod coordinator;

@@ -5,7 +5,9 @@
 use std::sync::{Arc, LazyLock};
 
 use tollgate_services::Postgres;
-use tollgate_store::{Store, StoreError, audit_log_suite, batches_suite, coordinator_suite, responses_suite, suite};
+use tollgate_store::{
+    Store, StoreError, audit_log_suite, batches_suite, bodies_suite, coordinator_suite, responses_suite, suite,
+};
 use tollgate_store_postgres::PostgresStore;
 
 static SERVER: LazyLock<Postgres> = LazyLock::new(Postgres::start);
@@ -84,6 +86,23 @@ batches! {
     a_batch_is_there_for_its_key_alone,
     a_batch_is_looked_at_by_one,
     a_batch_settles_once,
+}
+
+macro_rules! bodies {
+    ($($case:ident),+ $(,)?) => {
+        $(#[tokio::test]
+        async fn $case() {
+            bodies_suite::$case(&fresh().await).await;
+        })+
+    };
+}
+
+bodies! {
+    an_owner_has_one_key_however_many_make_it,
+    an_erased_body_does_not_come_back,
+    a_subjects_keys_take_its_bodies_with_them,
+    a_hold_keeps_what_it_is_on,
+    keys_of_months_that_are_over_go,
 }
 
 macro_rules! coordinates {

@@ -6,18 +6,19 @@ use tollgate_proto::v1::{AuditRecord, BudgetAlert};
 use tollgate_store::{AlertRule, Batch, Change, LedgerRow, Object, PutOutcome, Rollup, Sums, raise_alerts};
 use tollgate_tlog::leaf_hash;
 
-use crate::{audit_log::fill_tiles, micros};
+use crate::{audit_log::fill_tiles, bodies, micros};
 
 type Tx<'a> = Transaction<'a, Sqlite>;
 
 pub(crate) async fn apply(writer: &SqlitePool, batch: &Batch) -> sqlx::Result<Vec<BudgetAlert>> {
     let mut tx = writer.begin().await?;
-    let (mut rows, mut records) = (Vec::new(), Vec::new());
+    let (mut rows, mut records, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
     for change in &batch.changes {
         match change {
             Change::Object(object) => put_object(&mut tx, object).await?,
             Change::Entry(row) => rows.push(&**row),
             Change::Record(record) => records.push(&**record),
+            Change::Body(body) => bodies.push(&**body),
         }
     }
     let mut new = HashSet::new();
@@ -42,6 +43,7 @@ pub(crate) async fn apply(writer: &SqlitePool, batch: &Batch) -> sqlx::Result<Ve
     if let (Some(first), Some(last)) = (records.first(), records.last()) {
         fill_tiles(&mut tx, (first.sequence.max(1) - 1) as u64, last.sequence.max(0) as u64).await?;
     }
+    bodies::append(&mut tx, &bodies).await?;
     sqlx::query("UPDATE journal_position SET applied = max(applied, ?)")
         .bind(batch.through as i64)
         .execute(&mut *tx)

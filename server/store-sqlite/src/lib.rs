@@ -6,6 +6,7 @@
 mod apply;
 mod audit_log;
 mod batches;
+mod bodies;
 mod read;
 mod responses;
 
@@ -36,6 +37,8 @@ impl SqliteStore {
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Normal)
+            // What is deleted is overwritten: an erased key is in no free page.
+            .pragma("secure_delete", "ON")
             .busy_timeout(Duration::from_secs(5));
         let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await.map_err(failed)?;
         sqlx::migrate!().run(&writer).await.map_err(|e| StoreError::Permanent(format!("migration: {e}")))?;

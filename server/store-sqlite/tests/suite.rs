@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a test says by panicking
 
-use tollgate_store::{audit_log_suite, batches_suite, responses_suite, suite};
+use tollgate_store::{audit_log_suite, batches_suite, bodies_suite, responses_suite, suite};
 use tollgate_store_sqlite::SqliteStore;
 
 async fn fresh() -> (SqliteStore, tempfile::TempDir) {
@@ -84,6 +84,24 @@ batches! {
     a_batch_is_there_for_its_key_alone,
     a_batch_is_looked_at_by_one,
     a_batch_settles_once,
+}
+
+macro_rules! bodies {
+    ($($case:ident),+ $(,)?) => {
+        $(#[tokio::test]
+        async fn $case() {
+            let (store, _dir) = fresh().await;
+            bodies_suite::$case(&store).await;
+        })+
+    };
+}
+
+bodies! {
+    an_owner_has_one_key_however_many_make_it,
+    an_erased_body_does_not_come_back,
+    a_subjects_keys_take_its_bodies_with_them,
+    a_hold_keeps_what_it_is_on,
+    keys_of_months_that_are_over_go,
 }
 
 #[tokio::test]

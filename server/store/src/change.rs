@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use tollgate_proto::v1::{AuditRecord, BudgetScope, LedgerEntry};
 
-use crate::Object;
+use crate::{Object, StoredBody};
 
 /// An idempotency key and the request that came with it, both hashed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -33,6 +33,8 @@ pub enum Change {
     Entry(Box<LedgerRow>),
     /// Something is on record.
     Record(Box<AuditRecord>),
+    /// Bodies of a call are kept.
+    Body(Box<StoredBody>),
 }
 
 /// When a budget raises an alert.

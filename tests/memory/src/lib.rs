@@ -171,6 +171,8 @@ impl Store for MemoryStore {
                     touched.extend(row.entry.charges.iter().map(|c| (c.budget_id.clone(), c.window)));
                     shared.rows.push((self.replica.clone(), (**row).clone()));
                 }
+                // It keeps no bodies.
+                Change::Body(_) => {}
                 Change::Record(record) => {
                     let known = shared.records.iter().any(|(r, k)| *r == self.replica && k.sequence == record.sequence);
                     if !known {

@@ -848,11 +848,6 @@ type AuditRecord struct {
 	Routing *Routing `protobuf:"bytes,10,opt,name=routing,proto3" json:"routing,omitempty"`
 	// How long it took, in microseconds.
 	DurationUs int64 `protobuf:"varint,11,opt,name=duration_us,json=durationUs,proto3" json:"duration_us,omitempty"`
-	// HMAC-SHA-256 over the request as received, under the gateway's audit key: whoever holds the request and the key can show that
-	// it was this one, and a guess cannot be checked without the key.
-	RequestHmac []byte `protobuf:"bytes,12,opt,name=request_hmac,json=requestHmac,proto3" json:"request_hmac,omitempty"`
-	// HMAC-SHA-256 over the text, reasoning and tool arguments of the answer in order of arrival.
-	AnswerHmac []byte `protobuf:"bytes,13,opt,name=answer_hmac,json=answerHmac,proto3" json:"answer_hmac,omitempty"`
 	// Tags of the call.
 	Tags []string `protobuf:"bytes,14,rep,name=tags,proto3" json:"tags,omitempty"`
 	// Metadata of the call.
@@ -875,7 +870,14 @@ type AuditRecord struct {
 	OrganizationId string `protobuf:"bytes,23,opt,name=organization_id,json=organizationId,proto3" json:"organization_id,omitempty"`
 	// The ledger entries that were journalled together with it. Each entry stands in exactly one record: of a call with several billed
 	// attempts the last stands in the call's own, each before it in one `attempt.settle` of the same `call_id`.
-	Entries       []*AuditEntry `protobuf:"bytes,24,rep,name=entries,proto3" json:"entries,omitempty"`
+	Entries []*AuditEntry `protobuf:"bytes,24,rep,name=entries,proto3" json:"entries,omitempty"`
+	// Commitment to the request as received, 32 bytes: a salted hash. Whoever holds the request and the salt (`GetBody`) can show that it was
+	// this one; nobody else can check a guess. Empty in records that are not of calls.
+	RequestCommitment []byte `protobuf:"bytes,27,opt,name=request_commitment,json=requestCommitment,proto3" json:"request_commitment,omitempty"`
+	// Commitment to the text, reasoning and tool arguments of the answer in order of arrival, alike. Empty: the call got no answer.
+	AnswerCommitment []byte `protobuf:"bytes,28,opt,name=answer_commitment,json=answerCommitment,proto3" json:"answer_commitment,omitempty"`
+	// Where the bodies are. Absent in records that are not of calls.
+	Body          *AuditBody `protobuf:"bytes,29,opt,name=body,proto3" json:"body,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -987,20 +989,6 @@ func (x *AuditRecord) GetDurationUs() int64 {
 	return 0
 }
 
-func (x *AuditRecord) GetRequestHmac() []byte {
-	if x != nil {
-		return x.RequestHmac
-	}
-	return nil
-}
-
-func (x *AuditRecord) GetAnswerHmac() []byte {
-	if x != nil {
-		return x.AnswerHmac
-	}
-	return nil
-}
-
 func (x *AuditRecord) GetTags() []string {
 	if x != nil {
 		return x.Tags
@@ -1078,6 +1066,27 @@ func (x *AuditRecord) GetEntries() []*AuditEntry {
 	return nil
 }
 
+func (x *AuditRecord) GetRequestCommitment() []byte {
+	if x != nil {
+		return x.RequestCommitment
+	}
+	return nil
+}
+
+func (x *AuditRecord) GetAnswerCommitment() []byte {
+	if x != nil {
+		return x.AnswerCommitment
+	}
+	return nil
+}
+
+func (x *AuditRecord) GetBody() *AuditBody {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
 // A ledger entry as the audit log knows it.
 type AuditEntry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1137,7 +1146,7 @@ var File_tollgate_v1_audit_proto protoreflect.FileDescriptor
 
 const file_tollgate_v1_audit_proto_rawDesc = "" +
 	"\n" +
-	"\x17tollgate/v1/audit.proto\x12\vtollgate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctollgate/v1/completion.proto\x1a\x17tollgate/v1/error.proto\x1a\x1btollgate/v1/key_admin.proto\x1a\x17tollgate/v1/usage.proto\"\x11\n" +
+	"\x17tollgate/v1/audit.proto\x12\vtollgate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etollgate/v1/audit_bodies.proto\x1a\x1ctollgate/v1/completion.proto\x1a\x17tollgate/v1/error.proto\x1a\x1btollgate/v1/key_admin.proto\x1a\x17tollgate/v1/usage.proto\"\x11\n" +
 	"\x0fListLogsRequest\"\x8b\x01\n" +
 	"\x10ListLogsResponse\x12)\n" +
 	"\x04logs\x18\x01 \x03(\v2\x15.tollgate.v1.AuditLogR\x04logs\x12)\n" +
@@ -1190,7 +1199,7 @@ const file_tollgate_v1_audit_proto_rawDesc = "" +
 	"\x0eafter_sequence\x18\x02 \x01(\x03H\x00R\rafterSequence\x88\x01\x01B\x11\n" +
 	"\x0f_after_sequence\"G\n" +
 	"\x13TailRecordsResponse\x120\n" +
-	"\x06record\x18\x01 \x01(\v2\x18.tollgate.v1.AuditRecordR\x06record\"\xa4\a\n" +
+	"\x06record\x18\x01 \x01(\v2\x18.tollgate.v1.AuditRecordR\x06record\"\x8f\b\n" +
 	"\vAuditRecord\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x03R\bsequence\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
@@ -1204,10 +1213,7 @@ const file_tollgate_v1_audit_proto_rawDesc = "" +
 	"\arouting\x18\n" +
 	" \x01(\v2\x14.tollgate.v1.RoutingR\arouting\x12\x1f\n" +
 	"\vduration_us\x18\v \x01(\x03R\n" +
-	"durationUs\x12!\n" +
-	"\frequest_hmac\x18\f \x01(\fR\vrequestHmac\x12\x1f\n" +
-	"\vanswer_hmac\x18\r \x01(\fR\n" +
-	"answerHmac\x12\x12\n" +
+	"durationUs\x12\x12\n" +
 	"\x04tags\x18\x0e \x03(\tR\x04tags\x12B\n" +
 	"\bmetadata\x18\x0f \x03(\v2&.tollgate.v1.AuditRecord.MetadataEntryR\bmetadata\x12\x18\n" +
 	"\achanges\x18\x10 \x03(\tR\achanges\x12\x12\n" +
@@ -1218,16 +1224,24 @@ const file_tollgate_v1_audit_proto_rawDesc = "" +
 	"\auser_id\x18\x15 \x01(\tR\x06userId\x12\x17\n" +
 	"\ateam_id\x18\x16 \x01(\tR\x06teamId\x12'\n" +
 	"\x0forganization_id\x18\x17 \x01(\tR\x0eorganizationId\x121\n" +
-	"\aentries\x18\x18 \x03(\v2\x17.tollgate.v1.AuditEntryR\aentries\x1a;\n" +
+	"\aentries\x18\x18 \x03(\v2\x17.tollgate.v1.AuditEntryR\aentries\x12-\n" +
+	"\x12request_commitment\x18\x1b \x01(\fR\x11requestCommitment\x12+\n" +
+	"\x11answer_commitment\x18\x1c \x01(\fR\x10answerCommitment\x12*\n" +
+	"\x04body\x18\x1d \x01(\v2\x16.tollgate.v1.AuditBodyR\x04body\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"O\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01J\x04\b\f\x10\rJ\x04\b\r\x10\x0eR\frequest_hmacR\vanswer_hmac\"O\n" +
 	"\n" +
 	"AuditEntry\x12\x1d\n" +
 	"\n" +
 	"attempt_id\x18\x01 \x01(\tR\tattemptId\x12\"\n" +
-	"\rcost_nano_usd\x18\x02 \x01(\x03R\vcostNanoUsd2\x9e\x04\n" +
-	"\fAuditService\x12U\n" +
+	"\rcost_nano_usd\x18\x02 \x01(\x03R\vcostNanoUsd2\xd0\a\n" +
+	"\fAuditService\x12D\n" +
+	"\aGetBody\x12\x1b.tollgate.v1.GetBodyRequest\x1a\x1c.tollgate.v1.GetBodyResponse\x12P\n" +
+	"\vEraseBodies\x12\x1f.tollgate.v1.EraseBodiesRequest\x1a .tollgate.v1.EraseBodiesResponse\x12\\\n" +
+	"\x0fCreateLegalHold\x12#.tollgate.v1.CreateLegalHoldRequest\x1a$.tollgate.v1.CreateLegalHoldResponse\x12Y\n" +
+	"\x0eListLegalHolds\x12\".tollgate.v1.ListLegalHoldsRequest\x1a#.tollgate.v1.ListLegalHoldsResponse\x12_\n" +
+	"\x10ReleaseLegalHold\x12$.tollgate.v1.ReleaseLegalHoldRequest\x1a%.tollgate.v1.ReleaseLegalHoldResponse\x12U\n" +
 	"\fQueryRecords\x12 .tollgate.v1.QueryRecordsRequest\x1a!.tollgate.v1.QueryRecordsResponse0\x01\x12R\n" +
 	"\vTailRecords\x12\x1f.tollgate.v1.TailRecordsRequest\x1a .tollgate.v1.TailRecordsResponse0\x01\x12G\n" +
 	"\bListLogs\x12\x1c.tollgate.v1.ListLogsRequest\x1a\x1d.tollgate.v1.ListLogsResponse\x12b\n" +
@@ -1274,6 +1288,17 @@ var file_tollgate_v1_audit_proto_goTypes = []any{
 	(*Routing)(nil),                     // 20: tollgate.v1.Routing
 	(FinishReason)(0),                   // 21: tollgate.v1.FinishReason
 	(KeyRole)(0),                        // 22: tollgate.v1.KeyRole
+	(*AuditBody)(nil),                   // 23: tollgate.v1.AuditBody
+	(*GetBodyRequest)(nil),              // 24: tollgate.v1.GetBodyRequest
+	(*EraseBodiesRequest)(nil),          // 25: tollgate.v1.EraseBodiesRequest
+	(*CreateLegalHoldRequest)(nil),      // 26: tollgate.v1.CreateLegalHoldRequest
+	(*ListLegalHoldsRequest)(nil),       // 27: tollgate.v1.ListLegalHoldsRequest
+	(*ReleaseLegalHoldRequest)(nil),     // 28: tollgate.v1.ReleaseLegalHoldRequest
+	(*GetBodyResponse)(nil),             // 29: tollgate.v1.GetBodyResponse
+	(*EraseBodiesResponse)(nil),         // 30: tollgate.v1.EraseBodiesResponse
+	(*CreateLegalHoldResponse)(nil),     // 31: tollgate.v1.CreateLegalHoldResponse
+	(*ListLegalHoldsResponse)(nil),      // 32: tollgate.v1.ListLegalHoldsResponse
+	(*ReleaseLegalHoldResponse)(nil),    // 33: tollgate.v1.ReleaseLegalHoldResponse
 }
 var file_tollgate_v1_audit_proto_depIdxs = []int32{
 	2,  // 0: tollgate.v1.ListLogsResponse.logs:type_name -> tollgate.v1.AuditLog
@@ -1292,23 +1317,34 @@ var file_tollgate_v1_audit_proto_depIdxs = []int32{
 	21, // 13: tollgate.v1.AuditRecord.finish_reasons:type_name -> tollgate.v1.FinishReason
 	22, // 14: tollgate.v1.AuditRecord.role:type_name -> tollgate.v1.KeyRole
 	15, // 15: tollgate.v1.AuditRecord.entries:type_name -> tollgate.v1.AuditEntry
-	10, // 16: tollgate.v1.AuditService.QueryRecords:input_type -> tollgate.v1.QueryRecordsRequest
-	12, // 17: tollgate.v1.AuditService.TailRecords:input_type -> tollgate.v1.TailRecordsRequest
-	0,  // 18: tollgate.v1.AuditService.ListLogs:input_type -> tollgate.v1.ListLogsRequest
-	3,  // 19: tollgate.v1.AuditService.GetInclusionProof:input_type -> tollgate.v1.GetInclusionProofRequest
-	5,  // 20: tollgate.v1.AuditService.GetConsistencyProof:input_type -> tollgate.v1.GetConsistencyProofRequest
-	7,  // 21: tollgate.v1.AuditService.ExportLog:input_type -> tollgate.v1.ExportLogRequest
-	11, // 22: tollgate.v1.AuditService.QueryRecords:output_type -> tollgate.v1.QueryRecordsResponse
-	13, // 23: tollgate.v1.AuditService.TailRecords:output_type -> tollgate.v1.TailRecordsResponse
-	1,  // 24: tollgate.v1.AuditService.ListLogs:output_type -> tollgate.v1.ListLogsResponse
-	4,  // 25: tollgate.v1.AuditService.GetInclusionProof:output_type -> tollgate.v1.GetInclusionProofResponse
-	6,  // 26: tollgate.v1.AuditService.GetConsistencyProof:output_type -> tollgate.v1.GetConsistencyProofResponse
-	8,  // 27: tollgate.v1.AuditService.ExportLog:output_type -> tollgate.v1.ExportLogResponse
-	22, // [22:28] is the sub-list for method output_type
-	16, // [16:22] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	23, // 16: tollgate.v1.AuditRecord.body:type_name -> tollgate.v1.AuditBody
+	24, // 17: tollgate.v1.AuditService.GetBody:input_type -> tollgate.v1.GetBodyRequest
+	25, // 18: tollgate.v1.AuditService.EraseBodies:input_type -> tollgate.v1.EraseBodiesRequest
+	26, // 19: tollgate.v1.AuditService.CreateLegalHold:input_type -> tollgate.v1.CreateLegalHoldRequest
+	27, // 20: tollgate.v1.AuditService.ListLegalHolds:input_type -> tollgate.v1.ListLegalHoldsRequest
+	28, // 21: tollgate.v1.AuditService.ReleaseLegalHold:input_type -> tollgate.v1.ReleaseLegalHoldRequest
+	10, // 22: tollgate.v1.AuditService.QueryRecords:input_type -> tollgate.v1.QueryRecordsRequest
+	12, // 23: tollgate.v1.AuditService.TailRecords:input_type -> tollgate.v1.TailRecordsRequest
+	0,  // 24: tollgate.v1.AuditService.ListLogs:input_type -> tollgate.v1.ListLogsRequest
+	3,  // 25: tollgate.v1.AuditService.GetInclusionProof:input_type -> tollgate.v1.GetInclusionProofRequest
+	5,  // 26: tollgate.v1.AuditService.GetConsistencyProof:input_type -> tollgate.v1.GetConsistencyProofRequest
+	7,  // 27: tollgate.v1.AuditService.ExportLog:input_type -> tollgate.v1.ExportLogRequest
+	29, // 28: tollgate.v1.AuditService.GetBody:output_type -> tollgate.v1.GetBodyResponse
+	30, // 29: tollgate.v1.AuditService.EraseBodies:output_type -> tollgate.v1.EraseBodiesResponse
+	31, // 30: tollgate.v1.AuditService.CreateLegalHold:output_type -> tollgate.v1.CreateLegalHoldResponse
+	32, // 31: tollgate.v1.AuditService.ListLegalHolds:output_type -> tollgate.v1.ListLegalHoldsResponse
+	33, // 32: tollgate.v1.AuditService.ReleaseLegalHold:output_type -> tollgate.v1.ReleaseLegalHoldResponse
+	11, // 33: tollgate.v1.AuditService.QueryRecords:output_type -> tollgate.v1.QueryRecordsResponse
+	13, // 34: tollgate.v1.AuditService.TailRecords:output_type -> tollgate.v1.TailRecordsResponse
+	1,  // 35: tollgate.v1.AuditService.ListLogs:output_type -> tollgate.v1.ListLogsResponse
+	4,  // 36: tollgate.v1.AuditService.GetInclusionProof:output_type -> tollgate.v1.GetInclusionProofResponse
+	6,  // 37: tollgate.v1.AuditService.GetConsistencyProof:output_type -> tollgate.v1.GetConsistencyProofResponse
+	8,  // 38: tollgate.v1.AuditService.ExportLog:output_type -> tollgate.v1.ExportLogResponse
+	28, // [28:39] is the sub-list for method output_type
+	17, // [17:28] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_v1_audit_proto_init() }
@@ -1316,6 +1352,7 @@ func file_tollgate_v1_audit_proto_init() {
 	if File_tollgate_v1_audit_proto != nil {
 		return
 	}
+	file_tollgate_v1_audit_bodies_proto_init()
 	file_tollgate_v1_completion_proto_init()
 	file_tollgate_v1_error_proto_init()
 	file_tollgate_v1_key_admin_proto_init()

@@ -21,6 +21,11 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
+	AuditService_GetBody_FullMethodName             = "/tollgate.v1.AuditService/GetBody"
+	AuditService_EraseBodies_FullMethodName         = "/tollgate.v1.AuditService/EraseBodies"
+	AuditService_CreateLegalHold_FullMethodName     = "/tollgate.v1.AuditService/CreateLegalHold"
+	AuditService_ListLegalHolds_FullMethodName      = "/tollgate.v1.AuditService/ListLegalHolds"
+	AuditService_ReleaseLegalHold_FullMethodName    = "/tollgate.v1.AuditService/ReleaseLegalHold"
 	AuditService_QueryRecords_FullMethodName        = "/tollgate.v1.AuditService/QueryRecords"
 	AuditService_TailRecords_FullMethodName         = "/tollgate.v1.AuditService/TailRecords"
 	AuditService_ListLogs_FullMethodName            = "/tollgate.v1.AuditService/ListLogs"
@@ -37,6 +42,19 @@ const (
 //
 // Callers: `docs/authorization.md` has the matrix of roles. Errors: ROLE_NOT_ALLOWED, INVALID_FIELD, STORE_UNAVAILABLE.
 type AuditServiceClient interface {
+	// The prompt and the answer of a call, where they are kept, and what opens the commitments to them. That they were read is on record.
+	// Errors: RESOURCE_NOT_FOUND, STORE_UNAVAILABLE.
+	GetBody(ctx context.Context, in *GetBodyRequest, opts ...grpc.CallOption) (*GetBodyResponse, error)
+	// Makes bodies unreadable for good, in every copy: their keys are destroyed. The log still proves what it proved, and has a record of
+	// it. Done a second time it erases what has come since. Errors: RESOURCE_NOT_FOUND, RESOURCE_IN_USE (a legal hold, by its id),
+	// STORE_UNAVAILABLE.
+	EraseBodies(ctx context.Context, in *EraseBodiesRequest, opts ...grpc.CallOption) (*EraseBodiesResponse, error)
+	// Keeps bodies from being erased, until the hold is released. Errors: RESOURCE_NOT_FOUND, STORE_UNAVAILABLE.
+	CreateLegalHold(ctx context.Context, in *CreateLegalHoldRequest, opts ...grpc.CallOption) (*CreateLegalHoldResponse, error)
+	// Legal holds, oldest first. Errors: STORE_UNAVAILABLE.
+	ListLegalHolds(ctx context.Context, in *ListLegalHoldsRequest, opts ...grpc.CallOption) (*ListLegalHoldsResponse, error)
+	// Ends a hold; what it kept does not go by itself before the next look at what is over. Errors: RESOURCE_NOT_FOUND, STORE_UNAVAILABLE.
+	ReleaseLegalHold(ctx context.Context, in *ReleaseLegalHoldRequest, opts ...grpc.CallOption) (*ReleaseLegalHoldResponse, error)
 	// Records that match, oldest first; the stream ends after the last one that existed when the call began.
 	QueryRecords(ctx context.Context, in *QueryRecordsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[QueryRecordsResponse], error)
 	// Records as they are made; the stream ends only when the caller goes. A reader that falls too far behind gets OVERLOADED and
@@ -60,6 +78,56 @@ type auditServiceClient struct {
 
 func NewAuditServiceClient(cc grpc.ClientConnInterface) AuditServiceClient {
 	return &auditServiceClient{cc}
+}
+
+func (c *auditServiceClient) GetBody(ctx context.Context, in *GetBodyRequest, opts ...grpc.CallOption) (*GetBodyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetBodyResponse)
+	err := c.cc.Invoke(ctx, AuditService_GetBody_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *auditServiceClient) EraseBodies(ctx context.Context, in *EraseBodiesRequest, opts ...grpc.CallOption) (*EraseBodiesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(EraseBodiesResponse)
+	err := c.cc.Invoke(ctx, AuditService_EraseBodies_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *auditServiceClient) CreateLegalHold(ctx context.Context, in *CreateLegalHoldRequest, opts ...grpc.CallOption) (*CreateLegalHoldResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CreateLegalHoldResponse)
+	err := c.cc.Invoke(ctx, AuditService_CreateLegalHold_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *auditServiceClient) ListLegalHolds(ctx context.Context, in *ListLegalHoldsRequest, opts ...grpc.CallOption) (*ListLegalHoldsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListLegalHoldsResponse)
+	err := c.cc.Invoke(ctx, AuditService_ListLegalHolds_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *auditServiceClient) ReleaseLegalHold(ctx context.Context, in *ReleaseLegalHoldRequest, opts ...grpc.CallOption) (*ReleaseLegalHoldResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReleaseLegalHoldResponse)
+	err := c.cc.Invoke(ctx, AuditService_ReleaseLegalHold_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 func (c *auditServiceClient) QueryRecords(ctx context.Context, in *QueryRecordsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[QueryRecordsResponse], error) {
@@ -157,6 +225,19 @@ type AuditService_ExportLogClient = grpc.ServerStreamingClient[ExportLogResponse
 //
 // Callers: `docs/authorization.md` has the matrix of roles. Errors: ROLE_NOT_ALLOWED, INVALID_FIELD, STORE_UNAVAILABLE.
 type AuditServiceServer interface {
+	// The prompt and the answer of a call, where they are kept, and what opens the commitments to them. That they were read is on record.
+	// Errors: RESOURCE_NOT_FOUND, STORE_UNAVAILABLE.
+	GetBody(context.Context, *GetBodyRequest) (*GetBodyResponse, error)
+	// Makes bodies unreadable for good, in every copy: their keys are destroyed. The log still proves what it proved, and has a record of
+	// it. Done a second time it erases what has come since. Errors: RESOURCE_NOT_FOUND, RESOURCE_IN_USE (a legal hold, by its id),
+	// STORE_UNAVAILABLE.
+	EraseBodies(context.Context, *EraseBodiesRequest) (*EraseBodiesResponse, error)
+	// Keeps bodies from being erased, until the hold is released. Errors: RESOURCE_NOT_FOUND, STORE_UNAVAILABLE.
+	CreateLegalHold(context.Context, *CreateLegalHoldRequest) (*CreateLegalHoldResponse, error)
+	// Legal holds, oldest first. Errors: STORE_UNAVAILABLE.
+	ListLegalHolds(context.Context, *ListLegalHoldsRequest) (*ListLegalHoldsResponse, error)
+	// Ends a hold; what it kept does not go by itself before the next look at what is over. Errors: RESOURCE_NOT_FOUND, STORE_UNAVAILABLE.
+	ReleaseLegalHold(context.Context, *ReleaseLegalHoldRequest) (*ReleaseLegalHoldResponse, error)
 	// Records that match, oldest first; the stream ends after the last one that existed when the call began.
 	QueryRecords(*QueryRecordsRequest, grpc.ServerStreamingServer[QueryRecordsResponse]) error
 	// Records as they are made; the stream ends only when the caller goes. A reader that falls too far behind gets OVERLOADED and
@@ -182,6 +263,21 @@ type AuditServiceServer interface {
 // pointer dereference when methods are called.
 type UnimplementedAuditServiceServer struct{}
 
+func (UnimplementedAuditServiceServer) GetBody(context.Context, *GetBodyRequest) (*GetBodyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetBody not implemented")
+}
+func (UnimplementedAuditServiceServer) EraseBodies(context.Context, *EraseBodiesRequest) (*EraseBodiesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method EraseBodies not implemented")
+}
+func (UnimplementedAuditServiceServer) CreateLegalHold(context.Context, *CreateLegalHoldRequest) (*CreateLegalHoldResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateLegalHold not implemented")
+}
+func (UnimplementedAuditServiceServer) ListLegalHolds(context.Context, *ListLegalHoldsRequest) (*ListLegalHoldsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListLegalHolds not implemented")
+}
+func (UnimplementedAuditServiceServer) ReleaseLegalHold(context.Context, *ReleaseLegalHoldRequest) (*ReleaseLegalHoldResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReleaseLegalHold not implemented")
+}
 func (UnimplementedAuditServiceServer) QueryRecords(*QueryRecordsRequest, grpc.ServerStreamingServer[QueryRecordsResponse]) error {
 	return status.Error(codes.Unimplemented, "method QueryRecords not implemented")
 }
@@ -219,6 +315,96 @@ func RegisterAuditServiceServer(s grpc.ServiceRegistrar, srv AuditServiceServer)
 		t.testEmbeddedByValue()
 	}
 	s.RegisterService(&AuditService_ServiceDesc, srv)
+}
+
+func _AuditService_GetBody_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetBodyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AuditServiceServer).GetBody(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AuditService_GetBody_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AuditServiceServer).GetBody(ctx, req.(*GetBodyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AuditService_EraseBodies_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(EraseBodiesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AuditServiceServer).EraseBodies(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AuditService_EraseBodies_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AuditServiceServer).EraseBodies(ctx, req.(*EraseBodiesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AuditService_CreateLegalHold_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateLegalHoldRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AuditServiceServer).CreateLegalHold(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AuditService_CreateLegalHold_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AuditServiceServer).CreateLegalHold(ctx, req.(*CreateLegalHoldRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AuditService_ListLegalHolds_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListLegalHoldsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AuditServiceServer).ListLegalHolds(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AuditService_ListLegalHolds_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AuditServiceServer).ListLegalHolds(ctx, req.(*ListLegalHoldsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AuditService_ReleaseLegalHold_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReleaseLegalHoldRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AuditServiceServer).ReleaseLegalHold(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AuditService_ReleaseLegalHold_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AuditServiceServer).ReleaseLegalHold(ctx, req.(*ReleaseLegalHoldRequest))
+	}
+	return interceptor(ctx, in, info, handler)
 }
 
 func _AuditService_QueryRecords_Handler(srv interface{}, stream grpc.ServerStream) error {
@@ -315,6 +501,26 @@ var AuditService_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "tollgate.v1.AuditService",
 	HandlerType: (*AuditServiceServer)(nil),
 	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "GetBody",
+			Handler:    _AuditService_GetBody_Handler,
+		},
+		{
+			MethodName: "EraseBodies",
+			Handler:    _AuditService_EraseBodies_Handler,
+		},
+		{
+			MethodName: "CreateLegalHold",
+			Handler:    _AuditService_CreateLegalHold_Handler,
+		},
+		{
+			MethodName: "ListLegalHolds",
+			Handler:    _AuditService_ListLegalHolds_Handler,
+		},
+		{
+			MethodName: "ReleaseLegalHold",
+			Handler:    _AuditService_ReleaseLegalHold_Handler,
+		},
 		{
 			MethodName: "ListLogs",
 			Handler:    _AuditService_ListLogs_Handler,

@@ -122,7 +122,8 @@ const (
 	ErrorReason_ERROR_REASON_RATE_LIMITED ErrorReason = 39
 	// Somebody would gain rights that the acting key does not have. PERMISSION_DENIED, HTTP 403. Metadata: `field`.
 	ErrorReason_ERROR_REASON_RIGHTS_EXCEEDED ErrorReason = 40
-	// It still has teams, users or keys that work. FAILED_PRECONDITION, HTTP 409. Metadata: `resource`, `id`.
+	// It still has teams, users or keys that work; or a legal hold is on it (`resource` is `legal_hold`, `id` that of the hold).
+	// FAILED_PRECONDITION, HTTP 409. Metadata: `resource`, `id`.
 	ErrorReason_ERROR_REASON_RESOURCE_IN_USE ErrorReason = 41
 	// The store of record cannot be reached, so nothing can be changed now. UNAVAILABLE, HTTP 503 with `retry-after`.
 	ErrorReason_ERROR_REASON_STORE_UNAVAILABLE ErrorReason = 42

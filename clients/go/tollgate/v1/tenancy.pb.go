@@ -158,7 +158,9 @@ type Team struct {
 	// When it was last changed. Output only.
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	// Changes with every change; send it back to detect concurrent edits. Output only.
-	Etag          string `protobuf:"bytes,11,opt,name=etag,proto3" json:"etag,omitempty"`
+	Etag string `protobuf:"bytes,11,opt,name=etag,proto3" json:"etag,omitempty"`
+	// What is kept of the prompts and answers of its calls; unspecified: the gateway's default. It holds for calls from then on.
+	AuditBodies   BodyPolicy `protobuf:"varint,12,opt,name=audit_bodies,json=auditBodies,proto3,enum=tollgate.v1.BodyPolicy" json:"audit_bodies,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -268,6 +270,13 @@ func (x *Team) GetEtag() string {
 		return x.Etag
 	}
 	return ""
+}
+
+func (x *Team) GetAuditBodies() BodyPolicy {
+	if x != nil {
+		return x.AuditBodies
+	}
+	return BodyPolicy_BODY_POLICY_UNSPECIFIED
 }
 
 // A person.
@@ -1212,7 +1221,7 @@ type UpdateTeamRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The team: `id` and the fields to change. `etag`, when set, must match.
 	Team *Team `protobuf:"bytes,1,opt,name=team,proto3" json:"team,omitempty"`
-	// Which fields: `display_name`, `models`, `limits`, `priority`, `metadata`. Empty: all of these that are set.
+	// Which fields: `display_name`, `models`, `limits`, `priority`, `metadata`, `audit_bodies`. Empty: all of these that are set.
 	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2213,7 +2222,7 @@ var File_tollgate_v1_tenancy_proto protoreflect.FileDescriptor
 
 const file_tollgate_v1_tenancy_proto_rawDesc = "" +
 	"\n" +
-	"\x19tollgate/v1/tenancy.proto\x12\vtollgate.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18tollgate/v1/budget.proto\x1a\x1btollgate/v1/key_admin.proto\x1a\x18tollgate/v1/limits.proto\"\x9a\x03\n" +
+	"\x19tollgate/v1/tenancy.proto\x12\vtollgate.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etollgate/v1/audit_bodies.proto\x1a\x18tollgate/v1/budget.proto\x1a\x1btollgate/v1/key_admin.proto\x1a\x18tollgate/v1/limits.proto\"\x9a\x03\n" +
 	"\fOrganization\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12\x16\n" +
@@ -2227,7 +2236,7 @@ const file_tollgate_v1_tenancy_proto_rawDesc = "" +
 	"\x04etag\x18\b \x01(\tR\x04etag\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x85\x04\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc1\x04\n" +
 	"\x04Team\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12'\n" +
 	"\x0forganization_id\x18\x02 \x01(\tR\x0eorganizationId\x12!\n" +
@@ -2243,7 +2252,8 @@ const file_tollgate_v1_tenancy_proto_rawDesc = "" +
 	"\vupdate_time\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12\x12\n" +
-	"\x04etag\x18\v \x01(\tR\x04etag\x1a;\n" +
+	"\x04etag\x18\v \x01(\tR\x04etag\x12:\n" +
+	"\faudit_bodies\x18\f \x01(\x0e2\x17.tollgate.v1.BodyPolicyR\vauditBodies\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb1\x03\n" +
@@ -2451,9 +2461,10 @@ var file_tollgate_v1_tenancy_proto_goTypes = []any{
 	(*RateLimits)(nil),                 // 42: tollgate.v1.RateLimits
 	(*timestamppb.Timestamp)(nil),      // 43: google.protobuf.Timestamp
 	(Priority)(0),                      // 44: tollgate.v1.Priority
-	(*Budget)(nil),                     // 45: tollgate.v1.Budget
-	(*fieldmaskpb.FieldMask)(nil),      // 46: google.protobuf.FieldMask
-	(*Key)(nil),                        // 47: tollgate.v1.Key
+	(BodyPolicy)(0),                    // 45: tollgate.v1.BodyPolicy
+	(*Budget)(nil),                     // 46: tollgate.v1.Budget
+	(*fieldmaskpb.FieldMask)(nil),      // 47: google.protobuf.FieldMask
+	(*Key)(nil),                        // 48: tollgate.v1.Key
 }
 var file_tollgate_v1_tenancy_proto_depIdxs = []int32{
 	42, // 0: tollgate.v1.Organization.limits:type_name -> tollgate.v1.RateLimits
@@ -2465,78 +2476,79 @@ var file_tollgate_v1_tenancy_proto_depIdxs = []int32{
 	40, // 6: tollgate.v1.Team.metadata:type_name -> tollgate.v1.Team.MetadataEntry
 	43, // 7: tollgate.v1.Team.create_time:type_name -> google.protobuf.Timestamp
 	43, // 8: tollgate.v1.Team.update_time:type_name -> google.protobuf.Timestamp
-	42, // 9: tollgate.v1.User.limits:type_name -> tollgate.v1.RateLimits
-	41, // 10: tollgate.v1.User.metadata:type_name -> tollgate.v1.User.MetadataEntry
-	43, // 11: tollgate.v1.User.create_time:type_name -> google.protobuf.Timestamp
-	43, // 12: tollgate.v1.User.update_time:type_name -> google.protobuf.Timestamp
-	0,  // 13: tollgate.v1.CreateOrganizationRequest.organization:type_name -> tollgate.v1.Organization
-	45, // 14: tollgate.v1.CreateOrganizationRequest.budgets:type_name -> tollgate.v1.Budget
-	0,  // 15: tollgate.v1.CreateOrganizationResponse.organization:type_name -> tollgate.v1.Organization
-	0,  // 16: tollgate.v1.GetOrganizationResponse.organization:type_name -> tollgate.v1.Organization
-	0,  // 17: tollgate.v1.ListOrganizationsResponse.organizations:type_name -> tollgate.v1.Organization
-	0,  // 18: tollgate.v1.UpdateOrganizationRequest.organization:type_name -> tollgate.v1.Organization
-	46, // 19: tollgate.v1.UpdateOrganizationRequest.update_mask:type_name -> google.protobuf.FieldMask
-	0,  // 20: tollgate.v1.UpdateOrganizationResponse.organization:type_name -> tollgate.v1.Organization
-	1,  // 21: tollgate.v1.CreateTeamRequest.team:type_name -> tollgate.v1.Team
-	45, // 22: tollgate.v1.CreateTeamRequest.budgets:type_name -> tollgate.v1.Budget
-	1,  // 23: tollgate.v1.CreateTeamResponse.team:type_name -> tollgate.v1.Team
-	1,  // 24: tollgate.v1.GetTeamResponse.team:type_name -> tollgate.v1.Team
-	1,  // 25: tollgate.v1.ListTeamsResponse.teams:type_name -> tollgate.v1.Team
-	1,  // 26: tollgate.v1.UpdateTeamRequest.team:type_name -> tollgate.v1.Team
-	46, // 27: tollgate.v1.UpdateTeamRequest.update_mask:type_name -> google.protobuf.FieldMask
-	1,  // 28: tollgate.v1.UpdateTeamResponse.team:type_name -> tollgate.v1.Team
-	2,  // 29: tollgate.v1.CreateUserRequest.user:type_name -> tollgate.v1.User
-	45, // 30: tollgate.v1.CreateUserRequest.budgets:type_name -> tollgate.v1.Budget
-	2,  // 31: tollgate.v1.CreateUserResponse.user:type_name -> tollgate.v1.User
-	2,  // 32: tollgate.v1.GetUserResponse.user:type_name -> tollgate.v1.User
-	2,  // 33: tollgate.v1.ListUsersResponse.users:type_name -> tollgate.v1.User
-	2,  // 34: tollgate.v1.UpdateUserRequest.user:type_name -> tollgate.v1.User
-	46, // 35: tollgate.v1.UpdateUserRequest.update_mask:type_name -> google.protobuf.FieldMask
-	2,  // 36: tollgate.v1.UpdateUserResponse.user:type_name -> tollgate.v1.User
-	1,  // 37: tollgate.v1.AddTeamMemberResponse.team:type_name -> tollgate.v1.Team
-	1,  // 38: tollgate.v1.RemoveTeamMemberResponse.team:type_name -> tollgate.v1.Team
-	47, // 39: tollgate.v1.MoveKeyResponse.key:type_name -> tollgate.v1.Key
-	3,  // 40: tollgate.v1.TenancyService.CreateOrganization:input_type -> tollgate.v1.CreateOrganizationRequest
-	5,  // 41: tollgate.v1.TenancyService.GetOrganization:input_type -> tollgate.v1.GetOrganizationRequest
-	7,  // 42: tollgate.v1.TenancyService.ListOrganizations:input_type -> tollgate.v1.ListOrganizationsRequest
-	9,  // 43: tollgate.v1.TenancyService.UpdateOrganization:input_type -> tollgate.v1.UpdateOrganizationRequest
-	11, // 44: tollgate.v1.TenancyService.DeleteOrganization:input_type -> tollgate.v1.DeleteOrganizationRequest
-	13, // 45: tollgate.v1.TenancyService.CreateTeam:input_type -> tollgate.v1.CreateTeamRequest
-	15, // 46: tollgate.v1.TenancyService.GetTeam:input_type -> tollgate.v1.GetTeamRequest
-	17, // 47: tollgate.v1.TenancyService.ListTeams:input_type -> tollgate.v1.ListTeamsRequest
-	19, // 48: tollgate.v1.TenancyService.UpdateTeam:input_type -> tollgate.v1.UpdateTeamRequest
-	21, // 49: tollgate.v1.TenancyService.DeleteTeam:input_type -> tollgate.v1.DeleteTeamRequest
-	33, // 50: tollgate.v1.TenancyService.AddTeamMember:input_type -> tollgate.v1.AddTeamMemberRequest
-	35, // 51: tollgate.v1.TenancyService.RemoveTeamMember:input_type -> tollgate.v1.RemoveTeamMemberRequest
-	23, // 52: tollgate.v1.TenancyService.CreateUser:input_type -> tollgate.v1.CreateUserRequest
-	25, // 53: tollgate.v1.TenancyService.GetUser:input_type -> tollgate.v1.GetUserRequest
-	27, // 54: tollgate.v1.TenancyService.ListUsers:input_type -> tollgate.v1.ListUsersRequest
-	29, // 55: tollgate.v1.TenancyService.UpdateUser:input_type -> tollgate.v1.UpdateUserRequest
-	31, // 56: tollgate.v1.TenancyService.DeleteUser:input_type -> tollgate.v1.DeleteUserRequest
-	37, // 57: tollgate.v1.TenancyService.MoveKey:input_type -> tollgate.v1.MoveKeyRequest
-	4,  // 58: tollgate.v1.TenancyService.CreateOrganization:output_type -> tollgate.v1.CreateOrganizationResponse
-	6,  // 59: tollgate.v1.TenancyService.GetOrganization:output_type -> tollgate.v1.GetOrganizationResponse
-	8,  // 60: tollgate.v1.TenancyService.ListOrganizations:output_type -> tollgate.v1.ListOrganizationsResponse
-	10, // 61: tollgate.v1.TenancyService.UpdateOrganization:output_type -> tollgate.v1.UpdateOrganizationResponse
-	12, // 62: tollgate.v1.TenancyService.DeleteOrganization:output_type -> tollgate.v1.DeleteOrganizationResponse
-	14, // 63: tollgate.v1.TenancyService.CreateTeam:output_type -> tollgate.v1.CreateTeamResponse
-	16, // 64: tollgate.v1.TenancyService.GetTeam:output_type -> tollgate.v1.GetTeamResponse
-	18, // 65: tollgate.v1.TenancyService.ListTeams:output_type -> tollgate.v1.ListTeamsResponse
-	20, // 66: tollgate.v1.TenancyService.UpdateTeam:output_type -> tollgate.v1.UpdateTeamResponse
-	22, // 67: tollgate.v1.TenancyService.DeleteTeam:output_type -> tollgate.v1.DeleteTeamResponse
-	34, // 68: tollgate.v1.TenancyService.AddTeamMember:output_type -> tollgate.v1.AddTeamMemberResponse
-	36, // 69: tollgate.v1.TenancyService.RemoveTeamMember:output_type -> tollgate.v1.RemoveTeamMemberResponse
-	24, // 70: tollgate.v1.TenancyService.CreateUser:output_type -> tollgate.v1.CreateUserResponse
-	26, // 71: tollgate.v1.TenancyService.GetUser:output_type -> tollgate.v1.GetUserResponse
-	28, // 72: tollgate.v1.TenancyService.ListUsers:output_type -> tollgate.v1.ListUsersResponse
-	30, // 73: tollgate.v1.TenancyService.UpdateUser:output_type -> tollgate.v1.UpdateUserResponse
-	32, // 74: tollgate.v1.TenancyService.DeleteUser:output_type -> tollgate.v1.DeleteUserResponse
-	38, // 75: tollgate.v1.TenancyService.MoveKey:output_type -> tollgate.v1.MoveKeyResponse
-	58, // [58:76] is the sub-list for method output_type
-	40, // [40:58] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	45, // 9: tollgate.v1.Team.audit_bodies:type_name -> tollgate.v1.BodyPolicy
+	42, // 10: tollgate.v1.User.limits:type_name -> tollgate.v1.RateLimits
+	41, // 11: tollgate.v1.User.metadata:type_name -> tollgate.v1.User.MetadataEntry
+	43, // 12: tollgate.v1.User.create_time:type_name -> google.protobuf.Timestamp
+	43, // 13: tollgate.v1.User.update_time:type_name -> google.protobuf.Timestamp
+	0,  // 14: tollgate.v1.CreateOrganizationRequest.organization:type_name -> tollgate.v1.Organization
+	46, // 15: tollgate.v1.CreateOrganizationRequest.budgets:type_name -> tollgate.v1.Budget
+	0,  // 16: tollgate.v1.CreateOrganizationResponse.organization:type_name -> tollgate.v1.Organization
+	0,  // 17: tollgate.v1.GetOrganizationResponse.organization:type_name -> tollgate.v1.Organization
+	0,  // 18: tollgate.v1.ListOrganizationsResponse.organizations:type_name -> tollgate.v1.Organization
+	0,  // 19: tollgate.v1.UpdateOrganizationRequest.organization:type_name -> tollgate.v1.Organization
+	47, // 20: tollgate.v1.UpdateOrganizationRequest.update_mask:type_name -> google.protobuf.FieldMask
+	0,  // 21: tollgate.v1.UpdateOrganizationResponse.organization:type_name -> tollgate.v1.Organization
+	1,  // 22: tollgate.v1.CreateTeamRequest.team:type_name -> tollgate.v1.Team
+	46, // 23: tollgate.v1.CreateTeamRequest.budgets:type_name -> tollgate.v1.Budget
+	1,  // 24: tollgate.v1.CreateTeamResponse.team:type_name -> tollgate.v1.Team
+	1,  // 25: tollgate.v1.GetTeamResponse.team:type_name -> tollgate.v1.Team
+	1,  // 26: tollgate.v1.ListTeamsResponse.teams:type_name -> tollgate.v1.Team
+	1,  // 27: tollgate.v1.UpdateTeamRequest.team:type_name -> tollgate.v1.Team
+	47, // 28: tollgate.v1.UpdateTeamRequest.update_mask:type_name -> google.protobuf.FieldMask
+	1,  // 29: tollgate.v1.UpdateTeamResponse.team:type_name -> tollgate.v1.Team
+	2,  // 30: tollgate.v1.CreateUserRequest.user:type_name -> tollgate.v1.User
+	46, // 31: tollgate.v1.CreateUserRequest.budgets:type_name -> tollgate.v1.Budget
+	2,  // 32: tollgate.v1.CreateUserResponse.user:type_name -> tollgate.v1.User
+	2,  // 33: tollgate.v1.GetUserResponse.user:type_name -> tollgate.v1.User
+	2,  // 34: tollgate.v1.ListUsersResponse.users:type_name -> tollgate.v1.User
+	2,  // 35: tollgate.v1.UpdateUserRequest.user:type_name -> tollgate.v1.User
+	47, // 36: tollgate.v1.UpdateUserRequest.update_mask:type_name -> google.protobuf.FieldMask
+	2,  // 37: tollgate.v1.UpdateUserResponse.user:type_name -> tollgate.v1.User
+	1,  // 38: tollgate.v1.AddTeamMemberResponse.team:type_name -> tollgate.v1.Team
+	1,  // 39: tollgate.v1.RemoveTeamMemberResponse.team:type_name -> tollgate.v1.Team
+	48, // 40: tollgate.v1.MoveKeyResponse.key:type_name -> tollgate.v1.Key
+	3,  // 41: tollgate.v1.TenancyService.CreateOrganization:input_type -> tollgate.v1.CreateOrganizationRequest
+	5,  // 42: tollgate.v1.TenancyService.GetOrganization:input_type -> tollgate.v1.GetOrganizationRequest
+	7,  // 43: tollgate.v1.TenancyService.ListOrganizations:input_type -> tollgate.v1.ListOrganizationsRequest
+	9,  // 44: tollgate.v1.TenancyService.UpdateOrganization:input_type -> tollgate.v1.UpdateOrganizationRequest
+	11, // 45: tollgate.v1.TenancyService.DeleteOrganization:input_type -> tollgate.v1.DeleteOrganizationRequest
+	13, // 46: tollgate.v1.TenancyService.CreateTeam:input_type -> tollgate.v1.CreateTeamRequest
+	15, // 47: tollgate.v1.TenancyService.GetTeam:input_type -> tollgate.v1.GetTeamRequest
+	17, // 48: tollgate.v1.TenancyService.ListTeams:input_type -> tollgate.v1.ListTeamsRequest
+	19, // 49: tollgate.v1.TenancyService.UpdateTeam:input_type -> tollgate.v1.UpdateTeamRequest
+	21, // 50: tollgate.v1.TenancyService.DeleteTeam:input_type -> tollgate.v1.DeleteTeamRequest
+	33, // 51: tollgate.v1.TenancyService.AddTeamMember:input_type -> tollgate.v1.AddTeamMemberRequest
+	35, // 52: tollgate.v1.TenancyService.RemoveTeamMember:input_type -> tollgate.v1.RemoveTeamMemberRequest
+	23, // 53: tollgate.v1.TenancyService.CreateUser:input_type -> tollgate.v1.CreateUserRequest
+	25, // 54: tollgate.v1.TenancyService.GetUser:input_type -> tollgate.v1.GetUserRequest
+	27, // 55: tollgate.v1.TenancyService.ListUsers:input_type -> tollgate.v1.ListUsersRequest
+	29, // 56: tollgate.v1.TenancyService.UpdateUser:input_type -> tollgate.v1.UpdateUserRequest
+	31, // 57: tollgate.v1.TenancyService.DeleteUser:input_type -> tollgate.v1.DeleteUserRequest
+	37, // 58: tollgate.v1.TenancyService.MoveKey:input_type -> tollgate.v1.MoveKeyRequest
+	4,  // 59: tollgate.v1.TenancyService.CreateOrganization:output_type -> tollgate.v1.CreateOrganizationResponse
+	6,  // 60: tollgate.v1.TenancyService.GetOrganization:output_type -> tollgate.v1.GetOrganizationResponse
+	8,  // 61: tollgate.v1.TenancyService.ListOrganizations:output_type -> tollgate.v1.ListOrganizationsResponse
+	10, // 62: tollgate.v1.TenancyService.UpdateOrganization:output_type -> tollgate.v1.UpdateOrganizationResponse
+	12, // 63: tollgate.v1.TenancyService.DeleteOrganization:output_type -> tollgate.v1.DeleteOrganizationResponse
+	14, // 64: tollgate.v1.TenancyService.CreateTeam:output_type -> tollgate.v1.CreateTeamResponse
+	16, // 65: tollgate.v1.TenancyService.GetTeam:output_type -> tollgate.v1.GetTeamResponse
+	18, // 66: tollgate.v1.TenancyService.ListTeams:output_type -> tollgate.v1.ListTeamsResponse
+	20, // 67: tollgate.v1.TenancyService.UpdateTeam:output_type -> tollgate.v1.UpdateTeamResponse
+	22, // 68: tollgate.v1.TenancyService.DeleteTeam:output_type -> tollgate.v1.DeleteTeamResponse
+	34, // 69: tollgate.v1.TenancyService.AddTeamMember:output_type -> tollgate.v1.AddTeamMemberResponse
+	36, // 70: tollgate.v1.TenancyService.RemoveTeamMember:output_type -> tollgate.v1.RemoveTeamMemberResponse
+	24, // 71: tollgate.v1.TenancyService.CreateUser:output_type -> tollgate.v1.CreateUserResponse
+	26, // 72: tollgate.v1.TenancyService.GetUser:output_type -> tollgate.v1.GetUserResponse
+	28, // 73: tollgate.v1.TenancyService.ListUsers:output_type -> tollgate.v1.ListUsersResponse
+	30, // 74: tollgate.v1.TenancyService.UpdateUser:output_type -> tollgate.v1.UpdateUserResponse
+	32, // 75: tollgate.v1.TenancyService.DeleteUser:output_type -> tollgate.v1.DeleteUserResponse
+	38, // 76: tollgate.v1.TenancyService.MoveKey:output_type -> tollgate.v1.MoveKeyResponse
+	59, // [59:77] is the sub-list for method output_type
+	41, // [41:59] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_v1_tenancy_proto_init() }
@@ -2544,6 +2556,7 @@ func file_tollgate_v1_tenancy_proto_init() {
 	if File_tollgate_v1_tenancy_proto != nil {
 		return
 	}
+	file_tollgate_v1_audit_bodies_proto_init()
 	file_tollgate_v1_budget_proto_init()
 	file_tollgate_v1_key_admin_proto_init()
 	file_tollgate_v1_limits_proto_init()

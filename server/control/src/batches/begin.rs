@@ -91,8 +91,8 @@ impl Control {
                 let error = failed(failure, &deployment);
                 let record = Some(draft.close(Some(&error), 0));
                 ledger.end(match in_doubt {
-                    true => End { settled: Some(charged.settled("failed")), record, released: None },
-                    false => End { released: Some(attempt_id), record, settled: None },
+                    true => End { settled: Some(charged.settled("failed")), record, ..End::default() },
+                    false => End { released: Some(attempt_id), record, ..End::default() },
                 });
                 return Err(error);
             }
@@ -120,7 +120,7 @@ impl Control {
             let _ = files::call(&deployment.endpoint, Method::POST, &path, Some("{}".into())).await;
         }
         let record = Some(draft.close(error.as_ref(), 0));
-        let sequence = ledger.end(End { settled: Some(charged.settled("batch")), record, released: None });
+        let sequence = ledger.end(End { settled: Some(charged.settled("batch")), record, ..End::default() });
         ledger.durable(sequence, Before::LastFrame).await;
         match error {
             Some(error) => Err(error),

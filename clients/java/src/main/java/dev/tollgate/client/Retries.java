@@ -56,6 +56,8 @@ final class Retries {
           BudgetServiceGrpc.getCreateAdjustmentMethod(),
           BudgetServiceGrpc.getListAdjustmentsMethod(),
           AuditServiceGrpc.getQueryRecordsMethod(),
+          AuditServiceGrpc.getGetBodyMethod(),
+          AuditServiceGrpc.getListLegalHoldsMethod(),
           AuditServiceGrpc.getListLogsMethod(),
           AuditServiceGrpc.getGetInclusionProofMethod(),
           AuditServiceGrpc.getGetConsistencyProofMethod(),

@@ -89,6 +89,9 @@ class ContractTest {
           "CloseReplica",
           "WatchSpend",
           "TailRecords",
+          "EraseBodies",
+          "CreateLegalHold",
+          "ReleaseLegalHold",
           "ExportLog");
 
   @Test

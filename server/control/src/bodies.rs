@@ -1,0 +1,293 @@
+//! Prompts and answers that are kept: read, erased, held. Each act is on record, reading too.
+
+use std::{sync::Arc, time::Duration};
+
+use prost::Message;
+use sha2::{Digest, Sha256};
+use tollgate_audit::Draft;
+use tollgate_bodies::{month_name, month_of};
+use tollgate_domain::{Error, new_id, timestamp};
+use tollgate_ledger::{Before, End};
+use tollgate_pipeline::{Caller, damaged};
+use tollgate_proto::v1::{
+    AuditBody, AuditFilter, AuditRecord, BodyState, BodySubject, BodySubjectKind, CallBody, CreateLegalHoldRequest,
+    EraseBodiesRequest, EraseBodiesResponse, ErrorReason, GetBodyResponse, LegalHold, ListLegalHoldsRequest,
+    erase_bodies_request::What, legal_hold::On,
+};
+use tollgate_store::{Bodies, Doomed, Erased, HeldOn, StoredHold};
+
+use crate::{Act, Control, Principal, Resource, act, page, store_failed};
+
+/// A call has one record with its bodies, and one more for each attempt that was billed before its end.
+const RECORDS_OF_A_CALL: i64 = 1_000;
+/// Longest id of a subject and longest reason, in bytes.
+const LONGEST: usize = 512;
+
+impl Control {
+    fn body_store(&self) -> Result<&Arc<dyn Bodies>, Error> {
+        self.pipeline.bodies().store().ok_or_else(|| Error::internal("bodies are kept nowhere"))
+    }
+
+    /// The bodies of a call, or what is left of them.
+    pub async fn get_body(&self, principal: &Principal, call_id: &str) -> Result<GetBodyResponse, Error> {
+        let (caller, record) = self.of_call::<act::ReadBody>(principal, call_id).await?;
+        let answer = self.open_body(&record).await;
+        self.acted::<act::ReadBody>(principal, &caller, call_id, Vec::new(), answer.as_ref().err()).await;
+        answer
+    }
+
+    async fn open_body(&self, record: &AuditRecord) -> Result<GetBodyResponse, Error> {
+        let told = record.body.clone().unwrap_or_default();
+        let mut answer = GetBodyResponse {
+            state: told.state,
+            policy: told.policy,
+            request_commitment: record.request_commitment.clone(),
+            answer_commitment: record.answer_commitment.clone(),
+            ..GetBodyResponse::default()
+        };
+        if told.kek_id.is_empty() {
+            return Ok(answer);
+        }
+        answer.body = self.kept(record, &told).await?;
+        answer.is_erased = answer.body.is_none();
+        Ok(answer)
+    }
+
+    /// What can be read; `None`: it is erased. The key comes from the store, never from what is at hand.
+    async fn kept(&self, record: &AuditRecord, told: &AuditBody) -> Result<Option<CallBody>, Error> {
+        let store = self.body_store()?;
+        let Some(kek) = store.kek(&told.kek_id).await.map_err(store_failed)? else { return Ok(None) };
+        let kek = self.pipeline.bodies().unwrap(&kek).map_err(|error| damaged(&record.call_id, error))?;
+        if told.state() != BodyState::Kept {
+            let salt = |kind| kek.salt(&record.call_id, kind).to_vec();
+            let answer_salt = if record.answer_commitment.is_empty() { Vec::new() } else { salt("answer") };
+            let salts = CallBody {
+                request_salt: salt("request").into(),
+                answer_salt: answer_salt.into(),
+                ..CallBody::default()
+            };
+            return Ok(Some(salts));
+        }
+        let found = store.body(&record.call_id).await.map_err(store_failed)?;
+        let Some(found) = found.filter(|found| !found.sealed.is_empty()) else { return Ok(None) };
+        if Sha256::digest(&found.sealed)[..] != told.sealed_hash[..] {
+            return Err(damaged(&record.call_id, "what is kept is not what its record commits to"));
+        }
+        let open = kek.open(&record.call_id, &found.sealed).map_err(|error| damaged(&record.call_id, error))?;
+        CallBody::decode(&open[..]).map(Some).map_err(|error| damaged(&record.call_id, error))
+    }
+
+    /// Makes bodies unreadable for good.
+    pub async fn erase_bodies(
+        &self,
+        principal: &Principal,
+        request: EraseBodiesRequest,
+    ) -> Result<EraseBodiesResponse, Error> {
+        self.lister::<act::EraseBodies>(principal)?;
+        said("legal_basis", &request.legal_basis)?;
+        let (caller, subject, erased) = match request.what {
+            None => return Err(Error::invalid_field("what", "names what to erase: a call or a subject")),
+            Some(What::CallId(call_id)) => {
+                let (caller, _) = self.of_call::<act::EraseBodies>(principal, &call_id).await?;
+                let erased = self.body_store()?.erase_body(&call_id).await.map_err(store_failed);
+                (caller, call_id, erased)
+            }
+            Some(What::Subject(subject)) => {
+                let (kind, pseudonym) = self.subject(&subject)?;
+                let place = self.place_of_tenant(&subject.tenant_id);
+                let caller = self.allowed::<act::EraseBodies>(principal, |_| Ok(place))?.caller().clone();
+                // What is on its way to the store under these keys is to be found there.
+                self.pipeline.ledger().shipped().await;
+                let doomed = Doomed::Subject { subject: pseudonym.clone(), tenant: subject.tenant_id };
+                let erased = self.body_store()?.destroy_keks(&doomed).await.map_err(store_failed);
+                (caller, format!("{kind}:{pseudonym}"), erased)
+            }
+        };
+        self.pipeline.bodies().forget_keys();
+        let erased = erased.and_then(free);
+        let changes = match &erased {
+            Ok(erased) => changes_of(erased, &format!("legal_basis: {:?}", request.legal_basis)),
+            Err(_) => vec![format!("legal_basis: {:?}", request.legal_basis)],
+        };
+        self.acted::<act::EraseBodies>(principal, &caller, &subject, changes, erased.as_ref().err()).await;
+        let Erased { kek_ids, bodies, .. } = erased?;
+        Ok(EraseBodiesResponse { kek_ids, bodies: i64::try_from(bodies).unwrap_or(i64::MAX) })
+    }
+
+    /// Keeps bodies from being erased.
+    pub async fn create_hold(
+        &self,
+        principal: &Principal,
+        request: CreateLegalHoldRequest,
+    ) -> Result<LegalHold, Error> {
+        self.lister::<act::CreateHold>(principal)?;
+        let asked = request.hold.unwrap_or_default();
+        said("hold.reason", &asked.reason)?;
+        let (caller, on, told) = match &asked.on {
+            None => return Err(Error::invalid_field("hold.on", "names what to hold: a subject, a tenant or a call")),
+            Some(On::Subject(subject)) => {
+                let (kind, pseudonym) = self.subject(subject)?;
+                let place = self.place_of_tenant(&subject.tenant_id);
+                let caller = self.allowed::<act::CreateHold>(principal, |_| Ok(place))?.caller().clone();
+                let told = format!("{kind}:{pseudonym}");
+                (caller, HeldOn::Subject { subject: pseudonym, tenant: subject.tenant_id.clone() }, told)
+            }
+            Some(On::TenantId(tenant)) => {
+                if self.directory().team(tenant).is_none() && self.directory().organization(tenant).is_none() {
+                    return Err(Error::not_found("team", tenant));
+                }
+                let place = self.place_of_tenant(tenant);
+                let caller = self.allowed::<act::CreateHold>(principal, |_| Ok(place))?.caller().clone();
+                (caller, HeldOn::Tenant(tenant.clone()), format!("tenant:{tenant}"))
+            }
+            Some(On::CallId(call_id)) => {
+                let (caller, record) = self.of_call::<act::CreateHold>(principal, call_id).await?;
+                let kek_id = record.body.map(|body| body.kek_id).unwrap_or_default();
+                (caller, HeldOn::Call { call_id: call_id.clone(), kek_id }, format!("call:{call_id}"))
+            }
+        };
+        let hold = LegalHold {
+            id: new_id("hold_"),
+            create_time: Some(timestamp(self.now_us())),
+            created_by: caller.key_id().to_owned(),
+            release_time: None,
+            released_by: String::new(),
+            ..asked
+        };
+        self.body_store()?.put_hold(&StoredHold { on, hold: hold.clone() }).await.map_err(store_failed)?;
+        let changes = vec![format!("on: {told}"), format!("reason: {:?}", hold.reason)];
+        self.acted::<act::CreateHold>(principal, &caller, &hold.id, changes, None).await;
+        Ok(hold)
+    }
+
+    /// A page of holds.
+    pub async fn list_holds(
+        &self,
+        principal: &Principal,
+        asked: &ListLegalHoldsRequest,
+    ) -> Result<(Vec<LegalHold>, String), Error> {
+        self.allowed::<act::ReadHolds>(principal, |_| Ok(Resource::default()))?;
+        let size = page::size(asked.page_size, 100)?;
+        let query = format!("holds {}", asked.include_released);
+        let after = page::cursor(&query, &asked.page_token)?;
+        let limit = i64::try_from(size).unwrap_or(i64::MAX).saturating_add(1);
+        let found = self.body_store()?.holds(asked.include_released, &after, limit).await.map_err(store_failed)?;
+        let mut holds: Vec<_> = found.into_iter().map(|found| found.hold).collect();
+        let more = holds.len() > size;
+        holds.truncate(size);
+        let next = holds.last().filter(|_| more).map(|last| page::token(&query, &last.id));
+        Ok((holds, next.unwrap_or_default()))
+    }
+
+    /// Ends a hold; one that is released already stays as it is.
+    pub async fn release_hold(&self, principal: &Principal, id: &str) -> Result<LegalHold, Error> {
+        let authorized = self.allowed::<act::ReleaseHold>(principal, |_| Ok(Resource::default()))?;
+        let store = self.body_store()?;
+        let found = store.hold(id).await.map_err(store_failed)?;
+        let mut found = found.ok_or_else(|| Error::not_found("legal_hold", id))?;
+        if found.hold.release_time.is_none() {
+            found.hold.release_time = Some(timestamp(self.now_us()));
+            authorized.caller().key_id().clone_into(&mut found.hold.released_by);
+            store.put_hold(&found).await.map_err(store_failed)?;
+            let caller = authorized.caller();
+            self.acted::<act::ReleaseHold>(principal, caller, id, vec!["released".into()], None).await;
+        }
+        Ok(found.hold)
+    }
+
+    /// Destroys the keys of months that have been over for as long as this; what is held stays. Tells how many.
+    pub async fn expire_bodies(&self, retention: Duration) -> Result<usize, Error> {
+        let us = i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
+        let month = month_of(self.now_us().saturating_sub(us).max(0));
+        let erased = self.body_store()?.destroy_keks(&Doomed::Before(month)).await.map_err(store_failed)?;
+        if erased.kek_ids.is_empty() {
+            return Ok(0);
+        }
+        self.pipeline.bodies().forget_keys();
+        let mut draft = Draft::open("body.expire", None);
+        draft.subject("", changes_of(&erased, &format!("months before: {}", month_name(month))));
+        self.pipeline.ledger().end(End { record: Some(draft.close(None, 0)), ..End::default() });
+        Ok(erased.kek_ids.len())
+    }
+
+    /// Who acts, and the record of the call that it is about. What lies elsewhere does not exist for whoever acts.
+    async fn of_call<A: Act>(&self, principal: &Principal, call_id: &str) -> Result<(Caller, AuditRecord), Error> {
+        self.lister::<A>(principal)?;
+        if call_id.is_empty() {
+            return Err(Error::invalid_field("call_id", "must not be empty"));
+        }
+        let ledger = self.pipeline.ledger();
+        ledger.shipped().await;
+        let filter = AuditFilter { call_id: call_id.to_owned(), ..AuditFilter::default() };
+        let found = ledger.store().records(&filter, 0, RECORDS_OF_A_CALL).await.map_err(store_failed)?;
+        let record = found.into_iter().find(|record| record.body.is_some());
+        let record = record.ok_or_else(|| Error::not_found("call", call_id))?;
+        let place = Resource {
+            organization_id: record.organization_id.clone(),
+            team_id: record.team_id.clone(),
+            user_id: record.user_id.clone(),
+            key_id: record.key_id.clone(),
+        };
+        let authorized = self.allowed::<A>(principal, |_| Ok(place))?;
+        Ok((authorized.caller().clone(), record))
+    }
+
+    /// A subject's kind and pseudonym.
+    fn subject(&self, subject: &BodySubject) -> Result<(&'static str, String), Error> {
+        let kind = match subject.kind() {
+            BodySubjectKind::Key => "key",
+            BodySubjectKind::User => "user",
+            BodySubjectKind::EndUser => "end_user",
+            BodySubjectKind::Unspecified => {
+                return Err(Error::invalid_field("subject.kind", "must be KEY, USER or END_USER"));
+            }
+        };
+        said("subject.id", &subject.id)?;
+        Ok((kind, self.pipeline.bodies().pseudonym(subject.kind(), &subject.id)))
+    }
+
+    /// Where a tenant lies; everywhere, where none is named.
+    fn place_of_tenant(&self, id: &str) -> Resource {
+        match self.directory().team(id) {
+            Some(team) => Resource::team(&team.organization_id, id),
+            None if self.directory().organization(id).is_some() => Resource::organization(id),
+            None => Resource::default(),
+        }
+    }
+
+    async fn acted<A: Act>(
+        &self,
+        principal: &Principal,
+        caller: &Caller,
+        subject: &str,
+        changes: Vec<String>,
+        error: Option<&Error>,
+    ) {
+        let mut draft = Draft::open(A::ACTION.name(), principal.peer.as_deref());
+        draft.caller(caller.key());
+        draft.subject(subject, changes);
+        let ledger = self.pipeline.ledger();
+        let sequence = ledger.end(End { record: Some(draft.close(error, 0)), ..End::default() });
+        ledger.durable(sequence, Before::LastFrame).await;
+    }
+}
+
+/// What was erased, unless a hold forbade it.
+fn free(erased: Erased) -> Result<Erased, Error> {
+    let Some(hold) = &erased.held_by else { return Ok(erased) };
+    let message = format!("the legal hold {hold} keeps it; release the hold first, nothing was erased");
+    Err(Error::new(ErrorReason::ResourceInUse, message).with("resource", "legal_hold").with("id", hold))
+}
+
+fn changes_of(erased: &Erased, why: &str) -> Vec<String> {
+    let bodies = format!("bodies: {}", erased.bodies);
+    let keks = erased.kek_ids.chunks(64).map(|ids| format!("keks: {}", ids.join(", ")));
+    [why.to_owned(), bodies].into_iter().chain(keks).collect()
+}
+
+fn said(field: &str, text: &str) -> Result<(), Error> {
+    match text.len() {
+        1..=LONGEST => Ok(()),
+        _ => Err(Error::invalid_field(field, format!("must have 1 to {LONGEST} bytes"))),
+    }
+}

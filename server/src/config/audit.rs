@@ -1,0 +1,107 @@
+use anyhow::{Context, ensure};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tollgate_bodies::{Pattern, Redactor};
+use tollgate_pipeline::BodySettings;
+use tollgate_proto::v1::BodyPolicy;
+
+use super::{SecretRef, Span};
+
+/// A journal note has room for a request and an answer of this size, in bytes.
+const MOST_BODY_BYTES: u64 = 1 << 20;
+
+/// Who signs the audit log (`docs/audit-log.md`), and what is kept beside it (`docs/audit-bodies.md`). In force from the next start on.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuditSettings {
+    /// The name of the deployment: what logs and keys are named by, the same at all of its replicas and for good. No space, no `+`.
+    pub name: String,
+    /// The key that signs: `env:NAME` or `file:PATH` with the private key of a signed note (Ed25519), or a seed of 64 hexadecimal digits.
+    /// Absent: made once and kept in `data_dir/audit.ed25519`, or with `store` derived from `store.secret`.
+    pub signing_key: Option<SecretRef>,
+    /// The key that signed before, in the same form: the log hands over from it to `signing_key`. Needed until the first start with the new
+    /// key has signed; where the key before was not set but made, `tollgate` kept it in `data_dir/audit.ed25519`.
+    pub previous_key: Option<SecretRef>,
+    /// What is kept of the prompts and answers of calls, encrypted: of teams that say nothing, and of keys without a team.
+    pub bodies: KeptBodies,
+    /// What is taken out where bodies are kept `redacted`, by its shape.
+    pub redact: Vec<RedactPattern>,
+    /// Regular expressions of your own for the same; what they find becomes `[redacted]`.
+    pub redact_patterns: Vec<String>,
+    /// A request, and an answer, is cut to this many bytes where it is kept; at most 1048576.
+    pub max_body_bytes: u64,
+    /// For how long bodies are kept after the end of their month; then the keys of the month are destroyed, but those under legal hold.
+    /// Absent: until somebody erases them.
+    pub body_retention: Option<Span>,
+}
+
+impl Default for AuditSettings {
+    fn default() -> Self {
+        Self {
+            name: "tollgate".into(),
+            signing_key: None,
+            previous_key: None,
+            bodies: KeptBodies::None,
+            redact: vec![RedactPattern::Secret, RedactPattern::Email, RedactPattern::Card, RedactPattern::Phone],
+            redact_patterns: Vec::new(),
+            max_body_bytes: 256 << 10,
+            body_retention: None,
+        }
+    }
+}
+
+/// What is kept of prompts and answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KeptBodies {
+    /// Nothing: only commitments stand in the log.
+    #[default]
+    None,
+    /// The bodies, without what the patterns find in them.
+    Redacted,
+    /// The bodies.
+    Full,
+}
+
+/// What is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RedactPattern {
+    /// Keys and tokens.
+    Secret,
+    /// E-mail addresses.
+    Email,
+    /// Numbers of payment cards whose check digit holds.
+    Card,
+    /// Telephone numbers.
+    Phone,
+}
+
+impl AuditSettings {
+    /// As the stages want it.
+    pub(crate) fn bodies(&self) -> anyhow::Result<BodySettings> {
+        ensure!(
+            (1..=MOST_BODY_BYTES).contains(&self.max_body_bytes),
+            "audit.max_body_bytes: must be 1 to {MOST_BODY_BYTES}"
+        );
+        let patterns: Vec<_> = self
+            .redact
+            .iter()
+            .map(|pattern| match pattern {
+                RedactPattern::Secret => Pattern::Secret,
+                RedactPattern::Email => Pattern::Email,
+                RedactPattern::Card => Pattern::Card,
+                RedactPattern::Phone => Pattern::Phone,
+            })
+            .collect();
+        Ok(BodySettings {
+            policy: match self.bodies {
+                KeptBodies::None => BodyPolicy::None,
+                KeptBodies::Redacted => BodyPolicy::Redacted,
+                KeptBodies::Full => BodyPolicy::Full,
+            },
+            max_bytes: usize::try_from(self.max_body_bytes).context("audit.max_body_bytes")?,
+            redactor: Redactor::new(&patterns, &self.redact_patterns).context("audit.redact_patterns")?,
+        })
+    }
+}

@@ -1,0 +1,209 @@
+use async_trait::async_trait;
+use prost::Message;
+use sqlx::{PgPool, Postgres, Row, Transaction, postgres::PgRow};
+use tollgate_proto::v1::LegalHold;
+use tollgate_store::{Bodies, Doomed, Erased, KekOwner, Result, StoredBody, StoredHold, StoredKek, held_on};
+
+use crate::{PostgresStore, failed};
+
+type Tx<'a> = Transaction<'a, Postgres>;
+
+fn kek(row: &PgRow) -> sqlx::Result<StoredKek> {
+    let owner =
+        KekOwner { tenant: row.try_get("tenant")?, subject: row.try_get("subject")?, month: row.try_get("month")? };
+    Ok(StoredKek { id: row.try_get("id")?, owner, wrapped: row.try_get("wrapped")? })
+}
+
+fn body(row: &PgRow) -> sqlx::Result<StoredBody> {
+    Ok(StoredBody {
+        replica: row.try_get("replica")?,
+        sequence: row.try_get("sequence")?,
+        call_id: row.try_get("call_id")?,
+        kek_id: row.try_get("kek_id")?,
+        sealed: row.try_get::<Option<_>, _>("sealed")?.unwrap_or_default(),
+    })
+}
+
+fn hold(row: &PgRow) -> sqlx::Result<StoredHold> {
+    let kind: String = row.try_get("kind")?;
+    let on = held_on(&kind, row.try_get("value")?, row.try_get("tenant")?, row.try_get("kek_id")?);
+    let on = on.ok_or_else(|| sqlx::Error::Decode(format!("a hold on a {kind:?}").into()))?;
+    let hold = LegalHold::decode(row.try_get::<&[u8], _>("hold")?);
+    Ok(StoredHold { on, hold: hold.map_err(|error| sqlx::Error::Decode(Box::new(error)))? })
+}
+
+/// Whether a hold `h` in force keeps the key `k`.
+const KEEPS: &str = "NOT h.is_released AND (
+    (h.kind = 'subject' AND h.value = k.subject AND (h.tenant = '' OR h.tenant = k.tenant))
+    OR (h.kind = 'tenant' AND h.value = k.tenant)
+    OR (h.kind = 'call' AND h.kek_id = k.id))";
+
+/// Names the lock under which bodies are erased and held: a hold counts for every erasure that begins after it.
+const BODIES: i64 = 0x746f_6c6c_626f_6479;
+
+async fn lock(tx: &mut Tx<'_>) -> sqlx::Result<()> {
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(BODIES).execute(&mut **tx).await.map(drop)
+}
+
+#[async_trait]
+impl Bodies for PostgresStore {
+    async fn kek_of(&self, owner: &KekOwner) -> Result<Option<StoredKek>> {
+        self.ensure_begun().await?;
+        kek_of(&self.pool, owner).await.map_err(failed)
+    }
+
+    async fn make_kek(&self, new: &StoredKek) -> Result<StoredKek> {
+        self.ensure_begun().await?;
+        let made = sqlx::query(
+            "INSERT INTO body_kek (id, tenant, subject, month, wrapped) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (subject, tenant, month) DO NOTHING",
+        )
+        .bind(&new.id)
+        .bind(&new.owner.tenant)
+        .bind(&new.owner.subject)
+        .bind(new.owner.month)
+        .bind(&new.wrapped)
+        .execute(&self.pool)
+        .await;
+        made.map_err(failed)?;
+        let stands = kek_of(&self.pool, &new.owner).await.map_err(failed)?;
+        stands.ok_or_else(|| tollgate_store::StoreError::Unavailable("the key was destroyed as it was made".into()))
+    }
+
+    async fn kek(&self, id: &str) -> Result<Option<StoredKek>> {
+        self.ensure_begun().await?;
+        let found = sqlx::query("SELECT * FROM body_kek WHERE id = $1").bind(id).fetch_optional(&self.pool).await;
+        found.map_err(failed)?.as_ref().map(kek).transpose().map_err(failed)
+    }
+
+    async fn body(&self, call_id: &str) -> Result<Option<StoredBody>> {
+        self.ensure_begun().await?;
+        let found = "SELECT * FROM audit_body WHERE call_id = $1 LIMIT 1";
+        let found = sqlx::query(found).bind(call_id).fetch_optional(&self.pool).await;
+        found.map_err(failed)?.as_ref().map(body).transpose().map_err(failed)
+    }
+
+    async fn erase_body(&self, call_id: &str) -> Result<Erased> {
+        self.ensure_begun().await?;
+        erase_body(&self.pool, call_id).await.map_err(failed)
+    }
+
+    async fn destroy_keks(&self, doomed: &Doomed) -> Result<Erased> {
+        self.ensure_begun().await?;
+        destroy_keks(&self.pool, doomed).await.map_err(failed)
+    }
+
+    async fn put_hold(&self, hold: &StoredHold) -> Result<()> {
+        self.ensure_begun().await?;
+        let (kind, value, tenant, kek_id) = hold.on.columns();
+        let put = sqlx::query(
+            "INSERT INTO body_hold (id, kind, value, tenant, kek_id, is_released, hold) VALUES ($1, $2, $3, $4, $5, $6, $7)
+             ON CONFLICT (id) DO UPDATE SET is_released = excluded.is_released, hold = excluded.hold",
+        )
+        .bind(&hold.hold.id)
+        .bind(kind)
+        .bind(value)
+        .bind(tenant)
+        .bind(kek_id)
+        .bind(hold.hold.release_time.is_some())
+        .bind(hold.hold.encode_to_vec());
+        let mut tx = self.pool.begin().await.map_err(failed)?;
+        lock(&mut tx).await.map_err(failed)?;
+        put.execute(&mut *tx).await.map_err(failed)?;
+        tx.commit().await.map_err(failed)
+    }
+
+    async fn hold(&self, id: &str) -> Result<Option<StoredHold>> {
+        self.ensure_begun().await?;
+        let found = sqlx::query("SELECT * FROM body_hold WHERE id = $1").bind(id).fetch_optional(&self.pool).await;
+        found.map_err(failed)?.as_ref().map(hold).transpose().map_err(failed)
+    }
+
+    async fn holds(&self, with_released: bool, after: &str, limit: i64) -> Result<Vec<StoredHold>> {
+        self.ensure_begun().await?;
+        let listed = "SELECT * FROM body_hold WHERE id > $1 AND ($2 OR NOT is_released) ORDER BY id LIMIT $3";
+        let listed = sqlx::query(listed).bind(after).bind(with_released).bind(limit).fetch_all(&self.pool).await;
+        listed.map_err(failed)?.iter().map(hold).collect::<sqlx::Result<_>>().map_err(failed)
+    }
+}
+
+async fn kek_of(pool: &PgPool, owner: &KekOwner) -> sqlx::Result<Option<StoredKek>> {
+    let found = sqlx::query("SELECT * FROM body_kek WHERE subject = $1 AND tenant = $2 AND month = $3")
+        .bind(&owner.subject)
+        .bind(&owner.tenant)
+        .bind(owner.month)
+        .fetch_optional(pool)
+        .await?;
+    found.as_ref().map(kek).transpose()
+}
+
+async fn erase_body(pool: &PgPool, call_id: &str) -> sqlx::Result<Erased> {
+    let mut tx = pool.begin().await?;
+    lock(&mut tx).await?;
+    // Of holds on calls only those on this one.
+    let held = format!(
+        "SELECT h.id FROM body_hold AS h JOIN audit_body AS b ON b.call_id = $1 JOIN body_kek AS k ON k.id = b.kek_id
+         WHERE {KEEPS} AND (h.kind <> 'call' OR h.value = $1) ORDER BY h.id LIMIT 1"
+    );
+    let held_by = sqlx::query_scalar(sqlx::AssertSqlSafe(held)).bind(call_id).fetch_optional(&mut *tx).await?;
+    if held_by.is_some() {
+        return Ok(Erased { held_by, ..Erased::default() });
+    }
+    let gone = "UPDATE audit_body SET sealed = NULL WHERE call_id = $1 AND sealed IS NOT NULL";
+    let bodies = sqlx::query(gone).bind(call_id).execute(&mut *tx).await?.rows_affected();
+    tx.commit().await?;
+    Ok(Erased { bodies, ..Erased::default() })
+}
+
+async fn destroy_keks(pool: &PgPool, doomed: &Doomed) -> sqlx::Result<Erased> {
+    let mut tx = pool.begin().await?;
+    lock(&mut tx).await?;
+    let kek_ids: Vec<String> = match doomed {
+        Doomed::Subject { subject, tenant } => {
+            let held = format!(
+                "SELECT h.id FROM body_hold AS h JOIN body_kek AS k ON {KEEPS}
+                 WHERE k.subject = $1 AND ($2 = '' OR k.tenant = $2) ORDER BY h.id LIMIT 1"
+            );
+            let held = sqlx::query_scalar(sqlx::AssertSqlSafe(held)).bind(subject).bind(tenant);
+            let held_by = held.fetch_optional(&mut *tx).await?;
+            if held_by.is_some() {
+                return Ok(Erased { held_by, ..Erased::default() });
+            }
+            let gone = "DELETE FROM body_kek WHERE subject = $1 AND ($2 = '' OR tenant = $2) RETURNING id";
+            sqlx::query_scalar(gone).bind(subject).bind(tenant).fetch_all(&mut *tx).await?
+        }
+        Doomed::Before(month) => {
+            let gone = format!(
+                "DELETE FROM body_kek AS k WHERE month < $1 AND NOT EXISTS (SELECT 1 FROM body_hold AS h WHERE {KEEPS})
+                 RETURNING id"
+            );
+            sqlx::query_scalar(sqlx::AssertSqlSafe(gone)).bind(month).fetch_all(&mut *tx).await?
+        }
+    };
+    let gone = "UPDATE audit_body SET sealed = NULL WHERE kek_id = ANY($1) AND sealed IS NOT NULL";
+    let bodies = sqlx::query(gone).bind(&kek_ids).execute(&mut *tx).await?.rows_affected();
+    tx.commit().await?;
+    Ok(Erased { kek_ids, bodies, held_by: None })
+}
+
+/// Keeps bodies that are not known yet; of those whose key is gone only that they were.
+pub(crate) async fn append(tx: &mut Tx<'_>, bodies: &[&StoredBody]) -> sqlx::Result<()> {
+    if bodies.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "INSERT INTO audit_body (replica, sequence, call_id, kek_id, sealed)
+         SELECT b.replica, b.sequence, b.call_id, b.kek_id, CASE WHEN k.id IS NOT NULL THEN b.sealed END
+         FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bytea[]) AS b (replica, sequence, call_id, kek_id, sealed)
+         LEFT JOIN body_kek AS k ON k.id = b.kek_id
+         ON CONFLICT (replica, sequence) DO NOTHING",
+    )
+    .bind(bodies.iter().map(|b| b.replica.as_str()).collect::<Vec<_>>())
+    .bind(bodies.iter().map(|b| b.sequence).collect::<Vec<_>>())
+    .bind(bodies.iter().map(|b| b.call_id.as_str()).collect::<Vec<_>>())
+    .bind(bodies.iter().map(|b| b.kek_id.as_str()).collect::<Vec<_>>())
+    .bind(bodies.iter().map(|b| b.sealed.as_slice()).collect::<Vec<_>>())
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
