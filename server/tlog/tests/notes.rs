@@ -8,7 +8,7 @@ use tollgate_tlog::{
 };
 
 fn key(seed: u8) -> SigningKey {
-    SigningKey::from_seed("tollgate", [seed; 32]).unwrap()
+    SigningKey::from_seed("tollgate", [seed; 32]).expect("any seed makes a key")
 }
 
 /// The example of `golang.org/x/mod/sumdb/note`, made by another implementation.

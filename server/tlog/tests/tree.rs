@@ -88,8 +88,9 @@ impl Store {
 }
 
 fn hex(text: &str) -> Hash {
-    let bytes: Vec<u8> = (0..32).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap()).collect();
-    Hash::from_slice(&bytes).unwrap()
+    let bytes: Vec<u8> =
+        (0..32).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).expect("64 hexadecimal digits")).collect();
+    Hash::from_slice(&bytes).expect("64 hexadecimal digits")
 }
 
 /// The vectors of the first implementation of Certificate Transparency, which others took over.
@@ -157,7 +158,7 @@ fn all_proofs_of_small_trees_are_those_of_the_definition() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
     fn a_tree_over_several_levels_of_tiles_is_that_of_the_definition(size in 1usize..70_000, a in any::<u64>(), b in any::<u64>()) {

@@ -63,11 +63,12 @@ fn run(count: u64, seed: u64, python: Option<PathBuf>) -> anyhow::Result<()> {
     let mut random = SmallRng::seed_from_u64(seed);
     let (mut tallies, mut missed) = (BTreeMap::<&str, Tally>::new(), 0);
     let (mut ours, mut theirs) = (Duration::ZERO, Duration::ZERO);
-    let (mut case, mut judge) = (None, None);
+    let (mut case, mut whole, mut judge) = (None, None, None);
     for number in 0..count {
         if number % EACH == 0 {
             let fresh = Case::new(seed + number);
             judge = python.as_ref().map(|python| Judge::start(python, &fresh)).transpose()?;
+            whole = Meaning::of(&fresh.whole.files, &fresh.whole.dump(), &fresh.key);
             case = Some(fresh);
         }
         let Some(case) = &case else { continue };
@@ -80,7 +81,6 @@ fn run(count: u64, seed: u64, python: Option<PathBuf>) -> anyhow::Result<()> {
         theirs += began.elapsed();
         let tally = tallies.entry(damage.what).or_default();
         tally.done += 1;
-        let whole = Meaning::of(&case.whole.files, &case.whole.dump(), &case.key);
         if whole.is_some() && Meaning::of(&damage.files, &damage.dump, &case.key) == whole {
             tally.same += 1;
             continue;

@@ -7,9 +7,15 @@ use tollgate_tlog::{Checkpoint, Dir, Files, Packer, SigningKey, split_bundle};
 
 fn go(arguments: &[&str]) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("foreign");
-    let done = Command::new("go").arg("run").arg(".").args(arguments).current_dir(folder).output().unwrap();
+    let done = Command::new("go")
+        .arg("run")
+        .arg(".")
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .expect("go, as the clients need it");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    String::from_utf8(done.stdout).unwrap()
+    String::from_utf8(done.stdout).expect("go, as the clients need it")
 }
 
 #[test]

@@ -32,18 +32,27 @@ fn serve(deployment: &mut Deployment, replica: &str, calls: usize) {
 }
 
 fn judge(files: &Memory, key: &str) -> Report {
-    verify(files, Options { keys: vec![key.parse().unwrap()], ..Options::default() }).unwrap()
+    verify(files, Options { keys: vec![key.parse().expect("an export that can be read")], ..Options::default() })
+        .expect("an export that can be read")
 }
 
 fn since(files: &Memory, key: &str, since: &Made) -> Report {
-    let options = Options { keys: vec![key.parse().unwrap()], since: vec![since.checkpoint()], ..Options::default() };
-    verify(files, options).unwrap()
+    let options = Options {
+        keys: vec![key.parse().expect("an export that can be read")],
+        since: vec![since.checkpoint()],
+        ..Options::default()
+    };
+    verify(files, options).expect("an export that can be read")
 }
 
 fn with_ledger(made: &Made, dump: Vec<u8>, key: &str) -> Report {
     let open = move || -> std::io::Result<Box<dyn BufRead>> { Ok(Box::new(Cursor::new(dump.clone()))) };
-    let options = Options { keys: vec![key.parse().unwrap()], ledger: Some(&open), ..Options::default() };
-    verify(&made.files, options).unwrap()
+    let options = Options {
+        keys: vec![key.parse().expect("an export that can be read")],
+        ledger: Some(&open),
+        ..Options::default()
+    };
+    verify(&made.files, options).expect("an export that can be read")
 }
 
 /// Kinds, logs and positions of what was found.
@@ -58,7 +67,7 @@ fn names(report: &Report, kind: Kind, log: &str, sequence: Option<u64>) {
 }
 
 fn file<'a>(files: &'a mut Memory, path: &str) -> &'a mut Vec<u8> {
-    files.0.get_mut(path).unwrap()
+    files.0.get_mut(path).expect("the file is there")
 }
 
 /// The bundle's records.
@@ -68,7 +77,9 @@ fn split(bundle: &[u8]) -> Vec<Vec<u8>> {
 
 fn join(records: &[Vec<u8>]) -> Vec<u8> {
     let mut bundle = Vec::new();
-    records.iter().for_each(|record| tollgate_tlog::append_entry(&mut bundle, record).unwrap());
+    records
+        .iter()
+        .for_each(|record| tollgate_tlog::append_entry(&mut bundle, record).expect("a record fits into a bundle"));
     bundle
 }
 
@@ -293,7 +304,8 @@ fn rotated_keys_are_followed_from_whichever_the_auditor_has() {
 fn a_ledger_that_tells_of_other_money_is_found() {
     let deployment = deployment();
     let (made, key) = (deployment.export(), deployment.key());
-    let cases: [(fn(&mut Made), &str); 4] = [
+    type Change = fn(&mut Made);
+    let cases: [(Change, &str); 4] = [
         (|made| drop(made.ledger.remove(299)), "is in a record and not in the ledger"),
         (|made| made.ledger[299].cost_nano_usd += 1, "nano-dollars in its record and"),
         (|made| made.ledger.push(made.ledger[299].clone()), "is in 1 records and 2 times in the ledger"),
