@@ -110,9 +110,12 @@ fn a_stalled_sink_keeps_no_other_waiting_nor_whoever_publishes() {
     assert!(stalled.requests() >= 1 && sound.requests() >= 200);
 }
 
+/// Whether somebody reads, and what was written.
+type Read = (bool, Vec<u8>);
+
 /// A pipe that nobody reads, until somebody does.
 #[derive(Clone, Default)]
-struct Pipe(Arc<(Mutex<(bool, Vec<u8>)>, Condvar)>);
+struct Pipe(Arc<(Mutex<Read>, Condvar)>);
 
 impl Write for Pipe {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
