@@ -381,31 +381,6 @@ impl Cells {
             "BudgetService/ListHolds" => {
                 is_allowed(budgets.list_holds(v1::ListHoldsRequest { budget_id: at.budget.clone() }).await)
             }
-            "AuditService/GetBody" => {
-                is_allowed(client.audit().get_body(v1::GetBodyRequest { call_id: "none".into() }).await)
-            }
-            "AuditService/EraseBodies" => {
-                is_allowed(client.audit().erase_bodies(v1::EraseBodiesRequest::default()).await)
-            }
-            "AuditService/CreateLegalHold" => {
-                is_allowed(client.audit().create_legal_hold(v1::CreateLegalHoldRequest::default()).await)
-            }
-            "AuditService/ListLegalHolds" => {
-                is_allowed(client.audit().list_legal_holds(v1::ListLegalHoldsRequest::default()).await)
-            }
-            "AuditService/ReleaseLegalHold" => {
-                is_allowed(client.audit().release_legal_hold(v1::ReleaseLegalHoldRequest { id: "none".into() }).await)
-            }
-            "AuditService/ListLogs" => is_allowed(client.audit().list_logs(v1::ListLogsRequest {}).await),
-            "AuditService/GetInclusionProof" => {
-                is_allowed(client.audit().get_inclusion_proof(v1::GetInclusionProofRequest::default()).await)
-            }
-            "AuditService/GetConsistencyProof" => {
-                is_allowed(client.audit().get_consistency_proof(v1::GetConsistencyProofRequest::default()).await)
-            }
-            "AuditService/ExportLog" => {
-                is_stream_allowed(client.audit().export_log(v1::ExportLogRequest::default()).await).await
-            }
             other => panic!("{other} has no case"),
         }
     }
@@ -616,6 +591,31 @@ impl Cells {
             }
             "AuditService/TailRecords" => {
                 is_stream_allowed(client.audit().tail_records(v1::TailRecordsRequest::default()).await).await
+            }
+            "AuditService/ListLogs" => is_allowed(client.audit().list_logs(v1::ListLogsRequest {}).await),
+            "AuditService/GetInclusionProof" => {
+                is_allowed(client.audit().get_inclusion_proof(v1::GetInclusionProofRequest::default()).await)
+            }
+            "AuditService/GetConsistencyProof" => {
+                is_allowed(client.audit().get_consistency_proof(v1::GetConsistencyProofRequest::default()).await)
+            }
+            "AuditService/ExportLog" => {
+                is_stream_allowed(client.audit().export_log(v1::ExportLogRequest::default()).await).await
+            }
+            "AuditService/GetBody" => {
+                is_allowed(client.audit().get_body(v1::GetBodyRequest { call_id: "none".into() }).await)
+            }
+            "AuditService/EraseBodies" => {
+                is_allowed(client.audit().erase_bodies(v1::EraseBodiesRequest::default()).await)
+            }
+            "AuditService/CreateLegalHold" => {
+                is_allowed(client.audit().create_legal_hold(v1::CreateLegalHoldRequest::default()).await)
+            }
+            "AuditService/ListLegalHolds" => {
+                is_allowed(client.audit().list_legal_holds(v1::ListLegalHoldsRequest::default()).await)
+            }
+            "AuditService/ReleaseLegalHold" => {
+                is_allowed(client.audit().release_legal_hold(v1::ReleaseLegalHoldRequest { id: "none".into() }).await)
             }
             other => panic!("{other} has no case"),
         }
