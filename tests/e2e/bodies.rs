@@ -116,7 +116,7 @@ async fn a_request_over_grpc_is_kept_as_the_message_that_it_was() {
     let admin = world.admin().await;
     let (_, full) = team(&admin, v1::BodyPolicy::Full).await;
     let client = Client::connect(&world.gateway.grpc(), &full).await.unwrap();
-    client.completions().create_completion(request()).await.unwrap();
+    client.completions().create_completion(v1::CreateCompletionRequest { request: Some(request()) }).await.unwrap();
     let record = world.records().await.into_iter().find(|record| record.action == "completion.create").unwrap();
     let told = body_of(&admin, &record.call_id).await;
     let body = told.body.unwrap();
@@ -143,6 +143,7 @@ async fn what_looks_private_is_not_kept_where_bodies_are_redacted() {
     let client = Client::connect(&world.gateway.grpc(), &secret).await.unwrap();
     let mut asked = request();
     asked.user = Some("bob@mail.example".into());
+    let asked = v1::CreateCompletionRequest { request: Some(asked) };
     client.completions().create_completion(asked).await.unwrap();
     let last = world.records().await.into_iter().rfind(|record| record.action == "completion.create").unwrap();
     let body = body_of(&admin, &last.call_id).await.body.unwrap();
