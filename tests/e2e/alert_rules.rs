@@ -34,7 +34,8 @@ async fn firing(prometheus: &Prometheus) -> BTreeSet<String> {
 
 async fn is_up(prometheus: &Prometheus, targets: usize) -> bool {
     let told = Caller::default().get(&format!("{}/query?query=sum(up)", prometheus.api())).await;
-    told.is_ok_and(|told| told.json()["data"]["result"][0]["value"][1] == targets.to_string())
+    let up = told.map(|told| told.json()["data"]["result"][0]["value"][1].as_str().and_then(|up| up.parse().ok()));
+    up.is_ok_and(|up| up == Some(targets))
 }
 
 /// Waits until all of these fire.

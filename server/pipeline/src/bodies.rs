@@ -180,6 +180,9 @@ pub(crate) struct Passing {
     whose: Option<Whose>,
 }
 
+/// What opens the commitments to request and answer.
+type Salts = ([u8; 32], [u8; 32]);
+
 /// What a record says of the bodies, and what is kept of them.
 pub(crate) struct Closed {
     pub(crate) request_commitment: Vec<u8>,
@@ -291,7 +294,7 @@ impl Passing {
     }
 
     /// The bodies encrypted, with the salts that are in it.
-    fn sealed(&mut self, whose: &Whose, kek: &Kek) -> Option<(([u8; 32], [u8; 32]), StoredBody)> {
+    fn sealed(&mut self, whose: &Whose, kek: &Kek) -> Option<(Salts, StoredBody)> {
         let salts = (random_salt(), random_salt());
         let mut body = CallBody {
             answer: std::mem::take(&mut self.answer),

@@ -261,7 +261,7 @@ impl Pipeline {
         let admitting = call.trace.stage("authenticate");
         let admitted = told::ended(admitting, self.admit(&call, &mut record));
         let permit = record.try_or_close(admitted)?;
-        record.belongs_to(self.whose(&permit).await);
+        record.belongs_to(Box::pin(self.whose(&permit)).await);
         match record.try_or_close(flights.enter(&permit, &call))? {
             Entry::Alone => serve(self.clone(), permit, call, record).await,
             Entry::Lead(flight) => {

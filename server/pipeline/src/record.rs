@@ -19,8 +19,9 @@ use crate::{
 /// The audit record of a call in progress: closed once, by its owner or, when the caller goes, by the settler.
 pub(crate) struct Record {
     draft: Option<Draft>,
-    bodies: Option<Passing>,
-    witness: Option<Witness>,
+    // In boxes: a record is part of every call's future.
+    bodies: Option<Box<Passing>>,
+    witness: Option<Box<Witness>>,
     started: Instant,
     settler: Settler,
 }
@@ -50,8 +51,8 @@ impl Witness {
 /// A record that its owner gave up.
 pub(crate) struct Unclosed {
     draft: Draft,
-    bodies: Option<Passing>,
-    witness: Option<Witness>,
+    bodies: Option<Box<Passing>>,
+    witness: Option<Box<Witness>>,
     elapsed_us: i64,
 }
 
@@ -59,7 +60,7 @@ impl Unclosed {
     /// Closes it, with what is kept of its bodies.
     fn close(self, end: &mut End, error: Option<&Error>) {
         let Self { mut draft, bodies, witness, elapsed_us } = self;
-        if let Some(closed) = bodies.map(Passing::close) {
+        if let Some(closed) = bodies.map(|bodies| bodies.close()) {
             draft.bodies(closed.request_commitment, closed.answer_commitment, closed.told);
             end.body = closed.kept;
         }
@@ -87,7 +88,7 @@ impl Record {
 
     /// The bodies of the call, while they pass.
     pub(crate) fn bodies(&mut self) -> Option<&mut Passing> {
-        self.bodies.as_mut()
+        self.bodies.as_deref_mut()
     }
 
     /// It is known whose the call is.
@@ -163,16 +164,16 @@ impl Pipeline {
     pub(crate) fn open_record(&self, call: &Call) -> Record {
         let mut draft = Draft::open(call.action, call.peer.as_deref());
         draft.call(call.id, call.model(), call.options());
-        let witness = Witness {
+        let witness = Box::new(Witness {
             trace: call.trace.clone(),
             caller: None,
             admitted_us: None,
             metrics: self.metrics.clone(),
             table: self.table(),
-        };
+        });
         Record {
             draft: Some(draft),
-            bodies: Some(Passing::open(&self.bodies, call)),
+            bodies: Some(Box::new(Passing::open(&self.bodies, call))),
             witness: Some(witness),
             started: Instant::now(),
             settler: self.settler.clone(),

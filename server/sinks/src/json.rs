@@ -42,7 +42,7 @@ pub(crate) fn whole(event: &Event) -> Map<String, Value> {
     put("team_id", json!(event.team_id));
     put("user_id", json!(event.user_id));
     put("tags", json!(record.tags));
-    put("metadata", json!(sorted(&record.metadata)));
+    put("metadata", json!(object(&record.metadata)));
     put("finish_reasons", json!(record.finish_reasons().map(|r| plain(r.as_str_name())).collect::<Vec<_>>()));
     put("attempts", json!(routing.map(|r| r.attempts.iter().map(attempt).collect::<Vec<_>>())));
     put("config_hash", json!(routing.map(|r| &r.config_hash)));
@@ -90,10 +90,8 @@ fn attempt(attempt: &Attempt) -> Value {
 }
 
 /// In an order of its own: the same event gives the same bytes.
-pub(crate) fn sorted(metadata: &std::collections::HashMap<String, String>) -> Map<String, Value> {
-    let mut pairs: Vec<_> = metadata.iter().collect();
-    pairs.sort();
-    pairs.into_iter().map(|(name, value)| (name.clone(), json!(value))).collect()
+pub(crate) fn object(metadata: &std::collections::BTreeMap<String, String>) -> Map<String, Value> {
+    metadata.iter().map(|(name, value)| (name.clone(), json!(value))).collect()
 }
 
 /// `FINISH_REASON_STOP` is `stop`.

@@ -180,7 +180,7 @@ async fn make_again(records: &[AuditRecord], config: &Config) -> anyhow::Result<
             Some(Again { input_tokens: recorded.needs.input_tokens, sticky: recorded.needs.sticky }),
         );
         let sim = sim.clone();
-        under_way.spawn(async move { (number, sim.make(again).await) });
+        under_way.spawn(async move { (number, Box::pin(sim.make(again)).await) });
         while let Some(done) = under_way.try_join_next() {
             let (number, made) = done.context("a call of the record")?;
             outcomes[number] = Some(made);

@@ -153,7 +153,7 @@ pub(super) async fn simulate(
     for (number, arrival) in arrivals.into_iter().enumerate() {
         tokio::time::sleep_until(begun + arrival.at).await;
         let world = world.clone();
-        under_way.spawn(async move { (number, world.make(arrival, number).await) });
+        under_way.spawn(async move { (number, Box::pin(world.make(arrival, number)).await) });
         // A call that has ended keeps its memory until it is looked at.
         while let Some(done) = under_way.try_join_next() {
             keep(done)?;
@@ -272,10 +272,8 @@ impl World {
         let mut tags = key.tags.clone();
         tags.extend(request.tollgate.iter().flat_map(|o| o.tags.clone()));
         let deadline = arrival.deadline.map(|deadline| begun + deadline);
-        let made = self
-            .sim
-            .make(call(CallId::numbered(0, number as u64), secret, request, arrival.mode, deadline, None))
-            .await;
+        let call = call(CallId::numbered(0, number as u64), secret, request, arrival.mode, deadline, None);
+        let made = Box::pin(self.sim.make(call)).await;
         let record = &made.record;
         let attempts = record.routing.iter().flat_map(|routing| &routing.attempts).map(|attempt| AttemptSeen {
             deployment: attempt.deployment.clone(),

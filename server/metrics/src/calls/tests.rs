@@ -44,7 +44,7 @@ fn known_as(model: &str) -> Option<&'static str> {
 
 fn ended(record: &AuditRecord) -> Ended<'_> {
     let payer = Payer { team: "t", key: "k", user: "u" };
-    Ended { record, error: None, known_as: &known_as, payer, admitted_us: Some(200_000) }
+    Ended { record, error: None, known_as: &|model| known_as(model), payer, admitted_us: Some(200_000) }
 }
 
 fn text(metrics: &Metrics) -> String {

@@ -87,7 +87,7 @@ fn meta(event: &Event) -> Map<String, Value> {
         ("Provider", event.attempt().map(|a| a.provider.clone()).unwrap_or_default()),
         ("Cost-Usd", event.cost_usd().unwrap_or_default()),
     ];
-    let given = json::sorted(&record.metadata).into_iter().filter_map(|(k, v)| Some((k, v.as_str()?.to_owned())));
+    let given = json::object(&record.metadata).into_iter().filter_map(|(k, v)| Some((k, v.as_str()?.to_owned())));
     for (name, value) in known.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(given) {
         if !value.is_empty() {
             meta.insert(format!("Helicone-Property-{name}"), json!(value));

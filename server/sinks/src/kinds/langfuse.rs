@@ -123,7 +123,7 @@ impl Client {
             "timestamp": rfc3339(event.start_us()),
             "name": record.action,
             "tags": record.tags,
-            "metadata": json::sorted(&record.metadata),
+            "metadata": json::object(&record.metadata),
         });
         if !event.user_id.is_empty() {
             body["userId"] = json!(event.user_id);
