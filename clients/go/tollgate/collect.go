@@ -17,6 +17,7 @@ type collector struct {
 	started *v1.Started
 	usage   *v1.Usage
 	routing *v1.Routing
+	receipt *v1.Receipt
 	native  *v1.Original
 	choices map[uint32]*openChoice
 }
@@ -55,6 +56,8 @@ func (c *collector) take(event *v1.CompletionEvent) {
 		c.usage = event.Usage
 	case *v1.CompletionEvent_Routing:
 		c.routing = event.Routing
+	case *v1.CompletionEvent_Receipt:
+		c.receipt = event.Receipt
 	}
 }
 
@@ -69,7 +72,7 @@ func (c *collector) choice(index uint32) *openChoice {
 }
 
 func (c *collector) completion() *v1.Completion {
-	whole := &v1.Completion{Started: c.started, Usage: c.usage, Routing: c.routing, Native: c.native}
+	whole := &v1.Completion{Started: c.started, Usage: c.usage, Routing: c.routing, Receipt: c.receipt, Native: c.native}
 	for _, index := range slices.Sorted(maps.Keys(c.choices)) {
 		open := c.choices[index]
 		message := &v1.Message{Role: v1.Role_ROLE_ASSISTANT}

@@ -133,8 +133,8 @@ type Event struct {
 	*v1.CompletionEvent
 }
 
-// Kind is what happened, by its name in the contract: `started`, `restarted`, `part_done`, `finished`, `usage`, `routing`, and for a delta
-// the name of its piece: `text`, `reasoning`, `tool_call_start`, `tool_arguments`, ... Empty: it matters only in the provider's dialect.
+// Kind is what happened, by its name in the contract: `started`, `restarted`, `part_done`, `finished`, `usage`, `routing`, `receipt`, and for a
+// delta the name of its piece: `text`, `reasoning`, `tool_call_start`, `tool_arguments`, ... Empty: it matters only in the provider's dialect.
 func (e *Event) Kind() string {
 	message := e.ProtoReflect()
 	kind := message.WhichOneof(message.Descriptor().Oneofs().ByName("event"))

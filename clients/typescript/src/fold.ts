@@ -45,6 +45,9 @@ export class Fold {
       case "routing":
         this.#completion.routing = event.value;
         break;
+      case "receipt":
+        this.#completion.receipt = event.value;
+        break;
       default: // `partDone`, or what a newer contract adds
     }
   }

@@ -125,6 +125,8 @@ class Collector:
                 self._completion.usage.CopyFrom(event.usage)
             case "routing":
                 self._completion.routing.CopyFrom(event.routing)
+            case "receipt":
+                self._completion.receipt.CopyFrom(event.receipt)
 
     def answer(self) -> Answer:
         """What has come so far."""

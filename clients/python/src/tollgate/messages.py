@@ -92,6 +92,8 @@ class CompletionOptions(CallOptions, total=False):
     """Models to try in order when the deployments of `model` fail."""
     want_routing: bool
     """Tell how the call was routed."""
+    receipt: bool
+    """End the answer with a signed promise that the audit log holds the call's record."""
 
 
 def user(*content: Content) -> Message:
@@ -199,6 +201,7 @@ _GATEWAY = {
     "max_cost_nano_usd": "max_cost_nano_usd",
     "fallbacks": "fallbacks",
     "want_routing": "want_routing",
+    "receipt": "receipt",
 }
 
 

@@ -44,6 +44,7 @@ final class Collector {
           choice(event.getFinished().getChoice()).choice.setFinished(event.getFinished());
       case USAGE -> completion.setUsage(event.getUsage());
       case ROUTING -> completion.setRouting(event.getRouting());
+      case RECEIPT -> completion.setReceipt(event.getReceipt());
       case PART_DONE, EVENT_NOT_SET -> {}
     }
   }
