@@ -80,7 +80,12 @@ func (s *scripted) start(t *testing.T, options ...tollgate.Option) *tollgate.Cli
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := grpc.NewServer(grpc.Creds(s.transport), grpc.UnaryInterceptor(
+	// What it does not serve it does not refuse either: which of two ends came first would be left to chance.
+	waits := grpc.UnknownServiceHandler(func(_ any, call grpc.ServerStream) error {
+		<-call.Context().Done()
+		return nil
+	})
+	server := grpc.NewServer(grpc.Creds(s.transport), waits, grpc.UnaryInterceptor(
 		func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 			if err := s.note(ctx, info.FullMethod, request.(proto.Message)); err != nil {
 				return nil, err
