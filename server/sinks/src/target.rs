@@ -1,8 +1,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::StatusCode;
-use tollgate_outbound::{Answer, PostError};
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use tollgate_outbound::{Answer, PostError, Poster};
 
 use crate::Event;
 
@@ -48,6 +49,29 @@ pub(crate) trait Target: Send + Sync {
     fn wants(&self, _event: &Event) -> bool {
         true
     }
+}
+
+/// Sends a request for each event, until one may pass later. An event of which no request can be made is refused.
+pub(crate) async fn one_by_one(
+    poster: &Poster,
+    batch: &[Event],
+    limit: Duration,
+    request: impl Fn(&Event) -> http::Result<Request<Bytes>> + Sync,
+) -> Report {
+    let mut report = Report::default();
+    for event in batch {
+        let Ok(request) = request(event) else {
+            report = Report { done: report.done + 1, refused: report.refused + 1, why: None };
+            continue;
+        };
+        match judged(poster.send(request, limit).await) {
+            Ok(_) => {}
+            Err(Why::Refused(_)) => report.refused += 1,
+            Err(why) => return Report { why: Some(why), ..report },
+        }
+        report.done += 1;
+    }
+    report
 }
 
 /// `Ok`: taken, with the answer. A request that is wrong (400, 413, 415, 422) is refused; all else may pass: also a key that is not accepted

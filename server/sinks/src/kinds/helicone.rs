@@ -12,7 +12,7 @@ use tollgate_outbound::Poster;
 use super::{checked, post, secret_header};
 use crate::{
     Event, json,
-    target::{Report, Target, Why, judged},
+    target::{Report, Target, one_by_one},
 };
 
 /// Helicone's log of calls that did not go through it.
@@ -112,21 +112,11 @@ fn moment(us: i64) -> Value {
 #[async_trait]
 impl Target for Client {
     async fn send(&self, batch: &[Event], limit: Duration) -> Report {
-        let mut report = Report::default();
-        for event in batch {
+        let request = |event: &Event| {
             let request = post(&self.url, "application/json").header("authorization", self.authorization.clone());
-            let Ok(request) = request.body(Bytes::from(body(event).to_string())) else {
-                report = Report { done: report.done + 1, refused: report.refused + 1, why: None };
-                continue;
-            };
-            match judged(self.poster.send(request, limit).await) {
-                Ok(_) => {}
-                Err(Why::Refused(_)) => report.refused += 1,
-                Err(why) => return Report { why: Some(why), ..report },
-            }
-            report.done += 1;
-        }
-        report
+            request.body(Bytes::from(body(event).to_string()))
+        };
+        one_by_one(&self.poster, batch, limit, request).await
     }
 
     /// Helicone observes calls.

@@ -16,7 +16,7 @@ use crate::{
     Event,
     event::rfc3339,
     json,
-    target::{Report, Target, Why, judged},
+    target::{Report, Target, one_by_one},
 };
 
 /// Sentry, or what speaks its protocol.
@@ -106,21 +106,11 @@ impl Client {
 #[async_trait]
 impl Target for Client {
     async fn send(&self, batch: &[Event], limit: Duration) -> Report {
-        let mut report = Report::default();
-        for event in batch {
+        let request = |event: &Event| {
             let request = post(&self.url, "application/x-sentry-envelope").header("x-sentry-auth", self.auth.clone());
-            let Ok(request) = request.body(Bytes::from(self.envelope(event))) else {
-                report = Report { done: report.done + 1, refused: report.refused + 1, why: None };
-                continue;
-            };
-            match judged(self.poster.send(request, limit).await) {
-                Ok(_) => {}
-                Err(Why::Refused(_)) => report.refused += 1,
-                Err(why) => return Report { why: Some(why), ..report },
-            }
-            report.done += 1;
-        }
-        report
+            request.body(Bytes::from(self.envelope(event)))
+        };
+        one_by_one(&self.poster, batch, limit, request).await
     }
 
     /// Failures alone.
