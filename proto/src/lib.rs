@@ -7,6 +7,7 @@
 
 mod collect;
 pub mod operation;
+mod usage;
 
 pub use collect::Collector;
 

@@ -706,7 +706,7 @@ impl FlowState {
             upstream_request_id: open.record.upstream_request_id.clone(),
             ..self.entry(&open.id, &open.deployment)
         };
-        add(&mut self.total, &usage);
+        self.total.add(&usage);
         open.place.used(tokens(&usage));
         open.trial.used(u64::try_from(tokens(&usage)).unwrap_or(0), self.route_now_us());
         open.record.billed = true;
@@ -885,43 +885,4 @@ impl OpenAttempt {
 fn tokens(usage: &Usage) -> i64 {
     let (input, output) = (usage.input.map_or(0, |i| i.total), usage.output.map_or(0, |o| o.total));
     i64::try_from(input.saturating_add(output)).unwrap_or(i64::MAX)
-}
-
-fn add(total: &mut Usage, usage: &Usage) {
-    let (i, o) = (usage.input.unwrap_or_default(), usage.output.unwrap_or_default());
-    let input = total.input.get_or_insert_default();
-    input.total = input.total.saturating_add(i.total);
-    input.cached_read = input.cached_read.saturating_add(i.cached_read);
-    input.cache_write_5m = input.cache_write_5m.saturating_add(i.cache_write_5m);
-    input.cache_write_1h = input.cache_write_1h.saturating_add(i.cache_write_1h);
-    input.audio = input.audio.saturating_add(i.audio);
-    input.audio_cached = input.audio_cached.saturating_add(i.audio_cached);
-    input.image = input.image.saturating_add(i.image);
-    let output = total.output.get_or_insert_default();
-    output.total = output.total.saturating_add(o.total);
-    output.reasoning = output.reasoning.saturating_add(o.reasoning);
-    output.audio = output.audio.saturating_add(o.audio);
-    output.image = output.image.saturating_add(o.image);
-    let plus = |sum: &mut Option<u64>, more: Option<u64>| {
-        if let Some(more) = more {
-            *sum = Some(sum.unwrap_or(0).saturating_add(more));
-        }
-    };
-    plus(&mut total.audio_ms, usage.audio_ms);
-    plus(&mut total.characters, usage.characters);
-    if let Some(units) = usage.search_units {
-        total.search_units = Some(total.search_units.unwrap_or(0).saturating_add(units));
-    }
-    if let Some(us) = usage.upstream_us {
-        total.upstream_us = Some(total.upstream_us.unwrap_or(0).saturating_add(us));
-    }
-    total.estimated |= usage.estimated;
-    total.cost_nano_usd = total.cost_nano_usd.saturating_add(usage.cost_nano_usd);
-    total.held_nano_usd = total.held_nano_usd.max(usage.held_nano_usd);
-    if usage.native_json.is_some() {
-        total.native_json.clone_from(&usage.native_json);
-    }
-    if usage.service_tier_native.is_some() {
-        total.service_tier_native.clone_from(&usage.service_tier_native);
-    }
 }

@@ -10,7 +10,7 @@ use http::Method;
 use tollgate_audit::Draft;
 use tollgate_domain::{CallId, Error, Failure, Price};
 use tollgate_ledger::NO_LEASE;
-use tollgate_proto::v1::{ErrorReason, InputUsage, LedgerEntry, LedgerEntryKind, OutputUsage, Routing, Usage};
+use tollgate_proto::v1::{ErrorReason, LedgerEntry, LedgerEntryKind, Routing, Usage};
 use tollgate_providers::files::{self, Answered, escaped};
 use tollgate_router::Deployment;
 use tollgate_store::{BATCH_ENDED, EntryQuery, LedgerRow, StoredBatch};
@@ -237,10 +237,10 @@ async fn read(deployment: &Deployment, output: &str, batch: &StoredBatch) -> Res
     while let Some(line) = lines.next().await.map_err(Unread::Now)? {
         match files::answered(&line) {
             Some(Answered::With(usage)) => {
-                let usage = Usage { service_tier_native: Some("batch".into()), ..*usage };
+                let usage = Usage { service_tier_native: Some("batch".into()), native_json: None, ..*usage };
                 let cost = price.as_ref().map_or(0, |price| price.cost(&usage).0);
                 outcome.cost = outcome.cost.saturating_add(cost);
-                add(&mut outcome.usage, &usage);
+                outcome.usage.add(&usage);
                 outcome.answered += 1;
             }
             Some(Answered::Failed) => {}
@@ -252,21 +252,4 @@ async fn read(deployment: &Deployment, output: &str, batch: &StoredBatch) -> Res
         }
     }
     Ok(outcome)
-}
-
-fn add(total: &mut Usage, usage: &Usage) {
-    let (i, o): (InputUsage, OutputUsage) = (usage.input.unwrap_or_default(), usage.output.unwrap_or_default());
-    let input = total.input.get_or_insert_default();
-    input.total = input.total.saturating_add(i.total);
-    input.cached_read = input.cached_read.saturating_add(i.cached_read);
-    input.cache_write_5m = input.cache_write_5m.saturating_add(i.cache_write_5m);
-    input.cache_write_1h = input.cache_write_1h.saturating_add(i.cache_write_1h);
-    input.audio = input.audio.saturating_add(i.audio);
-    input.audio_cached = input.audio_cached.saturating_add(i.audio_cached);
-    input.image = input.image.saturating_add(i.image);
-    let output = total.output.get_or_insert_default();
-    output.total = output.total.saturating_add(o.total);
-    output.reasoning = output.reasoning.saturating_add(o.reasoning);
-    output.audio = output.audio.saturating_add(o.audio);
-    output.image = output.image.saturating_add(o.image);
 }
