@@ -166,6 +166,16 @@ def tile_path(kind, index, width):
     return f"tile/{kind}/" + "/".join(groups) + ("" if width == 256 else f".p/{width}")
 
 
+def tile_place(path):
+    """(kind, index, width) of what tile_path writes; None: something else."""
+    part = re.fullmatch(r"tile/(entries|[0-7])/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?", path)
+    if part:
+        place = part[1], int(re.sub("[x/]", "", part[2])), int(part[3] or 256)
+        if place[2] <= 256 and tile_path(*place) == path:
+            return place
+    return None
+
+
 def split_bundle(data):
     records, at = [], 0
     while at < len(data):
@@ -181,8 +191,32 @@ class Export:
     """`files`: path to bytes. What is wrong is gathered in `wrong`."""
 
     def __init__(self, files, keys):
-        self.files, self.keys, self.wrong = files, list(keys), []
-        self.read = {"root/checkpoint"}
+        self.files, self.keys, self.wrong, self.unsigned = files, list(keys), [], 0
+        self.dated = {}
+        for path in sorted(files):
+            if part := re.fullmatch(r"(root|logs/[^/]+)/checkpoints/([0-9]{20})", path):
+                self.dated.setdefault(part[1], []).append((int(part[2]), path))
+
+    def checkpoint(self, folder):
+        """The note that counts for a log: its checkpoint, or the greatest of those that have files of their own."""
+        paths = [f"{folder}/checkpoint"] + [path for _, path in reversed(self.dated.get(folder, []))]
+        return next((self.files[path] for path in paths if path in self.files), None)
+
+    def is_dated(self, folder):
+        return folder in self.dated and f"{folder}/checkpoint" not in self.files
+
+    def earlier(self, folder, origin):
+        """(size, root) of the checkpoints that have files of their own."""
+        read = []
+        for size, path in self.dated.get(folder, []):
+            try:
+                own, signed, root = open_checkpoint(self.files[path], self.keys)
+                read.append((signed, root))
+                if (own, signed) != (origin, size):
+                    self.say(f"{path}: the checkpoint of {own} at {signed} stands here (swapped)")
+            except Wrong as error:
+                self.say(f"{path}: {error}")
+        return read
 
     def say(self, *words):
         self.wrong.append(" ".join(str(word) for word in words))
@@ -222,7 +256,13 @@ class Export:
         return records, tree
 
     def older_edge(self, folder, path, want):
-        """A partial file of an earlier export must be how its successor begins; anything else has no place here."""
+        """A partial file of an earlier export must be how its successor begins; anything else has no place here, but what lies behind
+        the signed size where files are never overwritten: of an export that was still being written."""
+        if f"{folder}/{path}" in (dated for _, dated in self.dated.get(folder, [])):
+            return
+        if self.is_dated(folder) and self.is_beyond(path, want):
+            self.unsigned += 1
+            return
         part = re.fullmatch(r"(tile/(entries|[0-7])/[x0-9/]+)\.p/([1-9][0-9]*)", path)
         newer = part and [p for p in want if p == part[1] or p.startswith(part[1] + ".p/")]
         data = self.files[f"{folder}/{path}"]
@@ -230,6 +270,12 @@ class Export:
             if (len(split_bundle(data)) if part[2] == "entries" else len(data) / 32) == int(part[3]):
                 return
         self.say(f"{folder}/{path}: no file of this log (inserted)")
+
+    def is_beyond(self, path, want):
+        """Whether a file of a log lies behind what `want` has of its level."""
+        place = tile_place(path)
+        places = [known for known in map(tile_place, want) if known and place and known[0] == place[0]]
+        return place is not None and place[1:] > max((known[1:] for known in places), default=(-1, 0))
 
 
 def trust(export, leaves):
@@ -256,12 +302,13 @@ def check_log(export, deployment, log, told, current, since):
     """One replica's log against what the root log says of it: (first_size, checkpoints, closed). Returns its records."""
     first, checkpoints, closed = told
     folder, origin = f"logs/{log}", f"{deployment}/{log}"
+    since = since + export.earlier(folder, origin)
     signed = max((size for size, _ in checkpoints + since), default=0)
-    if f"{folder}/checkpoint" not in export.files:
+    note = export.checkpoint(folder)
+    if note is None:
         if signed:
             export.say(f"{log}: the log is missing; {signed} records were signed")
         return None
-    note = export.files[f"{folder}/checkpoint"]
     own, size, root = open_checkpoint(note, export.keys)
     if size > max((size for size, _ in checkpoints), default=0):
         open_checkpoint(note, current)
@@ -331,7 +378,7 @@ def verify(files, key, since=(), ledger=None):
 
 
 def check(export, since, ledger):
-    note = export.files.get("root/checkpoint")
+    note = export.checkpoint("root")
     if note is None:
         raise Wrong("root/checkpoint: missing")
     # The keys that may have signed it stand in the log that it signs: first read, then believed.
@@ -352,7 +399,7 @@ def check(export, since, ledger):
     for before in since:
         log, size_then, root_then = open_checkpoint(before, export.keys)
         seen.setdefault(log, []).append((size_then, root_then))
-    for size_then, root_then in seen.get(origin, []):
+    for size_then, root_then in seen.get(origin, []) + export.earlier("root", origin):
         if size_then > size:
             export.say(f"root: rolled back: {size} leaves, and {size_then} were signed")
         elif tree.root(size_then) != root_then:
@@ -370,7 +417,11 @@ def check(export, since, ledger):
         except Wrong as error:
             export.say(f"{log}: {error}")
     for log in {path.split("/")[1] for path in export.files if path.startswith("logs/")} - set(told):
-        export.say(f"logs/{log}: a log that the root log does not know (inserted)")
+        paths = [path.removeprefix(f"logs/{log}/") for path in export.files if path.startswith(f"logs/{log}/")]
+        if export.is_dated("root") and all(tile_place(path) or re.fullmatch("checkpoints/[0-9]{20}", path) for path in paths):
+            export.unsigned += len(paths)
+        else:
+            export.say(f"logs/{log}: a log that the root log does not know (inserted)")
     if ledger is not None:
         check_ledger(export, ledger, logs, moment(leaves[0], 1) if leaves else 0, moment(leaves[-1], 1) if leaves else 0)
 

@@ -139,6 +139,9 @@ fn told(report: &Report) -> String {
     for log in &report.logs {
         text += &format!("{}: {} signed, root {}\n", log.log, log.size, log.root);
     }
+    if report.unsigned > 0 {
+        text += &format!("{} files lie behind what is signed: the export was still being written\n", report.unsigned);
+    }
     if let Some(ledger) = &report.ledger {
         let dollars = dollars(ledger.cost_nano_usd);
         text += &format!("ledger: {} entries over ${dollars}, {} not covered\n", ledger.entries, ledger.uncovered);

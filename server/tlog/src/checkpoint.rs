@@ -33,6 +33,17 @@ pub fn log_origin(deployment: &str, log: &str) -> String {
     format!("{deployment}/{log}")
 }
 
+/// Where a checkpoint lies below its log in an export that never overwrites a file: `checkpoints/`, and its size with 20 digits.
+pub fn dated_path(size: u64) -> String {
+    format!("checkpoints/{size:020}")
+}
+
+/// The size in what [`dated_path`] writes; `None`: something else.
+pub fn dated_size(path: &str) -> Option<u64> {
+    let size = path.strip_prefix("checkpoints/")?.parse().ok()?;
+    (dated_path(size) == path).then_some(size)
+}
+
 /// Deployment and log of an origin.
 pub fn split_origin(origin: &str) -> Option<(&str, &str)> {
     origin.rsplit_once('/').filter(|(deployment, log)| !deployment.is_empty() && !log.is_empty())

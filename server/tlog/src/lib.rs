@@ -18,7 +18,7 @@ mod tree;
 pub mod verify;
 
 pub use bundle::{BundleError, MAX_ENTRY_BYTES, append_entry, split_bundle};
-pub use checkpoint::{Checkpoint, CheckpointError, ROOT_LOG, log_origin, split_origin};
+pub use checkpoint::{Checkpoint, CheckpointError, ROOT_LOG, dated_path, dated_size, log_origin, split_origin};
 pub use files::{Dir, Files, Memory};
 pub use hash::{Hash, leaf_hash, node_hash};
 pub use keyring::{Keyring, RotationError, rotate};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{BundleError, Hash, Row, TILE_WIDTH, Tile, TilePath, Tree, append_entry, leaf_hash};
+use crate::{BundleError, Hash, Row, Span, TILE_WIDTH, Tile, TilePath, Tree, append_entry, leaf_hash};
 
 /// A file of an export.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +44,11 @@ pub(crate) struct Tiler {
 }
 
 impl Tiler {
+    /// Goes on behind the leaves of `tree`, whose tiles of level 0 are all full; `edge`: of each level above, the hashes that fill no tile yet.
+    fn resume(tree: Tree, edge: BTreeMap<u8, Vec<Hash>>) -> Self {
+        Self { tree, rows: Vec::new(), edge }
+    }
+
     /// Appends a leaf; `full` gets every tile that it fills.
     pub(crate) fn append(&mut self, leaf: Hash, mut full: impl FnMut(Tile, &[Hash])) {
         self.rows.clear();
@@ -91,6 +96,21 @@ impl Packer {
     /// Packs into this folder of the export: `root`, or `logs/<replica>`.
     pub fn new(folder: &str) -> Self {
         Self { folder: folder.into(), tiler: Tiler::default(), bundle: Vec::new() }
+    }
+
+    /// Goes on behind the records of `tree`, which are whole bundles. `edge`: the hashes that [`Packer::resume_spans`] asks for, by level.
+    pub fn resume(folder: &str, tree: Tree, edge: BTreeMap<u8, Vec<Hash>>) -> Self {
+        Self { folder: folder.into(), tiler: Tiler::resume(tree, edge), bundle: Vec::new() }
+    }
+
+    /// Of each level above the leaves, the hashes behind its full tiles once a log has `size` records, a multiple of 256.
+    pub fn resume_spans(size: u64) -> Vec<Span> {
+        let of_level = |level: u8| {
+            let hashes = size.checked_shr(8 * u32::from(level)).unwrap_or(0);
+            let count = hashes % TILE_WIDTH;
+            (count > 0).then_some(Span { level, first: hashes - count, count: count as u16 })
+        };
+        (1..8).filter_map(of_level).collect()
     }
 
     /// Takes the next record; files that are full with it are put behind those in `files`.

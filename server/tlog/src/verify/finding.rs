@@ -93,6 +93,8 @@ const TOLD: usize = 100;
 pub(crate) struct Findings {
     pub(crate) told: Vec<Finding>,
     pub(crate) untold: u64,
+    /// Files behind what is signed, in an export that was still being written.
+    pub(crate) unsigned: u64,
 }
 
 impl Findings {

@@ -4,6 +4,7 @@
 //! each replica, however long the logs are. Every byte that the format asks for is read, and every file below `root/` and `logs/` that it does
 //! not ask for is told.
 
+mod dated;
 mod diff;
 mod finding;
 mod ledger;
@@ -100,6 +101,13 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// How much more is.
     pub untold: u64,
+    /// How many files lie behind what is signed, in an export that was still being written: nothing is said about them.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unsigned: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Verifies an export.
@@ -114,7 +122,7 @@ pub fn verify<'a>(files: &'a dyn Files, options: Options<'a>) -> Result<Report, 
         run.compare_ledger()?;
     }
     let Run { mut report, findings, .. } = run;
-    (report.findings, report.untold) = (findings.told, findings.untold);
+    (report.findings, report.untold, report.unsigned) = (findings.told, findings.untold, findings.unsigned);
     report.intact = report.findings.is_empty();
     Ok(report)
 }
@@ -150,12 +158,12 @@ impl<'a> Run<'a> {
 
     /// The root log's checkpoint, where it can be trusted.
     fn open_root(&mut self) -> Result<Option<Checkpoint>, VerifyError> {
-        let path = "root/checkpoint";
-        let Some(note) = self.files.read(path)? else {
+        let Some((path, note)) = dated::newest(self.files, "root")? else {
             let finding = Finding::new(Kind::MissingLog, "root", "there is no checkpoint of a root log");
-            self.findings.push(finding.in_file(path));
+            self.findings.push(finding.in_file("root/checkpoint"));
             return Ok(None);
         };
+        let path = path.as_str();
         let named = Checkpoint::open_unchecked(&note);
         if let Ok(unchecked) = &named {
             root::find_rotations(self.files, unchecked.size, &mut self.keyring)?;
@@ -190,6 +198,8 @@ impl<'a> Run<'a> {
                 self.since.push(since);
             }
         }
+        let origin = &checkpoint.origin;
+        self.since.extend(dated::read(self.files, "root", "root", origin, &self.keyring, &mut self.findings)?);
         self.since.sort_by_key(|since| since.size);
         Ok(Some(checkpoint))
     }

@@ -8,7 +8,8 @@ use super::{
     finding::Findings,
 };
 use crate::{
-    Checkpoint, Files, Hash, MAX_ENTRY_BYTES, TILE_WIDTH, Tile, TilePath, leaf_hash, pack::Tiler, split_bundle,
+    Checkpoint, Files, Hash, MAX_ENTRY_BYTES, TILE_WIDTH, Tile, TilePath, dated_size, leaf_hash, pack::Tiler,
+    split_bundle,
 };
 
 /// Differences that are told one by one; the others are counted.
@@ -341,16 +342,23 @@ impl<'a> LogReader<'a> {
     /// Every file of the log is one that the signed size asks for, or an older edge of it.
     fn check_files(&self, findings: &mut Findings) -> io::Result<()> {
         let (folder, mut older) = (format!("{}/", self.folder), Vec::new());
-        let mut strange = Vec::new();
+        let (mut strange, mut beyond, mut is_dated) = (Vec::new(), Vec::new(), true);
         self.files.list(&folder, &mut |path| {
             let below = &path[folder.len()..];
             match TilePath::parse(below).map(|path| (path, self.place(path))) {
                 Some((_, Place::Asked)) => {}
                 Some((path, Place::Older)) => older.push(path),
-                _ if below == "checkpoint" => {}
+                Some((_, Place::Beyond)) => beyond.push(path.to_owned()),
+                None if below == "checkpoint" => is_dated = false,
+                None if dated_size(below).is_some() => {}
                 _ => strange.push(path.to_owned()),
             }
         })?;
+        // Where files are never overwritten, the next checkpoint comes behind what it signs.
+        match is_dated {
+            true => findings.unsigned += beyond.len() as u64,
+            false => strange.append(&mut beyond),
+        }
         for path in strange {
             let message = format!("no file of a log of {} records", self.checkpoint.size);
             findings.push(Finding::new(Kind::Inserted, &self.log, message).in_file(path));
@@ -371,7 +379,7 @@ impl<'a> LogReader<'a> {
             std::cmp::Ordering::Less => Place::Older,
             std::cmp::Ordering::Equal if width == edge => Place::Asked,
             std::cmp::Ordering::Equal if width < edge => Place::Older,
-            _ => Place::Strange,
+            _ => Place::Beyond,
         }
     }
 
@@ -400,7 +408,7 @@ pub(crate) const OWN: &str = "its own checkpoint";
 enum Place {
     Asked,
     Older,
-    Strange,
+    Beyond,
 }
 
 // A record's length is two bytes: the longest bundle is 16 MiB, which is what a reader holds at most.

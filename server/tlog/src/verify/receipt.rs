@@ -8,6 +8,7 @@ use tollgate_proto::v1::{Receipt, RootEntry};
 
 use super::{
     VerifyError,
+    dated::newest,
     records::{Head, micros},
     root::find_rotations,
 };
@@ -143,9 +144,9 @@ struct Asked<'a> {
 impl Asked<'_> {
     /// The root log's checkpoint; takes the rotations of keys on the way.
     fn root(&mut self) -> Result<Checkpoint, ReceiptCheckError> {
-        let path = "root/checkpoint";
-        let refused = |error| ReceiptCheckError::Checkpoint { path: path.into(), error };
-        let note = self.files.read(path)?.ok_or_else(|| ReceiptCheckError::Missing(path.into()))?;
+        let newest = newest(self.files, ROOT_LOG)?;
+        let (path, note) = newest.ok_or_else(|| ReceiptCheckError::Missing("root/checkpoint".into()))?;
+        let refused = |error| ReceiptCheckError::Checkpoint { path: path.clone(), error };
         let size = Checkpoint::open_unchecked(&note).map_err(refused)?.size;
         find_rotations(self.files, size, &mut self.keyring)?;
         let (checkpoint, _) = Checkpoint::open(&note, self.keyring.current()).map_err(refused)?;
@@ -154,8 +155,7 @@ impl Asked<'_> {
 
     /// A log's checkpoint; `None`: there is none.
     fn log(&self, folder: &str, origin: &str) -> Result<Option<Checkpoint>, ReceiptCheckError> {
-        let path = format!("{folder}/checkpoint");
-        let Some(note) = self.files.read(&path)? else { return Ok(None) };
+        let Some((path, note)) = newest(self.files, folder)? else { return Ok(None) };
         let (checkpoint, _) = Checkpoint::open(&note, self.keyring.trusted())
             .map_err(|error| ReceiptCheckError::Checkpoint { path: path.clone(), error })?;
         if checkpoint.origin != origin {

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{
-    Finding, Kind, LogReport,
+    Finding, Kind, LogReport, dated,
     finding::Findings,
     ledger::{Books, Line},
     reader::LogReader,
@@ -43,8 +43,10 @@ impl<'a> Replica<'a> {
         findings: &mut Findings,
     ) -> io::Result<Self> {
         let origin = crate::log_origin(deployment, id);
+        let folder = format!("logs/{id}");
         let mut since: Vec<_> = since.iter().filter(|since| since.origin == origin).cloned().collect();
-        since.reverse();
+        since.extend(dated::read(files, id, &folder, &origin, keyring, findings)?);
+        since.sort_by_key(|since| std::cmp::Reverse(since.size));
         let mut replica = Self {
             id: id.into(),
             born: false,
@@ -55,8 +57,7 @@ impl<'a> Replica<'a> {
             since,
             refused: false,
         };
-        let (folder, path) = (format!("logs/{id}"), format!("logs/{id}/checkpoint"));
-        let Some(note) = files.read(&path)? else { return Ok(replica) };
+        let Some((path, note)) = dated::newest(files, &folder)? else { return Ok(replica) };
         match Checkpoint::open(&note, keyring.trusted()) {
             Err(error) => {
                 findings.push(told(id, &path, &error));
@@ -128,13 +129,13 @@ impl<'a> Replica<'a> {
         reader.finish(findings, &mut |_, _, _, _| {})?;
         self.records.finish(reader, findings);
         let size = reader.size();
-        let path = format!("logs/{id}/checkpoint");
+        let newest = dated::newest(files, &format!("logs/{id}"))?;
+        let (path, note) = newest.unwrap_or_else(|| (format!("logs/{id}/checkpoint"), Vec::new()));
         if size < signed {
             let message = format!("{size} records, and {signed} were signed before");
             findings.push(Finding::new(Kind::RolledBack, id, message).at(size + 1).in_file(path));
         } else if size > self.signed {
             // Newer than what the root log has: only a key that still signs may say so.
-            let note = files.read(&path)?.unwrap_or_default();
             if let Err(error) = Checkpoint::open(&note, keyring.current()) {
                 findings.push(told(id, &path, &error));
             }

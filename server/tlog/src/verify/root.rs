@@ -1,9 +1,6 @@
 //! The root log, and the replicas' logs as it names them.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-};
+use std::{collections::BTreeMap, io};
 
 use prost::Message;
 use tollgate_proto::v1::{ReplicaBorn, ReplicaCheckpoint, ReplicaClosed, RootEntry, root_entry};
@@ -15,7 +12,7 @@ use super::{
     replica::{Replica, SINCE_SAYS},
     told,
 };
-use crate::{Checkpoint, Files, Keyring, ROOT_LOG, TILE_WIDTH};
+use crate::{Checkpoint, Files, Keyring, ROOT_LOG, TILE_WIDTH, TilePath, dated_size};
 
 /// Takes the rotations that the root log holds: whether it is to be trusted is seen later, and each is signed by both of its keys.
 pub(super) fn find_rotations(files: &dyn Files, size: u64, keyring: &mut Keyring) -> io::Result<()> {
@@ -84,14 +81,23 @@ impl<'a> Run<'a> {
                 progress(self.report.records, self.report.records);
             }
         }
-        let mut unknown = BTreeSet::new();
+        let mut unknown = BTreeMap::new();
         self.files.list("logs/", &mut |path| {
-            let id = path.trim_start_matches("logs/").split('/').next().unwrap_or_default();
-            if !replicas.contains_key(id) && !unknown.contains(id) {
-                unknown.insert(id.to_owned());
+            let path = path.trim_start_matches("logs/");
+            let (id, below) = path.split_once('/').unwrap_or((path, ""));
+            if !replicas.contains_key(id) {
+                let (files, of_export) = unknown.entry(id.to_owned()).or_insert((0, true));
+                *files += 1;
+                *of_export &= TilePath::parse(below).is_some() || dated_size(below).is_some();
             }
         })?;
-        for id in unknown {
+        let is_dated = self.files.read("root/checkpoint")?.is_none();
+        for (id, (files, of_export)) in unknown {
+            if is_dated && of_export {
+                // The next checkpoint of the root log will tell of its birth.
+                self.findings.unsigned += files;
+                continue;
+            }
             let finding = Finding::new(Kind::Inserted, &id, "a log that the root log does not know");
             self.findings.push(finding.in_file(format!("logs/{id}")));
         }
