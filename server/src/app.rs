@@ -199,6 +199,8 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
         pipeline: pipeline.clone(),
         control: control.clone(),
         health: health.clone(),
+        observing: observing.clone(),
+        spans: exporter.clone(),
         snapshot_us,
         settings: config.metrics.clone(),
         process,

@@ -19,12 +19,14 @@ use serde_json::json;
 use tollgate_control::{Control, Principal};
 use tollgate_domain::{Error, Secret};
 use tollgate_metrics::{Format, Page, Process, Settings};
+use tollgate_otlp::Exporter;
 use tollgate_pipeline::Pipeline;
 
 use crate::{
     config::{MetricLabel, MetricsSettings},
     grpc::PeerAddr,
     health::Health,
+    observing::Observing,
     version::BUILD,
 };
 
@@ -33,6 +35,9 @@ pub(crate) struct Sources {
     pub(crate) pipeline: Arc<Pipeline>,
     pub(crate) control: Arc<Control>,
     pub(crate) health: Arc<Health>,
+    pub(crate) observing: Observing,
+    /// What exports spans, where calls are traced.
+    pub(crate) spans: Option<Exporter>,
     /// Of when the local snapshot is, in microseconds since the epoch; before any time where there is none.
     pub(crate) snapshot_us: Arc<AtomicI64>,
     pub(crate) settings: MetricsSettings,
@@ -96,6 +101,7 @@ impl Sources {
         gauges::budgets(&mut page, self.pipeline.ledger(), &self.settings);
         gauges::ledger(&mut page, self.pipeline.ledger(), self.snapshot_us.load(Ordering::Relaxed));
         gauges::checks(&mut page, &self.health);
+        gauges::observing(&mut page, &self.observing, self.spans.as_ref());
         gauges::build(&mut page, BUILD, &self.pipeline.table().config_hash);
         self.process.put(&mut page);
         page

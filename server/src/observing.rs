@@ -5,7 +5,9 @@ use std::{path::Path, sync::Arc, time::Duration};
 use anyhow::Context;
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
-use tollgate_alerts::{Alerts, Budget, Channels, ExpiringKey, Facts, LedgerMode, Notice, Observer, Turns};
+use tollgate_alerts::{
+    Alerts, Budget, ChannelStats, Channels, ExpiringKey, Facts, LedgerMode, Notice, Observer, Turns,
+};
 use tollgate_domain::micros;
 use tollgate_ledger::{Ledger, Mode};
 use tollgate_pipeline::Directory;
@@ -38,6 +40,11 @@ impl Observing {
         if let Some(alerts) = &self.alerts {
             alerts.record(record);
         }
+    }
+
+    /// What became of notices so far, by channel.
+    pub(crate) fn channels(&self) -> Vec<ChannelStats> {
+        self.alerts.as_ref().map(Observer::channels).unwrap_or_default()
     }
 
     pub(crate) fn budget(&self, alert: &BudgetAlert) {

@@ -15,7 +15,9 @@ mod traffic;
 mod watch;
 
 pub use board::{Bad, Board, Timing};
-pub use channels::{Channel, ChannelError, Channels, Email, PagerDuty, SendError, Slack, SmtpSecurity, Webhook};
+pub use channels::{
+    Channel, ChannelError, ChannelStats, Channels, Email, PagerDuty, SendError, Slack, SmtpSecurity, Webhook,
+};
 pub use condition::Condition;
 pub use facts::{Budget, ExpiringKey, Facts, LedgerMode, Turns};
 pub use notice::{Notice, Severity, State};

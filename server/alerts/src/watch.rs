@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 use tollgate_proto::v1::{AuditRecord, BudgetAlert};
 
-use crate::{Board, ChannelError, Channels, Facts, Notice, Options, Rule, State, Turns, condition::Seen};
+use crate::{
+    Board, ChannelError, ChannelStats, Channels, Facts, Notice, Options, Rule, State, Turns, channels::Counts,
+    condition::Seen,
+};
 
 /// What waits to be looked at.
 const QUEUE: usize = 16_384;
@@ -21,17 +24,25 @@ enum Observed {
 
 /// Observes on behalf of alerts; cheap to clone. Waits for nothing: where there is no time to look, a record is not counted.
 #[derive(Clone)]
-pub struct Observer(mpsc::Sender<Observed>);
+pub struct Observer {
+    queue: mpsc::Sender<Observed>,
+    counts: Counts,
+}
 
 impl Observer {
     /// A closed record.
     pub fn record(&self, record: &Arc<AuditRecord>) {
-        let _ = self.0.try_send(Observed::Record(record.clone()));
+        let _ = self.queue.try_send(Observed::Record(record.clone()));
     }
 
     /// A budget has passed a threshold.
     pub fn budget(&self, alert: &BudgetAlert) {
-        let _ = self.0.try_send(Observed::Budget(Box::new(alert.clone())));
+        let _ = self.queue.try_send(Observed::Budget(Box::new(alert.clone())));
+    }
+
+    /// What became of notices so far, by channel.
+    pub fn channels(&self) -> Vec<ChannelStats> {
+        self.counts.read()
     }
 }
 
@@ -67,10 +78,11 @@ impl Alerts {
             looked: None,
             rule,
         };
-        let (observer, observed) = mpsc::channel(QUEUE);
+        let (queue, observed) = mpsc::channel(QUEUE);
+        let observer = Observer { queue, counts: channels.counts() };
         let rules = options.rules.into_iter().map(watched).collect();
         let alerts = Self { observed, source: options.source, every: options.every, rules, channels };
-        Ok((alerts, Observer(observer)))
+        Ok((alerts, observer))
     }
 
     /// Watches until every observer is gone.

@@ -115,6 +115,20 @@ pub mod names {
             "What this replica would serve from if it started while PostgreSQL is away";
         READY Gauge "ready" ["check"]
             "1 where a check of readiness is fine (GET /health/readiness says why not)";
+        SINK_RECORDS Counter "sink_records" ["sink", "kind"]
+            "Records that the receiver of a sink has taken";
+        SINK_DROPPED Counter "sink_dropped" ["sink", "kind", "cause"]
+            "Records that are lost: queue (no time to look at them), spill (no room on disk), refused (by the receiver, for good)";
+        SINK_FAILURES Counter "sink_failures" ["sink", "kind"]
+            "Sendings of a sink that failed and are tried again";
+        SINK_WAITING Gauge "sink_waiting_records" ["sink", "kind", "place"]
+            "Records that a sink has still to send, in memory or spilled to disk";
+        SINK_SPILLED Gauge "sink_spilled_bytes" ["sink", "kind"]
+            "Bytes of files that a sink has spilled; docs/sinks.md has their limit";
+        SPANS_LOST Counter "spans_lost" []
+            "Spans that no collector took, while calls are traced";
+        NOTICES Counter "alert_notices" ["channel", "outcome"]
+            "Notices of alerts to a channel: delivered, or lost after all tries";
         BUILD Gauge "build_info" ["version", "commit", "rustc"]
             "1: which build this is";
         CONFIG Gauge "config_info" ["hash"]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use tollgate_ledger::{Ledger, Mode};
 use tollgate_metrics::{About, Build, Page, names};
+use tollgate_otlp::Exporter;
 use tollgate_pipeline::Pipeline;
 use tollgate_proto::v1::{BudgetScope, ScopeKind};
 use tollgate_router::{Circuit, Deployment};
@@ -11,6 +12,7 @@ use tollgate_router::{Circuit, Deployment};
 use crate::{
     config::{MetricLabel, MetricsSettings},
     health::{CHECKS, Health},
+    observing::Observing,
 };
 
 /// Nano-dollars of a dollar.
@@ -123,6 +125,30 @@ pub(super) fn checks(page: &mut Page, health: &Health) {
     let failing = health.failing();
     for check in CHECKS {
         page.count(names::READY, &[check.name], u64::from(!failing.contains(&check.name)));
+    }
+}
+
+/// What leaves the gateway beside the calls, and what of it is lost.
+pub(super) fn observing(page: &mut Page, observing: &Observing, spans: Option<&Exporter>) {
+    for sink in observing.sinks.stats() {
+        let labels = [sink.name.as_str(), sink.kind];
+        let [name, kind] = labels;
+        page.count(names::SINK_RECORDS, &labels, sink.delivered);
+        let dropped = sink.dropped;
+        for (cause, n) in [("queue", dropped.queue), ("spill", dropped.spill), ("refused", dropped.refused)] {
+            page.count(names::SINK_DROPPED, &[name, kind, cause], n);
+        }
+        page.count(names::SINK_FAILURES, &labels, sink.failures);
+        page.count(names::SINK_WAITING, &[name, kind, "memory"], sink.waiting);
+        page.count(names::SINK_WAITING, &[name, kind, "disk"], sink.spilled);
+        page.count(names::SINK_SPILLED, &labels, sink.spilled_bytes);
+    }
+    if let Some(spans) = spans {
+        page.count(names::SPANS_LOST, &[], spans.lost() as u64);
+    }
+    for channel in observing.channels() {
+        page.count(names::NOTICES, &[&channel.name, "delivered"], channel.delivered);
+        page.count(names::NOTICES, &[&channel.name, "lost"], channel.lost);
     }
 }
 

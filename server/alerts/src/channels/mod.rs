@@ -5,7 +5,14 @@ mod pagerduty;
 mod slack;
 mod webhook;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 pub use email::{Email, SmtpSecurity};
@@ -67,10 +74,54 @@ pub(crate) trait Messenger: Send + Sync {
     async fn send(&self, notice: &Notice) -> Result<(), SendError>;
 }
 
+/// What became of a channel's notices since the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelStats {
+    /// The channel.
+    pub name: String,
+    /// Taken by the other side.
+    pub delivered: u64,
+    /// Taken by nobody, after all tries or because too many waited.
+    pub lost: u64,
+}
+
+/// Counts of one channel.
+#[derive(Debug, Default)]
+struct Counters {
+    delivered: AtomicU64,
+    lost: AtomicU64,
+}
+
+impl Counters {
+    fn deliver(&self) {
+        self.delivered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn lose(&self) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Counts of all channels.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counts(Arc<BTreeMap<String, Arc<Counters>>>);
+
+impl Counts {
+    pub(crate) fn read(&self) -> Vec<ChannelStats> {
+        let read = |(name, counters): (&String, &Arc<Counters>)| ChannelStats {
+            name: name.clone(),
+            delivered: counters.delivered.load(Ordering::Relaxed),
+            lost: counters.lost.load(Ordering::Relaxed),
+        };
+        self.0.iter().map(read).collect()
+    }
+}
+
 /// All channels, each with a queue of its own: one that stalls keeps no other waiting.
 pub struct Channels {
     queues: BTreeMap<String, mpsc::Sender<Notice>>,
     opened: BTreeMap<String, Arc<dyn Messenger>>,
+    counts: Counts,
 }
 
 impl Channels {
@@ -81,12 +132,19 @@ impl Channels {
             let made = channel.open().map_err(|message| ChannelError { name: format!("channels.{name}"), message })?;
             opened.insert(name, made);
         }
+        let counts: BTreeMap<String, Arc<Counters>> =
+            opened.keys().map(|name| (name.clone(), Arc::default())).collect();
         let start = |(name, channel): (&String, &Arc<dyn Messenger>)| {
             let (queue, waiting) = mpsc::channel(QUEUE);
-            tokio::spawn(deliver(name.clone(), channel.clone(), waiting));
+            tokio::spawn(deliver(name.clone(), channel.clone(), waiting, counts[name].clone()));
             (name.clone(), queue)
         };
-        Ok(Self { queues: opened.iter().map(start).collect(), opened })
+        let queues = opened.iter().map(start).collect();
+        Ok(Self { queues, opened, counts: Counts(Arc::new(counts)) })
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.counts.clone()
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
@@ -98,6 +156,7 @@ impl Channels {
         tracing::info!(rule = notice.rule, subject = notice.subject, state = notice.state.name(), "{}", notice.summary);
         for (name, queue) in self.queues.iter().filter(|(name, _)| to.is_empty() || to.contains(name)) {
             if queue.try_send(notice.clone()).is_err() {
+                self.counts.0[name].lose();
                 tracing::warn!(channel = name, rule = notice.rule, "a notice is lost: too many wait for this channel");
             }
         }
@@ -119,14 +178,23 @@ async fn once(channel: &dyn Messenger, notice: &Notice) -> Result<(), SendError>
 }
 
 /// In order: an end never overtakes its beginning.
-async fn deliver(name: String, channel: Arc<dyn Messenger>, mut waiting: mpsc::Receiver<Notice>) {
+async fn deliver(
+    name: String,
+    channel: Arc<dyn Messenger>,
+    mut waiting: mpsc::Receiver<Notice>,
+    counters: Arc<Counters>,
+) {
     while let Some(notice) = waiting.recv().await {
         let mut backoff = Backoff::new(FIRST_RETRY, LONGEST_RETRY);
         for left in (0..TRIES).rev() {
             match once(channel.as_ref(), &notice).await {
-                Ok(()) => break,
+                Ok(()) => {
+                    counters.deliver();
+                    break;
+                }
                 Err(error) if error.later && left > 0 => tokio::time::sleep(backoff.failed(error.after)).await,
                 Err(error) => {
+                    counters.lose();
                     tracing::warn!(channel = name, rule = notice.rule, %error, "a notice is lost");
                     break;
                 }
