@@ -1,6 +1,11 @@
 //! The first start: keys that nobody has to make, and commands to paste.
 
-use std::{fs, path::Path};
+use std::{
+    fmt::Write as _,
+    fs,
+    io::{self, Write as _},
+    path::Path,
+};
 
 use tollgate_control::Control;
 use tollgate_pipeline::{KeyRing, KeySecret};
@@ -106,11 +111,17 @@ pub(crate) async fn mint(control: &Control, keyring: &KeyRing, dir: &Path, demo:
     Ok(fresh)
 }
 
-/// Greets: where it listens, the keys when they are new, and commands to paste.
+/// Greets: where it listens, the keys when they are new, and commands to paste. Standard output that takes nothing is no reason to end.
 pub(crate) fn greet(base: &str, dir: &Path, fresh: &[Fresh], demo: bool) {
-    println!("Tollgate {} listens on {base} (gRPC, gRPC-Web, REST)", env!("CARGO_PKG_VERSION"));
+    let _ = io::stdout().write_all(greeting(base, dir, fresh, demo).as_bytes());
+}
+
+fn greeting(base: &str, dir: &Path, fresh: &[Fresh], demo: bool) -> String {
+    // Writing into a string cannot fail.
+    let mut text = format!("Tollgate {} listens on {base} (gRPC, gRPC-Web, REST)\n", env!("CARGO_PKG_VERSION"));
     for key in fresh {
-        println!(
+        let _ = writeln!(
+            text,
             "  new {}: {}   (shown once; kept in {})",
             key.file,
             key.secret.expose(),
@@ -118,11 +129,12 @@ pub(crate) fn greet(base: &str, dir: &Path, fresh: &[Fresh], demo: bool) {
         );
     }
     if !demo || fs::metadata(dir.join(DEMO_KEY)).is_err() {
-        return;
+        return text;
     }
     let key_file = dir.join(DEMO_KEY);
     let key_file = key_file.display();
-    println!(
+    let _ = writeln!(
+        text,
         r#"
 Try it:
 
@@ -144,4 +156,5 @@ END
     {base}/tollgate.v1.CompletionService/StreamCompletion
 "#
     );
+    text
 }
