@@ -27,6 +27,7 @@ mod limits;
 mod litellm_admin;
 mod litellm_cases;
 mod litellm_config;
+mod load_kit;
 mod lossless;
 mod media;
 mod messages;

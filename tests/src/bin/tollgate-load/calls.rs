@@ -15,6 +15,8 @@ pub(crate) enum Kind {
     Burst,
     /// 32 deltas, one every 10 ms.
     Paced,
+    /// The same, and the provider refuses it.
+    Refused,
     /// A prompt of 200 kB.
     Large,
     /// One delta, then silence.
@@ -27,12 +29,15 @@ pub(crate) struct Call {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) stream: bool,
+    /// The status of a good answer.
+    pub(crate) expects: u16,
 }
 
 impl Kind {
     pub(crate) fn call(self, target: &Target) -> Call {
         let (prompt, stream) = match self {
             Kind::Plain => (filler(800), false),
+            Kind::Refused => (scripted(json!({ "status": 400 })), false),
             Kind::Large => (filler(200_000), false),
             Kind::Burst => (scripted(json!({ "chunks": 32 })), true),
             Kind::Paced => (scripted(json!({ "chunks": 32, "chunk_delay_ms": 10 })), true),
@@ -56,7 +61,8 @@ impl Kind {
         headers.insert(HOST, text(target.address.to_string()));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(AUTHORIZATION, text(format!("Bearer {}", target.key)));
-        Call { headers, body: body.to_string().into(), stream }
+        let expects = if self == Kind::Refused { 400 } else { 200 };
+        Call { headers, body: body.to_string().into(), stream, expects }
     }
 }
 

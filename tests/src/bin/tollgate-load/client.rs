@@ -73,7 +73,7 @@ impl Connection {
         *request.headers_mut() = call.headers.clone();
         self.sender.ready().await?;
         let response = self.sender.send_request(request).await?;
-        if response.status() != 200 {
+        if response.status() != call.expects {
             let status = response.status();
             let body = response.into_body().collect().await?.to_bytes();
             bail!("{status}: {}", String::from_utf8_lossy(&body[..body.len().min(300)]));

@@ -1,8 +1,8 @@
 //! The load kit: how much a gateway costs, told as a ratio to a proxy that does nothing.
 //!
 //! `run` starts a scripted provider, a bare proxy and the gateway, drives all of them with the same calls in turn, and
-//! prints a table. Absolute figures move with the machine, ratios within one run hardly do. The two helpers can be
-//! started by hand as well.
+//! prints a table. Absolute figures move with the machine, ratios within one run hardly do. `sinks` does the same for
+//! gateways with a sink that is stuck. The two helpers can be started by hand as well.
 
 mod calls;
 mod client;
@@ -14,6 +14,7 @@ mod report;
 mod run;
 mod scenarios;
 mod servers;
+mod sinks;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -41,6 +42,8 @@ enum Command {
     Proxy(proxy::ProxyArguments),
     /// Runs the matrix and prints ratios of the gateway to the bare proxy.
     Run(run::RunArguments),
+    /// Holds gateways with a sink whose receiver takes nothing against gateways without one.
+    Sinks(sinks::SinkArguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -74,6 +77,7 @@ fn main() -> Result<()> {
         Command::Provider(arguments) => provider(arguments),
         Command::Proxy(arguments) => proxy::serve(arguments),
         Command::Run(arguments) => run::run(arguments),
+        Command::Sinks(arguments) => sinks::run(arguments),
     }
 }
 

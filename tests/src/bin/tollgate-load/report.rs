@@ -98,18 +98,7 @@ impl Report {
     /// The table as aligned Markdown, which reads well on a terminal too.
     pub(crate) fn table(&self) -> String {
         let head = ["scenario", "figure", "direct", "bare", "gateway", "gateway against it", "must", "ambition"];
-        let mut lines = vec![head.map(str::to_owned)];
-        lines.extend(self.rows.iter().map(Row::cells));
-        let width = |column: usize| lines.iter().map(|cells| cells[column].chars().count()).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..head.len()).map(width).collect();
-        let draw = |cells: &[String; 8]| {
-            let cells = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-            format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "))
-        };
-        let rule: String = widths.iter().map(|width| format!("|{}", "-".repeat(width + 2))).collect();
-        let mut table = draw(&lines[0]) + &rule + "|\n";
-        table.extend(lines[1..].iter().map(draw));
-        table
+        draw(head, self.rows.iter().map(Row::cells))
     }
 
     pub(crate) fn markdown(&self) -> String {
@@ -131,7 +120,23 @@ impl Report {
     }
 }
 
-fn median(values: &[f64]) -> Option<f64> {
+/// An aligned table in Markdown.
+pub(crate) fn draw<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let mut lines = vec![head.map(str::to_owned)];
+    lines.extend(rows);
+    let width = |column: usize| lines.iter().map(|cells| cells[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    let draw = |cells: &[String; N]| {
+        let cells = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "))
+    };
+    let rule: String = widths.iter().map(|width| format!("|{}", "-".repeat(width + 2))).collect();
+    let mut table = draw(&lines[0]) + &rule + "|\n";
+    table.extend(lines[1..].iter().map(draw));
+    table
+}
+
+pub(crate) fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;
@@ -143,7 +148,7 @@ fn median(values: &[f64]) -> Option<f64> {
 }
 
 /// `median (least..most)`.
-fn spread(values: &[f64], sign: &str) -> String {
+pub(crate) fn spread(values: &[f64], sign: &str) -> String {
     let Some(median) = median(values) else {
         return "-".into();
     };

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use tollgate_tests::provider::UPSTREAM_KEY;
+use tollgate_tests::support::GatewayBuilder;
 use tollgate_tests::support::gateway::{Gateway, free_port};
 
 /// Something calls are sent to.
@@ -131,10 +132,21 @@ fn upstream(name: &'static str, address: SocketAddr, pid: Option<u32>) -> Target
 
 /// Starts the gateway without waiting for it.
 pub(crate) fn gateway(binary: Option<&PathBuf>, pinning: &Pinning, provider: SocketAddr) -> Result<(Gateway, Target)> {
-    let mut builder = Gateway::builder()
+    gateway_with(binary, pinning, provider, |builder| builder)
+}
+
+/// Starts the gateway with further settings, without waiting for it.
+pub(crate) fn gateway_with(
+    binary: Option<&PathBuf>,
+    pinning: &Pinning,
+    provider: SocketAddr,
+    configure: impl FnOnce(GatewayBuilder) -> GatewayBuilder,
+) -> Result<(Gateway, Target)> {
+    let builder = Gateway::builder()
         .provider("scripted", &format!("http://{provider}/v1"))
         .model("bench", "scripted", "bench-upstream")
         .wrapped_in(pinning.wrapper());
+    let mut builder = configure(builder);
     if let Some(binary) = binary {
         builder = builder.binary(binary);
     }
