@@ -38,8 +38,8 @@ impl Judge {
         Ok(judge)
     }
 
-    /// What it finds wrong with a damaged export of its case.
-    pub fn judge(&mut self, case: &Case, damage: &Damage) -> anyhow::Result<Vec<String>> {
+    /// What it finds wrong first with a damaged export of its case; `None`: nothing.
+    pub fn judge(&mut self, case: &Case, damage: &Damage) -> anyhow::Result<Option<String>> {
         let whole = &case.whole.files.0;
         let changed = damage.files.0.iter().filter(|(path, bytes)| whole.get(*path) != Some(bytes));
         let set: Map<String, Value> =
