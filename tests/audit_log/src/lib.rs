@@ -4,7 +4,9 @@
 
 mod made;
 mod mutation;
+mod oddity;
 pub mod python;
 
 pub use made::{Deployment, Ledger, Made};
 pub use mutation::{Case, Damage, Meaning};
+pub use oddity::{Oddity, oddities};

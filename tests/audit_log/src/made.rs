@@ -190,7 +190,12 @@ impl Deployment {
     }
 
     fn put_root(&mut self, entry: root_entry::Entry) {
-        let entry = RootEntry { time: Some(self.now()), entry: Some(entry) };
+        self.put_root_entry(Some(entry));
+    }
+
+    /// Puts any leaf into the root log, and signs it.
+    pub fn put_root_entry(&mut self, entry: Option<root_entry::Entry>) {
+        let entry = RootEntry { time: Some(self.now()), entry };
         self.root.append(entry.encode_to_vec());
         self.root.sign(&self.name, &self.key);
     }
@@ -271,16 +276,45 @@ impl Deployment {
 
     /// A replica answers a call: its record, its ledger entry, and the caller's receipt.
     pub fn call(&mut self, id: &str) -> Receipt {
+        self.call_changed(id, |_, _| {})
+    }
+
+    /// A call whose record is changed before it is journalled, or says that another replica made it: a defect of the gateway.
+    pub fn call_changed(&mut self, id: &str, change: impl FnOnce(&mut AuditRecord, &mut String)) -> Receipt {
         let sequence = self.log(id).tree.size() as i64 + 1;
-        let (record, entry) = self.record(sequence, id);
+        let (mut record, entry) = self.record(sequence, id);
+        let mut replica = id.to_owned();
+        change(&mut record, &mut replica);
+        let told = vec![(entry.attempt_id.clone(), entry.cost_nano_usd)];
+        self.ledger.push(entry);
+        self.journal(id, record, replica, told)
+    }
+
+    /// A record that tells of these entries, which the ledger has already or never gets.
+    pub fn call_with_entries(&mut self, id: &str, entries: Vec<(String, i64)>) -> Receipt {
+        let sequence = self.log(id).tree.size() as i64 + 1;
+        let (record, _) = self.record(sequence, id);
+        self.journal(id, record, id.to_owned(), entries)
+    }
+
+    /// The entries that a record tells of, `sequence` from 1.
+    pub fn entries_of(&mut self, id: &str, sequence: usize) -> Vec<(String, i64)> {
+        let proven = Proven::decode(self.bytes(id, sequence).as_slice()).expect("a record of ours");
+        proven.entries.into_iter().map(|entry| (entry.attempt_id, entry.cost_nano_usd)).collect()
+    }
+
+    fn journal(&mut self, id: &str, record: AuditRecord, replica: String, entries: Vec<(String, i64)>) -> Receipt {
+        let sequence = record.sequence;
         let proven = Proven {
-            replica: id.into(),
+            replica,
             role: "member".into(),
             user_id: "user_0123456789abcdef".into(),
             team_id: "team_0123456789abcdef".into(),
-            entries: vec![Entry { attempt_id: entry.attempt_id.clone(), cost_nano_usd: entry.cost_nano_usd }],
+            entries: entries
+                .into_iter()
+                .map(|(attempt_id, cost_nano_usd)| Entry { attempt_id, cost_nano_usd })
+                .collect(),
         };
-        self.ledger.push(entry);
         let bytes = [record.encode_to_vec(), proven.encode_to_vec()].concat();
         let hash = leaf_hash(&bytes);
         self.log(id).append(bytes);
@@ -321,6 +355,17 @@ impl Deployment {
         let (name, key) = (self.name.clone(), SigningKey::parse(&self.key.reveal(), "").expect("a key"));
         let note = self.log(id).sign(&name, &key);
         self.put_root(root_entry::Entry::Checkpoint(ReplicaCheckpoint { replica: id.into(), note }));
+    }
+
+    /// Signs a replica's log, and says nothing of it in the root log.
+    pub fn sign_silently(&mut self, id: &str) {
+        let (name, key) = (self.name.clone(), SigningKey::parse(&self.key.reveal(), "").expect("a key"));
+        self.log(id).sign(&name, &key);
+    }
+
+    /// A checkpoint of a replica as the gateway would sign it, true or not.
+    pub fn note_of(&self, id: &str, size: u64, root: Hash) -> String {
+        Checkpoint { origin: log_origin(&self.name, id), size, root }.sign(&self.key)
     }
 
     /// A replica ends.

@@ -2,14 +2,14 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use anyhow::ensure;
 use clap::{Parser, Subcommand};
 use rand::{SeedableRng, rngs::SmallRng};
-use tollgate_audit_log_tests::{Case, Deployment, Meaning, python::Judge};
+use tollgate_audit_log_tests::{Case, Deployment, Meaning, oddities, python::Judge};
 use tollgate_tlog::Dir;
 
 #[derive(Parser)]
@@ -32,6 +32,11 @@ enum Command {
         #[arg(long)]
         python: Option<PathBuf>,
     },
+    /// Writes exports with one thing wrong each, most of them signed so: DIR/WHAT/export, key, ledger.jsonl, since.
+    Odd {
+        /// Where.
+        directory: PathBuf,
+    },
     /// Writes an export, the key, and a receipt: DIR/export, DIR/key, DIR/receipt, DIR/ledger.jsonl, DIR/since.
     Write {
         /// Where.
@@ -45,6 +50,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Run { count, seed, python } => run(count, seed, python),
+        Command::Odd { directory } => odd(&directory),
         Command::Write { directory, calls } => write(directory, calls),
     }
 }
@@ -104,6 +110,21 @@ fn run(count: u64, seed: u64, python: Option<PathBuf>) -> anyhow::Result<()> {
         theirs.as_secs_f64()
     );
     ensure!(missed == 0, "{missed} mutations were missed");
+    Ok(())
+}
+
+fn odd(directory: &Path) -> anyhow::Result<()> {
+    for (number, oddity) in oddities().iter().enumerate() {
+        let dir = Dir::new(directory.join(format!("{number:02} {}", oddity.what)));
+        for (path, bytes) in &oddity.made.files.0 {
+            dir.write(&format!("export/{path}"), bytes)?;
+        }
+        dir.write("key", oddity.key.as_bytes())?;
+        dir.write("ledger.jsonl", &oddity.dump())?;
+        if let Some(since) = &oddity.since {
+            dir.write("since", since)?;
+        }
+    }
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, Cursor};
 
-use tollgate_audit_log_tests::{Case, Deployment, Made, Meaning};
+use tollgate_audit_log_tests::{Case, Deployment, Made, Meaning, oddities};
 use tollgate_tlog::{
     Memory, SigningKey, leaf_hash,
     verify::{Kind, Options, ReceiptVerdict, Report, check_receipt, verify},
@@ -365,6 +365,18 @@ fn a_receipt_is_held_or_it_is_said_what_became_of_it() {
     file(&mut files, "logs/replica-a/tile/0/002.p/90")[5] ^= 1;
     let error = check_receipt(&files, &keys, &receipt).unwrap_err();
     assert!(error.to_string().contains("tollgate audit verify"), "{error}");
+}
+
+#[test]
+fn what_is_signed_and_yet_wrong_is_named_by_its_kind() {
+    let mut unnamed = Vec::new();
+    for oddity in oddities() {
+        let report = oddity.judge().unwrap();
+        if !report.findings.iter().any(|finding| finding.kind == oddity.kind) {
+            unnamed.push((oddity.what, oddity.kind, report.findings));
+        }
+    }
+    assert!(unnamed.is_empty(), "{unnamed:#?}");
 }
 
 #[test]

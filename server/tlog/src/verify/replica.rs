@@ -121,8 +121,10 @@ impl<'a> Replica<'a> {
         self.advance(self.size(), books, findings)?;
         let (id, signed) = (&self.id, self.signed.max(self.since.first().map_or(0, |since| since.size)));
         let Some(reader) = &mut self.reader else {
-            if signed > 0 && !self.refused {
-                findings.push(missing(files, id, signed)?);
+            if !self.refused {
+                if let Some(finding) = missing(files, id, signed)? {
+                    findings.push(finding);
+                }
             }
             return Ok(());
         };
@@ -160,13 +162,17 @@ impl<'a> Replica<'a> {
     }
 }
 
-fn missing(files: &dyn Files, id: &str, signed: u64) -> io::Result<Finding> {
+/// What is said of a log without a checkpoint.
+fn missing(files: &dyn Files, id: &str, signed: u64) -> io::Result<Option<Finding>> {
     let mut any = false;
     files.list(&format!("logs/{id}/"), &mut |_| any = true)?;
-    Ok(match any {
-        true => {
-            Finding::new(Kind::Deleted, id, "the log's checkpoint is missing").in_file(format!("logs/{id}/checkpoint"))
+    let (checkpoint, folder) = (format!("logs/{id}/checkpoint"), format!("logs/{id}"));
+    Ok(match (any, signed) {
+        (true, 0) => {
+            Some(Finding::new(Kind::Inserted, id, "files of a log of which nothing was signed").in_file(folder))
         }
-        false => Finding::new(Kind::MissingLog, id, format!("the root log knows {signed} records of it")),
+        (true, _) => Some(Finding::new(Kind::Deleted, id, "the log's checkpoint is missing").in_file(checkpoint)),
+        (false, 0) => None,
+        (false, _) => Some(Finding::new(Kind::MissingLog, id, format!("the root log knows {signed} records of it"))),
     })
 }
