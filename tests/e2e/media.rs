@@ -1,6 +1,8 @@
 //! Speech, transcripts, edits and streamed images: passed through as they come, settled to the nano-dollar, refused and replaced like
 //! any other call.
 
+mod azure;
+
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use serde_json::{Value, json};

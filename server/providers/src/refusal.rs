@@ -129,8 +129,10 @@ const MONEY: [&str; 8] = [
     "api calls / month",
     "billing_error",
 ];
-const CONTENT: [&str; 8] = [
+const CONTENT: [&str; 9] = [
     "content_filter",
+    // Azure's word of images.
+    "contentfilter",
     "responsibleaipolicyviolation",
     "violates usage guidelines",
     "violating our usage policy",

@@ -9,9 +9,12 @@ use std::collections::HashSet;
 
 use sent::{Sent, original, sent, written};
 use serde_json::{Value, json};
-use tollgate_proto::v1::{CompletionRequest, CreateEmbeddingRequest, Dialect, completion_event::Event};
+use tollgate_proto::operation::Images;
+use tollgate_proto::v1::{
+    CompletionRequest, CreateEmbeddingRequest, Dialect, GenerateImageRequest, completion_event::Event,
+};
 use tollgate_providers::{
-    ChatCall, EmbedCall, Mode, Target, credential::Credential, openai::services::SERVICES, registry,
+    ChatCall, EmbedCall, Mode, Target, UnaryCall, credential::Credential, openai::services::SERVICES, registry,
 };
 
 /// A body in OpenAI's JSON, with a message and these members.
@@ -177,6 +180,15 @@ fn azure_finds_a_deployment_in_the_path_or_in_the_body() {
     let resource = "https://contoso.openai.azure.com/openai";
     let deployment = format!("{resource}/deployments/gpt-4o%20prod");
     assert_eq!(embedding.uri().to_string(), format!("{deployment}/embeddings?api-version=2024-10-21"));
+    let call = UnaryCall::<Images> {
+        request: &GenerateImageRequest::default(),
+        want_native: Dialect::Unspecified,
+        drop_params: false,
+        attempt_id: "a-1",
+        traceparent: None,
+    };
+    let drawing = azure.images().unwrap().request(&target, &call).unwrap().request;
+    assert_eq!(drawing.uri().to_string(), format!("{deployment}/images/generations?api-version=2024-10-21"));
     let check = azure.check(&target).unwrap();
     assert_eq!(check.uri().to_string(), format!("{resource}/models?api-version=2024-10-21"));
 }

@@ -5,6 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use super::answer::count_words;
+use super::azure;
 use super::playback::{Frame, Kind};
 use super::script::Step;
 
@@ -44,10 +45,13 @@ pub(super) fn read(path: &str, content_type: &str, body: &[u8]) -> Option<Result
         _ if path.ends_with("/images/generations") => Route::Draw,
         _ => return None,
     };
-    let body = match route {
+    let mut body = match route {
         Route::Speech | Route::Draw => serde_json::from_slice::<Value>(body).map_err(|error| error.to_string()),
         _ => form(content_type, body),
     };
+    if let Ok(body) = &mut body {
+        azure::address(path, body);
+    }
     if route == Route::Draw && body.as_ref().is_ok_and(|body| body["stream"] != true) {
         return None;
     }

@@ -2,7 +2,7 @@
 //!
 //! It speaks the real wire of OpenAI (`.../chat/completions`, `.../completions`, `.../responses`, `.../embeddings`, `.../moderations`,
 //! `.../images/generations`, `.../images/edits`, `.../audio/speech`, `.../audio/transcriptions`, `.../audio/translations`,
-//! `.../models`), Anthropic (`.../messages`), Gemini (`.../models/MODEL:generateContent`) and Cohere (`.../rerank`) under any path
+//! `.../models`), at Azure's addresses as well, Anthropic (`.../messages`), Gemini (`.../models/MODEL:generateContent`) and Cohere (`.../rerank`) under any path
 //! prefix, so a gateway cannot tell it from the original. It shares no code with the
 //! gateway: it is the witness against which the gateway's ledger is checked. [`script`] tells how an answer is
 //! scripted, [`log`] what is written down, `answer` how tokens are counted, `control` how another process steers it.
@@ -20,6 +20,7 @@
 
 mod answer;
 mod anthropic;
+mod azure;
 mod batches;
 mod connection;
 mod control;

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -23,7 +23,7 @@ use super::log::{Attempt, Call, Log, Outcome};
 use super::playback::{Playback, Reply, ResetFlag};
 use super::respond::{Dialect, dress, json_reply, refuse, set};
 use super::script::{Malformed, Scripts, Step};
-use super::{anthropic, control, embeddings, gemini, media, openai, operations, responses, text};
+use super::{anthropic, azure, control, embeddings, gemini, media, openai, operations, responses, text};
 
 /// What all connections share.
 #[derive(Debug)]
@@ -88,7 +88,7 @@ async fn route(state: &State, reset: &ResetFlag, request: Request<Incoming>) -> 
     if let Some(verb) = path.strip_prefix("/_control/") {
         return Ok(control::handle(state, &head.method, verb, &body));
     }
-    let call = Arrival { state, reset, path, headers: &head.headers };
+    let call = Arrival { state, reset, uri: &head.uri, path, headers: &head.headers };
     let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if let Some(asked) = media::read(path, content_type.unwrap_or_default(), &body) {
         return call.media(asked).await;
@@ -125,13 +125,15 @@ async fn route(state: &State, reset: &ResetFlag, request: Request<Incoming>) -> 
 struct Arrival<'a> {
     state: &'a State,
     reset: &'a ResetFlag,
+    uri: &'a Uri,
     path: &'a str,
     headers: &'a HeaderMap,
 }
 
 impl Arrival<'_> {
     async fn converse(&self, dialect: Dialect, bytes: &Bytes) -> Answered {
-        let body: Value = serde_json::from_slice(bytes).unwrap_or_default();
+        let mut body: Value = serde_json::from_slice(bytes).unwrap_or_default();
+        azure::address(self.path, &mut body);
         let mut attempt = self.open(&body);
         if let Err((status, message)) = self.admit(dialect) {
             return Ok(refuse(dialect, attempt, status, message, &Step::default()));
@@ -177,7 +179,8 @@ impl Arrival<'_> {
 
     /// A call that is answered in one document.
     async fn single(&self, bytes: &Bytes, read: fn(&Value) -> Result<operations::Ask, String>) -> Answered {
-        let body: Value = serde_json::from_slice(bytes).unwrap_or_default();
+        let mut body: Value = serde_json::from_slice(bytes).unwrap_or_default();
+        azure::address(self.path, &mut body);
         let mut attempt = self.open(&body);
         let admitted = self.admit(Dialect::OpenAi);
         let admitted = admitted.map_err(|(status, message)| (status, message.map(str::to_owned)));
@@ -254,12 +257,18 @@ impl Arrival<'_> {
         let header = |name: &str| self.headers.get(name).and_then(|value| value.to_str().ok());
         let bearer = header("authorization").and_then(|value| value.strip_prefix("Bearer "));
         let key = match dialect {
+            Dialect::OpenAi | Dialect::Text | Dialect::Responses if azure::is_here(self.path) => {
+                header("api-key").or(bearer)
+            }
             Dialect::OpenAi | Dialect::Text | Dialect::Responses => bearer,
             Dialect::Anthropic => header("x-api-key").or(bearer),
             Dialect::Gemini => header("x-goog-api-key").or(bearer),
         };
         if key != Some(self.state.api_key.as_str()) {
             return Err((401, None));
+        }
+        if !azure::is_found(self.uri) {
+            return Err((404, Some("Resource not found")));
         }
         match dialect {
             Dialect::Anthropic if header("anthropic-version").is_none() => {

@@ -1,20 +1,21 @@
 //! Azure OpenAI: OpenAI's dialect behind Azure's addresses, keys and content filter.
 //!
-//! Provider pages: "Azure OpenAI REST API reference", "Azure OpenAI v1 API", "Content filtering" and "Asynchronous filter" of Microsoft
-//! Learn. Two ways in: with a version of the API the deployment stands in the path (classic); without one the model in the body names it
-//! (v1). Keys go in `api-key`; tokens of Entra ID come from [`entra`](crate::credential::entra).
+//! Provider pages: "Azure OpenAI REST API reference", "Azure OpenAI v1 API", "How to use Azure OpenAI image generation models", "Content
+//! filtering" and "Asynchronous filter" of Microsoft Learn. Two ways in: with a version of the API the deployment stands in the path
+//! (classic); without one the model in the body names it (v1). Keys go in `api-key`; tokens of Entra ID come from
+//! [`entra`](crate::credential::entra).
 
 use bytes::Bytes;
 use http::{HeaderName, Method, header};
 use tollgate_domain::Failure;
-use tollgate_proto::operation::Embeddings;
-use tollgate_proto::v1::CreateEmbeddingResponse;
+use tollgate_proto::operation::{Embeddings, Images};
+use tollgate_proto::v1::{CreateEmbeddingResponse, GenerateImageResponse};
 
 use crate::{
-    Chat, ChatCall, Decoder, EmbedCall, Head, Outgoing, Provider, ReasonsBy, Target, Unary, Written,
+    Chat, ChatCall, Decoder, EmbedCall, Head, Outgoing, Provider, ReasonsBy, Target, Unary, UnaryCall, Written,
     credential::token::encoded,
     media::{Media, MediaCall, MediaDecoder, MediaKind, MediaOutgoing},
-    openai::{self, OPENAI_MODELS, Param, Quirks, decode::ChatDecoder, embed, request, services::row, sound},
+    openai::{self, OPENAI_MODELS, Param, Quirks, decode::ChatDecoder, embed, image, request, services::row, sound},
     provider::unsendable,
     refusal,
 };
@@ -49,8 +50,12 @@ impl Provider for Azure {
         Some(self)
     }
 
-    fn media(&self, kind: MediaKind) -> Option<&dyn Media> {
-        matches!(kind, MediaKind::Speech | MediaKind::Transcription).then_some(self)
+    fn images(&self) -> Option<&dyn Unary<Images>> {
+        Some(self)
+    }
+
+    fn media(&self, _kind: MediaKind) -> Option<&dyn Media> {
+        Some(self)
     }
 
     fn check(&self, target: &Target) -> Result<http::Request<Bytes>, Failure> {
@@ -95,6 +100,17 @@ impl Unary<Embeddings> for Azure {
 
     fn answer(&self, call: &EmbedCall<'_>, body: Bytes) -> Result<CreateEmbeddingResponse, Failure> {
         embed::answer(call, body)
+    }
+}
+
+impl Unary<Images> for Azure {
+    fn request(&self, target: &Target, call: &UnaryCall<'_, Images>) -> Result<Outgoing, Failure> {
+        let body = image::request(target, call.request)?;
+        Written::whole(body).sent(|body| post(target, "images/generations", call.attempt_id, body))
+    }
+
+    fn answer(&self, call: &UnaryCall<'_, Images>, body: Bytes) -> Result<GenerateImageResponse, Failure> {
+        image::answer(call, body)
     }
 }
 

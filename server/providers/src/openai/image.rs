@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Spliced where the caller wrote it in this dialect, else encoded.
-pub(super) fn request(target: &Target, request: &GenerateImageRequest) -> Result<Vec<u8>, Failure> {
+pub(crate) fn request(target: &Target, request: &GenerateImageRequest) -> Result<Vec<u8>, Failure> {
     if let Some(original) = request.original.as_ref().filter(|o| o.dialect() == Dialect::OpenaiImages) {
         let model = serde_json::to_string(&target.model).unwrap_or_default();
         return json::edit(&original.body, &[("model", Some(model))]).map_err(unsendable);
@@ -70,7 +70,7 @@ struct Details {
     image_tokens: Option<f64>,
 }
 
-pub(super) fn answer(call: &UnaryCall<'_, Images>, body: Bytes) -> Result<GenerateImageResponse, Failure> {
+pub(crate) fn answer(call: &UnaryCall<'_, Images>, body: Bytes) -> Result<GenerateImageResponse, Failure> {
     let native = (call.want_native == Dialect::OpenaiImages)
         .then(|| Original { dialect: Dialect::OpenaiImages as i32, body: body.clone() });
     Ok(GenerateImageResponse { native, ..read(&body)? })

@@ -7,7 +7,7 @@ pub(crate) mod decode;
 pub(crate) mod embed;
 pub(crate) mod encode;
 pub(crate) mod form;
-mod image;
+pub(crate) mod image;
 mod media;
 mod models;
 mod moderate;
