@@ -10,7 +10,8 @@ use tollgate_proto::v1::{
     ReplicaClosed, RootEntry, Routing, Usage, root_entry,
 };
 use tollgate_tlog::{
-    Checkpoint, File, Hash, Memory, Packer, ROOT_LOG, SigningKey, Tree, issue_receipt, leaf_hash, log_origin, rotate,
+    Checkpoint, File, Hash, Memory, Packer, ROOT_LOG, SigningKey, Tree, dated_path, issue_receipt, leaf_hash,
+    log_origin, rotate,
 };
 
 /// Fields of a record that a gateway with a log writes behind the others, in their order.
@@ -123,6 +124,20 @@ impl Made {
             let _ = writeln!(text, "{}", entry.line());
         }
         text.into_bytes()
+    }
+
+    /// Puts it beside earlier ones where no file is overwritten: each checkpoint in a file of its own.
+    pub fn put_beside(&self, files: &mut Memory) {
+        for (path, bytes) in &self.files.0 {
+            let path = match path.strip_suffix("checkpoint") {
+                Some(folder) => {
+                    format!("{folder}{}", dated_path(Checkpoint::open_unchecked(bytes).expect("a checkpoint").size))
+                }
+                None => path.clone(),
+            };
+            let before = files.0.insert(path.clone(), bytes.clone());
+            assert!(before.is_none_or(|before| before == *bytes), "{path} is written once");
+        }
     }
 
     /// The root log's checkpoint: what an auditor would keep for the next time.

@@ -10,7 +10,7 @@ use anyhow::ensure;
 use clap::{Parser, Subcommand};
 use rand::{SeedableRng, rngs::SmallRng};
 use tollgate_audit_log_tests::{Case, Deployment, Meaning, oddities, python::Judge};
-use tollgate_tlog::Dir;
+use tollgate_tlog::{Dir, Memory};
 
 #[derive(Parser)]
 struct Cli {
@@ -44,6 +44,9 @@ enum Command {
         /// How many calls two replicas answer.
         #[arg(long, default_value_t = 300)]
         calls: u64,
+        /// As files that are never overwritten: two exports, and a third that was cut short.
+        #[arg(long)]
+        dated: bool,
     },
 }
 
@@ -51,7 +54,7 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Run { count, seed, python } => run(count, seed, python),
         Command::Odd { directory } => odd(&directory),
-        Command::Write { directory, calls } => write(directory, calls),
+        Command::Write { directory, calls, dated } => write(directory, calls, dated),
     }
 }
 
@@ -128,12 +131,15 @@ fn odd(directory: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn write(directory: PathBuf, calls: u64) -> anyhow::Result<()> {
+fn write(directory: PathBuf, calls: u64, dated: bool) -> anyhow::Result<()> {
     let mut deployment = Deployment::new("tollgate", 1);
     deployment.born("replica-a");
     deployment.born("replica-b");
-    let mut receipt = None;
+    let (mut receipt, mut files) = (None, Memory::default());
     for call in 0..calls {
+        if dated && call == calls / 2 {
+            deployment.export().put_beside(&mut files);
+        }
         let replica = if call % 20 == 19 { "replica-b" } else { "replica-a" };
         receipt = Some(deployment.call(replica));
         if call % 50 == 49 {
@@ -143,7 +149,14 @@ fn write(directory: PathBuf, calls: u64) -> anyhow::Result<()> {
     deployment.sign("replica-a");
     deployment.sign("replica-b");
     let (made, dir) = (deployment.export(), Dir::new(&directory));
-    for (path, bytes) in &made.files.0 {
+    match dated {
+        true => {
+            made.put_beside(&mut files);
+            cut_short(&mut deployment, &mut files);
+        }
+        false => files.clone_from(&made.files),
+    }
+    for (path, bytes) in &files.0 {
         dir.write(&format!("export/{path}"), bytes)?;
     }
     dir.write("key", deployment.key().as_bytes())?;
@@ -151,4 +164,17 @@ fn write(directory: PathBuf, calls: u64) -> anyhow::Result<()> {
     dir.write("since", &made.checkpoint())?;
     dir.write("receipt", receipt.map(|receipt| tollgate_tlog::to_base64(&receipt)).unwrap_or_default().as_bytes())?;
     Ok(())
+}
+
+/// An export that ended before it wrote the checkpoint of `replica-a`, and knows of a replica that the signed root log does not.
+fn cut_short(deployment: &mut Deployment, files: &mut Memory) {
+    deployment.born("replica-c");
+    for replica in ["replica-a", "replica-c"] {
+        (0..30).for_each(|_| drop(deployment.call(replica)));
+        deployment.sign(replica);
+    }
+    let mut next = Memory::default();
+    deployment.export().put_beside(&mut next);
+    next.0.retain(|path, _| !path.starts_with("root/checkpoints/") && !path.starts_with("logs/replica-a/checkpoints/"));
+    files.0.extend(next.0);
 }

@@ -17,12 +17,17 @@ def made_up(*arguments) -> subprocess.CompletedProcess:
     return subprocess.run([binary("audit-mutations", "AUDIT_MUTATIONS_BIN"), *arguments], capture_output=True, text=True)
 
 
-@pytest.fixture
-def made(tmp_path):
+@pytest.fixture(params=[[], ["--dated"]], ids=["one checkpoint", "a checkpoint for each export"])
+def made(tmp_path, request):
     """An export of two replicas with its key, ledger, checkpoint and a receipt."""
-    wrote = made_up("write", str(tmp_path))
+    wrote = made_up("write", str(tmp_path), *request.param)
     assert wrote.returncode == 0, wrote.stderr
     return tmp_path
+
+
+def checkpoints(made, log) -> list:
+    folder = made / "export" / log
+    return sorted(folder.glob("checkpoints/*")) or [folder / "checkpoint"]
 
 
 def verdicts(made) -> tuple[dict, subprocess.CompletedProcess]:
@@ -53,6 +58,17 @@ def test_a_changed_record_is_named_by_both(made):
     assert theirs.returncode == 1 and "replica-a" in theirs.stdout
 
 
+@pytest.mark.parametrize("log", ["root", "logs/replica-a"])
+def test_a_changed_checkpoint_is_found_by_both_the_first_as_well_as_the_last(made, log):
+    for note in checkpoints(made, log):
+        whole = note.read_bytes()
+        note.write_bytes(whole.replace(b"\n\n", b"\nx\n\n"))
+        ours, theirs = verdicts(made)
+        assert not ours["intact"] and theirs.returncode == 1
+        note.write_bytes(whole)
+    assert verdicts(made)[0]["intact"]
+
+
 def test_a_ledger_entry_that_no_record_tells_of_is_named_by_both(made):
     ledger = made / "ledger.jsonl"
     lines = ledger.read_text().splitlines()
@@ -67,7 +83,8 @@ def test_a_ledger_entry_that_no_record_tells_of_is_named_by_both(made):
 def test_people_read_the_verdict_and_its_status_tells_programs(made):
     whole = tollgate("verify", made / "export", "--key", made / "key")
     assert whole.returncode == 0 and "300 records, 300 ledger entries" in whole.stdout
-    (made / "export/logs/replica-b/checkpoint").unlink()
+    for note in checkpoints(made, "logs/replica-b"):
+        note.unlink()
     broken = tollgate("verify", made / "export", "--key", made / "key")
     assert broken.returncode == 1 and "NOT as it was signed: 1 findings" in broken.stdout
     unknown = tollgate("verify", made / "export", "--key", "nonsense")

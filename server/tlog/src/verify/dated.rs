@@ -15,6 +15,11 @@ pub(crate) fn newest(files: &dyn Files, folder: &str) -> io::Result<Option<(Stri
     Ok(files.read(&path)?.map(|note| (path, note)))
 }
 
+/// Whether the checkpoints of the log in `folder` have files of their own.
+pub(crate) fn is_dated(files: &dyn Files, folder: &str) -> io::Result<bool> {
+    Ok(files.read(&format!("{folder}/checkpoint"))?.is_none())
+}
+
 /// Reads the checkpoints that have files of their own: the log must hold what each of them signs.
 pub(crate) fn read(
     files: &dyn Files,

@@ -10,7 +10,7 @@ use super::{
     records::Records,
     told,
 };
-use crate::{Checkpoint, Files, Keyring};
+use crate::{Checkpoint, Files, Keyring, TilePath};
 
 /// Says that the root log signs something.
 const ROOT_SAYS: &str = "a checkpoint in the root log";
@@ -122,7 +122,7 @@ impl<'a> Replica<'a> {
         let (id, signed) = (&self.id, self.signed.max(self.since.first().map_or(0, |since| since.size)));
         let Some(reader) = &mut self.reader else {
             if !self.refused {
-                if let Some(finding) = missing(files, id, signed)? {
+                if let Some(finding) = missing(files, id, signed, findings)? {
                     findings.push(finding);
                 }
             }
@@ -163,9 +163,18 @@ impl<'a> Replica<'a> {
 }
 
 /// What is said of a log without a checkpoint.
-fn missing(files: &dyn Files, id: &str, signed: u64) -> io::Result<Option<Finding>> {
-    let mut any = false;
-    files.list(&format!("logs/{id}/"), &mut |_| any = true)?;
+fn missing(files: &dyn Files, id: &str, signed: u64, findings: &mut Findings) -> io::Result<Option<Finding>> {
+    let (mut any, mut tiles, below) = (false, 0, format!("logs/{id}/"));
+    files.list(&below, &mut |path| match path.strip_prefix(&below).and_then(TilePath::parse) {
+        Some(_) => tiles += 1,
+        None => any = true,
+    })?;
+    if !any && signed == 0 && dated::is_dated(files, "root")? {
+        // An export under way: the log's first checkpoint comes behind what it signs.
+        findings.unsigned += tiles;
+        return Ok(None);
+    }
+    any |= tiles > 0;
     let (checkpoint, folder) = (format!("logs/{id}/checkpoint"), format!("logs/{id}"));
     Ok(match (any, signed) {
         (true, 0) => {

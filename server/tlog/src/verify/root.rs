@@ -6,7 +6,7 @@ use prost::Message;
 use tollgate_proto::v1::{ReplicaBorn, ReplicaCheckpoint, ReplicaClosed, RootEntry, root_entry};
 
 use super::{
-    Finding, Kind, LogReport, Run, VerifyError, each_record,
+    Finding, Kind, LogReport, Run, VerifyError, dated, each_record,
     reader::LogReader,
     records::micros,
     replica::{Replica, SINCE_SAYS},
@@ -91,7 +91,7 @@ impl<'a> Run<'a> {
                 *of_export &= TilePath::parse(below).is_some() || dated_size(below).is_some();
             }
         })?;
-        let is_dated = self.files.read("root/checkpoint")?.is_none();
+        let is_dated = dated::is_dated(self.files, "root")?;
         for (id, (files, of_export)) in unknown {
             if is_dated && of_export {
                 // The next checkpoint of the root log will tell of its birth.
