@@ -40,18 +40,19 @@ impl PostgresStore {
 }
 
 async fn apply(tx: &mut Tx<'_>, replica: &str, batch: &Batch) -> sqlx::Result<Vec<BudgetAlert>> {
-    let (mut rows, mut records, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
-    if batch.changes.iter().any(|change| matches!(change, Change::Object(_))) {
-        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(OBJECTS).execute(&mut **tx).await?;
-        sqlx::query("SELECT pg_notify('tollgate_object', '')").execute(&mut **tx).await?;
-    }
+    let (mut objects, mut rows, mut records, mut bodies) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for change in &batch.changes {
         match change {
-            Change::Object(object) => put_object(tx, object).await?,
+            Change::Object(object) => objects.push(&**object),
             Change::Entry(row) => rows.push(&**row),
             Change::Record(record) => records.push(&**record),
             Change::Body(body) => bodies.push(&**body),
         }
+    }
+    if !objects.is_empty() {
+        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(OBJECTS).execute(&mut **tx).await?;
+        sqlx::query("SELECT pg_notify('tollgate_object', '')").execute(&mut **tx).await?;
+        put_objects(tx, &objects).await?;
     }
     let mut alerts = Vec::new();
     if !rows.is_empty() {
@@ -77,33 +78,44 @@ async fn apply(tx: &mut Tx<'_>, replica: &str, batch: &Batch) -> sqlx::Result<Ve
 }
 
 pub(crate) async fn put(pool: &PgPool, objects: &[(Object, i64)]) -> sqlx::Result<PutOutcome> {
+    let mut named = HashSet::new();
+    if !objects.iter().all(|(object, _)| named.insert((object.kind(), object.id()))) {
+        return Ok(PutOutcome::Conflict);
+    }
     let mut tx = pool.begin().await?;
     sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(OBJECTS).execute(&mut *tx).await?;
-    for (object, expected) in objects {
-        let version: Option<i64> = sqlx::query_scalar("SELECT version FROM object WHERE kind = $1 AND id = $2")
-            .bind(object.kind())
-            .bind(object.id())
-            .fetch_optional(&mut *tx)
-            .await?;
-        if version.unwrap_or(0) != *expected {
-            return Ok(PutOutcome::Conflict);
-        }
-        put_object(&mut tx, object).await?;
+    let changed: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM unnest($1::text[], $2::text[], $3::bigint[]) AS read (kind, id, version)
+         LEFT JOIN object USING (kind, id) WHERE coalesce(object.version, 0) <> read.version",
+    )
+    .bind(objects.iter().map(|(object, _)| object.kind()).collect::<Vec<_>>())
+    .bind(objects.iter().map(|(object, _)| object.id()).collect::<Vec<_>>())
+    .bind(objects.iter().map(|(_, version)| *version).collect::<Vec<_>>())
+    .fetch_one(&mut *tx)
+    .await?;
+    if changed > 0 {
+        return Ok(PutOutcome::Conflict);
     }
+    put_objects(&mut tx, &objects.iter().map(|(object, _)| object).collect::<Vec<_>>()).await?;
     sqlx::query("SELECT pg_notify('tollgate_object', '')").execute(&mut *tx).await?;
     tx.commit().await?;
     Ok(PutOutcome::Done)
 }
 
-async fn put_object(tx: &mut PgConnection, object: &Object) -> sqlx::Result<()> {
+/// Puts objects in their order; of one that is there more than once the last.
+async fn put_objects(tx: &mut PgConnection, objects: &[&Object]) -> sqlx::Result<()> {
+    let mut named = HashSet::new();
+    let mut last: Vec<_> = objects.iter().rev().filter(|object| named.insert((object.kind(), object.id()))).collect();
+    last.reverse();
     sqlx::query(
         "INSERT INTO object (kind, id, version, object)
-         VALUES ($1, $2, (SELECT coalesce(max(version), 0) + 1 FROM object), $3)
+         SELECT kind, id, (SELECT coalesce(max(version), 0) FROM object) + nth, object
+         FROM unnest($1::text[], $2::text[], $3::bytea[]) WITH ORDINALITY AS put (kind, id, object, nth)
          ON CONFLICT (kind, id) DO UPDATE SET version = excluded.version, object = excluded.object",
     )
-    .bind(object.kind())
-    .bind(object.id())
-    .bind(object.encode_to_vec())
+    .bind(last.iter().map(|object| object.kind()).collect::<Vec<_>>())
+    .bind(last.iter().map(|object| object.id()).collect::<Vec<_>>())
+    .bind(last.iter().map(|object| object.encode_to_vec()).collect::<Vec<_>>())
     .execute(tx)
     .await?;
     Ok(())

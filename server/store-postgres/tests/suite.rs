@@ -28,6 +28,7 @@ macro_rules! passes {
 passes! {
     objects_read_back_as_written,
     a_change_of_what_somebody_else_changed_is_refused,
+    objects_that_change_together_keep_their_order,
     entries_count_once_however_often_they_come,
     balances_are_kept_by_window,
     an_alert_is_raised_once_for_each_window_and_threshold,

@@ -139,7 +139,24 @@ pub async fn a_change_of_what_somebody_else_changed_is_refused(store: &dyn Store
     assert_eq!(store.put(&[(team("b"), version)]).await.unwrap(), PutOutcome::Done);
     let both = [(budget("b1", 1), 0), (team("c"), version)];
     assert_eq!(store.put(&both).await.unwrap(), PutOutcome::Conflict);
+    let twice = [(budget("b1", 1), 0), (budget("b1", 2), 0)];
+    assert_eq!(store.put(&twice).await.unwrap(), PutOutcome::Conflict);
     assert_eq!(objects(store).await, [team("b")]);
+}
+
+/// Objects that change together keep their order, and of one that changes twice the last counts.
+pub async fn objects_that_change_together_keep_their_order(store: &dyn Store) {
+    let many: Vec<_> = (0..300).map(|n| (budget(&format!("b{n}"), n), 0)).collect();
+    assert_eq!(store.put(&many).await.unwrap(), PutOutcome::Done);
+    let versions: Vec<_> = store.objects_after(0).await.unwrap().into_iter().map(|(version, _)| version).collect();
+    assert!(versions.is_sorted_by(|a, b| a < b), "each has a version of its own: {versions:?}");
+    assert_eq!(objects(store).await, many.into_iter().map(|(object, _)| object).collect::<Vec<_>>());
+
+    let last = *versions.last().unwrap();
+    let changes = vec![object(budget("b7", 1)), object(key("k1")), object(budget("b7", 2))];
+    store.apply(&batch(changes, 1)).await.unwrap();
+    let changed: Vec<_> = store.objects_after(last).await.unwrap().into_iter().map(|(_, object)| object).collect();
+    assert_eq!(changed, [key("k1").into(), budget("b7", 2)]);
 }
 
 /// A batch that comes twice, or overlaps another, counts once.
