@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a test says by panicking
 
+mod admin_acts;
 mod alert_rules;
 mod audit_log;
 mod authorization;

@@ -9,7 +9,7 @@ use tollgate_proto::v1::{
 use tollgate_store::Object;
 
 use crate::{
-    Action, Control, Done, Principal, Resource, act, is_allowed,
+    Action, Control, Decided, Done, Principal, Resource, act, is_allowed,
     keys::{owned, swap},
     page, store_failed,
     tenancy::stale,
@@ -111,7 +111,7 @@ impl Control {
             )
             .await?;
         if opening.is_some() {
-            self.posted().await?;
+            self.posted(&Object::from(made.clone())).await?;
         }
         self.after_change(made).await
     }
@@ -143,7 +143,8 @@ impl Control {
             return Ok(false);
         }
         let changes = vec![format!("limit_nano_usd: {limit_nano_usd}"), format!("every_seconds: {every_seconds:?}")];
-        match self.make(done(budget, changes), tollgate_audit::Draft::open("budget.provision", None)).await {
+        let draft = tollgate_audit::Draft::open("budget.provision", None);
+        match self.make(Decided { done: done(budget, changes), draft }).await {
             // Another replica with the same configuration was first.
             Err(error) if error.reason == ErrorReason::EtagMismatch => {
                 self.catch_up().await?;

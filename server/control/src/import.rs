@@ -1,5 +1,8 @@
 //! Keys that another gateway issued: taken over by the hash that it kept, and kept like any other once their secret is known.
 
+use std::collections::{HashSet, VecDeque};
+
+use tokio::sync::oneshot;
 use tollgate_audit::Draft;
 use tollgate_domain::{Error, new_id, timestamp};
 use tollgate_pipeline::FirstUse;
@@ -9,7 +12,7 @@ use tollgate_proto::v1::{
 use tollgate_store::{LedgerRow, Object, StoredKey};
 
 use crate::{
-    Action, Authorized, Control, Done, Principal, Resource, act, budgets, is_allowed,
+    Action, Authorized, Control, Decided, Done, Principal, Resource, Turn, act, budgets, interrupted, is_allowed,
     keys::{check, provisioned_id, violation},
     opening, rights,
 };
@@ -17,6 +20,8 @@ use crate::{
 const SHA256_BYTES: usize = 32;
 const MOST_BUDGETS: usize = 16;
 const MOST_PREFIX: usize = 32;
+/// So many keys are taken over in one turn: others want to act, too.
+const MOST_TOGETHER: usize = 256;
 
 /// A key that was taken over, or was there.
 pub struct Imported {
@@ -34,52 +39,155 @@ struct Made {
     changes: Vec<String>,
 }
 
+/// Somebody who waits for a key to be taken over.
+pub(crate) struct Asked {
+    principal: Principal,
+    request: ImportKeyRequest,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// What became of it, and where that stands in the journal.
+pub(crate) type Answer = Result<(Imported, u64), Error>;
+
+/// Who waits, in order.
+pub(crate) type Waiting = parking_lot::Mutex<VecDeque<Asked>>;
+
+/// A key that is to be taken over: by which id it will be known, the digest that it is kept by, and what was asked for.
+struct Importing {
+    id: String,
+    digest: Vec<u8>,
+    key: parking_lot::Mutex<Key>,
+}
+
+fn readable(request: &ImportKeyRequest) -> Result<(), Error> {
+    match request.sha256.len() {
+        SHA256_BYTES => Ok(()),
+        _ => Err(Error::invalid_field("sha256", "must be the 32 bytes of a SHA-256 hash")),
+    }
+}
+
 impl Control {
     /// Takes a key over with its budgets and what was spent of them: all of it or nothing, and only once.
     pub async fn import_key(&self, principal: &Principal, request: ImportKeyRequest) -> Result<Imported, Error> {
-        let key = parking_lot::Mutex::new(request.key.unwrap_or_default());
-        let find = |caller: &tollgate_pipeline::Caller| {
-            let placed = self.place(&mut key.lock(), caller)?;
-            Ok(Resource { key_id: String::new(), ..Resource::of_key(&placed) })
-        };
-        let digest = self.pipeline.keyring().imported_digest(&request.sha256);
-        let id = provisioned_id(&digest);
-        let readable = || match request.sha256.len() {
-            SHA256_BYTES => Ok(()),
-            _ => Err(Error::invalid_field("sha256", "must be the 32 bytes of a SHA-256 hash")),
-        };
         if request.validate_only {
-            let authorized = self.allowed::<act::ImportKey>(principal, find)?;
-            readable()?;
+            let Importing { id, digest, key } = self.importing(&request);
+            let authorized = self.allowed::<act::ImportKey>(principal, |caller| self.place_imported(&key, caller))?;
+            readable(&request)?;
             let there = self.there(&authorized, &id)?;
             if there.is_none() {
-                self.imported(&authorized, &id, std::mem::take(&mut *key.lock()), &digest, &request.budgets)?;
+                self.imported(&authorized, &id, key.into_inner(), &digest, &request.budgets)?;
             }
             return Ok(Imported { existed: there.is_some(), key: there });
         }
-        let imported = self
-            .act::<act::ImportKey, _>(principal, find, |authorized| {
-                readable()?;
-                if let Some(key) = self.there(authorized, &id)? {
-                    let result = Imported { key: Some(key), existed: true };
-                    let (objects, changes) = (Vec::new(), vec!["repeated".into()]);
-                    return Ok(Done { result, objects, subject: id.clone(), changes, posting: None });
+        let posts = request.budgets.iter().any(|budget| budget.spent_nano_usd > 0);
+        let (answer, mut told) = oneshot::channel();
+        self.importing.lock().push_back(Asked { principal: principal.clone(), request, answer });
+        // Keys do not refer to one another, so all that wait are taken over in one turn: a database is asked once for all of them.
+        let answer = loop {
+            tokio::select! {
+                biased;
+                answer = &mut told => break answer.unwrap_or_else(|_| Err(interrupted())),
+                turn = self.turn() => {
+                    let control = self.clone();
+                    // A task of its own: others wait for it, whether the caller in whose turn it happens hangs up or not.
+                    let importing = tokio::spawn(async move { control.import_waiting(turn).await });
+                    if importing.await.is_err() {
+                        break Err(interrupted());
+                    }
                 }
-                let key = std::mem::take(&mut *key.lock());
-                let made = self.imported(authorized, &id, key, &digest, &request.budgets)?;
-                Ok(Done {
-                    result: Imported { key: Some(made.key), existed: false },
-                    objects: made.objects,
-                    subject: id.clone(),
-                    changes: made.changes,
-                    posting: (!made.postings.is_empty()).then_some(made.postings),
-                })
-            })
-            .await?;
-        if !imported.existed && request.budgets.iter().any(|budget| budget.spent_nano_usd > 0) {
-            self.posted().await?;
+            }
+        };
+        let (imported, sequence) = answer?;
+        self.pipeline.ledger().durable(sequence, tollgate_ledger::Before::LastFrame).await;
+        if let Some(key) = imported.key.as_ref().filter(|_| posts && !imported.existed) {
+            self.posted(&StoredKey::new(key.clone(), Vec::new()).into()).await?;
         }
         Ok(imported)
+    }
+
+    /// Takes over the keys that wait, in one turn.
+    async fn import_waiting(&self, _until_made: Turn) {
+        let all = self.next_imports();
+        if self.pipeline.ledger().is_shared()
+            && let Err(error) = self.catch_up().await
+        {
+            // Who waits no more needs no answer, here and below.
+            all.into_iter().for_each(|asked| drop(asked.answer.send(Err(error.clone()))));
+            return;
+        }
+        let (mut seen, mut again) = (HashSet::new(), Vec::new());
+        let (mut decided, mut drafts, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+        for asked in all {
+            let importing = self.importing(&asked.request);
+            // The same key twice: whoever is second finds it there in the next turn.
+            if !seen.insert(importing.id.clone()) {
+                again.push(asked);
+                continue;
+            }
+            match self.decide_import(&asked, importing) {
+                Ok(it) => {
+                    drafts.push(it.draft.clone());
+                    decided.push(it);
+                    answers.push(asked.answer);
+                }
+                Err(error) => drop(asked.answer.send(Err(error))),
+            }
+        }
+        let made = self.make_together(decided).await;
+        for ((made, draft), answer) in made.into_iter().zip(drafts).zip(answers) {
+            if let Err(error) = &made {
+                self.record_failure(draft, error);
+            }
+            drop(answer.send(made));
+        }
+        let mut waiting = self.importing.lock();
+        again.into_iter().rev().for_each(|asked| waiting.push_front(asked));
+    }
+
+    /// Who waits; whoever hung up before this gets nothing.
+    fn next_imports(&self) -> Vec<Asked> {
+        let mut waiting = self.importing.lock();
+        waiting.retain(|asked| !asked.answer.is_closed());
+        let until = waiting.len().min(MOST_TOGETHER);
+        waiting.drain(..until).collect()
+    }
+
+    fn decide_import(&self, asked: &Asked, importing: Importing) -> Result<Decided<Imported>, Error> {
+        let Importing { id, digest, key } = importing;
+        let request = &asked.request;
+        let find = |caller: &tollgate_pipeline::Caller| self.place_imported(&key, caller);
+        self.decide::<act::ImportKey, _>(&asked.principal, find, |authorized| {
+            readable(request)?;
+            if let Some(key) = self.there(authorized, &id)? {
+                let result = Imported { key: Some(key), existed: true };
+                let (objects, changes) = (Vec::new(), vec!["repeated".into()]);
+                return Ok(Done { result, objects, subject: id.clone(), changes, posting: None });
+            }
+            let key = std::mem::take(&mut *key.lock());
+            let made = self.imported(authorized, &id, key, &digest, &request.budgets)?;
+            Ok(Done {
+                result: Imported { key: Some(made.key), existed: false },
+                objects: made.objects,
+                subject: id.clone(),
+                changes: made.changes,
+                posting: (!made.postings.is_empty()).then_some(made.postings),
+            })
+        })
+    }
+
+    fn importing(&self, request: &ImportKeyRequest) -> Importing {
+        let digest = self.pipeline.keyring().imported_digest(&request.sha256);
+        let key = parking_lot::Mutex::new(request.key.clone().unwrap_or_default());
+        Importing { id: provisioned_id(&digest), digest, key }
+    }
+
+    fn place_imported(
+        &self,
+        key: &parking_lot::Mutex<Key>,
+        caller: &tollgate_pipeline::Caller,
+    ) -> Result<Resource, Error> {
+        let placed = self.place(&mut key.lock(), caller)?;
+        Ok(Resource { key_id: String::new(), ..Resource::of_key(&placed) })
     }
 
     /// The key that an earlier import made. Where it lies out of reach nothing more is told of it.
@@ -189,7 +297,7 @@ impl Control {
             changes: vec!["secret: used for the first time, kept as every other from now on".into()],
             posting: None,
         };
-        match self.make(done, Draft::open("key.rehash", None)).await {
+        match self.make(Decided { done, draft: Draft::open("key.rehash", None) }).await {
             Err(error) if error.reason == ErrorReason::EtagMismatch => self.catch_up().await,
             made => made.map(|_| ()),
         }

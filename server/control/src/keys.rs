@@ -9,7 +9,7 @@ use tollgate_proto::v1::{
 use tollgate_store::{Object, StoredKey, Thing};
 
 use crate::{
-    Act, Action, Actor, Authorized, Control, Done, Principal, Resource, act, authorize,
+    Act, Action, Actor, Authorized, Control, Decided, Done, Principal, Resource, act, authorize,
     budgets::{check as check_budget, new_budget},
     is_allowed, page, rights,
     tenancy::stale,
@@ -175,7 +175,7 @@ impl Control {
         let budgets = budget_nano_usd.map(total).into_iter().collect();
         let done = self.mint(key, String::new(), budgets, Secret::Chosen(secret.clone()));
         let draft = tollgate_audit::Draft::open("key.provision", None);
-        match self.make(done, draft).await {
+        match self.make(Decided { done, draft }).await {
             // Another replica with the same configuration was first.
             Err(error) if error.reason == ErrorReason::EtagMismatch => {
                 self.catch_up().await?;

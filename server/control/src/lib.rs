@@ -67,12 +67,23 @@ struct Done<T> {
     posting: Option<Vec<LedgerRow>>,
 }
 
+/// An act that was allowed: what is left is to make it count. Its record is open.
+struct Decided<T> {
+    done: Done<T>,
+    draft: Draft,
+}
+
+/// The right to act, while nobody else does.
+type Turn = tokio::sync::OwnedMutexGuard<()>;
+
 /// The admin services.
 #[derive(Clone)]
 pub struct Control {
     pipeline: Arc<Pipeline>,
     /// One act at a time: what an act checked still holds when it is journalled.
     acting: Arc<tokio::sync::Mutex<()>>,
+    /// Keys that wait to be taken over together.
+    importing: Arc<import::Waiting>,
     changing_windows: Arc<tokio::sync::Mutex<()>>,
     /// Where responses are kept; `None`: nowhere.
     keeping: Option<Keeping>,
@@ -88,6 +99,7 @@ impl Control {
         Self {
             pipeline,
             acting: Arc::default(),
+            importing: Arc::default(),
             changing_windows: Arc::default(),
             keeping: None,
             runtime_models: Arc::new(NoModels),
@@ -143,65 +155,132 @@ impl Control {
         self.allowed::<act::ReadMetrics>(principal, |_| Ok(Resource::default())).map(|_| ())
     }
 
-    /// Runs one act under the lock and journals it with its record.
-    async fn act<A: Act, T>(
+    /// Waits for the turn to act.
+    async fn turn(&self) -> Turn {
+        self.acting.clone().lock_owned().await
+    }
+
+    /// Runs one act in its turn and journals it with its record.
+    async fn act<A: Act, T: Send + 'static>(
         &self,
         principal: &Principal,
         find: impl FnOnce(&Caller) -> Result<Resource, Error>,
         act: impl FnOnce(&Authorized<A>) -> Result<Done<T>, Error>,
     ) -> Result<T, Error> {
-        let _one_at_a_time = self.acting.lock().await;
+        let turn = self.turn().await;
         if self.pipeline.ledger().is_shared() {
             self.catch_up().await?;
         }
+        let decided = self.decide(principal, find, act)?;
+        let control = self.clone();
+        // A task of its own: whoever asked may hang up, and what is made must be on record all the same.
+        let making = tokio::spawn(async move {
+            let _until_made = turn;
+            let draft = decided.draft.clone();
+            control.make(decided).await.inspect_err(|error| control.record_failure(draft, error))
+        });
+        let (result, sequence) = making.await.map_err(|_| interrupted())??;
+        // The next act need not wait for the disk: it is journalled behind this one, so it is never durable without it.
+        self.pipeline.ledger().durable(sequence, tollgate_ledger::Before::LastFrame).await;
+        Ok(result)
+    }
+
+    /// Checks that the principal may do it and what is to be made of it. A denial and a refusal are recorded.
+    fn decide<A: Act, T>(
+        &self,
+        principal: &Principal,
+        find: impl FnOnce(&Caller) -> Result<Resource, Error>,
+        act: impl FnOnce(&Authorized<A>) -> Result<Done<T>, Error>,
+    ) -> Result<Decided<T>, Error> {
         let authorized = self.allowed::<A>(principal, find)?;
         let mut draft = Draft::open(A::ACTION.name(), principal.peer.as_deref());
         draft.caller(authorized.caller().key());
-        let done = match act(&authorized) {
-            Ok(done) => self.make(done, draft.clone()).await,
-            Err(error) => Err(error),
-        };
-        match done {
-            Ok((result, sequence)) => {
-                self.pipeline.ledger().durable(sequence, tollgate_ledger::Before::LastFrame).await;
-                Ok(result)
-            }
+        match act(&authorized) {
+            Ok(done) => Ok(Decided { done, draft }),
             Err(error) => {
-                let record = Some(draft.close(Some(&error), 0));
-                self.pipeline.ledger().end(End { record, ..End::default() });
+                self.record_failure(draft, &error);
                 Err(error)
             }
         }
     }
 
-    /// Makes a change count: journalled here where this replica is alone, in the ledger of record first where there are several. What
-    /// posts money goes through the journal in either case, so that the change and its entry are one.
-    async fn make<T>(&self, done: Done<T>, mut draft: Draft) -> Result<(T, u64), Error> {
+    fn record_failure(&self, draft: Draft, error: &Error) {
+        let record = Some(draft.close(Some(error), 0));
+        self.pipeline.ledger().end(End { record, ..End::default() });
+    }
+
+    /// Makes one change count, and tells where it stands in the journal.
+    async fn make<T>(&self, decided: Decided<T>) -> Result<(T, u64), Error> {
+        let put = self.put(self.puts(std::iter::once(&decided))).await;
+        self.journal(decided, put)
+    }
+
+    /// Makes changes count that have nothing to do with one another: the ledger of record is asked once. Where it refuses them, each is
+    /// tried by itself, so that one does not keep the others.
+    async fn make_together<T>(&self, decided: Vec<Decided<T>>) -> Vec<Result<(T, u64), Error>> {
+        let put = self.put(self.puts(decided.iter())).await;
+        let refused = matches!(&put, Err(error) if error.reason != ErrorReason::StoreUnavailable);
+        let alone = refused && decided.len() > 1;
+        let mut made = Vec::with_capacity(decided.len());
+        for decided in decided {
+            made.push(match alone {
+                true => self.make(decided).await,
+                false => self.journal(decided, put.clone()),
+            });
+        }
+        made
+    }
+
+    /// Whether a change is put into the ledger of record before it is journalled: where there are several replicas. What posts money goes
+    /// through the journal there, too, so that the change and its entry are one.
+    fn is_put_first<T>(&self, done: &Done<T>) -> bool {
+        self.pipeline.ledger().is_shared() && done.posting.is_none()
+    }
+
+    /// What is to be put first of all of them, with the versions that were read.
+    fn puts<'a, T: 'a>(&self, decided: impl Iterator<Item = &'a Decided<T>>) -> Vec<(Object, i64)> {
+        let first = decided.map(|decided| &decided.done).filter(|done| self.is_put_first(done));
+        let versioned = |object: &Object| (object.clone(), self.directory().version_of(object));
+        first.flat_map(|done| &done.objects).map(versioned).collect()
+    }
+
+    async fn put(&self, puts: Vec<(Object, i64)>) -> Result<(), Error> {
+        if puts.is_empty() {
+            return Ok(());
+        }
+        match self.pipeline.ledger().store().put(&puts).await.map_err(store_failed)? {
+            PutOutcome::Done => {}
+            PutOutcome::Conflict => {
+                let message =
+                    "it was changed at another replica at the same moment; read it again, then repeat the change";
+                return Err(Error::new(ErrorReason::EtagMismatch, message));
+            }
+        }
+        if let Err(error) = self.catch_up().await {
+            // It is made: this replica learns of it with what others change.
+            tracing::warn!(%error, "what was changed here is not read back yet");
+        }
+        Ok(())
+    }
+
+    /// Journals a change with its record, or why it could not be put.
+    fn journal<T>(&self, decided: Decided<T>, put: Result<(), Error>) -> Result<(T, u64), Error> {
+        let Decided { done, mut draft } = decided;
+        let ledger = self.pipeline.ledger();
+        let put_first = self.is_put_first(&done);
+        if put_first {
+            put?;
+        }
         let Done { result, objects, subject, changes, posting } = done;
         draft.subject(&subject, changes);
-        let ledger = self.pipeline.ledger();
-        if !ledger.is_shared() || posting.is_some() {
-            for object in &objects {
-                self.directory().take_over(object, 0);
-            }
-            return Ok((result, ledger.change(objects, draft.close(None, 0), posting.unwrap_or_default())));
+        let record = draft.close(None, 0);
+        if put_first {
+            return Ok((result, ledger.end(End { record: Some(record), ..End::default() })));
         }
-        if !objects.is_empty() {
-            let versioned = |object| {
-                let version = self.directory().version_of(&object);
-                (object, version)
-            };
-            let puts: Vec<_> = objects.into_iter().map(versioned).collect();
-            match ledger.store().put(&puts).await.map_err(store_failed)? {
-                PutOutcome::Done => self.catch_up().await?,
-                PutOutcome::Conflict => {
-                    let message =
-                        "it was changed at another replica at the same moment; read it again, then repeat the change";
-                    return Err(Error::new(ErrorReason::EtagMismatch, message));
-                }
-            }
+        for object in &objects {
+            self.directory().take_over(object, 0);
         }
-        Ok((result, ledger.end(End { record: Some(draft.close(None, 0)), ..End::default() })))
+        Ok((result, ledger.change(objects, record, posting.unwrap_or_default())))
     }
 
     /// Takes over what was changed at other replicas.
@@ -219,6 +298,10 @@ impl Control {
     fn now_us(&self) -> i64 {
         self.pipeline.ledger().now_us()
     }
+}
+
+fn interrupted() -> Error {
+    Error::internal("the change was interrupted; see whether it was made before repeating it")
 }
 
 fn store_failed(error: StoreError) -> Error {

@@ -5,7 +5,7 @@ use tollgate_ledger::{NO_LEASE, Policy, is_each};
 use tollgate_proto::v1::{
     Budget, BudgetCharge, BudgetScope, ErrorReason, KeyRole, LedgerEntry, LedgerEntryKind, ScopeKind,
 };
-use tollgate_store::LedgerRow;
+use tollgate_store::{LedgerRow, Object};
 
 use crate::{Authorized, Control, Resource};
 
@@ -55,13 +55,21 @@ impl Control {
         Some(LedgerRow { entry, lease_windows: vec![NO_LEASE], idempotency: None })
     }
 
-    /// Waits until what was just posted is in the ledger of record, where replicas share one: the next change must find its version.
-    pub(crate) async fn posted(&self) -> Result<(), Error> {
+    /// Waits until what was just posted is in the ledger of record, where replicas share one: the next change must find the version of
+    /// `made`.
+    pub(crate) async fn posted(&self, made: &Object) -> Result<(), Error> {
         let ledger = self.pipeline.ledger();
-        if ledger.is_shared() {
-            ledger.shipped().await;
-            let _one_at_a_time = self.acting.lock().await;
-            self.catch_up().await?;
+        if !ledger.is_shared() {
+            return Ok(());
+        }
+        ledger.shipped().await;
+        let is_known = || self.directory().version_of(made) > 0;
+        if !is_known() {
+            let _one_at_a_time = self.turn().await;
+            // Whoever was before may have read this, too.
+            if !is_known() {
+                self.catch_up().await?;
+            }
         }
         Ok(())
     }

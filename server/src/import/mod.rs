@@ -34,8 +34,8 @@ use self::{
     window::Clock,
 };
 
-/// So many keys are moved at once.
-const KEYS_AT_ONCE: usize = 32;
+/// So many keys are moved at once: the gateway takes those over together that wait together.
+const KEYS_AT_ONCE: usize = 128;
 
 /// Tells how far it is: rows that are done, all rows, what is being moved.
 type Progress<'a> = &'a dyn Fn(u64, u64, &str);
