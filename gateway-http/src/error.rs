@@ -136,6 +136,14 @@ impl Refusal {
         self
     }
 
+    /// Names the parameter that it is about where what that names does not exist, or cannot be: of a key that is refused it says nothing.
+    pub(crate) fn about_named(self, param: &str) -> Self {
+        match self.status {
+            400 | 404 | 409 | 413 => self.about(param),
+            _ => self,
+        }
+    }
+
     /// Another one in its place where it has this status.
     pub(crate) fn or(self, status: u16, other: impl FnOnce() -> Self) -> Self {
         if self.status == status { other() } else { self }

@@ -27,7 +27,6 @@ use std::{borrow::Cow, collections::HashMap, error::Error as StdError};
 use axum::{
     Router,
     extract::{Path, Request},
-    http::{HeaderValue, header},
     middleware::{Next, from_fn},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -174,8 +173,9 @@ where
         .route("/models/{*model}", get(models::retrieve));
     Router::new()
         .nest("/v1", openai.clone())
-        // Azure's paths, which name the deployment, with and without their newer form; and an old one of OpenAI's.
+        // Azure's paths, which name the deployment or leave that to the body, with and without their newer form; and an old one of OpenAI's.
         .nest("/openai/v1", openai.clone())
+        .nest("/openai", openai.clone())
         .nest("/openai/deployments/{deployment}", openai.clone().layer(from_fn(model_in_path)))
         .nest("/engines/{deployment}", openai.clone().layer(from_fn(model_in_path)))
         .merge(openai)
@@ -208,22 +208,11 @@ async fn no_route(request: Request) -> Response {
     in_shape_of(request.uri().path(), Refusal::new(404, "invalid_request_error", "unknown_url", message))
 }
 
+/// The router adds what the path does take, in `allow`.
 async fn wrong_method(request: Request) -> Response {
     let path = request.uri().path();
-    let is_read = path.contains("/models") || path.starts_with("/health") || path.ends_with("/input_items");
-    let is_read = is_read || litellm::is_read(path);
-    let is_kept = path.rsplit('/').nth(1) == Some("responses") && !path.ends_with("/input_tokens");
-    let allowed = match (is_read, is_kept) {
-        _ if files::allowed(path).is_some() => files::allowed(path).unwrap_or_default(),
-        (true, _) => "GET",
-        (_, true) => "GET, DELETE",
-        _ => "POST",
-    };
-    let message = format!("{} does not take {}; use {allowed}", shown(path), request.method());
-    let refusal = Refusal::new(405, "invalid_request_error", "method_not_allowed", message);
-    let mut response = in_shape_of(path, refusal);
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
-    response
+    let message = format!("{} does not take {}; the header `allow` says what it takes", shown(path), request.method());
+    in_shape_of(path, Refusal::new(405, "invalid_request_error", "method_not_allowed", message))
 }
 
 /// A path as it may be repeated: a secret may be escaped in it.

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use tollgate_client::{reason, v1};
+use tollgate_tests::support::http::Caller;
 
 use crate::support::{World, hello, request};
 
@@ -140,6 +141,40 @@ async fn unknown_routes_and_methods_are_answered_in_json() {
     assert_eq!((status, &error["type"]), (404, &json!("invalid_request_error")));
     let (status, error) = post(&world, "models", b"{}").await;
     assert_eq!((status, &error["code"]), (405, &json!("method_not_allowed")));
-    let reply = world.gateway.caller().get(&world.v1("chat/completions")).await.unwrap();
+    let root = world.v1("").trim_end_matches("/v1/").to_owned();
+    for (path, allow) in [
+        ("/v1/chat/completions", "POST"),
+        ("/openai/deployments/models/chat/completions", "POST"),
+        ("/engines/models/embeddings", "POST"),
+        ("/v1/models/scripted", "GET,HEAD"),
+        ("/v1/responses/resp_1", "GET,HEAD,DELETE"),
+        ("/v1/responses/resp_1/cancel", "POST"),
+        ("/v1/files", "POST,GET,HEAD"),
+        ("/v1/files/file-1/content", "GET,HEAD"),
+        ("/v1/batches/batch_1/cancel", "POST"),
+        ("/key/info", "GET,HEAD"),
+        ("/team/new", "POST"),
+        ("/spend/logs", "GET,HEAD"),
+    ] {
+        let (caller, url) = (world.gateway.caller(), format!("{root}{path}"));
+        let reply = match allow.contains("DELETE") {
+            true => caller.post(&url, &json!({})).await.unwrap(),
+            false => caller.delete(&url).await.unwrap(),
+        };
+        assert_eq!((reply.status.as_u16(), reply.header("allow")), (405, allow), "{path}");
+        assert_eq!(reply.json()["error"]["code"], "method_not_allowed", "{path}");
+    }
+    let reply = world.gateway.caller().delete(&world.v1("messages")).await.unwrap();
     assert_eq!((reply.status.as_u16(), reply.header("allow")), (405, "POST"));
+    assert_eq!(
+        (&reply.json()["type"], &reply.json()["error"]["type"]),
+        (&json!("error"), &json!("invalid_request_error"))
+    );
+    // Who may not ask is told so, and not that the thing is wrong.
+    for path in ["/v1/files/file-1", "/v1/batches/batch_1", "/v1/responses/resp_1"] {
+        let reply = Caller::default().get(&format!("{root}{path}")).await.unwrap();
+        let error = &reply.json()["error"];
+        assert_eq!((reply.status.as_u16(), &error["code"]), (401, &json!("invalid_api_key")), "{path}");
+        assert_eq!(error["param"], json!(null), "{path}");
+    }
 }

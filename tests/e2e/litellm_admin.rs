@@ -479,7 +479,7 @@ async fn models_and_health_are_told() {
         assert_eq!(desk.get_as(&Caller::default(), probe).await.status, 200, "{probe}");
     }
     assert_eq!(desk.get_as(&Caller::default(), "health").await.status, 401);
-    assert_eq!(desk.get("health/services?service=datadog").await["status"], "not_configured");
+    assert_eq!(desk.get("health/services?service=datadog").await["status"], "not_tried");
     assert_eq!(desk.get_as(&Caller::default(), "health/services?service=datadog").await.status, 401);
 }
 

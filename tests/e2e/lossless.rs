@@ -94,12 +94,21 @@ async fn usage_that_only_the_gateway_asked_for_is_not_shown() {
 async fn the_virtual_key_and_the_callers_headers_never_reach_a_provider() {
     let world = World::start().await;
     let caller = world.gateway.caller().with("x-secret-of-mine", "hush").with("cookie", "a=b");
-    caller.post(&world.v1("chat/completions"), &hello(json!({}))).await.unwrap();
-    let seen = world.provider.log().last().unwrap();
-    assert!(seen.leaked_headers.is_empty());
-    assert!(
-        !seen.headers.contains_key("x-secret-of-mine") && !seen.headers.contains_key("cookie"),
-        "{:?}",
-        seen.headers
-    );
+    let caller = caller.with("anthropic-beta", "context-1m-2025-08-07").with("x-litellm-tags", "a");
+    let caller = caller.with("openai-organization", "org-mine").with("user-agent", "mine/1.0");
+    for route in ["chat/completions", "responses", "messages", "embeddings", "completions"] {
+        let body = match route {
+            "chat/completions" | "messages" => hello(json!({"max_tokens": 5})),
+            "completions" => json!({"model": "scripted", "prompt": "hello"}),
+            _ => json!({"model": "scripted", "input": "hello"}),
+        };
+        let reply = caller.post(&world.v1(route), &body).await.unwrap();
+        assert_eq!(reply.status, 200, "{route}: {}", reply.json());
+        let seen = world.provider.log().last().unwrap();
+        assert!(seen.leaked_headers.is_empty());
+        let told = |name: &&str| seen.headers.contains_key(**name);
+        let callers = ["x-secret-of-mine", "cookie", "anthropic-beta", "x-litellm-tags", "openai-organization"];
+        assert_eq!(callers.iter().filter(|name| told(name)).count(), 0, "{route}: {:?}", seen.headers);
+        assert_ne!(seen.headers.get("user-agent").map(String::as_str), Some("mine/1.0"), "{route}");
+    }
 }

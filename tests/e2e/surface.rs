@@ -34,6 +34,13 @@ async fn a_path_may_name_the_model_as_azures_and_old_ones_do() {
     for path in ["/openai/v1/chat/completions", "/chat/completions", "/v1/chat/completions"] {
         assert_eq!(world.gateway.caller().post(&at(&world, path), &named).await.unwrap().status, 200, "{path}");
     }
+    // What names no deployment Azure's clients ask for without one.
+    let said = json!({"model": "scripted", "input": "Say hello"});
+    let caller = Caller::default().with("api-key", world.gateway.key());
+    let reply = caller.post(&at(&world, "/openai/responses?api-version=2025-03-01-preview"), &said).await.unwrap();
+    assert_eq!(reply.status, 200, "{}", reply.json());
+    let listed = caller.get(&at(&world, "/openai/models?api-version=2024-10-21")).await.unwrap();
+    assert_eq!((listed.status.as_u16(), &listed.json()["data"][0]["id"]), (200, &json!("scripted")));
     let unknown = at(&world, "/openai/deployments/nobody/chat/completions");
     let reply = world.gateway.caller().post(&unknown, &named).await.unwrap();
     assert_eq!((reply.status.as_u16(), &reply.json()["error"]["code"]), (404, &json!("model_not_found")));

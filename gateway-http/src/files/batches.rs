@@ -20,7 +20,7 @@ use crate::{
 };
 
 fn about_batch(status: tonic::Status) -> Refusal {
-    Refusal::from(status).about("batch_id")
+    Refusal::from(status).about_named("batch_id")
 }
 
 fn told(batch: Option<Batch>) -> Response {

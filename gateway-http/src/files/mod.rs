@@ -52,18 +52,6 @@ impl Asked {
     }
 }
 
-/// The methods that a path of files or batches takes; `None`: it is none of those.
-pub(crate) fn allowed(path: &str) -> Option<&'static str> {
-    let mut segments = path.rsplit('/');
-    match (segments.next()?, segments.next(), segments.next()) {
-        ("files" | "batches", ..) => Some("GET, POST"),
-        (_, Some("files"), _) => Some("GET, DELETE"),
-        (_, Some("batches"), _) | ("content", _, Some("files")) => Some("GET"),
-        ("cancel", _, Some("batches")) => Some("POST"),
-        _ => None,
-    }
-}
-
 fn id_in(path: Id, name: &str) -> Result<String, Invalid> {
     let Path(mut params) = path.map_err(|_| Invalid::at(name, "is no text in UTF-8"))?;
     Ok(params.remove("id").unwrap_or_default())
@@ -84,7 +72,7 @@ fn page<'a>(objects: impl Iterator<Item = &'a str>, has_more: bool) -> Response 
 }
 
 fn about_file(status: tonic::Status) -> Refusal {
-    Refusal::from(status).about("file_id")
+    Refusal::from(status).about_named("file_id")
 }
 
 /// `GET /v1/files`.

@@ -82,7 +82,7 @@ pub(crate) struct Service {
     message: String,
 }
 
-/// LiteLLM tries an integration here. This gateway sends nothing to such services, so there is none to try.
+/// LiteLLM tries an integration here. Here the command line and `/metrics` tell how those are.
 pub(crate) async fn services(State(gateway): State<Gateway>, request: Request) -> Answered<Service> {
     let desk = Desk::of(gateway, request);
     let mut query = Query::of(&desk)?;
@@ -92,8 +92,10 @@ pub(crate) async fn services(State(gateway): State<Gateway>, request: Request) -
     match query.text("service") {
         None => Err(Failure::field("service", "is needed: which service to try")),
         Some(service) => {
-            let message = format!("{service:?} is not connected: this gateway sends to no such service");
-            Ok(Answer::ignoring(Service { status: "not_configured", message }, query.left()))
+            let message = format!(
+                "{service:?} is not tried here: /metrics tells how sinks are, and `tollgate alerts test` tries the channels of alerts"
+            );
+            Ok(Answer::ignoring(Service { status: "not_tried", message }, query.left()))
         }
     }
 }

@@ -67,8 +67,3 @@ pub(crate) fn routes() -> Router<Gateway> {
         .route("/health", get(health::endpoints))
         .route("/health/services", get(health::services))
 }
-
-/// Whether a path of these is read with GET.
-pub(crate) fn is_read(path: &str) -> bool {
-    ["/info", "/list", "/spend/logs", "/spend/report"].iter().any(|end| path.ends_with(end))
-}

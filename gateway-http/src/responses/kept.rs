@@ -108,7 +108,8 @@ async fn find(gateway: &Gateway, parts: &Parts, id: &str, place: usize) -> Resul
 async fn conversation(gateway: &Gateway, parts: &Parts, id: &str) -> Result<Vec<String>, Refusal> {
     let asked = forward::request(gateway, parts, GetConversationRequest { id: id.to_owned() });
     let turns = gateway.responses.clone().get_conversation(asked).await;
-    let turns = turns.map_err(|status| Refusal::from(status).about("previous_response_id"))?.into_inner().responses;
+    let turns =
+        turns.map_err(|status| Refusal::from(status).about_named("previous_response_id"))?.into_inner().responses;
     let is_made = |turn: &StoredResponse| matches!(turn.state(), ResponseState::Running | ResponseState::Cancelling);
     if turns.last().is_some_and(is_made) {
         let what = "is still being made in the background; go on from it when it has ended";

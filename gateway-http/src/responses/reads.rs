@@ -47,7 +47,8 @@ pub(crate) async fn retrieve(
         Some(Ok(after)) => Some(i64::from(after)),
         Some(Err(_)) => return Err(Invalid::at("starting_after", "must be the sequence_number of an event").into()),
     };
-    let response = kept::get(&gateway, &parts, By::Id(id)).await.map_err(|refusal| refusal.about("response_id"))?;
+    let response =
+        kept::get(&gateway, &parts, By::Id(id)).await.map_err(|refusal| refusal.about_named("response_id"))?;
     if !streams {
         return Ok(chat::json(HeaderMap::new(), background::shown(&response).into()));
     }
@@ -64,7 +65,7 @@ pub(crate) async fn delete(State(mut gateway): State<Gateway>, id: Id, request: 
     let (parts, _) = request.into_parts();
     let asked = forward::request(&gateway, &parts, DeleteResponseRequest { id: id.clone() });
     let deleted = gateway.responses.delete_response(asked).await;
-    deleted.map_err(|status| Refusal::from(status).about("response_id"))?;
+    deleted.map_err(|status| Refusal::from(status).about_named("response_id"))?;
     let told = json!({"id": id, "object": "response", "deleted": true});
     Ok(chat::json(HeaderMap::new(), told.to_string().into()))
 }
@@ -73,7 +74,8 @@ pub(crate) async fn delete(State(mut gateway): State<Gateway>, id: Id, request: 
 pub(crate) async fn cancel(State(gateway): State<Gateway>, id: Id, request: Request) -> Result<Response, Refusal> {
     let id = id_in(id)?;
     let (parts, _) = request.into_parts();
-    let response = background::cancel(&gateway, &parts, id).await.map_err(|refusal| refusal.about("response_id"))?;
+    let response =
+        background::cancel(&gateway, &parts, id).await.map_err(|refusal| refusal.about_named("response_id"))?;
     if response.state() == ResponseState::Unspecified {
         let message = "only a response that was begun with background: true can be cancelled; hang up instead";
         let refusal = Refusal::new(400, "invalid_request_error", "response_not_cancellable", message);
@@ -112,7 +114,8 @@ pub(crate) async fn input_items(
         Some("asc") => true,
         Some(_) => return Err(Invalid::at("order", "must be asc or desc").into()),
     };
-    let response = kept::get(&gateway, &parts, By::Id(id)).await.map_err(|refusal| refusal.about("response_id"))?;
+    let response =
+        kept::get(&gateway, &parts, By::Id(id)).await.map_err(|refusal| refusal.about_named("response_id"))?;
     let shown = kept::shown_items(&response).into_iter().filter_map(|item| serde_json::from_str(&item).ok());
     let mut items: Vec<Value> = shown.collect();
     if !is_ascending {
