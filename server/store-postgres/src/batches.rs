@@ -108,6 +108,17 @@ impl Batches for PostgresStore {
         sqlx::query(sooner).bind(id).bind(look_us).execute(&self.pool).await.map(drop).map_err(failed)
     }
 
+    async fn correct_batch(&self, id: &str, replica: &str) -> Result<String> {
+        self.ensure_begun().await?;
+        // The log of one that was given up grows no more: what its journal has is in no record.
+        let first = "UPDATE batch SET corrected_by = CASE
+                         WHEN corrected_by IS NULL
+                             OR EXISTS (SELECT 1 FROM audit_head WHERE log = corrected_by AND closed) THEN $2
+                         ELSE corrected_by END
+                     WHERE id = $1 RETURNING corrected_by";
+        sqlx::query_scalar(first).bind(id).bind(replica).fetch_one(&self.pool).await.map_err(failed)
+    }
+
     async fn settle_batch(&self, batch: &StoredBatch) -> Result<bool> {
         self.ensure_begun().await?;
         let settled = "UPDATE batch SET stored = $2, settled = true WHERE id = $1 AND NOT settled";

@@ -98,6 +98,11 @@ impl Batches for SqliteStore {
         sqlx::query(sooner).bind(id).bind(look_us).execute(&self.writer).await.map(drop).map_err(failed)
     }
 
+    async fn correct_batch(&self, id: &str, replica: &str) -> Result<String> {
+        let first = "UPDATE batch SET corrected_by = coalesce(corrected_by, ?2) WHERE id = ?1 RETURNING corrected_by";
+        sqlx::query_scalar(first).bind(id).bind(replica).fetch_one(&self.writer).await.map_err(failed)
+    }
+
     async fn settle_batch(&self, batch: &StoredBatch) -> Result<bool> {
         let settled = "UPDATE batch SET stored = ?2, settled = 1 WHERE id = ?1 AND settled = 0";
         let settled = sqlx::query(settled).bind(&batch.id).bind(batch.encode_to_vec()).execute(&self.writer).await;

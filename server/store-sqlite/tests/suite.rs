@@ -85,6 +85,7 @@ batches! {
     a_batch_is_there_for_its_key_alone,
     a_batch_is_looked_at_by_one,
     a_batch_settles_once,
+    a_batch_is_corrected_by_one,
 }
 
 macro_rules! bodies {

@@ -155,6 +155,10 @@ pub trait Batches: Send + Sync {
     /// Lets a batch be looked at from `look_us` on, once no claim is on it.
     async fn hasten_batch(&self, id: &str, look_us: i64) -> Result<()>;
 
+    /// Makes `replica` the one in whose journal a batch's charge is corrected, unless another is that was not given up. Tells which it is:
+    /// for ever, so that no two journals have the correction.
+    async fn correct_batch(&self, id: &str, replica: &str) -> Result<String>;
+
     /// Notes that a batch is settled. Tells whether it was not before: what is settled stays as it is.
     async fn settle_batch(&self, batch: &StoredBatch) -> Result<bool>;
 }

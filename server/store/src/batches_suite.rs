@@ -114,3 +114,13 @@ pub async fn a_batch_settles_once(store: &dyn Batches) {
     assert_eq!(store.batch("k1", "batch_1").await.unwrap(), Some(settled));
     assert!(due(store, NOW + 1, NOW + 2, 9).await.is_empty());
 }
+
+/// The charge of a batch is corrected in one journal, whoever looks at it.
+pub async fn a_batch_is_corrected_by_one(store: &dyn Batches) {
+    store.begin_batch(&batch("k1", "batch_1"), NOW).await.unwrap();
+    store.begin_batch(&batch("k1", "batch_2"), NOW).await.unwrap();
+    assert_eq!(store.correct_batch("batch_1", "r1").await.unwrap(), "r1");
+    assert_eq!(store.correct_batch("batch_1", "r2").await.unwrap(), "r1");
+    assert_eq!(store.correct_batch("batch_1", "r1").await.unwrap(), "r1", "after a restart");
+    assert_eq!(store.correct_batch("batch_2", "r2").await.unwrap(), "r2");
+}

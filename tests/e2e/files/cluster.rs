@@ -65,3 +65,43 @@ async fn two_replicas_settle_each_batch_once() {
     let checked = admin.budgets().check_ledger(v1::CheckLedgerRequest {}).await.unwrap().into_inner();
     assert_eq!(checked.findings, []);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_charge_of_a_batch_is_corrected_in_one_journal() {
+    let postgres = Postgres::start();
+    let provider = ScriptedProvider::start().await;
+    let (admin, secret, url) = (virtual_key(), virtual_key(), postgres.database().url);
+    let store = json!({ "postgres_url": url, "replica_id": "r1",
+                        "secret": "a secret that all replicas of this test share" });
+    let builder = quick(Gateway::over(&provider))
+        .key(json!({ "name": "admin", "secret": admin, "role": "platform_admin" }))
+        .key(json!({ "name": "shared", "secret": secret, "models": ["*"], "budget_usd": "1" }))
+        .set("/store", store);
+    let gateway = builder.start().await;
+    let caller = Caller::bearer(&secret);
+    let fields = [("purpose", "batch"), ("file", "input.jsonl")];
+    let file = caller.upload(&gateway.v1("files"), &fields, &lines(2, "journal")).await.unwrap();
+    ok(begin(&gateway.v1("batches"), &caller, &ok(file)).await);
+
+    // Another replica has taken it on, and may have it in its journal.
+    let pool = sqlx::PgPool::connect(&url).await.unwrap();
+    sqlx::query("UPDATE batch SET corrected_by = 'r9'").execute(&pool).await.unwrap();
+    provider.end_batches("journal", "completed", usize::MAX);
+    let due = async || sqlx::query_scalar::<_, i64>("SELECT look_us FROM batch").fetch_one(&pool).await.unwrap();
+    let corrections = async || {
+        let count = "SELECT count(*) FROM ledger_entry WHERE attempt_id LIKE 'adj_%'";
+        sqlx::query_scalar::<_, i64>(count).fetch_one(&pool).await.unwrap()
+    };
+    for _ in 0..3 {
+        let before = due().await;
+        eventually("it is looked at again", async || due().await > before).await;
+    }
+    assert_eq!(corrections().await, 0, "it is the other replica's");
+    // That one is given up.
+    let closed = "INSERT INTO audit_head (log, size, note, closed) VALUES ('r9', 0, '', true)";
+    sqlx::query(closed).execute(&pool).await.unwrap();
+    eventually("it is corrected", async || corrections().await == 1).await;
+    sqlx::query("DELETE FROM audit_head WHERE log = 'r9'").execute(&pool).await.unwrap();
+    let admin = Client::connect(&gateway.grpc(), &admin).await.unwrap();
+    assert_eq!(crate::audit_log::Export::of(&admin).await.intact().entries, 2, "a charge and a correction");
+}

@@ -1,7 +1,7 @@
 //! How batches end: looked at by one replica at a time, their output read line by line, their charge corrected once.
 //!
-//! The correction's id follows from the batch's, and the ledger counts an id once: whoever does it again, after a crash or beside another
-//! replica, moves nothing.
+//! The correction's id follows from the batch's, and the ledger counts an id once: whoever does it again, after a crash, moves nothing. It is
+//! journalled by one replica alone, so that it stands in one audit record.
 
 use std::time::Duration;
 
@@ -157,6 +157,17 @@ impl Control {
         let cost = match before {
             Some(posted) => charge.cost_nano_usd.saturating_add(posted.entry.cost_nano_usd),
             None => {
+                let owner = batching.store.correct_batch(&batch.id, ledger.replica()).await.map_err(store_failed)?;
+                if owner != ledger.replica() {
+                    // Its journal may have the correction already.
+                    tracing::info!(
+                        batch = batch.id,
+                        replica = owner,
+                        "another replica corrects the charge of this batch"
+                    );
+                    let next_us = self.now_us().saturating_add(batching.poll_us());
+                    return batching.store.note_batch(&batch, Some(next_us)).await.map_err(store_failed);
+                }
                 if outcome.cost > charge.cost_nano_usd {
                     let (cost, held) = (outcome.cost, charge.cost_nano_usd);
                     tracing::warn!(batch = batch.id, cost, held, "the provider billed more for a batch than was held");
