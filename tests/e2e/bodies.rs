@@ -198,6 +198,40 @@ async fn what_is_erased_is_unreadable_also_after_a_crash_and_the_log_still_stand
 }
 
 #[tokio::test]
+async fn a_crash_between_an_erasure_and_its_record_leaves_neither_without_the_other() {
+    let mut world = start().await;
+    let admin = world.admin().await;
+    let (_, secret) = team(&admin, v1::BodyPolicy::Full).await;
+    let (id, _) = call(&world.v1("chat/completions"), &secret, &asking(PROMPT)).await;
+    assert!(body_of(&admin, &id).await.body.is_some());
+    let database = SqliteConnectOptions::new().filename(world.gateway.data_dir().join("tollgate.db"));
+    let mut connection = database.connect().await.unwrap();
+    // The database fails at the record: so nothing that stands before it in the same step may stay.
+    let refuses = "CREATE TRIGGER refuses BEFORE INSERT ON audit_record WHEN NEW.action = 'body.erase'
+                   BEGIN SELECT raise(ABORT, 'refused'); END";
+    sqlx::query(refuses).execute(&mut connection).await.unwrap();
+    use v1::erase_bodies_request::What;
+    let (asking, what) = (admin.clone(), erase(What::CallId(id.clone())));
+    let asked = tokio::spawn(async move { asking.audit().erase_bodies(what).await.is_ok() });
+    let journalled = || is_on_disk(&world.gateway, b"GDPR 17");
+    crate::support::eventually("it is journalled", async || journalled()).await;
+    let sealed = "SELECT count(*) FROM audit_body WHERE sealed IS NOT NULL";
+    let sealed: i64 = sqlx::query_scalar(sealed).fetch_one(&mut connection).await.unwrap();
+    assert_eq!(sealed, 1, "not erased without its record");
+    world.gateway.kill9();
+    assert!(!asked.await.unwrap(), "nobody was told that it is done");
+    sqlx::query("DROP TRIGGER refuses").execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+
+    world.gateway.restart().await;
+    let admin = world.admin().await;
+    assert!(body_of(&admin, &id).await.is_erased, "what was journalled is done");
+    let erasures = world.records().await.into_iter().filter(|record| record.action == "body.erase");
+    assert_eq!(erasures.map(|record| record.subject).collect::<Vec<_>>(), [id], "and is on record once");
+    crate::audit_log::Export::of(&admin).await.intact();
+}
+
+#[tokio::test]
 async fn a_legal_hold_keeps_bodies_until_it_is_released() {
     let world = start().await;
     let admin = world.admin().await;

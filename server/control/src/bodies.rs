@@ -14,12 +14,14 @@ use tollgate_proto::v1::{
     EraseBodiesRequest, EraseBodiesResponse, ErrorReason, GetBodyResponse, LegalHold, ListLegalHoldsRequest,
     erase_bodies_request::What, legal_hold::On,
 };
-use tollgate_store::{Bodies, Doomed, Erased, HeldOn, StoredHold};
+use tollgate_store::{Bodies, Doomed, Erased, Erasure, HeldOn, StoredHold};
 
 use crate::{Act, Control, Principal, Resource, act, page, store_failed};
 
 /// A call has one record with its bodies, and one more for each attempt that was billed before its end.
 const RECORDS_OF_A_CALL: i64 = 1_000;
+/// What another replica journalled is in the store by then, unless it cannot reach it.
+const ELSEWHERE: Duration = Duration::from_secs(2);
 /// Longest id of a subject and longest reason, in bytes.
 const LONGEST: usize = 512;
 
@@ -85,33 +87,55 @@ impl Control {
     ) -> Result<EraseBodiesResponse, Error> {
         self.lister::<act::EraseBodies>(principal)?;
         said("legal_basis", &request.legal_basis)?;
-        let (caller, subject, erased) = match request.what {
+        let (caller, subject, doomed) = match request.what {
             None => return Err(Error::invalid_field("what", "names what to erase: a call or a subject")),
             Some(What::CallId(call_id)) => {
                 let (caller, _) = self.of_call::<act::EraseBodies>(principal, &call_id).await?;
-                let erased = self.body_store()?.erase_body(&call_id).await.map_err(store_failed);
-                (caller, call_id, erased)
+                (caller, call_id.clone(), Doomed::Call(call_id))
             }
             Some(What::Subject(subject)) => {
                 let (kind, pseudonym) = self.subject(&subject)?;
                 let place = self.place_of_tenant(&subject.tenant_id);
                 let caller = self.allowed::<act::EraseBodies>(principal, |_| Ok(place))?.caller().clone();
-                // What is on its way to the store under these keys is to be found there.
-                self.pipeline.ledger().shipped().await;
-                let doomed = Doomed::Subject { subject: pseudonym.clone(), tenant: subject.tenant_id };
-                let erased = self.body_store()?.destroy_keks(&doomed).await.map_err(store_failed);
-                (caller, format!("{kind}:{pseudonym}"), erased)
+                let told = format!("{kind}:{pseudonym}");
+                (caller, told, Doomed::Subject { subject: pseudonym, tenant: subject.tenant_id })
             }
         };
-        self.pipeline.bodies().forget_keys();
-        let erased = erased.and_then(free);
-        let changes = match &erased {
-            Ok(erased) => changes_of(erased, &format!("legal_basis: {:?}", request.legal_basis)),
-            Err(_) => vec![format!("legal_basis: {:?}", request.legal_basis)],
+        let basis = format!("legal_basis: {:?}", request.legal_basis);
+        let draft = |changes| drafted::<act::EraseBodies>(principal, &caller, &subject, changes);
+        match self.erase(&doomed, |erased| Some(draft(changes_of(erased, &basis)))).await {
+            Ok(Erased { kek_ids, bodies, .. }) => {
+                Ok(EraseBodiesResponse { kek_ids, bodies: i64::try_from(bodies).unwrap_or(i64::MAX) })
+            }
+            Err(error) => {
+                self.acted::<act::EraseBodies>(principal, &caller, &subject, vec![basis], Some(&error)).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Erases, and puts on record with it what `draft` makes of it; `None`: there is nothing to erase. When it returns, it is done.
+    async fn erase(
+        &self,
+        doomed: &Doomed,
+        draft: impl Fn(&Erased) -> Option<Draft> + Send + Sync,
+    ) -> Result<Erased, Error> {
+        let _one = self.erasing.lock().await;
+        let ledger = self.pipeline.ledger();
+        // What is on its way to the store is to be found there.
+        ledger.shipped().await;
+        let call_id = if let Doomed::Call(call_id) = doomed { call_id.clone() } else { String::new() };
+        let journal = |erased: &Erased| {
+            let erasure = Erasure { kek_ids: erased.kek_ids.clone(), call_id: call_id.clone() };
+            if let Some(draft) = draft(erased) {
+                ledger.end(End { record: Some(draft.close(None, 0)), erasure: Some(erasure), ..End::default() });
+            }
         };
-        self.acted::<act::EraseBodies>(principal, &caller, &subject, changes, erased.as_ref().err()).await;
-        let Erased { kek_ids, bodies, .. } = erased?;
-        Ok(EraseBodiesResponse { kek_ids, bodies: i64::try_from(bodies).unwrap_or(i64::MAX) })
+        let erased = self.body_store()?.decide_erasure(doomed, &journal).await.map_err(store_failed).and_then(free)?;
+        // From here on it happens, whatever happens to this process: the journal has it.
+        ledger.shipped().await;
+        self.pipeline.bodies().forget_keys();
+        Ok(erased)
     }
 
     /// Keeps bodies from being erased.
@@ -199,15 +223,12 @@ impl Control {
     pub async fn expire_bodies(&self, retention: Duration) -> Result<usize, Error> {
         let us = i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
         let month = month_of(self.now_us().saturating_sub(us).max(0));
-        let erased = self.body_store()?.destroy_keks(&Doomed::Before(month)).await.map_err(store_failed)?;
-        if erased.kek_ids.is_empty() {
-            return Ok(0);
-        }
-        self.pipeline.bodies().forget_keys();
-        let mut draft = Draft::open("body.expire", None);
-        draft.subject("", changes_of(&erased, &format!("months before: {}", month_name(month))));
-        self.pipeline.ledger().end(End { record: Some(draft.close(None, 0)), ..End::default() });
-        Ok(erased.kek_ids.len())
+        let drafted = |erased: &Erased| {
+            let mut draft = Draft::open("body.expire", None);
+            draft.subject("", changes_of(erased, &format!("months before: {}", month_name(month))));
+            (!erased.kek_ids.is_empty()).then_some(draft)
+        };
+        Ok(self.erase(&Doomed::Before(month), drafted).await?.kek_ids.len())
     }
 
     /// Who acts, and the record of the call that it is about. What lies elsewhere does not exist for whoever acts.
@@ -216,12 +237,7 @@ impl Control {
         if call_id.is_empty() {
             return Err(Error::invalid_field("call_id", "must not be empty"));
         }
-        let ledger = self.pipeline.ledger();
-        ledger.shipped().await;
-        let filter = AuditFilter { call_id: call_id.to_owned(), ..AuditFilter::default() };
-        let found = ledger.store().records(&filter, 0, RECORDS_OF_A_CALL).await.map_err(store_failed)?;
-        let record = found.into_iter().find(|record| record.body.is_some());
-        let record = record.ok_or_else(|| Error::not_found("call", call_id))?;
+        let record = self.record_of(call_id).await?;
         let place = Resource {
             organization_id: record.organization_id.clone(),
             team_id: record.team_id.clone(),
@@ -230,6 +246,32 @@ impl Control {
         };
         let authorized = self.allowed::<A>(principal, |_| Ok(place))?;
         Ok((authorized.caller().clone(), record))
+    }
+
+    /// The record of a call that tells of its bodies, which the store gets with it. One that another replica answered just now is waited for.
+    async fn record_of(&self, call_id: &str) -> Result<AuditRecord, Error> {
+        let ledger = self.pipeline.ledger();
+        ledger.shipped().await;
+        let filter = AuditFilter { call_id: call_id.to_owned(), ..AuditFilter::default() };
+        let until = tokio::time::Instant::now() + if ledger.is_shared() { ELSEWHERE } else { Duration::ZERO };
+        loop {
+            let found = ledger.store().records(&filter, 0, RECORDS_OF_A_CALL).await.map_err(store_failed)?;
+            if let Some(record) = found.into_iter().find(|record| record.body.is_some()) {
+                return Ok(record);
+            }
+            if tokio::time::Instant::now() >= until {
+                break;
+            }
+            tokio::time::sleep(ELSEWHERE / 20).await;
+        }
+        if !ledger.is_shared() {
+            return Err(Error::not_found("call", call_id));
+        }
+        let message = format!(
+            "there is no record of the call {call_id:?} in the store; if a replica that cannot reach the store answered it, its journal has \
+             it still: ask again once that replica has shipped it, or erase by subject, which reaches journals too"
+        );
+        Err(Error::new(ErrorReason::ResourceNotFound, message).with("resource", "call").with("id", call_id))
     }
 
     /// A subject's kind and pseudonym.
@@ -263,16 +305,21 @@ impl Control {
         changes: Vec<String>,
         error: Option<&Error>,
     ) {
-        let mut draft = Draft::open(A::ACTION.name(), principal.peer.as_deref());
-        draft.caller(caller.key());
-        draft.subject(subject, changes);
+        let draft = drafted::<A>(principal, caller, subject, changes);
         let ledger = self.pipeline.ledger();
         let sequence = ledger.end(End { record: Some(draft.close(error, 0)), ..End::default() });
         ledger.durable(sequence, Before::LastFrame).await;
     }
 }
 
-/// What was erased, unless a hold forbade it.
+fn drafted<A: Act>(principal: &Principal, caller: &Caller, subject: &str, changes: Vec<String>) -> Draft {
+    let mut draft = Draft::open(A::ACTION.name(), principal.peer.as_deref());
+    draft.caller(caller.key());
+    draft.subject(subject, changes);
+    draft
+}
+
+/// What is erased, unless a hold forbids it.
 fn free(erased: Erased) -> Result<Erased, Error> {
     let Some(hold) = &erased.held_by else { return Ok(erased) };
     let message = format!("the legal hold {hold} keeps it; release the hold first, nothing was erased");

@@ -85,6 +85,8 @@ pub struct Control {
     /// Keys that wait to be taken over together.
     importing: Arc<import::Waiting>,
     changing_windows: Arc<tokio::sync::Mutex<()>>,
+    /// One erasure at a time: what one destroys, no other one says that it destroyed.
+    erasing: Arc<tokio::sync::Mutex<()>>,
     /// Where responses are kept; `None`: nowhere.
     keeping: Option<Keeping>,
     runtime_models: Arc<dyn RuntimeModels>,
@@ -101,6 +103,7 @@ impl Control {
             acting: Arc::default(),
             importing: Arc::default(),
             changing_windows: Arc::default(),
+            erasing: Arc::default(),
             keeping: None,
             runtime_models: Arc::new(NoModels),
             batching: None,

@@ -40,7 +40,7 @@ pub use policy::{DEFAULT_ALERT_PERCENTS, PACE, Policy, scope_name};
 use tokio::sync::{Notify, watch};
 use tollgate_domain::{Clock, Violation};
 use tollgate_proto::v1::{AuditRecord, Budget, BudgetAlert, BudgetScope, Hold as HoldRow, LedgerEntry};
-use tollgate_store::{Batch, Change, LedgerRow, Object, Store, StoreError, StoredBody, Thing};
+use tollgate_store::{Batch, Change, Erasure, LedgerRow, Object, Store, StoreError, StoredBody, Thing};
 pub use window::{Span, Window};
 
 use crate::{book::Book, journal::Journal, note::Note, skew::Skew, writer::Writer};
@@ -150,6 +150,8 @@ pub struct End {
     pub record: Option<AuditRecord>,
     /// The bodies that the record tells of, encrypted. Replica and position are given when it is journalled.
     pub body: Option<StoredBody>,
+    /// The erasure that the record tells of: done when the store has the record, not before and not without it.
+    pub erasure: Option<Erasure>,
 }
 
 /// The ledger of one replica.

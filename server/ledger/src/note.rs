@@ -5,7 +5,7 @@ use std::{collections::HashMap, path::Path};
 use prost::Message;
 use tollgate_domain::micros;
 use tollgate_proto::v1::{AuditRecord, LedgerEntry};
-use tollgate_store::{Change, Idempotency, LedgerRow, Object, StoredBody};
+use tollgate_store::{Change, Erasure, Idempotency, LedgerRow, Object, StoredBody};
 
 use crate::journal::{Found, JournalError};
 
@@ -36,6 +36,9 @@ pub(crate) struct Note {
     /// The bodies that `record` tells of, encrypted under a key that is not in the journal.
     #[prost(message, optional, tag = "8")]
     pub(crate) body: Option<StoredBody>,
+    /// The erasure that `record` tells of.
+    #[prost(message, optional, tag = "9")]
+    pub(crate) erasure: Option<Erasure>,
 }
 
 /// What is needed to settle an attempt whose end was never seen.
@@ -96,6 +99,7 @@ impl Note {
         changes.extend(self.settled.into_iter().chain(self.postings).map(|r| Change::Entry(Box::new(r.into()))));
         changes.extend(self.record.into_iter().chain(self.more).map(|r| Change::Record(Box::new(r))));
         changes.extend(self.body.map(|body| Change::Body(Box::new(body))));
+        changes.extend(self.erasure.map(|erasure| Change::Erasure(Box::new(erasure))));
         changes
     }
 

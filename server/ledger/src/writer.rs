@@ -117,6 +117,7 @@ impl Ledger {
             released: end.released,
             record: end.record,
             body: end.body,
+            erasure: end.erasure,
             ..Note::default()
         })
     }

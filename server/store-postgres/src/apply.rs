@@ -40,13 +40,15 @@ impl PostgresStore {
 }
 
 async fn apply(tx: &mut Tx<'_>, replica: &str, batch: &Batch) -> sqlx::Result<Vec<BudgetAlert>> {
-    let (mut objects, mut rows, mut records, mut bodies) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut objects, mut rows, mut records) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut bodies, mut erasures) = (Vec::new(), Vec::new());
     for change in &batch.changes {
         match change {
             Change::Object(object) => objects.push(&**object),
             Change::Entry(row) => rows.push(&**row),
             Change::Record(record) => records.push(&**record),
             Change::Body(body) => bodies.push(&**body),
+            Change::Erasure(erasure) => erasures.push(&**erasure),
         }
     }
     if !objects.is_empty() {
@@ -74,6 +76,7 @@ async fn apply(tx: &mut Tx<'_>, replica: &str, batch: &Batch) -> sqlx::Result<Ve
         fill_tiles(tx, replica, (first.sequence.max(1) - 1) as u64, last.sequence.max(0) as u64).await?;
     }
     bodies::append(tx, &bodies).await?;
+    bodies::erase(tx, &erasures).await?;
     Ok(alerts)
 }
 

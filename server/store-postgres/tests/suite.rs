@@ -107,6 +107,13 @@ bodies! {
     keys_of_months_that_are_over_go,
 }
 
+#[tokio::test]
+async fn an_erasure_is_done_with_its_record_or_not_at_all() {
+    // A text that PostgreSQL does not take.
+    let refused = tollgate_proto::v1::AuditRecord { key_id: "\0".into(), ..Default::default() };
+    bodies_suite::an_erasure_is_done_with_its_record_or_not_at_all(&fresh().await, refused).await;
+}
+
 macro_rules! coordinates {
     ($($case:ident),+ $(,)?) => {
         $(#[tokio::test]

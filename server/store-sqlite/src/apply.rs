@@ -12,13 +12,14 @@ type Tx<'a> = Transaction<'a, Sqlite>;
 
 pub(crate) async fn apply(writer: &SqlitePool, batch: &Batch) -> sqlx::Result<Vec<BudgetAlert>> {
     let mut tx = writer.begin().await?;
-    let (mut rows, mut records, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut rows, mut records, mut bodies, mut erasures) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for change in &batch.changes {
         match change {
             Change::Object(object) => put_object(&mut tx, object).await?,
             Change::Entry(row) => rows.push(&**row),
             Change::Record(record) => records.push(&**record),
             Change::Body(body) => bodies.push(&**body),
+            Change::Erasure(erasure) => erasures.push(&**erasure),
         }
     }
     let mut new = HashSet::new();
@@ -44,11 +45,15 @@ pub(crate) async fn apply(writer: &SqlitePool, batch: &Batch) -> sqlx::Result<Ve
         fill_tiles(&mut tx, (first.sequence.max(1) - 1) as u64, last.sequence.max(0) as u64).await?;
     }
     bodies::append(&mut tx, &bodies).await?;
+    bodies::erase(&mut tx, &erasures).await?;
     sqlx::query("UPDATE journal_position SET applied = max(applied, ?)")
         .bind(batch.through as i64)
         .execute(&mut *tx)
         .await?;
     tx.commit().await?;
+    if !erasures.is_empty() {
+        bodies::wipe(writer).await?;
+    }
     Ok(alerts)
 }
 

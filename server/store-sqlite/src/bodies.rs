@@ -2,7 +2,9 @@ use async_trait::async_trait;
 use prost::Message;
 use sqlx::{Row, Sqlite, SqlitePool, Transaction, sqlite::SqliteRow};
 use tollgate_proto::v1::LegalHold;
-use tollgate_store::{Bodies, Doomed, Erased, KekOwner, Result, StoredBody, StoredHold, StoredKek, held_on};
+use tollgate_store::{
+    Bodies, Decided, Doomed, Erased, Erasure, KekOwner, Result, StoredBody, StoredHold, StoredKek, held_on,
+};
 
 use crate::{SqliteStore, failed};
 
@@ -77,14 +79,14 @@ impl Bodies for SqliteStore {
         found.map_err(failed)?.as_ref().map(body).transpose().map_err(failed)
     }
 
-    async fn erase_body(&self, call_id: &str) -> Result<Erased> {
-        let erased = erase_body(&self.writer, call_id).await.map_err(failed)?;
-        self.wipe(erased).await
-    }
-
-    async fn destroy_keks(&self, doomed: &Doomed) -> Result<Erased> {
-        let erased = destroy_keks(&self.writer, doomed).await.map_err(failed)?;
-        self.wipe(erased).await
+    async fn decide_erasure(&self, doomed: &Doomed, decided: Decided<'_>) -> Result<Erased> {
+        // The one writer: nobody makes a hold meanwhile.
+        let mut tx = self.writer.begin().await.map_err(failed)?;
+        let erased = foresee(&mut tx, doomed).await.map_err(failed)?;
+        if erased.held_by.is_none() {
+            decided(&erased);
+        }
+        Ok(erased)
     }
 
     async fn put_hold(&self, hold: &StoredHold) -> Result<()> {
@@ -115,14 +117,9 @@ impl Bodies for SqliteStore {
     }
 }
 
-impl SqliteStore {
-    /// What was overwritten is out of the write-ahead log too, as far as nobody is reading.
-    async fn wipe(&self, erased: Erased) -> Result<Erased> {
-        if erased.bodies > 0 || !erased.kek_ids.is_empty() {
-            sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.writer).await.map_err(failed)?;
-        }
-        Ok(erased)
-    }
+/// What was overwritten is out of the write-ahead log too, as far as nobody is reading.
+pub(crate) async fn wipe(writer: &SqlitePool) -> sqlx::Result<()> {
+    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(writer).await.map(drop)
 }
 
 async fn kek_of(pool: &SqlitePool, owner: &KekOwner) -> sqlx::Result<Option<StoredKek>> {
@@ -135,54 +132,74 @@ async fn kek_of(pool: &SqlitePool, owner: &KekOwner) -> sqlx::Result<Option<Stor
     found.as_ref().map(kek).transpose()
 }
 
-async fn erase_body(writer: &SqlitePool, call_id: &str) -> sqlx::Result<Erased> {
-    let mut tx = writer.begin().await?;
-    // Of holds on calls only those on this one.
-    let held = format!(
-        "SELECT h.id FROM body_hold AS h JOIN audit_body AS b ON b.call_id = ?1 JOIN body_kek AS k ON k.id = b.kek_id
-         WHERE {KEEPS} AND (h.kind <> 'call' OR h.value = ?1) ORDER BY h.id LIMIT 1"
-    );
-    let held_by = sqlx::query_scalar(sqlx::AssertSqlSafe(held)).bind(call_id).fetch_optional(&mut *tx).await?;
+/// The hold that forbids an erasure as a whole.
+async fn hold_on(tx: &mut Tx<'_>, doomed: &Doomed) -> sqlx::Result<Option<String>> {
+    let (on, value, tenant) = match doomed {
+        // Of holds on calls only those on this one.
+        Doomed::Call(call_id) => (
+            "FROM body_hold AS h JOIN audit_body AS b ON b.call_id = ?1 JOIN body_kek AS k ON k.id = b.kek_id
+             WHERE (h.kind <> 'call' OR h.value = ?1) AND ?2 = ''",
+            call_id.as_str(),
+            "",
+        ),
+        Doomed::Subject { subject, tenant } => (
+            "FROM body_hold AS h JOIN body_kek AS k WHERE k.subject = ?1 AND (?2 = '' OR k.tenant = ?2)",
+            subject.as_str(),
+            tenant.as_str(),
+        ),
+        // What is held stays, and the rest goes.
+        Doomed::Before(_) => return Ok(None),
+    };
+    let held = format!("SELECT h.id {on} AND {KEEPS} ORDER BY h.id LIMIT 1");
+    let held = sqlx::query_scalar(sqlx::AssertSqlSafe(held)).bind(value).bind(tenant);
+    held.fetch_optional(&mut **tx).await
+}
+
+/// What is to be erased, or the hold that forbids it.
+async fn foresee(tx: &mut Tx<'_>, doomed: &Doomed) -> sqlx::Result<Erased> {
+    let held_by = hold_on(tx, doomed).await?;
     if held_by.is_some() {
         return Ok(Erased { held_by, ..Erased::default() });
     }
-    let gone = "UPDATE audit_body SET sealed = NULL WHERE call_id = ?1 AND sealed IS NOT NULL";
-    let bodies = sqlx::query(gone).bind(call_id).execute(&mut *tx).await?.rows_affected();
-    tx.commit().await?;
-    Ok(Erased { bodies, ..Erased::default() })
-}
-
-async fn destroy_keks(writer: &SqlitePool, doomed: &Doomed) -> sqlx::Result<Erased> {
-    let mut tx = writer.begin().await?;
     let kek_ids: Vec<String> = match doomed {
+        Doomed::Call(_) => Vec::new(),
         Doomed::Subject { subject, tenant } => {
-            let held = format!(
-                "SELECT h.id FROM body_hold AS h JOIN body_kek AS k ON {KEEPS}
-                 WHERE k.subject = ?1 AND (?2 = '' OR k.tenant = ?2) ORDER BY h.id LIMIT 1"
-            );
-            let held = sqlx::query_scalar(sqlx::AssertSqlSafe(held)).bind(subject).bind(tenant);
-            let held_by = held.fetch_optional(&mut *tx).await?;
-            if held_by.is_some() {
-                return Ok(Erased { held_by, ..Erased::default() });
-            }
-            let gone = "DELETE FROM body_kek WHERE subject = ?1 AND (?2 = '' OR tenant = ?2) RETURNING id";
-            sqlx::query_scalar(gone).bind(subject).bind(tenant).fetch_all(&mut *tx).await?
+            let keks = "SELECT id FROM body_kek WHERE subject = ?1 AND (?2 = '' OR tenant = ?2)";
+            sqlx::query_scalar(keks).bind(subject).bind(tenant).fetch_all(&mut **tx).await?
         }
         Doomed::Before(month) => {
-            let gone = format!(
-                "DELETE FROM body_kek AS k WHERE month < ?1 AND NOT EXISTS (SELECT 1 FROM body_hold AS h WHERE {KEEPS})
-                 RETURNING id"
+            let keks = format!(
+                "SELECT id FROM body_kek AS k WHERE month < ?1 AND NOT EXISTS (SELECT 1 FROM body_hold AS h WHERE {KEEPS})"
             );
-            sqlx::query_scalar(sqlx::AssertSqlSafe(gone)).bind(month).fetch_all(&mut *tx).await?
+            sqlx::query_scalar(sqlx::AssertSqlSafe(keks)).bind(month).fetch_all(&mut **tx).await?
         }
     };
-    let mut bodies = 0;
+    let mut bodies: i64 = match doomed {
+        Doomed::Call(call_id) => {
+            let kept = "SELECT count(*) FROM audit_body WHERE call_id = ?1 AND sealed IS NOT NULL";
+            sqlx::query_scalar(kept).bind(call_id).fetch_one(&mut **tx).await?
+        }
+        _ => 0,
+    };
     for kek_id in &kek_ids {
-        let gone = "UPDATE audit_body SET sealed = NULL WHERE kek_id = ?1 AND sealed IS NOT NULL";
-        bodies += sqlx::query(gone).bind(kek_id).execute(&mut *tx).await?.rows_affected();
+        let kept = "SELECT count(*) FROM audit_body WHERE kek_id = ?1 AND sealed IS NOT NULL";
+        bodies += sqlx::query_scalar::<_, i64>(kept).bind(kek_id).fetch_one(&mut **tx).await?;
     }
-    tx.commit().await?;
-    Ok(Erased { kek_ids, bodies, held_by: None })
+    Ok(Erased { kek_ids, bodies: bodies.unsigned_abs(), held_by: None })
+}
+
+/// Erases what was decided on.
+pub(crate) async fn erase(tx: &mut Tx<'_>, erasures: &[&Erasure]) -> sqlx::Result<()> {
+    for erasure in erasures {
+        for kek_id in &erasure.kek_ids {
+            sqlx::query("DELETE FROM body_kek WHERE id = ?1").bind(kek_id).execute(&mut **tx).await?;
+            let gone = "UPDATE audit_body SET sealed = NULL WHERE kek_id = ?1 AND sealed IS NOT NULL";
+            sqlx::query(gone).bind(kek_id).execute(&mut **tx).await?;
+        }
+        let gone = "UPDATE audit_body SET sealed = NULL WHERE call_id = ?1 AND sealed IS NOT NULL";
+        sqlx::query(gone).bind(&erasure.call_id).execute(&mut **tx).await?;
+    }
+    Ok(())
 }
 
 /// Keeps bodies that are not known yet; of those whose key is gone only that they were.

@@ -107,6 +107,19 @@ bodies! {
 }
 
 #[tokio::test]
+async fn an_erasure_is_done_with_its_record_or_not_at_all() {
+    let (store, dir) = fresh().await;
+    let url = format!("sqlite://{}", dir.path().join("store.db").display());
+    let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
+    let refuses = "CREATE TRIGGER refuses BEFORE INSERT ON audit_record WHEN NEW.action = 'refused'
+                   BEGIN SELECT raise(ABORT, 'refused'); END";
+    sqlx::query(refuses).execute(&pool).await.unwrap();
+    pool.close().await;
+    let refused = tollgate_proto::v1::AuditRecord { action: "refused".into(), ..Default::default() };
+    bodies_suite::an_erasure_is_done_with_its_record_or_not_at_all(&store, refused).await;
+}
+
+#[tokio::test]
 async fn a_store_opened_again_has_everything() {
     let (store, dir) = fresh().await;
     suite::entries_count_once_however_often_they_come(&store).await;

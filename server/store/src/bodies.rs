@@ -88,30 +88,46 @@ pub struct StoredHold {
     pub hold: tollgate_proto::v1::LegalHold,
 }
 
-/// Which keys are destroyed.
+/// What is erased.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Doomed {
-    /// All of a subject; a hold on any of them keeps all.
+    /// The bodies of a call.
+    Call(String),
+    /// All keys of a subject; a hold on any of them keeps all.
     Subject {
         /// Its pseudonym.
         subject: String,
         /// Only there; empty: everywhere.
         tenant: String,
     },
-    /// All of months before this one, but those that are held.
+    /// All keys of months before this one, but those that are held.
     Before(i64),
 }
 
-/// What an erasure did.
+/// What an erasure will do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Erased {
-    /// Keys that are gone.
+    /// Keys that go.
     pub kek_ids: Vec<String>,
-    /// How many bodies are gone.
+    /// How many bodies go.
     pub bodies: u64,
-    /// The hold that forbade it; then nothing is gone.
+    /// The hold that forbids it; then nothing goes.
     pub held_by: Option<String>,
 }
+
+/// An erasure as it is journalled together with its record, and applied with it.
+#[derive(Clone, PartialEq, Message)]
+pub struct Erasure {
+    /// Keys that are destroyed, and with them all bodies under them.
+    #[prost(string, repeated, tag = "1")]
+    pub kek_ids: Vec<String>,
+    /// The call whose bodies are erased; empty: none.
+    #[prost(string, tag = "2")]
+    pub call_id: String,
+}
+
+/// Puts an erasure that was decided on into the journal, or not.
+pub type Decided<'a> = &'a (dyn Fn(&Erased) + Send + Sync);
 
 /// Keeps what can be erased. What is erased stays so, whatever a journal brings again.
 #[async_trait]
@@ -128,11 +144,9 @@ pub trait Bodies: Send + Sync {
     /// The bodies of a call; with nothing sealed: they were erased.
     async fn body(&self, call_id: &str) -> Result<Option<StoredBody>>;
 
-    /// Erases the bodies of a call, unless they are held.
-    async fn erase_body(&self, call_id: &str) -> Result<Erased>;
-
-    /// Destroys keys, and erases the bodies that are encrypted under them.
-    async fn destroy_keks(&self, doomed: &Doomed) -> Result<Erased>;
+    /// Says what is to be erased, and erases nothing: the batch with the [`Erasure`] and its record does. Unless a hold forbids it, `decided`
+    /// journals both before a hold can be made, so that a hold is before an erasure or behind it.
+    async fn decide_erasure(&self, doomed: &Doomed, decided: Decided<'_>) -> Result<Erased>;
 
     /// Keeps a hold, new or changed.
     async fn put_hold(&self, hold: &StoredHold) -> Result<()>;

@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used)] // test code that backends call
 
+use std::sync::Mutex;
+
 use tollgate_proto::v1::{AuditRecord, LegalHold};
 
-use crate::{Batch, Bodies, Change, Doomed, Erased, HeldOn, KekOwner, Store, StoredBody, StoredHold, StoredKek};
+use crate::{
+    Batch, Bodies, Change, Doomed, Erased, Erasure, HeldOn, KekOwner, Store, StoredBody, StoredHold, StoredKek,
+};
 
 /// November 2026.
 const MONTH: i64 = 2026 * 12 + 10;
@@ -30,6 +34,27 @@ async fn apply<S: Store + Bodies>(store: &S, bodies: &[StoredBody]) {
         changes.push(Change::Body(Box::new(body.clone())));
     }
     store.apply(&Batch { changes, through: 1, ..Batch::default() }).await.unwrap();
+}
+
+/// Decides on it, and applies what was decided with its record.
+async fn erase<S: Store + Bodies>(store: &S, doomed: &Doomed) -> Erased {
+    let journal = Mutex::new(None);
+    let call_id = if let Doomed::Call(call_id) = doomed { call_id.clone() } else { String::new() };
+    let decided = |erased: &Erased| {
+        *journal.lock().unwrap() = Some(Erasure { kek_ids: erased.kek_ids.clone(), call_id: call_id.clone() });
+    };
+    let erased = store.decide_erasure(doomed, &decided).await.unwrap();
+    let journalled = journal.into_inner().unwrap();
+    assert_eq!(journalled.is_none(), erased.held_by.is_some(), "what is held is not journalled");
+    if let Some(erasure) = journalled {
+        let changes = vec![Change::Erasure(Box::new(erasure))];
+        store.apply(&Batch { changes, through: 1, ..Batch::default() }).await.unwrap();
+    }
+    erased
+}
+
+fn of_call(call_id: &str) -> Doomed {
+    Doomed::Call(call_id.into())
 }
 
 async fn sealed<S: Bodies>(store: &S, call_id: &str) -> Vec<u8> {
@@ -66,13 +91,13 @@ pub async fn an_erased_body_does_not_come_back<S: Store + Bodies>(store: &S) {
     apply(store, &bodies).await;
     apply(store, &bodies).await;
     assert_eq!(store.body("call1").await.unwrap().unwrap(), bodies[0]);
-    let erased = store.erase_body("call1").await.unwrap();
+    let erased = erase(store, &of_call("call1")).await;
     assert_eq!(erased, Erased { bodies: 1, ..Erased::default() });
     apply(store, &bodies).await;
     assert!(sealed(store, "call1").await.is_empty());
     assert!(!sealed(store, "call2").await.is_empty(), "no other goes with it");
-    assert_eq!(store.erase_body("call1").await.unwrap(), Erased::default(), "there is nothing left of it");
-    assert_eq!(store.erase_body("nobody's").await.unwrap(), Erased::default());
+    assert_eq!(erase(store, &of_call("call1")).await, Erased::default(), "there is nothing left of it");
+    assert_eq!(erase(store, &of_call("nobody's")).await, Erased::default());
     assert_eq!(store.body("nobody's").await.unwrap(), None);
 }
 
@@ -87,13 +112,13 @@ pub async fn a_subjects_keys_take_its_bodies_with_them<S: Store + Bodies>(store:
         store.make_kek(&kek(id, owner(tenant, subject, month))).await.unwrap();
     }
     apply(store, &[body(1, "call1", "kek_1"), body(3, "call3", "kek_3"), body(4, "call4", "kek_4")]).await;
-    let mut erased = store.destroy_keks(&of_subject("ann", "team")).await.unwrap();
+    let mut erased = erase(store, &of_subject("ann", "team")).await;
     erased.kek_ids.sort();
     assert_eq!(erased, Erased { kek_ids: vec!["kek_1".into(), "kek_2".into()], bodies: 1, held_by: None });
     assert!(sealed(store, "call1").await.is_empty());
     apply(store, &[body(5, "late", "kek_2")]).await;
     assert!(sealed(store, "late").await.is_empty(), "what nobody can read is not kept");
-    assert_eq!(store.destroy_keks(&of_subject("ann", "")).await.unwrap().kek_ids, ["kek_3"]);
+    assert_eq!(erase(store, &of_subject("ann", "")).await.kek_ids, ["kek_3"]);
     assert!(!sealed(store, "call4").await.is_empty());
     assert_eq!(store.kek_of(&owner("team", "ann", MONTH)).await.unwrap(), None);
     let again = kek("kek_5", owner("team", "ann", MONTH));
@@ -118,9 +143,9 @@ pub async fn a_hold_keeps_what_it_is_on<S: Store + Bodies>(store: &S) {
         let held = hold(&id, on);
         store.put_hold(&held).await.unwrap();
         assert_eq!(store.hold(&id).await.unwrap(), Some(held.clone()));
-        assert_eq!(store.destroy_keks(&of_subject("ann", "")).await.unwrap(), held_by(&id), "all of it or nothing");
-        assert_eq!(store.erase_body("call1").await.unwrap(), held_by(&id));
-        let kept = store.destroy_keks(&Doomed::Before(MONTH)).await.unwrap();
+        assert_eq!(erase(store, &of_subject("ann", "")).await, held_by(&id), "all of it or nothing");
+        assert_eq!(erase(store, &of_call("call1")).await, held_by(&id));
+        let kept = erase(store, &Doomed::Before(MONTH)).await;
         assert_eq!(kept, Erased::default(), "the month is not over");
         let mut released = held;
         released.hold.release_time = Some(tollgate_domain::timestamp(1));
@@ -131,8 +156,8 @@ pub async fn a_hold_keeps_what_it_is_on<S: Store + Bodies>(store: &S) {
     assert_eq!(ids, ["hold_1", "hold_2"]);
 
     store.put_hold(&hold("hold_9", HeldOn::Call { call_id: "call2".into(), kek_id: "kek_1".into() })).await.unwrap();
-    assert_eq!(store.erase_body("call1").await.unwrap().bodies, 1, "a hold on one call is none on another");
-    let over = store.destroy_keks(&Doomed::Before(MONTH + 1)).await.unwrap();
+    assert_eq!(erase(store, &of_call("call1")).await.bodies, 1, "a hold on one call is none on another");
+    let over = erase(store, &Doomed::Before(MONTH + 1)).await;
     assert_eq!((over.kek_ids.len(), over.held_by), (2, None), "what is held stays, the rest goes");
     assert!(!sealed(store, "call2").await.is_empty());
 }
@@ -143,8 +168,30 @@ pub async fn keys_of_months_that_are_over_go<S: Store + Bodies>(store: &S) {
         store.make_kek(&kek(id, owner("team", "ann", month))).await.unwrap();
     }
     apply(store, &[body(1, "call1", "kek_1"), body(2, "call2", "kek_2")]).await;
-    let erased = store.destroy_keks(&Doomed::Before(MONTH - 1)).await.unwrap();
+    let erased = erase(store, &Doomed::Before(MONTH - 1)).await;
     assert_eq!(erased, Erased { kek_ids: vec!["kek_1".into()], bodies: 1, held_by: None });
     assert!(sealed(store, "call1").await.is_empty());
     assert!(!sealed(store, "call2").await.is_empty());
+}
+
+/// What was decided on is there until it is applied. `refused`: a record that the store does not take, with which nothing is erased.
+pub async fn an_erasure_is_done_with_its_record_or_not_at_all<S: Store + Bodies>(store: &S, refused: AuditRecord) {
+    store.make_kek(&kek("kek_1", owner("team", "ann", MONTH))).await.unwrap();
+    apply(store, &[body(1, "call1", "kek_1")]).await;
+    let decided = store.decide_erasure(&of_subject("ann", ""), &|_| {}).await.unwrap();
+    assert_eq!((decided.kek_ids.as_slice(), decided.bodies), (&["kek_1".to_owned()][..], 1));
+    let erasure = Erasure { kek_ids: decided.kek_ids, call_id: String::new() };
+    let batch = |record: AuditRecord| {
+        let record = AuditRecord { sequence: 2, ..record };
+        let changes = vec![Change::Erasure(Box::new(erasure.clone())), Change::Record(Box::new(record))];
+        Batch { changes, through: 2, ..Batch::default() }
+    };
+    store.apply(&batch(refused)).await.unwrap_err();
+    assert!(store.kek("kek_1").await.unwrap().is_some(), "nothing of it was done");
+    assert!(!sealed(store, "call1").await.is_empty());
+    for _ in 0..2 {
+        store.apply(&batch(AuditRecord::default())).await.unwrap();
+        assert!(store.kek("kek_1").await.unwrap().is_none());
+        assert!(sealed(store, "call1").await.is_empty());
+    }
 }

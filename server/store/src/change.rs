@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use tollgate_proto::v1::{AuditRecord, BudgetScope, LedgerEntry};
 
-use crate::{Object, StoredBody};
+use crate::{Erasure, Object, StoredBody};
 
 /// An idempotency key and the request that came with it, both hashed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -35,6 +35,8 @@ pub enum Change {
     Record(Box<AuditRecord>),
     /// Bodies of a call are kept.
     Body(Box<StoredBody>),
+    /// Bodies are erased: in the transaction that puts it on record.
+    Erasure(Box<Erasure>),
 }
 
 /// When a budget raises an alert.

@@ -28,7 +28,9 @@ pub use alert::raise_alerts;
 use async_trait::async_trait;
 pub use audit_log::{ALONE, AuditLogs, Head, RootGrowth, StoredLog, filled, prove, tile_root, tree_of};
 pub use batches::{Batches, Listing, StoredBatch, StoredFile, StoredLines};
-pub use bodies::{Bodies, Doomed, Erased, HeldOn, KekOwner, StoredBody, StoredHold, StoredKek, held_on};
+pub use bodies::{
+    Bodies, Decided, Doomed, Erased, Erasure, HeldOn, KekOwner, StoredBody, StoredHold, StoredKek, held_on,
+};
 pub use change::{AlertRule, Batch, Change, Idempotency, LedgerRow};
 pub use claims::{Claimed, Claims};
 pub use cooldowns::{Cooldowns, Cooling};

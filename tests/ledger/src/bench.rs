@@ -309,5 +309,5 @@ pub fn settled(hold: &Hold, attempt: &str, cost: i64) -> End {
         ..bound(attempt, cost)
     };
     let row = LedgerRow { entry, lease_windows, idempotency: None };
-    End { settled: Some(row), record: Some(AuditRecord::default()), released: None, body: None }
+    End { settled: Some(row), record: Some(AuditRecord::default()), ..End::default() }
 }

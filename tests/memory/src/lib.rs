@@ -172,7 +172,7 @@ impl Store for MemoryStore {
                     shared.rows.push((self.replica.clone(), (**row).clone()));
                 }
                 // It keeps no bodies.
-                Change::Body(_) => {}
+                Change::Body(_) | Change::Erasure(_) => {}
                 Change::Record(record) => {
                     let known = shared.records.iter().any(|(r, k)| *r == self.replica && k.sequence == record.sequence);
                     if !known {
