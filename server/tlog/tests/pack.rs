@@ -11,10 +11,10 @@ fn record(number: u64) -> Vec<u8> {
 fn packed(mut packer: Packer, until: u64) -> Vec<File> {
     let mut files = Vec::new();
     for number in packer.size()..until {
-        packer.append(&record(number), &mut files).unwrap();
+        packer.append(&record(number), &mut files).expect("a record fits into a bundle");
     }
     let checkpoint = Checkpoint { origin: "tollgate/a".into(), size: until, root: packer.root() };
-    files.extend(packer.finish(&checkpoint, "note").unwrap());
+    files.extend(packer.finish(&checkpoint, "note").expect("the checkpoint is of these records"));
     files
 }
 
