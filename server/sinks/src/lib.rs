@@ -25,9 +25,7 @@ use std::{
 };
 
 pub use event::{Event, Owner};
-pub use kinds::{
-    Datadog, Form, Helicone, Kind, Langfuse, ObjectPlace, Objects, Otlp, Sentry, Stdout, Webhook, WriteTo,
-};
+pub use kinds::{Datadog, Form, Helicone, Kind, Langfuse, Objects, Otlp, Sentry, Stdout, Webhook, WriteTo};
 pub use options::{Batching, SinkOptions};
 pub use rules::{Act, Field, Filter, Redaction, Sampling};
 use stats::Counters;

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tollgate_domain::Secret;
-use tollgate_sinks::{Batching, Filter, Form, Kind, ObjectPlace, Redaction, Sampling, SinkOptions};
+use tollgate_objects::{ObjectPlace, S3};
+use tollgate_sinks::{Batching, Filter, Form, Kind, Redaction, Sampling, SinkOptions};
 
 use super::{SecretRef, Span};
 
@@ -324,6 +325,48 @@ pub(super) fn headers(given: &BTreeMap<String, SecretRef>) -> Read<Vec<(String, 
     given.iter().map(|(name, value)| Ok((name.clone(), secret(value, &format!("headers.{name}"))?))).collect()
 }
 
+/// `key`: its id, its secret, and the token of a session.
+pub(super) fn s3(
+    bucket: &str,
+    region: &Option<String>,
+    endpoint: &Option<String>,
+    key: [&Option<SecretRef>; 3],
+) -> Read<ObjectPlace> {
+    let [id, secret, token] = key;
+    let id = optional(id, "s3.access_key_id")?;
+    let key = match (id, optional(secret, "s3.secret_access_key")?) {
+        (Some(id), Some(key)) => Some((id, key)),
+        (None, None) => None,
+        _ => return Err("s3: access_key_id and secret_access_key go together".into()),
+    };
+    Ok(ObjectPlace::S3(S3 {
+        bucket: bucket.to_owned(),
+        region: region.clone().unwrap_or_else(|| "us-east-1".into()),
+        endpoint: endpoint.clone(),
+        key,
+        session_token: optional(token, "s3.session_token")?,
+    }))
+}
+
+pub(super) fn gcs(bucket: &str, account: &Option<SecretRef>, endpoint: &Option<String>) -> Read<ObjectPlace> {
+    let service_account = optional(account, "gcs.service_account")?;
+    Ok(ObjectPlace::Gcs { bucket: bucket.to_owned(), service_account, endpoint: endpoint.clone() })
+}
+
+pub(super) fn azure(
+    account: &str,
+    container: &str,
+    key: &Option<SecretRef>,
+    endpoint: &Option<String>,
+) -> Read<ObjectPlace> {
+    Ok(ObjectPlace::Azure {
+        account: account.to_owned(),
+        container: container.to_owned(),
+        access_key: optional(key, "azure.access_key")?,
+        endpoint: endpoint.clone(),
+    })
+}
+
 impl WebhookSettings {
     /// Every secret that it names.
     pub(super) fn secrets(&self) -> impl Iterator<Item = &SecretRef> {
@@ -450,33 +493,14 @@ impl Sink {
             kinds.push(Kind::Objects(tollgate_sinks::Objects { place, prefix: prefix.to_owned(), form }));
         };
         if let Some(s3) = &self.s3 {
-            let id = optional(&s3.access_key_id, "s3.access_key_id")?;
-            let key = match (id, optional(&s3.secret_access_key, "s3.secret_access_key")?) {
-                (Some(id), Some(key)) => Some((id, key)),
-                (None, None) => None,
-                _ => return Err("s3: access_key_id and secret_access_key go together".into()),
-            };
-            let place = ObjectPlace::S3 {
-                bucket: s3.bucket.clone(),
-                region: s3.region.clone().unwrap_or_else(|| "us-east-1".into()),
-                endpoint: s3.endpoint.clone(),
-                key,
-                session_token: optional(&s3.session_token, "s3.session_token")?,
-            };
-            push(place, &s3.prefix, s3.form);
+            let key = [&s3.access_key_id, &s3.secret_access_key, &s3.session_token];
+            push(self::s3(&s3.bucket, &s3.region, &s3.endpoint, key)?, &s3.prefix, s3.form);
         }
         if let Some(gcs) = &self.gcs {
-            let service_account = optional(&gcs.service_account, "gcs.service_account")?;
-            let (bucket, endpoint) = (gcs.bucket.clone(), gcs.endpoint.clone());
-            push(ObjectPlace::Gcs { bucket, service_account, endpoint }, &gcs.prefix, gcs.form);
+            push(self::gcs(&gcs.bucket, &gcs.service_account, &gcs.endpoint)?, &gcs.prefix, gcs.form);
         }
         if let Some(azure) = &self.azure {
-            let place = ObjectPlace::Azure {
-                account: azure.account.clone(),
-                container: azure.container.clone(),
-                access_key: optional(&azure.access_key, "azure.access_key")?,
-                endpoint: azure.endpoint.clone(),
-            };
+            let place = self::azure(&azure.account, &azure.container, &azure.access_key, &azure.endpoint)?;
             push(place, &azure.prefix, azure.form);
         }
         if let Some(local) = &self.local {

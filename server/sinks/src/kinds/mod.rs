@@ -16,7 +16,7 @@ use flate2::{Compression, write::GzEncoder};
 pub use helicone::Helicone;
 use http::{HeaderName, HeaderValue, Request, request::Builder};
 pub use langfuse::Langfuse;
-pub use objects::{Form, ObjectPlace, Objects};
+pub use objects::{Form, Objects};
 pub use otlp::Otlp;
 pub use sentry::Sentry;
 pub use stdout::{Stdout, WriteTo};
@@ -24,9 +24,6 @@ use tollgate_domain::Secret;
 pub use webhook::Webhook;
 
 use crate::{Batching, target::Target};
-
-/// Time for one request of an object store, which may make several; the sink's own limit is for all of them.
-const REQUEST: Duration = Duration::from_secs(60);
 
 /// Where to, and what is needed to get in.
 #[derive(Clone, Debug)]

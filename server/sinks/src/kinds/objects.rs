@@ -4,71 +4,17 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use object_store::{
-    Attribute, Attributes, ObjectStore, PutOptions, PutPayload,
-    aws::AmazonS3Builder,
-    azure::MicrosoftAzureBuilder,
-    client::{
-        ClientOptions, HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
-    },
-    gcp::GoogleCloudStorageBuilder,
-    local::LocalFileSystem,
-    path::Path,
-};
+use object_store::{Attribute, Attributes, ObjectStore, PutOptions, PutPayload, path::Path};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::time::timeout;
-use tollgate_domain::Secret;
-use tollgate_outbound::{PostError, Poster};
+use tollgate_objects::ObjectPlace;
 
-use super::{REQUEST, gzip};
+use super::gzip;
 use crate::{
     Event, json,
     target::{Report, Target, Why},
 };
-
-/// Where objects are kept.
-#[derive(Clone, Debug)]
-pub enum ObjectPlace {
-    /// S3, or what speaks its protocol.
-    S3 {
-        /// The bucket.
-        bucket: String,
-        /// The region.
-        region: String,
-        /// Where it is, for what is not AWS; `None`: AWS.
-        endpoint: Option<String>,
-        /// Id and secret of a key; `None`: from the machine's metadata, or the container's or web identity's variables.
-        key: Option<(Secret, Secret)>,
-        /// Token of a session that the key belongs to.
-        session_token: Option<Secret>,
-    },
-    /// Google Cloud Storage.
-    Gcs {
-        /// The bucket.
-        bucket: String,
-        /// JSON of a service account; `None`: the machine's.
-        service_account: Option<Secret>,
-        /// Where it is, for emulators: requests go there without credentials.
-        endpoint: Option<String>,
-    },
-    /// Azure Blob Storage.
-    Azure {
-        /// The storage account.
-        account: String,
-        /// The container.
-        container: String,
-        /// The account's key; `None`: the machine's identity.
-        access_key: Option<Secret>,
-        /// Where it is, for what is not Azure itself.
-        endpoint: Option<String>,
-    },
-    /// A directory of this machine; made where it is missing.
-    Local {
-        /// The directory.
-        dir: std::path::PathBuf,
-    },
-}
 
 /// What an object looks like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,98 +41,13 @@ pub struct Objects {
 
 impl Objects {
     pub(super) fn open(self, replica: &str) -> Result<Client, String> {
-        Ok(Client { store: store(self.place)?, prefix: self.prefix, form: self.form, replica: replica.to_owned() })
+        Ok(Client {
+            store: tollgate_objects::open(&self.place)?,
+            prefix: self.prefix,
+            form: self.form,
+            replica: replica.to_owned(),
+        })
     }
-}
-
-/// Sends for `object_store`: the same client as all other sinks, so the same TLS.
-#[derive(Debug)]
-struct Sender(Poster);
-
-#[derive(Debug)]
-struct Connector;
-
-impl HttpConnector for Connector {
-    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
-        Ok(HttpClient::new(Sender(Poster::new())))
-    }
-}
-
-#[async_trait]
-impl HttpService for Sender {
-    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        use http_body_util::BodyExt;
-        let (head, body) = request.into_parts();
-        let body = body.collect().await?.to_bytes();
-        let answer = self.0.send(http::Request::from_parts(head, body), REQUEST).await.map_err(|error| {
-            let kind = match &error {
-                PostError::Late(_) => HttpErrorKind::Timeout,
-                PostError::Unreachable(_) => HttpErrorKind::Connect,
-                PostError::TooLong => HttpErrorKind::Decode,
-            };
-            HttpError::new(kind, error)
-        })?;
-        let mut response = HttpResponse::new(answer.body.into());
-        *response.status_mut() = answer.status;
-        *response.headers_mut() = answer.headers;
-        Ok(response)
-    }
-}
-
-fn store(place: ObjectPlace) -> Result<Arc<dyn ObjectStore>, String> {
-    let wrong = |error: object_store::Error| error.to_string();
-    // The sink tries again itself, with what is newer behind what is older.
-    let retry = object_store::RetryConfig { max_retries: 0, ..object_store::RetryConfig::default() };
-    Ok(match place {
-        ObjectPlace::S3 { bucket, region, endpoint, key, session_token } => {
-            let mut builder = AmazonS3Builder::from_env()
-                .with_http_connector(Connector)
-                .with_retry(retry)
-                .with_bucket_name(bucket)
-                .with_region(region);
-            if let Some((id, secret)) = key {
-                builder = builder.with_access_key_id(id.expose()).with_secret_access_key(secret.expose());
-            }
-            if let Some(token) = session_token {
-                builder = builder.with_token(token.expose());
-            }
-            if let Some(endpoint) = endpoint {
-                builder = builder.with_allow_http(endpoint.starts_with("http://")).with_endpoint(endpoint);
-            }
-            Arc::new(builder.build().map_err(wrong)?)
-        }
-        ObjectPlace::Gcs { bucket, service_account, endpoint } => {
-            let mut builder = GoogleCloudStorageBuilder::from_env()
-                .with_http_connector(Connector)
-                .with_retry(retry)
-                .with_bucket_name(bucket);
-            if let Some(account) = service_account {
-                builder = builder.with_service_account_key(account.expose());
-            }
-            if let Some(endpoint) = endpoint {
-                builder = builder.with_base_url(endpoint.trim_end_matches('/')).with_skip_signature(true);
-            }
-            Arc::new(builder.build().map_err(wrong)?)
-        }
-        ObjectPlace::Azure { account, container, access_key, endpoint } => {
-            let mut builder = MicrosoftAzureBuilder::from_env()
-                .with_http_connector(Connector)
-                .with_retry(retry)
-                .with_account(account)
-                .with_container_name(container);
-            if let Some(key) = access_key {
-                builder = builder.with_access_key(key.expose());
-            }
-            if let Some(endpoint) = endpoint {
-                builder = builder.with_allow_http(endpoint.starts_with("http://")).with_endpoint(endpoint);
-            }
-            Arc::new(builder.build().map_err(wrong)?)
-        }
-        ObjectPlace::Local { dir } => {
-            std::fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
-            Arc::new(LocalFileSystem::new_with_prefix(&dir).map_err(wrong)?)
-        }
-    })
 }
 
 pub(super) struct Client {

@@ -5,20 +5,21 @@ use std::path::Path;
 use axum::http::{Method, StatusCode};
 use serde_json::Value;
 use tollgate_domain::Secret;
-use tollgate_sinks::{Form, Kind, ObjectPlace, Objects};
+use tollgate_objects::{ObjectPlace, S3};
+use tollgate_sinks::{Form, Kind, Objects};
 
 use crate::support::{Receiver, Request, World, eventually, hasty, id};
 
 /// S3 as far as `PutObject`: signed by version 4, with the body's hash.
 pub(crate) fn s3_like() -> (&'static str, Receiver, Kind) {
     let receiver = Receiver::start(read_put, StatusCode::OK);
-    let place = ObjectPlace::S3 {
+    let place = ObjectPlace::S3(S3 {
         bucket: "calls".into(),
         region: "eu-central-1".into(),
         endpoint: Some(receiver.url.clone()),
         key: Some((Secret::new("AKID"), Secret::new("secret"))),
         session_token: None,
-    };
+    });
     ("s3", receiver, Kind::Objects(Objects { place, prefix: "gateway".into(), form: Form::Ndjson }))
 }
 
