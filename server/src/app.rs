@@ -27,7 +27,7 @@ use crate::{
     backend::Backend,
     clock::system_clock,
     config::{self, Config, ProvisionedKey, Role, litellm::Verdict},
-    first_run,
+    exporting, first_run,
     grpc::{self, Doors},
     health::Health,
     health_checks::keep_checking,
@@ -142,6 +142,7 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
         })),
     });
     tokio::spawn(notary.clone().keep(ledger.watch_shipped()));
+    let export = exporting::start(&config.audit, &backend.logs, &clock).await?;
     let since_us = clock.now_us().saturating_sub(retention_us);
     let keeping = Keeping {
         store: backend.responses.clone(),
@@ -202,6 +203,7 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
         observing: observing.clone(),
         spans: exporter.clone(),
         snapshot_us,
+        export,
         settings: config.metrics.clone(),
         process,
     };

@@ -10,6 +10,7 @@ mod claims;
 mod clock;
 pub mod config;
 mod endpoint;
+mod exporting;
 mod first_run;
 pub mod grpc;
 mod health;

@@ -18,6 +18,7 @@ use axum::{
 use serde_json::json;
 use tollgate_control::{Control, Principal};
 use tollgate_domain::{Error, Secret};
+use tollgate_export::Status;
 use tollgate_metrics::{Format, Page, Process, Settings};
 use tollgate_otlp::Exporter;
 use tollgate_pipeline::Pipeline;
@@ -40,6 +41,8 @@ pub(crate) struct Sources {
     pub(crate) spans: Option<Exporter>,
     /// Of when the local snapshot is, in microseconds since the epoch; before any time where there is none.
     pub(crate) snapshot_us: Arc<AtomicI64>,
+    /// How exports of the audit log go, where there are any.
+    pub(crate) export: Option<Arc<Status>>,
     pub(crate) settings: MetricsSettings,
     pub(crate) process: Process,
 }
@@ -100,6 +103,9 @@ impl Sources {
         gauges::deployments(&mut page, &self.pipeline);
         gauges::budgets(&mut page, self.pipeline.ledger(), &self.settings);
         gauges::ledger(&mut page, self.pipeline.ledger(), self.snapshot_us.load(Ordering::Relaxed));
+        if let Some(export) = &self.export {
+            gauges::export(&mut page, export, self.pipeline.ledger().now_us());
+        }
         gauges::checks(&mut page, &self.health);
         gauges::observing(&mut page, &self.observing, self.spans.as_ref());
         gauges::build(&mut page, BUILD, &self.pipeline.table().config_hash);

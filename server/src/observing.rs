@@ -54,8 +54,11 @@ impl Observing {
     }
 }
 
-/// Checks what the settings of sinks and alerts say, without reaching for anybody.
+/// Checks what the settings of sinks, alerts and the audit log's export say, without reaching for anybody.
 pub fn check(config: &Config) -> anyhow::Result<()> {
+    if let Some(export) = &config.audit.export {
+        export.read().map_err(anyhow::Error::msg).context("audit.export")?;
+    }
     for (name, sink) in &config.sinks {
         sink.read(name).map_err(anyhow::Error::msg).with_context(|| format!("sinks.{name}"))?;
     }

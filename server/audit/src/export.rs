@@ -1,14 +1,14 @@
 //! The audit logs as files: what an auditor takes along to check without the gateway.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, pin::pin, sync::Arc};
 
 use async_stream::try_stream;
-use futures::{Stream, stream::BoxStream};
+use futures::{Stream, StreamExt, stream::BoxStream};
 use prost::Message;
 use tollgate_domain::micros;
 use tollgate_proto::v1::{AuditRecord, LedgerEntry, RootEntry, root_entry::Entry};
-use tollgate_store::{AuditLogs, EntryQuery, Head, Store, StoreError};
-use tollgate_tlog::{Checkpoint, CheckpointError, File, PackError, Packer, ROOT_LOG};
+use tollgate_store::{AuditLogs, EntryQuery, Head, Store, StoreError, tree_of};
+use tollgate_tlog::{Checkpoint, CheckpointError, File, PackError, Packer, ROOT_LOG, TILE_WIDTH};
 
 /// So many leaves are read at once: the records of one bundle.
 const PAGE: u64 = 256;
@@ -70,32 +70,20 @@ fn pieces(
         let (root, replicas): (Vec<Head>, Vec<Head>) = heads.into_iter().partition(|head| head.log == ROOT_LOG);
         for head in root.into_iter().chain(replicas) {
             let is_root = head.log == ROOT_LOG;
-            let checkpoint = Checkpoint::open_unchecked(head.note.as_bytes())
-                .map_err(|error| ExportError::Checkpoint { log: head.log.clone(), error })?;
-            let folder = if is_root { ROOT_LOG.to_owned() } else { format!("logs/{}", head.log) };
             let first_size = first_sizes.get(&head.log).copied().unwrap_or(0);
-            let mut packer = Packer::new(&folder);
             let mut of_replica = Covered::default();
-            let mut files = Vec::new();
-            while packer.size() < checkpoint.size {
-                let leaves = logs.leaves(&head.log, packer.size(), PAGE.min(checkpoint.size - packer.size())).await?;
-                if leaves.is_empty() {
-                    break; // what lacks is told below, by the root that it leads to
-                }
-                for leaf in leaves {
-                    packer.append(&leaf, &mut files)?;
+            {
+                let files = grown(&*logs, &head, 0, |leaf, size| {
                     if is_root {
-                        first_sizes.extend(born(&leaf));
+                        first_sizes.extend(born(leaf));
                     } else {
-                        of_replica.take(&leaf, packer.size() <= first_size);
+                        of_replica.take(leaf, size <= first_size);
                     }
+                });
+                let mut files = pin!(files);
+                while let Some(file) = files.next().await {
+                    yield Piece::File(file?);
                 }
-                for file in files.drain(..) {
-                    yield Piece::File(file);
-                }
-            }
-            for file in packer.finish(&checkpoint, &head.note)? {
-                yield Piece::File(file);
             }
             covered.insert(head.log, of_replica);
         }
@@ -113,6 +101,63 @@ fn pieces(
             }
         }
     }
+}
+
+/// Where the files of a log lie in an export.
+pub fn folder_of(log: &str) -> String {
+    if log == ROOT_LOG { ROOT_LOG.to_owned() } else { format!("logs/{log}") }
+}
+
+/// The files by which an export of the first `from` leaves of a log becomes one of all that is signed: full ones as they fill, then the right
+/// edge, and the checkpoint last.
+pub fn growth(logs: Arc<dyn AuditLogs>, head: Head, from: u64) -> BoxStream<'static, Result<File, ExportError>> {
+    Box::pin(try_stream! {
+        let mut files = pin!(grown(&*logs, &head, from, |_, _| {}));
+        while let Some(file) = files.next().await {
+            yield file?;
+        }
+    })
+}
+
+/// `each` sees every leaf that is read, and how many there are with it.
+fn grown<'a>(
+    logs: &'a dyn AuditLogs,
+    head: &'a Head,
+    from: u64,
+    mut each: impl FnMut(&[u8], u64) + Send + 'a,
+) -> impl Stream<Item = Result<File, ExportError>> + Send + 'a {
+    try_stream! {
+        let checkpoint = Checkpoint::open_unchecked(head.note.as_bytes())
+            .map_err(|error| ExportError::Checkpoint { log: head.log.clone(), error })?;
+        let mut packer = packer(logs, &head.log, from - from % TILE_WIDTH).await?;
+        let mut files = Vec::new();
+        while packer.size() < checkpoint.size {
+            let leaves = logs.leaves(&head.log, packer.size(), PAGE.min(checkpoint.size - packer.size())).await?;
+            if leaves.is_empty() {
+                break; // what lacks is told below, by the root that it leads to
+            }
+            for leaf in leaves {
+                packer.append(&leaf, &mut files)?;
+                each(&leaf, packer.size());
+            }
+            for file in files.drain(..) {
+                yield file;
+            }
+        }
+        for file in packer.finish(&checkpoint, &head.note)? {
+            yield file;
+        }
+    }
+}
+
+/// Goes on behind whole bundles, from what the store keeps of the tree.
+async fn packer(logs: &dyn AuditLogs, log: &str, size: u64) -> Result<Packer, ExportError> {
+    let tree = tree_of(logs, log, size).await?;
+    let mut edge = BTreeMap::new();
+    for span in Packer::resume_spans(size) {
+        edge.insert(span.level, logs.hashes(log, span).await?);
+    }
+    Ok(Packer::resume(&folder_of(log), tree, edge))
 }
 
 /// Where a leaf of the root log tells of a replica's birth: how many records that had without a log.

@@ -9,6 +9,6 @@ mod notary;
 mod trail;
 
 pub use draft::Draft;
-pub use export::{ExportError, Piece, Pieces, export};
+pub use export::{ExportError, Piece, Pieces, export, folder_of, growth};
 pub use notary::{Notary, NotaryError, Whose};
 pub use trail::{Lagged, Listener, Trail};

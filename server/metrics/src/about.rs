@@ -113,6 +113,12 @@ pub mod names {
             "Replicas that are alive, this one included";
         SNAPSHOT_AGE Gauge "snapshot_age_seconds" []
             "What this replica would serve from if it started while PostgreSQL is away";
+        EXPORT_SUCCEEDED Gauge "audit_export_success_time_seconds" []
+            "When the audit log was last exported, by whichever replica, in seconds since the epoch; 0: nobody knows of an export";
+        EXPORT_OVERDUE Gauge "audit_export_overdue_seconds" []
+            "How long its next export is overdue; 0: it is not";
+        EXPORT_FAILURES Counter "audit_export_failures" []
+            "Exports that failed at this replica";
         READY Gauge "ready" ["check"]
             "1 where a check of readiness is fine (GET /health/readiness says why not)";
         SINK_RECORDS Counter "sink_records" ["sink", "kind"]

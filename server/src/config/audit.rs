@@ -5,7 +5,7 @@ use tollgate_bodies::{Pattern, Redactor};
 use tollgate_pipeline::BodySettings;
 use tollgate_proto::v1::BodyPolicy;
 
-use super::{SecretRef, Span};
+use super::{AuditExport, SecretRef, Span};
 
 /// A journal note has room for a request and an answer of this size, in bytes.
 const MOST_BODY_BYTES: u64 = 1 << 20;
@@ -33,6 +33,8 @@ pub struct AuditSettings {
     /// For how long bodies are kept after the end of their month; then the keys of the month are destroyed, but those under legal hold.
     /// Absent: until somebody erases them.
     pub body_retention: Option<Span>,
+    /// Where a copy of the log is kept, and how (`docs/audit-export.md`). Absent: nowhere.
+    pub export: Option<AuditExport>,
 }
 
 impl Default for AuditSettings {
@@ -46,6 +48,7 @@ impl Default for AuditSettings {
             redact_patterns: Vec::new(),
             max_body_bytes: 256 << 10,
             body_retention: None,
+            export: None,
         }
     }
 }

@@ -21,6 +21,10 @@ pub(super) fn go_without(config: &mut Config) -> Vec<String> {
         told.extend(missing.iter().map(|why| format!("sinks.{name}: is not opened: {why}")));
         missing.is_none()
     });
+    if let Some(why) = config.audit.export.as_ref().and_then(|export| missing(export.secrets())) {
+        told.push(format!("audit.export: the audit log is not exported: {why}"));
+        config.audit.export = None;
+    }
     let mut gone = Vec::new();
     config.alerts.channels.retain(|name, channel| {
         let missing = missing(channel.secrets());

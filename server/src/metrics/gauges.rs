@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use tollgate_export::Status;
 use tollgate_ledger::{Ledger, Mode};
 use tollgate_metrics::{About, Build, Page, names};
 use tollgate_otlp::Exporter;
@@ -118,6 +119,13 @@ pub(super) fn ledger(page: &mut Page, ledger: &Ledger, snapshot_us: i64) {
         let age = u64::try_from((ledger.now_us() - snapshot_us) / 1_000_000).unwrap_or(0);
         page.count(names::SNAPSHOT_AGE, &[], age);
     }
+}
+
+/// How exports of the audit log go.
+pub(super) fn export(page: &mut Page, export: &Status, now_us: i64) {
+    page.put(names::EXPORT_SUCCEEDED, &[], export.succeeded_us().unwrap_or(0) as f64 / 1e6);
+    page.put(names::EXPORT_OVERDUE, &[], export.overdue(now_us).as_secs_f64());
+    page.count(names::EXPORT_FAILURES, &[], export.failures());
 }
 
 /// The checks of readiness.

@@ -1,6 +1,6 @@
 use async_trait::async_trait;
 use sqlx::{PgConnection, PgExecutor};
-use tollgate_store::{AuditLogs, Head, Result, RootGrowth, StoredLog, filled, tile_root};
+use tollgate_store::{AuditLogs, Head, Lead, Result, RootGrowth, StoredLog, filled, tile_root};
 use tollgate_tlog::{Hash, ROOT_LOG, Row, Span, TILE_WIDTH, leaf_hash};
 
 use crate::{PostgresStore, failed};
@@ -16,6 +16,9 @@ const LOGS: &str = "WITH RECURSIVE log AS (
 
 /// Names the lock under which the root log grows.
 const ROOT: i64 = 0x746f_6c6c_726f_6f74;
+
+/// Names the lock of whoever exports.
+const EXPORT: i64 = 0x746f_6c6c_6578_706f;
 
 fn hash(bytes: &[u8]) -> sqlx::Result<Hash> {
     Hash::from_slice(bytes).ok_or_else(|| sqlx::Error::Decode("a hash of the audit log has not 32 bytes".into()))
@@ -175,5 +178,14 @@ impl AuditLogs for PostgresStore {
                 .await
                 .map_err(failed)?;
         Ok(rows.into_iter().map(|(log, size, note, closed)| Head { log, size: size as u64, note, closed }).collect())
+    }
+
+    async fn lead_export(&self) -> Result<Option<Lead>> {
+        self.ensure_begun().await?;
+        // The lock is the connection's: it ends with this process, however that ends. So it is none of the pool's.
+        let mut connection = self.pool.acquire().await.map_err(failed)?.detach();
+        let locked = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(EXPORT).fetch_one(&mut connection);
+        let is_ours: bool = locked.await.map_err(failed)?;
+        Ok(is_ours.then(|| Box::new(connection) as Lead))
     }
 }

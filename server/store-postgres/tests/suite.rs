@@ -6,7 +6,8 @@ use std::sync::{Arc, LazyLock};
 
 use tollgate_services::Postgres;
 use tollgate_store::{
-    Store, StoreError, audit_log_suite, batches_suite, bodies_suite, coordinator_suite, responses_suite, suite,
+    AuditLogs, Store, StoreError, audit_log_suite, batches_suite, bodies_suite, coordinator_suite, responses_suite,
+    suite,
 };
 use tollgate_store_postgres::PostgresStore;
 
@@ -51,6 +52,21 @@ proves! {
     the_tree_stands_over_the_records,
     records_are_in_the_tree_once_however_often_they_come,
     the_root_log_grows_from_where_it_was_read,
+}
+
+#[tokio::test]
+async fn one_replica_at_a_time_exports_and_the_next_one_may_when_it_is_gone() {
+    let database = SERVER.database();
+    let first = PostgresStore::connect(&database.url, "r1").await.unwrap();
+    let second = PostgresStore::connect(&database.url, "r2").await.unwrap();
+    let lead = first.lead_export().await.unwrap();
+    assert!(lead.is_some());
+    assert!(second.lead_export().await.unwrap().is_none());
+    drop(lead);
+    // The server sees a moment later that nobody is there any more.
+    while second.lead_export().await.unwrap().is_none() {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
 }
 
 macro_rules! keeps {

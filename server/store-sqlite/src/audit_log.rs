@@ -1,6 +1,6 @@
 use async_trait::async_trait;
 use sqlx::{Sqlite, Transaction};
-use tollgate_store::{ALONE, AuditLogs, Head, Result, RootGrowth, StoredLog, filled, tile_root};
+use tollgate_store::{ALONE, AuditLogs, Head, Lead, Result, RootGrowth, StoredLog, filled, tile_root};
 use tollgate_tlog::{Hash, ROOT_LOG, Row, Span, TILE_WIDTH, leaf_hash};
 
 use crate::{SqliteStore, failed};
@@ -183,5 +183,10 @@ impl AuditLogs for SqliteStore {
                 .await
                 .map_err(failed)?;
         Ok(rows.into_iter().map(|(log, size, note, closed)| Head { log, size: size as u64, note, closed }).collect())
+    }
+
+    async fn lead_export(&self) -> Result<Option<Lead>> {
+        // There is no other replica.
+        Ok(Some(Box::new(())))
     }
 }

@@ -3,6 +3,8 @@
 //! Leaves and the roots of full tiles are written in the transaction that applies the records ([`Store::apply`](crate::Store::apply)), so
 //! that records and tree cannot disagree. The right edge of a tree is computed from them whenever it is asked for.
 
+use std::any::Any;
+
 use async_trait::async_trait;
 use tollgate_tlog::{Hash, Plan, Row, Span, TILE_WIDTH, Tree};
 
@@ -46,6 +48,9 @@ pub struct RootGrowth {
     pub heads: Vec<Head>,
 }
 
+/// As long as it lives, no other replica exports.
+pub type Lead = Box<dyn Any + Send>;
+
 /// The trees over the records.
 #[async_trait]
 pub trait AuditLogs: Send + Sync {
@@ -66,6 +71,9 @@ pub trait AuditLogs: Send + Sync {
 
     /// What was signed last of every log.
     async fn heads(&self) -> Result<Vec<Head>>;
+
+    /// Takes the lock of whoever exports; `None`: another replica has it. It is given back when the guard is dropped, or this process ends.
+    async fn lead_export(&self) -> Result<Option<Lead>>;
 }
 
 /// The tree of the first `size` leaves.

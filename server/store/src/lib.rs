@@ -26,7 +26,7 @@ pub mod suite;
 
 pub use alert::raise_alerts;
 use async_trait::async_trait;
-pub use audit_log::{ALONE, AuditLogs, Head, RootGrowth, StoredLog, filled, prove, tile_root, tree_of};
+pub use audit_log::{ALONE, AuditLogs, Head, Lead, RootGrowth, StoredLog, filled, prove, tile_root, tree_of};
 pub use batches::{Batches, Listing, StoredBatch, StoredFile, StoredLines};
 pub use bodies::{
     Bodies, Decided, Doomed, Erased, Erasure, HeldOn, KekOwner, StoredBody, StoredHold, StoredKek, held_on,
