@@ -28,7 +28,7 @@ use crate::{
 use tonic::metadata::MetadataMap;
 
 /// Asks for a receipt, and brings it.
-const RECEIPT: &str = "x-tollgate-receipt";
+pub(crate) const RECEIPT: &str = "x-tollgate-receipt";
 
 pub(crate) async fn create(State(mut gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();

@@ -6,13 +6,18 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde_json::json;
-use tollgate_proto::v1::ErrorReason;
+use prost::Message;
+use serde_json::{Value, json};
+use tollgate_proto::v1::{ErrorReason, Receipt};
 use tollgate_redact::redact;
 use tonic::{Code, Status};
-use tonic_types::StatusExt;
+use tonic_types::{StatusExt, pb};
 
-use crate::{openai::Invalid, quota};
+use crate::{
+    chat::{receipt_text, tell_receipt},
+    openai::Invalid,
+    quota,
+};
 
 /// An error as an OpenAI client expects it.
 #[derive(Debug)]
@@ -30,6 +35,8 @@ pub(crate) struct Refusal {
     request_id: Option<String>,
     /// Its attempts, where it asked for them.
     route: Option<String>,
+    /// The promise that the audit log holds it, where the call asked for one.
+    receipt: Option<Receipt>,
 }
 
 /// HTTP status, type and code of a reason. The same figures stand in `error.proto`.
@@ -118,6 +125,7 @@ impl Refusal {
             is_final: false,
             request_id: None,
             route: None,
+            receipt: None,
         }
     }
 
@@ -183,11 +191,37 @@ impl Refusal {
         self
     }
 
+    /// The promise that the audit log holds it, as headers have it.
+    pub(crate) fn receipt(&self) -> Option<String> {
+        self.receipt.as_ref().map(receipt_text)
+    }
+
     /// The `error` object.
     pub(crate) fn body(&self) -> String {
-        json!({"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}})
-            .to_string()
+        self.object().to_string()
     }
+
+    /// The same as the last event of a stream, where no header can tell more.
+    pub(crate) fn event(&self) -> String {
+        let mut event = self.object();
+        if let Some(receipt) = self.receipt() {
+            event["tollgate"] = json!({ "receipt": receipt });
+        }
+        event.to_string()
+    }
+
+    fn object(&self) -> Value {
+        json!({"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}})
+    }
+}
+
+/// The receipt among the details of a failure.
+fn receipt_in(status: &Status) -> Option<Receipt> {
+    // The shim refuses much by itself, which has no details.
+    let details = Some(status.details()).filter(|details| !details.is_empty())?;
+    let told = pb::Status::decode(details).ok()?.details;
+    let receipt = told.iter().find(|any| any.type_url.ends_with("/tollgate.v1.Receipt"))?;
+    Receipt::decode(receipt.value.as_slice()).ok()
 }
 
 /// Why a call failed, where the contract says so.
@@ -240,6 +274,7 @@ impl From<Status> for Refusal {
             is_final,
             request_id: details.request_info().map(|r| r.request_id.clone()),
             route: info.and_then(|i| i.metadata.get("route").cloned()),
+            receipt: receipt_in(&status),
         }
     }
 }
@@ -297,6 +332,7 @@ impl Refusal {
         if let Some(route) = self.route.as_deref().and_then(|route| HeaderValue::from_str(route).ok()) {
             headers.insert("x-tollgate-route", route);
         }
+        tell_receipt(&mut headers, self.receipt.as_ref());
         if self.is_final {
             headers.insert("x-should-retry", HeaderValue::from_static("false"));
         }

@@ -55,7 +55,7 @@ impl Export {
         self.intact().logs.into_iter().find(|log| log.log == replica).map_or(0, |log| log.size)
     }
 
-    fn receipt(&self, receipt: &v1::Receipt) -> ReceiptVerdict {
+    pub(crate) fn receipt(&self, receipt: &v1::Receipt) -> ReceiptVerdict {
         check_receipt(&self.files, std::slice::from_ref(&self.key), receipt).unwrap()
     }
 }

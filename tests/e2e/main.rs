@@ -37,6 +37,7 @@ mod midstream;
 mod observing;
 mod one_answer;
 mod operations;
+mod receipts;
 mod reconcile;
 mod replay;
 mod responses;

@@ -39,18 +39,18 @@ async fn world() -> World {
     world_with("100").await
 }
 
-fn field(name: &str, value: &str) -> Vec<u8> {
+pub(crate) fn field(name: &str, value: &str) -> Vec<u8> {
     format!("--BOUNDARY\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n").into_bytes()
 }
 
-fn file(name: &str, bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn file(name: &str, bytes: &[u8]) -> Vec<u8> {
     let head = format!(
         "--BOUNDARY\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"a.mp3\"\r\nContent-Type: audio/mpeg\r\n\r\n"
     );
     [head.as_bytes(), bytes, b"\r\n"].concat()
 }
 
-fn form(parts: &[Vec<u8>]) -> impl Stream<Item = Bytes> + Send + 'static {
+pub(crate) fn form(parts: &[Vec<u8>]) -> impl Stream<Item = Bytes> + Send + 'static {
     futures::stream::iter([parts.concat(), b"--BOUNDARY--\r\n".to_vec()].map(Bytes::from))
 }
 

@@ -4,7 +4,7 @@ use axum::{
     http::HeaderValue,
     response::{IntoResponse, Response},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tonic::Status;
 
 use super::request::THREAD;
@@ -51,14 +51,26 @@ impl Refused {
         }
     }
 
-    /// The whole body: also the data of a stream's `error` event.
-    pub(super) fn body(&self) -> String {
+    fn body(&self) -> String {
+        self.object().to_string()
+    }
+
+    /// The data of a stream's `error` event.
+    pub(super) fn event(&self) -> String {
+        let mut event = self.object();
+        if let Some(receipt) = self.0.receipt() {
+            event["tollgate"] = json!({ "receipt": receipt });
+        }
+        event.to_string()
+    }
+
+    fn object(&self) -> Value {
         let mut error = json!({"type": self.kind(), "message": self.message()});
         if self.0.param() == Some(THREAD) {
             // By this, clients that would have the provider hold the conversation send all of it.
             error["details"] = json!({"error_code": "thread_unsupported_request", "unsupported": [THREAD]});
         }
-        json!({"type": "error", "error": error, "request_id": self.0.request_id()}).to_string()
+        json!({"type": "error", "error": error, "request_id": self.0.request_id()})
     }
 }
 

@@ -108,7 +108,7 @@ impl Printer for Events {
     }
 
     fn fail(&mut self, refusal: Refusal, out: &mut BytesMut) {
-        event("error", Refused::from(refusal).body().as_bytes(), out);
+        event("error", Refused::from(refusal).event().as_bytes(), out);
     }
 
     fn end(&mut self, out: &mut BytesMut) {

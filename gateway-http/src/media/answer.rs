@@ -8,11 +8,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::{Bytes, BytesMut};
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
+use http_body::Frame;
+use http_body_util::StreamBody;
+use serde_json::json;
 use tokio::time::timeout;
 use tollgate_proto::v1::{
-    CreateSpeechResponse, CreateTranscriptionResponse, EditImageResponse, Routing, Started, StreamImageResponse, Usage,
-    create_speech_response::Event as Spoken, create_transcription_response::Event as Heard,
+    CreateSpeechResponse, CreateTranscriptionResponse, EditImageResponse, Receipt, Routing, Started,
+    StreamImageResponse, Usage, create_speech_response::Event as Spoken, create_transcription_response::Event as Heard,
     edit_image_response::Event as Edited, stream_image_response::Event as Drawn,
 };
 use tonic::{Status, Streaming, metadata::MetadataMap};
@@ -30,6 +33,7 @@ pub(super) enum Told {
     Native(Bytes),
     Usage(Usage),
     Routing(Routing),
+    Receipt(Receipt),
     Nothing,
 }
 
@@ -48,6 +52,7 @@ macro_rules! tells {
                         Some($event::Native(bytes)) => Told::Native(bytes),
                         Some($event::Usage(usage)) => Told::Usage(usage),
                         Some($event::Routing(routing)) => Told::Routing(routing),
+                        Some($event::Receipt(receipt)) => Told::Receipt(receipt),
                         _ => Told::Nothing,
                     }
                 }
@@ -63,70 +68,178 @@ tells!(
     EditImageResponse: Edited,
 );
 
+/// How an answer is passed on that is no stream of events.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Passed {
+    /// When all of it is there.
+    Whole,
+    /// As it comes.
+    AsItComes,
+    /// As it comes, and its receipt behind it: the caller takes trailers.
+    WithTrailer,
+    /// When all of it is there, unless it has more bytes than this: its receipt is in a header.
+    WithHeader(usize),
+}
+
 /// The provider's answer, as it came.
 pub(super) async fn respond<T: Tells>(
     mut messages: Streaming<T>,
     metadata: MetadataMap,
-    comes_as_it_is: bool,
+    passed: Passed,
 ) -> Result<Response, Refusal> {
     let Some(Told::Started(started, content_type)) = messages.next().await.transpose()?.map(Tells::told) else {
         return Err(Status::internal("the answer ended before its beginning").into());
     };
     let is_events = content_type.starts_with("text/event-stream");
     let kind = HeaderValue::try_from(content_type).unwrap_or(HeaderValue::from_static("application/octet-stream"));
-    if is_events || comes_as_it_is {
-        let mut headers = HeaderMap::new();
-        quota::tell(&mut headers, &metadata);
-        chat::tell(&mut headers, Some(&started), None);
-        headers.insert(header::CONTENT_TYPE, kind);
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        return Ok((headers, streamed(messages, is_events)).into_response());
-    }
-    let (mut body, mut usage, mut routing) = (BytesMut::new(), None, None);
-    while let Some(message) = messages.next().await {
-        match message?.told() {
-            Told::Native(bytes) => body.extend_from_slice(&bytes),
-            Told::Usage(told) => usage = Some(told),
-            Told::Routing(told) => routing = Some(told),
-            Told::Started(..) | Told::Nothing => {}
+    let most = match passed {
+        _ if is_events => 0,
+        Passed::Whole => usize::MAX,
+        Passed::WithHeader(most) => most,
+        Passed::AsItComes | Passed::WithTrailer => 0,
+    };
+    let (mut body, mut usage, mut routing, mut receipt) = (BytesMut::new(), None, None, None);
+    let mut is_whole = false;
+    while most > 0 && body.len() <= most {
+        match messages.next().await.transpose()?.map(Tells::told) {
+            Some(Told::Native(bytes)) => body.extend_from_slice(&bytes),
+            Some(Told::Usage(told)) => usage = Some(told),
+            Some(Told::Routing(told)) => routing = Some(told),
+            Some(Told::Receipt(told)) => receipt = Some(told),
+            Some(Told::Started(..) | Told::Nothing) => {}
+            None => {
+                is_whole = true;
+                break;
+            }
         }
     }
-    let mut headers = chat::told(&metadata, Some(&started), routing.as_ref(), usage.as_ref());
+    if is_whole {
+        let mut headers = chat::told(&metadata, Some(&started), routing.as_ref(), usage.as_ref());
+        chat::tell_receipt(&mut headers, receipt.as_ref());
+        headers.insert(header::CONTENT_TYPE, kind);
+        return Ok((headers, Body::from(body.freeze())).into_response());
+    }
+    let mut headers = HeaderMap::new();
+    quota::tell(&mut headers, &metadata);
+    chat::tell(&mut headers, Some(&started), None);
     headers.insert(header::CONTENT_TYPE, kind);
-    Ok((headers, Body::from(body.freeze())).into_response())
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    let body = match is_events {
+        true => Body::from_stream(events(messages)),
+        false => {
+            if passed == Passed::WithTrailer {
+                headers.insert(header::TRAILER, HeaderValue::from_static(chat::RECEIPT));
+            }
+            Body::new(StreamBody::new(frames(body.freeze(), messages)))
+        }
+    };
+    Ok((headers, body).into_response())
 }
 
-/// The body owns the call: dropping the one ends the other. It ends once the call is settled. Where it breaks, events tell of it; sound
-/// that ended as if it were complete would be believed, so the connection breaks as well.
-fn streamed<T: Tells>(mut messages: Streaming<T>, is_events: bool) -> Body {
-    Body::from_stream(async_stream::stream! {
-        loop {
-            let next = match timeout(KEEP_ALIVE, messages.next()).await {
-                Ok(next) => next,
-                Err(_) if is_events => {
-                    yield Ok(Bytes::from_static(b": keep-alive\n\n"));
-                    continue;
+/// Bytes as they come, behind those that are there. The body owns the call: dropping the one ends the other. It ends once the call is
+/// settled, with its receipt in the trailer. Sound that ended as if it were complete would be believed: where it breaks, the connection
+/// does, too.
+fn frames<T: Tells>(
+    begun: Bytes,
+    mut messages: Streaming<T>,
+) -> impl Stream<Item = io::Result<Frame<Bytes>>> + Send + 'static {
+    async_stream::stream! {
+        if !begun.is_empty() {
+            yield Ok(Frame::data(begun));
+        }
+        while let Some(message) = messages.next().await {
+            match message.map(Tells::told) {
+                Ok(Told::Native(bytes)) => yield Ok(Frame::data(bytes)),
+                Ok(Told::Receipt(receipt)) => {
+                    let mut trailers = HeaderMap::new();
+                    chat::tell_receipt(&mut trailers, Some(&receipt));
+                    yield Ok(Frame::trailers(trailers));
                 }
-                Err(_) => continue,
-            };
-            match next {
-                Some(Ok(message)) => {
-                    if let Told::Native(bytes) = message.told() {
-                        yield Ok(bytes);
-                    }
-                }
-                Some(Err(status)) if is_events => {
-                    let mut out = BytesMut::new();
-                    data(Refusal::from(status).body().as_bytes(), &mut out);
-                    yield Ok(out.freeze());
-                    return;
-                }
-                Some(Err(status)) => {
+                Ok(_) => {}
+                Err(status) => {
                     yield Err(io::Error::other(status.message().to_owned()));
                     return;
                 }
-                None => return,
             }
         }
-    })
+    }
+}
+
+/// The provider's events as they come, and behind them one of the gateway's own where it was asked for what that tells. An event tells of
+/// a break, too.
+fn events<T: Tells>(mut messages: Streaming<T>) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    async_stream::stream! {
+        let mut held = Bytes::new();
+        // Whether the provider's last event has its end.
+        let mut is_ended = true;
+        loop {
+            let next = match timeout(KEEP_ALIVE, messages.next()).await {
+                Ok(next) => next,
+                Err(_) => {
+                    yield Ok(Bytes::from_static(b": keep-alive\n\n"));
+                    continue;
+                }
+            };
+            let mut out = BytesMut::new();
+            if !is_ended {
+                out.extend_from_slice(b"\n\n");
+            }
+            let nothing = out.len();
+            match next.map(|message| message.map(Tells::told)) {
+                Some(Ok(Told::Native(mut bytes))) => {
+                    is_ended = bytes.ends_with(b"\n\n") || bytes.ends_with(b"\r\n\r\n");
+                    let end = std::mem::replace(&mut held, bytes.split_off(bytes.len() - last_word(&bytes)));
+                    for bytes in [end, bytes] {
+                        if !bytes.is_empty() {
+                            yield Ok(bytes);
+                        }
+                    }
+                }
+                Some(Ok(Told::Routing(routing))) => tell(&mut out, "route", &routing.in_words()),
+                Some(Ok(Told::Receipt(receipt))) => tell(&mut out, "receipt", &chat::receipt_text(&receipt)),
+                Some(Ok(_)) => {}
+                Some(Err(status)) => {
+                    data(Refusal::from(status).event().as_bytes(), &mut out);
+                    yield Ok(out.freeze());
+                    return;
+                }
+                None => {
+                    if !held.is_empty() {
+                        yield Ok(held);
+                    }
+                    return;
+                }
+            }
+            if out.len() > nothing {
+                is_ended = true;
+                yield Ok(out.freeze());
+            }
+        }
+    }
+}
+
+/// What the gateway itself has to tell.
+fn tell(out: &mut BytesMut, name: &str, what: &str) {
+    out.extend_from_slice(b"event: tollgate\n");
+    data(json!({"type": "tollgate", name: what}).to_string().as_bytes(), out);
+}
+
+/// How many bytes of a stream's own last word these end with: whoever reads it reads no further, so that it comes behind everything.
+fn last_word(bytes: &[u8]) -> usize {
+    const DONE: &[u8] = b"data: [DONE]";
+    let text = bytes.trim_ascii_end();
+    if text.ends_with(DONE) { bytes.len() - text.len() + DONE.len() } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_word_of_a_stream_is_known_by_its_line() {
+        assert_eq!(last_word(b"data: {}\n\ndata: [DONE]\n\n"), 14);
+        assert_eq!(last_word(b"data: [DONE]"), 12);
+        assert_eq!(last_word(b"data: {\"type\": \"[DONE]\"}\n\n"), 0);
+        assert_eq!(last_word(b""), 0);
+    }
 }

@@ -7,7 +7,7 @@ mod spool;
 use axum::{
     body::Body,
     extract::{Request, State},
-    http::request::Parts,
+    http::{header, request::Parts},
     response::Response,
 };
 use tokio::sync::oneshot;
@@ -23,7 +23,7 @@ use tollgate_proto::{
 use tonic::Status;
 
 use self::{
-    answer::respond,
+    answer::{Passed, respond},
     form::{Incoming, Piece},
 };
 use crate::{Gateway, chat, error::Refusal, forward, openai, unary};
@@ -33,10 +33,22 @@ pub(crate) async fn speak(State(mut gateway): State<Gateway>, request: Request) 
     let body = forward::read(&gateway, &parts, body).await?;
     let asked = openai::read_speech(&body)?;
     let original = Original { dialect: Dialect::OpenaiAudio as i32, body };
-    let asked = asked.with(Some(original), Some(chat::options(&parts, Dialect::OpenaiAudio)?));
+    let options = chat::options(&parts, Dialect::OpenaiAudio)?;
+    let passed = match options.receipt {
+        false => Passed::AsItComes,
+        true if takes_trailers(&parts) => Passed::WithTrailer,
+        true => Passed::WithHeader(gateway.options.max_body_bytes),
+    };
+    let asked = asked.with(Some(original), Some(options));
     let request = forward::request(&gateway, &parts, asked);
     let (metadata, messages, _) = gateway.audio.create_speech(request).await?.into_parts();
-    respond(messages, metadata, true).await
+    respond(messages, metadata, passed).await
+}
+
+/// Whether the caller says that it reads what comes behind a body.
+fn takes_trailers(parts: &Parts) -> bool {
+    let told = parts.headers.get_all(header::TE).iter().filter_map(|value| value.to_str().ok());
+    told.flat_map(|value| value.split(',')).any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
 }
 
 pub(crate) async fn transcribe(State(gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
@@ -74,7 +86,7 @@ async fn listen(mut gateway: Gateway, parts: Parts, body: Body, to_english: bool
     let request = forward::request(&gateway, &parts, messages);
     let answer = unless(broke, gateway.audio.create_transcription(request)).await?;
     let (metadata, messages, _) = answer.into_parts();
-    respond(messages, metadata, false).await
+    respond(messages, metadata, Passed::Whole).await
 }
 
 /// Waits for the answer to a form unless that breaks before.
@@ -104,7 +116,7 @@ pub(crate) async fn draw(State(mut gateway): State<Gateway>, request: Request) -
     let asked = asked.with(Some(original), Some(chat::options(&parts, Dialect::OpenaiImages)?));
     let request = forward::request(&gateway, &parts, StreamImageRequest { request: Some(asked) });
     let (metadata, messages, _) = gateway.images.stream_image(request).await?.into_parts();
-    respond(messages, metadata, false).await
+    respond(messages, metadata, Passed::Whole).await
 }
 
 /// What an edit costs stands in fields that may come behind its images: all of it is read before.
@@ -135,7 +147,7 @@ pub(crate) async fn edit(State(mut gateway): State<Gateway>, request: Request) -
     let request = forward::request(&gateway, &parts, messages);
     let answer = unless(broke, gateway.images.edit_image(request)).await?;
     let (metadata, messages, _) = answer.into_parts();
-    respond(messages, metadata, false).await
+    respond(messages, metadata, Passed::Whole).await
 }
 
 fn shown(part: Shown) -> EditImageRequest {

@@ -66,7 +66,7 @@ impl<C: Print> Printer for Sse<C> {
     }
 
     fn fail(&mut self, refusal: Refusal, out: &mut BytesMut) {
-        data(refusal.body().as_bytes(), out);
+        data(refusal.event().as_bytes(), out);
     }
 
     fn end(&mut self, out: &mut BytesMut) {

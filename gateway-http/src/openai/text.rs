@@ -17,7 +17,7 @@ use super::{
     request,
     response::{finish_word, usage},
 };
-use crate::stream::data;
+use crate::{chat::receipt_text, stream::data};
 
 /// Reads a request.
 pub(super) fn read(body: &str) -> Result<(CompletionRequest, Wishes), Invalid> {
@@ -192,6 +192,13 @@ impl Chunks {
         Self { include_usage, started: Started::default(), offsets: Default::default(), goes_on: false }
     }
 
+    /// Something of the gateway's own, in a chunk without choices.
+    fn tell(&self, name: &str, what: String, out: &mut BytesMut) {
+        let mut body = head(&self.started, json!([]));
+        body.insert("tollgate".into(), json!({ name: what }));
+        data(Value::Object(body).to_string().as_bytes(), out);
+    }
+
     fn chunk(&self, choices: Value, shown: Option<Value>, out: &mut BytesMut) {
         let mut body = head(&self.started, choices);
         if self.include_usage {
@@ -219,6 +226,8 @@ impl Print for Chunks {
             Some(Event::Usage(reported)) if self.include_usage => {
                 self.chunk(json!([]), Some(usage(&reported)), out);
             }
+            Some(Event::Routing(routing)) => self.tell("route", routing.in_words(), out),
+            Some(Event::Receipt(receipt)) => self.tell("receipt", receipt_text(&receipt), out),
             _ => {}
         }
     }

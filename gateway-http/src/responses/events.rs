@@ -32,6 +32,8 @@ pub(super) struct Events {
     open: Option<usize>,
     finished: Option<Finished>,
     usage: Option<Usage>,
+    /// What the gateway itself tells.
+    own: Map<String, Value>,
 }
 
 /// One event of the stream.
@@ -65,6 +67,7 @@ impl Events {
             open: None,
             finished: None,
             usage: None,
+            own: Map::new(),
         }
     }
 
@@ -87,10 +90,8 @@ impl Events {
                 }
             }
             Some(Event::Usage(usage)) => self.usage = Some(usage),
-            Some(Event::Routing(routing)) => {
-                self.object.insert("tollgate".into(), json!({"route": routing.in_words()}));
-            }
-            _ => {}
+            Some(told) => object::note(&mut self.own, &told),
+            None => {}
         }
     }
 
@@ -115,6 +116,7 @@ impl Events {
                 response.insert("service_tier".into(), tier.into());
             }
         }
+        self.put_own(&mut response);
         response
     }
 
@@ -133,7 +135,15 @@ impl Events {
         response.insert("status".into(), "failed".into());
         response.insert("error".into(), object::error(refusal));
         response.insert("output".into(), self.output());
+        object::note_failure(&mut self.own, refusal);
+        self.put_own(&mut response);
         self.emit("response.failed", json!({"response": response}), out);
+    }
+
+    fn put_own(&self, response: &mut Map<String, Value>) {
+        if !self.own.is_empty() {
+            response.insert(object::OWN.into(), self.own.clone().into());
+        }
     }
 
     /// The items so far; what is not complete says so.

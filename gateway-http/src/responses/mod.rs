@@ -25,10 +25,10 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tollgate_proto::v1::{
-    CompletionRequest, CountTokensRequest, CreateCompletionRequest, Dialect, GatewayOptions, MidstreamPolicy, Original,
-    StreamCompletionRequest,
+    Completion, CompletionRequest, CountTokensRequest, CreateCompletionRequest, Dialect, GatewayOptions,
+    MidstreamPolicy, Original, StreamCompletionRequest, completion_event::Event,
 };
 
 pub use self::background::Background;
@@ -84,10 +84,11 @@ async fn answer(mut gateway: Gateway, request: Request) -> Result<Response, Refu
     let headers = chat::told_of(&completion, &metadata);
     let body = match completion.native.as_ref().and_then(|native| std::str::from_utf8(&native.body).ok()) {
         Some(native) => {
-            let response = native::kept(native, true, keeper.previous.as_deref());
+            let own = own_of(&completion);
+            let response = native::with_own(&native::kept(native, true, keeper.previous.as_deref()), &own);
             match keeper.keep(id_of(&response), response.clone()).await {
                 true => response,
-                false => native::kept(native, false, keeper.previous.as_deref()),
+                false => native::kept(&response, false, keeper.previous.as_deref()),
             }
         }
         None => whole::answer(completion, shown, &mut keeper).await,
@@ -110,6 +111,14 @@ fn options(parts: &Parts, wishes: Wishes) -> Result<GatewayOptions, Refusal> {
     }
     chat::heed(&mut options, wishes.tags, wishes.drop_params, wishes.fallbacks);
     Ok(options)
+}
+
+/// What the gateway itself tells of an answer: kept with it, so that whoever reads it again finds its receipt.
+fn own_of(completion: &Completion) -> Map<String, Value> {
+    let mut own = Map::new();
+    let told = [completion.routing.clone().map(Event::Routing), completion.receipt.clone().map(Event::Receipt)];
+    told.iter().flatten().for_each(|event| object::note(&mut own, event));
+    own
 }
 
 /// The id of a response that is JSON text; empty where it has none.

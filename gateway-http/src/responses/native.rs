@@ -3,7 +3,8 @@
 
 use bytes::BytesMut;
 use serde::Deserialize;
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Map, Value, json, value::RawValue};
+use tollgate_proto::v1::completion_event::Event;
 
 use super::{events::write, object};
 use crate::{error::Refusal, openai::members::edited};
@@ -18,6 +19,8 @@ pub(super) struct Natives {
     sequence: u64,
     /// The last event, which waits until the answer is kept.
     last: Option<(String, String)>,
+    /// What the gateway itself tells.
+    own: Map<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -39,6 +42,15 @@ pub(super) fn kept(response: &str, is_stored: bool, previous: Option<&str>) -> S
     edited(response, "response", &edits).unwrap_or_else(|_| response.to_owned())
 }
 
+/// A response with what the gateway itself tells of it.
+pub(super) fn with_own(response: &str, own: &Map<String, Value>) -> String {
+    if own.is_empty() {
+        return response.to_owned();
+    }
+    let own = Value::from(own.clone()).to_string();
+    edited(response, "response", &[(object::OWN, Some(&own))]).unwrap_or_else(|_| response.to_owned())
+}
+
 impl Natives {
     pub(super) fn take(&mut self, body: &[u8], previous: Option<&str>, store: bool, out: &mut BytesMut) {
         let Some((text, head)) = std::str::from_utf8(body).ok().and_then(|text| Some((text, read(text)?))) else {
@@ -55,6 +67,12 @@ impl Natives {
             return;
         }
         self.print(&head.kind, text, out);
+    }
+
+    /// What comes behind the provider's last word.
+    pub(super) fn note(&mut self, event: &Event) {
+        object::note(&mut self.own, event);
+        self.response = with_own(&self.response, &self.own);
     }
 
     /// The response as it is at its end; `None`: its provider did not say so.
@@ -80,6 +98,7 @@ impl Natives {
     /// The last event of an answer that broke.
     pub(super) fn fail(&mut self, refusal: &Refusal, out: &mut BytesMut) {
         let error = object::error(refusal).to_string();
+        object::note_failure(&mut self.own, refusal);
         self.made("response.failed", &[("status", Some("\"failed\"")), ("error", Some(error.as_str()))], out);
     }
 
@@ -89,6 +108,7 @@ impl Natives {
         let edits: Vec<_> = edits.iter().copied().chain([("output", Some(output.as_str()))]).collect();
         let begun = if self.response.is_empty() { r#"{"object":"response"}"# } else { &self.response };
         let response = edited(begun, "response", &edits).unwrap_or_else(|_| begun.to_owned());
+        let response = with_own(&response, &self.own);
         let number = self.sequence;
         let event = format!(r#"{{"type":"{kind}","sequence_number":{number},"response":{response}}}"#);
         write(kind, event.as_bytes(), out);

@@ -1,12 +1,32 @@
 //! The `response` object: what was asked, said back, around what was answered.
 
 use serde_json::{Map, Value, json};
-use tollgate_proto::v1::{FinishReason, Finished, Started, Usage};
+use tollgate_proto::v1::{FinishReason, Finished, Started, Usage, completion_event::Event};
 
 use crate::{
+    chat::receipt_text,
     error::Refusal,
     openai::{Invalid, members::Members},
 };
+
+/// The member that has what the gateway itself tells of an answer, where it is asked for.
+pub(super) const OWN: &str = "tollgate";
+
+/// Notes what the gateway itself tells of an answer.
+pub(super) fn note(own: &mut Map<String, Value>, event: &Event) {
+    match event {
+        Event::Routing(routing) => own.insert("route".into(), routing.in_words().into()),
+        Event::Receipt(receipt) => own.insert("receipt".into(), receipt_text(receipt).into()),
+        _ => None,
+    };
+}
+
+/// The same of one that failed.
+pub(super) fn note_failure(own: &mut Map<String, Value>, refusal: &Refusal) {
+    if let Some(receipt) = refusal.receipt() {
+        own.insert("receipt".into(), receipt.into());
+    }
+}
 
 /// What a request that says nothing of it means, in the order in which it is shown.
 const DEFAULTS: [(&str, &str); 21] = [

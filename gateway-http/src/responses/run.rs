@@ -17,7 +17,7 @@ use tollgate_proto::v1::{
 };
 use tonic::{Code, Status, Streaming};
 
-use super::{events, kept, object, stream::Printer};
+use super::{events, kept, native, object, stream::Printer};
 use crate::{Gateway, error::Refusal, forward, openai::members::edited};
 
 /// How often it is told how far a response is: so soon others hear of it, and it of them.
@@ -274,6 +274,9 @@ impl Runner {
             End::Failed(refusal) => {
                 let (output, error) = (self.output(), object::error(&refusal).to_string());
                 self.change(&[("status", Some("\"failed\"")), ("error", Some(&error)), ("output", Some(&output))]);
+                let mut own = Map::new();
+                object::note_failure(&mut own, &refusal);
+                self.response = native::with_own(&self.response, &own);
                 Some(self.about_the_response("response.failed"))
             }
             End::Cancelled => {

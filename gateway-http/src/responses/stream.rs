@@ -39,11 +39,11 @@ impl Printer {
     pub(super) fn print(&mut self, event: CompletionEvent, previous: Option<&str>, store: bool, out: &mut BytesMut) {
         match self {
             Self::Made(events) => events.take(event, out),
-            Self::Native(natives) => {
-                if let Some(native) = &event.native {
-                    natives.take(&native.body, previous, store, out);
-                }
-            }
+            Self::Native(natives) => match (&event.native, &event.event) {
+                (Some(native), _) => natives.take(&native.body, previous, store, out),
+                (None, Some(own)) => natives.note(own),
+                (None, None) => {}
+            },
         }
     }
 }

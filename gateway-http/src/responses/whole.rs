@@ -49,6 +49,7 @@ fn told(completion: Completion) -> Vec<Event> {
     }
     events.extend(completion.usage.map(Event::Usage));
     events.extend(completion.routing.map(Event::Routing));
+    events.extend(completion.receipt.map(Event::Receipt));
     events
 }
 

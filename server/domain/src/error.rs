@@ -1,6 +1,6 @@
 use std::{fmt, time::Duration};
 
-use tollgate_proto::v1::{ErrorReason, PartialUsage};
+use tollgate_proto::v1::{ErrorReason, PartialUsage, Receipt};
 
 /// Whether and when the caller may try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct Error {
     pub violations: Vec<Violation>,
     /// What the broken call cost, when it cost something.
     pub partial: Option<Box<PartialUsage>>,
+    /// The promise that the audit log holds the failure, where the call asked for one.
+    pub receipt: Option<Box<Receipt>>,
 }
 
 impl Error {
@@ -49,6 +51,7 @@ impl Error {
             metadata: Vec::new(),
             violations: Vec::new(),
             partial: None,
+            receipt: None,
         }
     }
 

@@ -11,8 +11,8 @@ use tokio::{sync::mpsc, time::Instant};
 use tollgate_domain::{Class, Error, Failure, NanoUsd, Price};
 use tollgate_ledger::{Ask, At, End, Hold, Opening};
 use tollgate_proto::v1::{
-    Attempt, AuditRecord, BodyPartKind, BudgetCharge, CompletionEvent, ErrorReason, FinishReason, Finished, InputUsage,
-    LedgerEntry, LedgerEntryKind, MidstreamPolicy, OutputUsage, PartialUsage, Routing, Started, Usage,
+    Attempt, BodyPartKind, BudgetCharge, CompletionEvent, ErrorReason, FinishReason, Finished, InputUsage, LedgerEntry,
+    LedgerEntryKind, MidstreamPolicy, OutputUsage, PartialUsage, Receipt, Routing, Started, Usage,
     completion_event::Event, delta::Piece,
 };
 use tollgate_providers::{Head, headroom, refusal};
@@ -27,7 +27,7 @@ use crate::{
     limit::{Passed, Place},
     permit::Permit,
     reasoning::Memory,
-    record::Record,
+    record::{Record, promise},
     reserve::{Bound, LAG, Reservation, TRANCHE},
     route,
     settle::Unfinished,
@@ -131,8 +131,8 @@ pub(crate) struct Closed {
     pub(crate) routing: Routing,
     /// The journal's sequence to wait for.
     pub(crate) sequence: u64,
-    /// Its record, as it is journalled.
-    pub(crate) record: Option<Arc<AuditRecord>>,
+    /// The promise that the log holds its record, to be given out when that sequence is durable.
+    pub(crate) receipt: Option<Receipt>,
 }
 
 /// Owns a [`FlowState`] until the call ends.
@@ -191,8 +191,8 @@ impl Flow {
     }
 
     /// Ends the call with an error, with no attempt open.
-    pub(crate) fn end_with(&mut self, error: Error) -> Error {
-        Self { state: self.state.take(), settler: self.settler.clone() }.fail(Ending::Free, "", error)
+    pub(crate) async fn end_with(&mut self, error: Error) -> Error {
+        Self { state: self.state.take(), settler: self.settler.clone() }.fail(Ending::Free, "", error).await
     }
 
     /// The answer is complete: settles, closes the record, and tells what it consumed.
@@ -219,18 +219,19 @@ impl Flow {
     }
 
     /// The call failed for good: settles what was billed and closes the record.
-    pub(crate) fn fail(mut self, ending: Ending, class: &str, mut error: Error) -> Error {
+    pub(crate) async fn fail(mut self, ending: Ending, class: &str, mut error: Error) -> Error {
         let Some(mut state) = self.state.take() else { return error };
         let end = state.end_attempt(ending, class);
         let call_id = state.call.id.to_string();
         let wants_routing = state.call.wants_routing();
-        let Closed { usage, routing, .. } = state.close(end, Some(&error));
+        let Closed { usage, routing, sequence, receipt } = state.close(end, Some(&error));
         if wants_routing && !routing.attempts.is_empty() {
             error = error.with("route", routing.in_words());
         }
         if usage.cost_nano_usd > 0 {
             error.partial = Some(Box::new(PartialUsage { call_id, usage: Some(usage) }));
         }
+        promise(self.settler.ledger(), sequence, receipt, &mut error).await;
         error
     }
 }
@@ -768,8 +769,8 @@ impl FlowState {
         let draft = self.record.draft();
         draft.finished(&self.reasons);
         draft.served(routing.clone(), Some(usage.clone()));
-        let (sequence, record) = self.record.close_with(end, error);
-        Closed { usage, routing, sequence, record }
+        let (sequence, receipt) = self.record.close_with(end, error);
+        Closed { usage, routing, sequence, receipt }
     }
 }
 

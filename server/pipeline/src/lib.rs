@@ -209,10 +209,10 @@ impl Pipeline {
         mut record: Record,
     ) -> Result<Reply<CompletionEvent>, Error> {
         let limits = call.trace.stage("limits");
-        let passed = record.try_or_close(told::ended(limits, self.pass(&permit, &call).await))?;
+        let passed = record.try_or_close(told::ended(limits, self.pass(&permit, &call).await)).await?;
         let reserving = call.trace.stage("reserve");
         let reserved = told::ended(reserving, self.reserve(permit, &call).await); // dropped unused, it releases itself
-        let reservation = record.try_or_close(reserved)?;
+        let reservation = record.try_or_close(reserved).await?;
         self.mirror(&reservation.permit, &call);
         if call.opens_when_admitted() {
             // Dropped unread, it releases and closes what it holds.
@@ -236,12 +236,12 @@ impl Pipeline {
         mut record: Record,
     ) -> Result<Reply<Answer>, Error> {
         let asked = O::asked(&call.request).cloned().ok_or_else(|| Error::internal("a call of another operation"));
-        let asked = record.try_or_close(asked)?;
+        let asked = record.try_or_close(asked).await?;
         let limits = call.trace.stage("limits");
-        let passed = record.try_or_close(told::ended(limits, self.pass(&permit, &call).await))?;
+        let passed = record.try_or_close(told::ended(limits, self.pass(&permit, &call).await)).await?;
         let reserving = call.trace.stage("reserve");
         let reserved = told::ended(reserving, self.reserve(permit, &call).await);
-        let reservation = record.try_or_close(reserved)?;
+        let reservation = record.try_or_close(reserved).await?;
         let response = self.send_unary::<O>(&asked, reservation, passed, call, record).await?;
         Ok(futures::stream::once(async { Ok(O::answer(response)) }).boxed())
     }
@@ -260,16 +260,16 @@ impl Pipeline {
         let mut record = self.open_record(&call);
         let admitting = call.trace.stage("authenticate");
         let admitted = told::ended(admitting, self.admit(&call, &mut record));
-        let permit = record.try_or_close(admitted)?;
+        let permit = record.try_or_close(admitted).await?;
         record.belongs_to(Box::pin(self.whose(&permit)).await);
-        match record.try_or_close(flights.enter(&permit, &call))? {
+        match record.try_or_close(flights.enter(&permit, &call)).await? {
             Entry::Alone => serve(self.clone(), permit, call, record).await,
             Entry::Lead(flight) => {
                 let (this, retention) = (self.clone(), self.settings.idempotency_retention);
                 Ok(flight.lead(async move {
                     let claiming = call.trace.stage("claim");
                     let claimed = claim(this.claims.as_deref(), &permit, &call, retention).await;
-                    record.try_or_close(told::ended(claiming, claimed))?;
+                    record.try_or_close(told::ended(claiming, claimed)).await?;
                     serve(this, permit, call, record).await
                 }))
             }

@@ -9,7 +9,7 @@ use prost::Message;
 use tollgate_bodies::Digest;
 use tollgate_domain::{Error, Failure};
 use tollgate_ledger::Before;
-use tollgate_proto::v1::{Routing, Started, StreamedImage, Transcript, Usage};
+use tollgate_proto::v1::{Receipt, Routing, Started, StreamedImage, Transcript, Usage};
 use tollgate_providers::{
     exchange::{self, MediaAnswering},
     media::{MediaAsk, MediaCall, MediaEvent},
@@ -47,8 +47,10 @@ pub enum MediaTold {
     Image(StreamedImage),
     /// What it consumed.
     Usage(Usage),
-    /// How it was routed, where it is asked for; last.
+    /// How it was routed, where it is asked for.
     Routing(Routing),
+    /// The audit log's promise, where it is asked for; last.
+    Receipt(Receipt),
 }
 
 impl Kept for MediaTold {
@@ -61,6 +63,7 @@ impl Kept for MediaTold {
             Self::Image(image) => image.encoded_len(),
             Self::Usage(usage) => usage.encoded_len(),
             Self::Routing(routing) => routing.encoded_len(),
+            Self::Receipt(receipt) => receipt.encoded_len(),
         }
     }
 }
@@ -108,17 +111,17 @@ impl Pipeline {
         mut record: Record,
     ) -> Result<Reply<MediaTold>, Error> {
         let limits = call.trace.stage("limits");
-        let passed = record.try_or_close(told::ended(limits, self.pass(&permit, &call).await))?;
+        let passed = record.try_or_close(told::ended(limits, self.pass(&permit, &call).await)).await?;
         if let Some(files) = &call.files {
             // What is small is known whole before money is held for it.
-            record.try_or_close(files.upload.begin().await)?;
+            record.try_or_close(files.upload.begin().await).await?;
             if let (Request::Transcription(head), true) = (&mut call.request, files.upload.is_whole()) {
                 Arc::make_mut(head).upload_bytes = i64::try_from(files.upload.taken()).ok();
             }
         }
         let reserving = call.trace.stage("reserve");
         let reserved = told::ended(reserving, self.reserve(permit, &call).await);
-        let reservation = record.try_or_close(reserved)?;
+        let reservation = record.try_or_close(reserved).await?;
         self.send_media(reservation, passed, call, record).await
     }
 
@@ -141,13 +144,13 @@ impl Pipeline {
             let upload = flow.state().call.files.as_ref().map(|files| files.upload.clone());
             // What the caller did not send, no provider failed at.
             if let Some(error) = upload.as_ref().and_then(Upload::error) {
-                return Err(flow.fail(Ending::Free, "upload", error));
+                return Err(flow.fail(Ending::Free, "upload", error).await);
             }
             flow.state().attempt_failed(&failure);
             if upload.is_some_and(|upload| upload.is_lost()) {
                 let attempts = flow.state().attempt_number();
                 let error = failure.into_error(&deployment.provider, &deployment.name, attempts);
-                return Err(flow.end_with(error.with("retryDenied", "UPLOAD_SENT")));
+                return Err(flow.end_with(error.with("retryDenied", "UPLOAD_SENT")).await);
             }
             last = Some((deployment, failure));
         };
@@ -177,7 +180,7 @@ impl Pipeline {
                         }
                     }
                     Some(Err(failure)) => {
-                        yield Err(broken(flow, &deployment, failure));
+                        yield Err(broken(flow, &deployment, failure).await);
                         return;
                     }
                     None => break,
@@ -186,12 +189,15 @@ impl Pipeline {
             // Settled, and as durable as configured, before the last frame.
             let wants_routing = flow.state().call.wants_routing();
             let settling = flow.state().call.trace.stage("settle");
-            let Closed { usage: total, routing, sequence, .. } = flow.complete(usage);
+            let Closed { usage: total, routing, sequence, receipt } = flow.complete(usage);
             ledger.durable(sequence, Before::LastFrame).await;
             drop(settling);
             yield Ok(MediaTold::Usage(total));
             if wants_routing {
                 yield Ok(MediaTold::Routing(routing));
+            }
+            if let Some(receipt) = receipt {
+                yield Ok(MediaTold::Receipt(receipt));
             }
         }
         .boxed())

@@ -81,12 +81,12 @@ impl Pipeline {
             let mut record = this.open_record(&copy);
             record.draft().named(MIRROR);
             record.of(&permit.caller);
-            let passed = match record.try_or_close(this.pass(&permit, &copy).await) {
+            let passed = match record.try_or_close(this.pass(&permit, &copy).await).await {
                 Ok(passed) => passed,
                 Err(error) => return tracing::debug!(%error, "a call is not mirrored"),
             };
             let reserved = this.reserve(permit, &copy).await;
-            let Ok(reservation) = record.try_or_close(reserved) else { return };
+            let Ok(reservation) = record.try_or_close(reserved).await else { return };
             match this.send(reservation, passed, copy, record).await {
                 Ok(mut reply) => while let Some(Ok(_)) = reply.next().await {},
                 Err(error) => tracing::debug!(%error, "a copy of a call failed"),

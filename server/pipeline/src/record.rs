@@ -1,9 +1,9 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tollgate_audit::{Draft, Notary};
 use tollgate_domain::Error;
-use tollgate_ledger::End;
+use tollgate_ledger::{Before, End, Ledger};
 use tollgate_metrics::{Ended, Metrics, Payer};
 use tollgate_proto::v1::{AuditRecord, ErrorReason, Receipt};
 use tollgate_router::Table;
@@ -16,6 +16,9 @@ use crate::{
     told,
 };
 
+/// A refusal waits no longer than this for its record to be durable.
+const DURABLE_WITHIN: Duration = Duration::from_secs(2);
+
 /// The audit record of a call in progress: closed once, by its owner or, when the caller goes, by the settler.
 pub(crate) struct Record {
     draft: Option<Draft>,
@@ -24,6 +27,8 @@ pub(crate) struct Record {
     witness: Option<Box<Witness>>,
     started: Instant,
     settler: Settler,
+    /// Signs a receipt for it, where the call wants one.
+    notary: Option<Arc<Notary>>,
 }
 
 /// Who else hears what a record says: counts, the log and traces.
@@ -124,31 +129,52 @@ impl Record {
         Some(Unclosed { draft, bodies: self.bodies.take(), witness: self.witness.take(), elapsed_us })
     }
 
-    /// Closes the record into `end`, which is journalled with it. Returns the journal's sequence, and the record as it stands there.
-    pub(crate) fn close_with(mut self, mut end: End, error: Option<&Error>) -> (u64, Option<Arc<AuditRecord>>) {
+    /// Closes the record into `end`, which is journalled with it. Returns the journal's sequence, and the promise that the log holds the
+    /// record: to be given out when that sequence is durable.
+    pub(crate) fn close_with(mut self, end: End, error: Option<&Error>) -> (u64, Option<Receipt>) {
+        self.close(end, error)
+    }
+
+    fn close(&mut self, mut end: End, error: Option<&Error>) -> (u64, Option<Receipt>) {
         if let Some(open) = self.take() {
             open.close(&mut end, error);
         }
-        self.settler.ledger().end_on_record(end)
+        let (sequence, record) = self.settler.ledger().end_on_record(end);
+        // Strangers get none: a position in the log tells how busy the gateway is.
+        let record = record.filter(|record| !record.key_id.is_empty());
+        let receipt = record.and_then(|record| Some(self.notary.as_ref()?.receipt(&record)));
+        (sequence, receipt)
     }
 
     /// Passes a result on; an error closes the record first.
-    pub(crate) fn try_or_close<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
-        if let Err(error) = &result
-            && let Some(open) = self.take()
-            && !tollgate_planted::bug("refusals_unrecorded")
-        {
-            let mut end = End::default();
-            open.close(&mut end, Some(error));
-            self.settler.ledger().end(end);
+    pub(crate) async fn try_or_close<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
+        match result {
+            Ok(passed) => Ok(passed),
+            // In a box: it is part of every call's future, and of few calls' lives.
+            Err(error) => Err(Box::pin(self.refuse(error)).await),
         }
-        result
+    }
+
+    async fn refuse(&mut self, mut error: Error) -> Error {
+        if self.draft.is_none() {
+            return error;
+        }
+        if tollgate_planted::bug("refusals_unrecorded") {
+            drop(self.take());
+            return error;
+        }
+        let (sequence, receipt) = self.close(End::default(), Some(&error));
+        promise(self.settler.ledger(), sequence, receipt, &mut error).await;
+        error
     }
 }
 
-/// The receipt of a record, where there is who signs.
-pub(crate) fn receipt(notary: Option<&Notary>, record: Option<&AuditRecord>) -> Option<Receipt> {
-    Some(notary?.receipt(record?))
+/// Has an error carry a receipt, once what that promises is as durable as configured: in time, or it is told without.
+pub(crate) async fn promise(ledger: &Ledger, sequence: u64, receipt: Option<Receipt>, error: &mut Error) {
+    let Some(receipt) = receipt else { return };
+    if timeout(DURABLE_WITHIN, ledger.durable(sequence, Before::LastFrame)).await.is_ok() {
+        error.receipt = Some(Box::new(receipt));
+    }
 }
 
 impl Drop for Record {
@@ -177,6 +203,7 @@ impl Pipeline {
             witness: Some(witness),
             started: Instant::now(),
             settler: self.settler.clone(),
+            notary: self.notary.clone().filter(|_| call.wants_receipt()),
         }
     }
 }

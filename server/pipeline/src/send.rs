@@ -20,7 +20,7 @@ use crate::{
     flow::{Closed, Ending, Flow, FlowState, Gated, Refused},
     limit::{Passed, Place},
     reasoning::Gathered,
-    record::{Record, receipt},
+    record::Record,
     reserve::Reservation,
     route::all_cooling,
     takeover::{self, Joint, Told},
@@ -61,7 +61,7 @@ impl Pipeline {
         let mut told = Told::nothing(takeover::policy(&call, group), mode);
         let mut flow = self.flow(reservation, passed, call, record);
         let (mut deployment, mut answering, first) = flow.answer(None, None).await?;
-        let (ledger, notary) = (self.ledger.clone(), self.notary.clone());
+        let ledger = self.ledger.clone();
         let now_seconds = self.clock.now_us() / 1_000_000;
         Ok(async_stream::stream! {
             let mut seq = 0;
@@ -100,14 +100,13 @@ impl Pipeline {
                             for finished in flow.state().unfinished() {
                                 yield Ok(numbered(finished, &mut seq));
                             }
-                            let wants_receipt = flow.state().call.wants_receipt();
                             let settling = flow.state().call.trace.stage("settle");
-                            let Closed { usage: total, sequence, record, .. } = flow.cut();
+                            let Closed { usage: total, sequence, receipt, .. } = flow.cut();
                             ledger.durable(sequence, Before::LastFrame).await;
                             drop(settling);
                             let usage = CompletionEvent { event: Some(Event::Usage(total)), ..CompletionEvent::default() };
                             yield Ok(numbered(usage, &mut seq));
-                            if let Some(receipt) = receipt(notary.as_deref().filter(|_| wants_receipt), record.as_deref()) {
+                            if let Some(receipt) = receipt {
                                 let receipt = CompletionEvent { event: Some(Event::Receipt(receipt)), ..CompletionEvent::default() };
                                 yield Ok(numbered(receipt, &mut seq));
                             }
@@ -116,7 +115,7 @@ impl Pipeline {
                     }
                     Some(Err(failure)) => {
                         let Some(takeover) = told.takeover(&failure, deployment.signs_reasoning()) else {
-                            yield Err(broken(flow, &deployment, failure));
+                            yield Err(broken(flow, &deployment, failure).await);
                             return;
                         };
                         flow.state().replaced(&failure, &takeover);
@@ -151,9 +150,8 @@ impl Pipeline {
             };
             flow.state().keep_reasoning(deployment.reasoning_format(), gathered);
             tollgate_planted::step("before_settlement");
-            let wants_receipt = flow.state().call.wants_receipt();
             let settling = flow.state().call.trace.stage("settle");
-            let Closed { usage: total, routing, sequence, record } = flow.complete(reported);
+            let Closed { usage: total, routing, sequence, receipt } = flow.complete(reported);
             tollgate_planted::step("settled");
             ledger.durable(sequence, Before::LastFrame).await;
             drop(settling);
@@ -163,7 +161,7 @@ impl Pipeline {
             if wants_routing {
                 yield Ok(numbered(CompletionEvent { event: Some(Event::Routing(routing)), ..CompletionEvent::default() }, &mut seq));
             }
-            if let Some(receipt) = receipt(notary.as_deref().filter(|_| wants_receipt), record.as_deref()) {
+            if let Some(receipt) = receipt {
                 yield Ok(numbered(CompletionEvent { event: Some(Event::Receipt(receipt)), ..CompletionEvent::default() }, &mut seq));
             }
         }
@@ -238,7 +236,7 @@ impl Flow {
                             Error::new(ErrorReason::Overloaded, "no deployment can be tried now").retry(Retry::Later)
                         }
                     };
-                    return Err(self.end_with(error));
+                    return Err(self.end_with(error).await);
                 }
             };
             if !pause.is_zero() {
@@ -298,7 +296,7 @@ impl Flow {
                 .with("retryDenied", error.reason.wire_name()),
             None => error,
         };
-        Err(self.end_with(error))
+        Err(self.end_with(error).await)
     }
 }
 
@@ -399,11 +397,11 @@ fn numbered(mut event: CompletionEvent, seq: &mut u64) -> CompletionEvent {
     event
 }
 
-pub(crate) fn broken(mut flow: Flow, deployment: &Deployment, failure: Failure) -> Error {
+pub(crate) async fn broken(mut flow: Flow, deployment: &Deployment, failure: Failure) -> Error {
     let attempts = flow.state().attempt_number();
     let class = failure.class.name();
     flow.state().tell_router(&failure);
     let ending = Ending::Cut("failed", failure.usage.clone());
     let error = failure.into_error(&deployment.provider, &deployment.name, attempts);
-    flow.fail(ending, class, error)
+    flow.fail(ending, class, error).await
 }

@@ -18,7 +18,7 @@ use crate::{
     flow::{Closed, FlowState},
     idempotency::Kept,
     limit::Passed,
-    record::{Record, receipt},
+    record::Record,
     reserve::Reservation,
     send::identify,
 };
@@ -120,15 +120,14 @@ impl Pipeline {
             }
         };
         let wants_routing = flow.state().call.wants_routing();
-        let wants_receipt = flow.state().call.wants_receipt();
         let settling = flow.state().call.trace.stage("settle");
-        let Closed { usage, routing, sequence, record } = flow.complete(response.envelope().usage.take());
+        let Closed { usage, routing, sequence, receipt } = flow.complete(response.envelope().usage.take());
         self.ledger.durable(sequence, Before::LastFrame).await;
         drop(settling);
         let envelope = response.envelope();
         *envelope.usage = Some(usage);
         *envelope.routing = wants_routing.then_some(routing);
-        *envelope.receipt = receipt(self.notary.as_deref().filter(|_| wants_receipt), record.as_deref());
+        *envelope.receipt = receipt;
         Ok(response)
     }
 }

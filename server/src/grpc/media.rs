@@ -205,6 +205,7 @@ macro_rules! told {
                         MediaTold::Native(bytes) => ($event::Native(bytes), String::new()),
                         MediaTold::Usage(usage) => ($event::Usage(usage), String::new()),
                         MediaTold::Routing(routing) => ($event::Routing(routing), String::new()),
+                        MediaTold::Receipt(receipt) => ($event::Receipt(receipt), String::new()),
                         $(MediaTold::$told(told) => ($event::$name(told), String::new()),)*
                         _ => return None,
                     };

@@ -90,14 +90,19 @@ fn with_request(error: Error, call: Option<CallId>) -> Status {
         details.push(any("QuotaFailure", &pb::QuotaFailure { violations: vec![violation] }));
     }
     if let Some(partial) = &error.partial {
-        details.push(prost_types::Any {
-            type_url: "type.googleapis.com/tollgate.v1.PartialUsage".into(),
-            value: partial.encode_to_vec(),
-        });
+        details.push(own("PartialUsage", &**partial));
+    }
+    if let Some(receipt) = &error.receipt {
+        details.push(own("Receipt", &**receipt));
     }
     let message = error.message;
     let body = pb::Status { code: code as i32, message: message.clone(), details };
     Status::with_details(code, message, body.encode_to_vec().into())
+}
+
+/// A detail of the contract's own.
+fn own(name: &str, message: &impl Message) -> prost_types::Any {
+    prost_types::Any { type_url: format!("type.googleapis.com/tollgate.v1.{name}"), value: message.encode_to_vec() }
 }
 
 fn any(name: &str, message: &impl Message) -> prost_types::Any {

@@ -103,8 +103,9 @@ impl Ask {
     /// A tenth of a second of silence would do; each word is its own bytes, so that tests see them.
     fn spoken(&self, step: &Step, tells: bool) -> Answer {
         let input = self.body["input"].as_str().unwrap_or_default();
+        let said = step.text.as_deref().unwrap_or(input);
         let read = step.prompt_tokens.unwrap_or_else(|| count_words(input));
-        let words: Vec<String> = input.split_inclusive(' ').map(str::to_owned).collect();
+        let words: Vec<String> = said.split_inclusive(' ').map(str::to_owned).collect();
         let written = step.output_tokens.unwrap_or(words.len() as u64 * 10);
         let each = |word: &String| -> Vec<u8> {
             if !self.is_streamed() {

@@ -29,6 +29,8 @@ pub struct Reply {
     pub headers: HeaderMap,
     /// The body as it came.
     pub body: Bytes,
+    /// What came behind the body.
+    pub trailers: HeaderMap,
 }
 
 /// A call being answered. Dropped, it hangs up.
@@ -167,8 +169,9 @@ impl Reply {
 impl Stream {
     /// Waits for the rest and returns it as one answer.
     pub async fn whole(self) -> Result<Reply> {
-        let body = self.body.collect().await?.to_bytes();
-        Ok(Reply { status: self.status, headers: self.headers, body })
+        let body = self.body.collect().await?;
+        let trailers = body.trailers().cloned().unwrap_or_default();
+        Ok(Reply { status: self.status, headers: self.headers, body: body.to_bytes(), trailers })
     }
 
     /// The next event; `None` at the proper end, an error when the stream breaks off or is silent for ten seconds.
@@ -201,6 +204,12 @@ impl Stream {
 }
 
 impl Event {
+    /// The events of a whole stream.
+    pub fn all(text: &str) -> Vec<Self> {
+        let events = text.split_terminator("\n\n").map(Self::parse);
+        events.filter(|event| event.name.is_some() || !event.data.is_empty()).collect()
+    }
+
     fn parse(text: &str) -> Self {
         let field = |name: &'static str| {
             let lines = text.lines().filter_map(move |line| line.strip_prefix(name)?.strip_prefix(':'));

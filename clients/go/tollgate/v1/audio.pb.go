@@ -150,7 +150,7 @@ func (x *CreateSpeechRequest) GetTollgate() *GatewayOptions {
 	return nil
 }
 
-// Response of `CreateSpeech`: `started`, then the sound, then `usage`, then `routing` where it is asked for.
+// Response of `CreateSpeech`: `started`, then the sound, then `usage`, then `routing` and `receipt` where they are asked for.
 type CreateSpeechResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What is told.
@@ -162,6 +162,7 @@ type CreateSpeechResponse struct {
 	//	*CreateSpeechResponse_Native
 	//	*CreateSpeechResponse_Usage
 	//	*CreateSpeechResponse_Routing
+	//	*CreateSpeechResponse_Receipt
 	Event isCreateSpeechResponse_Event `protobuf_oneof:"event"`
 	// Beside `started`: the media type of the provider's answer.
 	ContentType   string `protobuf:"bytes,6,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
@@ -251,6 +252,15 @@ func (x *CreateSpeechResponse) GetRouting() *Routing {
 	return nil
 }
 
+func (x *CreateSpeechResponse) GetReceipt() *Receipt {
+	if x != nil {
+		if x, ok := x.Event.(*CreateSpeechResponse_Receipt); ok {
+			return x.Receipt
+		}
+	}
+	return nil
+}
+
 func (x *CreateSpeechResponse) GetContentType() string {
 	if x != nil {
 		return x.ContentType
@@ -287,6 +297,11 @@ type CreateSpeechResponse_Routing struct {
 	Routing *Routing `protobuf:"bytes,5,opt,name=routing,proto3,oneof"`
 }
 
+type CreateSpeechResponse_Receipt struct {
+	// The audit log's promise: last, when asked for.
+	Receipt *Receipt `protobuf:"bytes,7,opt,name=receipt,proto3,oneof"`
+}
+
 func (*CreateSpeechResponse_Started) isCreateSpeechResponse_Event() {}
 
 func (*CreateSpeechResponse_Audio) isCreateSpeechResponse_Event() {}
@@ -296,6 +311,8 @@ func (*CreateSpeechResponse_Native) isCreateSpeechResponse_Event() {}
 func (*CreateSpeechResponse_Usage) isCreateSpeechResponse_Event() {}
 
 func (*CreateSpeechResponse_Routing) isCreateSpeechResponse_Event() {}
+
+func (*CreateSpeechResponse_Receipt) isCreateSpeechResponse_Event() {}
 
 // Request of `CreateTranscription`: `head`, then one `file` and its `data`, with fields behind it where there are any.
 type CreateTranscriptionRequest struct {
@@ -545,8 +562,8 @@ func (x *TranscriptionHead) GetTollgate() *GatewayOptions {
 	return nil
 }
 
-// Response of `CreateTranscription`: `started`, `delta`s where it is streamed, `transcript`, then `usage`, then `routing` where it is asked
-// for.
+// Response of `CreateTranscription`: `started`, `delta`s where it is streamed, `transcript`, then `usage`, then `routing` and `receipt`
+// where they are asked for.
 type CreateTranscriptionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What is told.
@@ -559,6 +576,7 @@ type CreateTranscriptionResponse struct {
 	//	*CreateTranscriptionResponse_Native
 	//	*CreateTranscriptionResponse_Usage
 	//	*CreateTranscriptionResponse_Routing
+	//	*CreateTranscriptionResponse_Receipt
 	Event isCreateTranscriptionResponse_Event `protobuf_oneof:"event"`
 	// Beside `started`: the media type of the provider's answer.
 	ContentType   string `protobuf:"bytes,7,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
@@ -657,6 +675,15 @@ func (x *CreateTranscriptionResponse) GetRouting() *Routing {
 	return nil
 }
 
+func (x *CreateTranscriptionResponse) GetReceipt() *Receipt {
+	if x != nil {
+		if x, ok := x.Event.(*CreateTranscriptionResponse_Receipt); ok {
+			return x.Receipt
+		}
+	}
+	return nil
+}
+
 func (x *CreateTranscriptionResponse) GetContentType() string {
 	if x != nil {
 		return x.ContentType
@@ -698,6 +725,11 @@ type CreateTranscriptionResponse_Routing struct {
 	Routing *Routing `protobuf:"bytes,6,opt,name=routing,proto3,oneof"`
 }
 
+type CreateTranscriptionResponse_Receipt struct {
+	// The audit log's promise: last, when asked for.
+	Receipt *Receipt `protobuf:"bytes,8,opt,name=receipt,proto3,oneof"`
+}
+
 func (*CreateTranscriptionResponse_Started) isCreateTranscriptionResponse_Event() {}
 
 func (*CreateTranscriptionResponse_Delta) isCreateTranscriptionResponse_Event() {}
@@ -709,6 +741,8 @@ func (*CreateTranscriptionResponse_Native) isCreateTranscriptionResponse_Event()
 func (*CreateTranscriptionResponse_Usage) isCreateTranscriptionResponse_Event() {}
 
 func (*CreateTranscriptionResponse_Routing) isCreateTranscriptionResponse_Event() {}
+
+func (*CreateTranscriptionResponse_Receipt) isCreateTranscriptionResponse_Event() {}
 
 // What was said.
 type Transcript struct {
@@ -942,7 +976,7 @@ var File_tollgate_v1_audio_proto protoreflect.FileDescriptor
 
 const file_tollgate_v1_audio_proto_rawDesc = "" +
 	"\n" +
-	"\x17tollgate/v1/audio.proto\x12\vtollgate.v1\x1a\x1ctollgate/v1/completion.proto\x1a\x18tollgate/v1/upload.proto\x1a\x17tollgate/v1/usage.proto\"\xd2\x03\n" +
+	"\x17tollgate/v1/audio.proto\x12\vtollgate.v1\x1a\x1btollgate/v1/audit_log.proto\x1a\x1ctollgate/v1/completion.proto\x1a\x18tollgate/v1/upload.proto\x1a\x17tollgate/v1/usage.proto\"\xd2\x03\n" +
 	"\x13CreateSpeechRequest\x12\x19\n" +
 	"\x05model\x18\x01 \x01(\tH\x00R\x05model\x88\x01\x01\x12\x19\n" +
 	"\x05input\x18\x02 \x01(\tH\x01R\x05input\x88\x01\x01\x12\x19\n" +
@@ -962,13 +996,14 @@ const file_tollgate_v1_audio_proto_rawDesc = "" +
 	"\r_instructionsB\x12\n" +
 	"\x10_response_formatB\b\n" +
 	"\x06_speedB\a\n" +
-	"\x05_user\"\x84\x02\n" +
+	"\x05_user\"\xb6\x02\n" +
 	"\x14CreateSpeechResponse\x120\n" +
 	"\astarted\x18\x01 \x01(\v2\x14.tollgate.v1.StartedH\x00R\astarted\x12\x16\n" +
 	"\x05audio\x18\x02 \x01(\fH\x00R\x05audio\x12\x18\n" +
 	"\x06native\x18\x03 \x01(\fH\x00R\x06native\x12*\n" +
 	"\x05usage\x18\x04 \x01(\v2\x12.tollgate.v1.UsageH\x00R\x05usage\x120\n" +
-	"\arouting\x18\x05 \x01(\v2\x14.tollgate.v1.RoutingH\x00R\arouting\x12!\n" +
+	"\arouting\x18\x05 \x01(\v2\x14.tollgate.v1.RoutingH\x00R\arouting\x120\n" +
+	"\areceipt\x18\a \x01(\v2\x14.tollgate.v1.ReceiptH\x00R\areceipt\x12!\n" +
 	"\fcontent_type\x18\x06 \x01(\tR\vcontentTypeB\a\n" +
 	"\x05event\"\xd1\x01\n" +
 	"\x1aCreateTranscriptionRequest\x124\n" +
@@ -996,7 +1031,7 @@ const file_tollgate_v1_audio_proto_rawDesc = "" +
 	"\x10_response_formatB\x0e\n" +
 	"\f_temperatureB\t\n" +
 	"\a_streamB\x0f\n" +
-	"\r_upload_bytes\"\xc6\x02\n" +
+	"\r_upload_bytes\"\xf8\x02\n" +
 	"\x1bCreateTranscriptionResponse\x120\n" +
 	"\astarted\x18\x01 \x01(\v2\x14.tollgate.v1.StartedH\x00R\astarted\x12\x16\n" +
 	"\x05delta\x18\x02 \x01(\tH\x00R\x05delta\x129\n" +
@@ -1005,7 +1040,8 @@ const file_tollgate_v1_audio_proto_rawDesc = "" +
 	"transcript\x12\x18\n" +
 	"\x06native\x18\x04 \x01(\fH\x00R\x06native\x12*\n" +
 	"\x05usage\x18\x05 \x01(\v2\x12.tollgate.v1.UsageH\x00R\x05usage\x120\n" +
-	"\arouting\x18\x06 \x01(\v2\x14.tollgate.v1.RoutingH\x00R\arouting\x12!\n" +
+	"\arouting\x18\x06 \x01(\v2\x14.tollgate.v1.RoutingH\x00R\arouting\x120\n" +
+	"\areceipt\x18\b \x01(\v2\x14.tollgate.v1.ReceiptH\x00R\areceipt\x12!\n" +
 	"\fcontent_type\x18\a \x01(\tR\vcontentTypeB\a\n" +
 	"\x05event\"\x82\x02\n" +
 	"\n" +
@@ -1061,8 +1097,9 @@ var file_tollgate_v1_audio_proto_goTypes = []any{
 	(*Started)(nil),                     // 10: tollgate.v1.Started
 	(*Usage)(nil),                       // 11: tollgate.v1.Usage
 	(*Routing)(nil),                     // 12: tollgate.v1.Routing
-	(*UploadFile)(nil),                  // 13: tollgate.v1.UploadFile
-	(*UploadField)(nil),                 // 14: tollgate.v1.UploadField
+	(*Receipt)(nil),                     // 13: tollgate.v1.Receipt
+	(*UploadFile)(nil),                  // 14: tollgate.v1.UploadFile
+	(*UploadField)(nil),                 // 15: tollgate.v1.UploadField
 }
 var file_tollgate_v1_audio_proto_depIdxs = []int32{
 	8,  // 0: tollgate.v1.CreateSpeechRequest.original:type_name -> tollgate.v1.Original
@@ -1070,26 +1107,28 @@ var file_tollgate_v1_audio_proto_depIdxs = []int32{
 	10, // 2: tollgate.v1.CreateSpeechResponse.started:type_name -> tollgate.v1.Started
 	11, // 3: tollgate.v1.CreateSpeechResponse.usage:type_name -> tollgate.v1.Usage
 	12, // 4: tollgate.v1.CreateSpeechResponse.routing:type_name -> tollgate.v1.Routing
-	3,  // 5: tollgate.v1.CreateTranscriptionRequest.head:type_name -> tollgate.v1.TranscriptionHead
-	13, // 6: tollgate.v1.CreateTranscriptionRequest.file:type_name -> tollgate.v1.UploadFile
-	14, // 7: tollgate.v1.CreateTranscriptionRequest.field:type_name -> tollgate.v1.UploadField
-	14, // 8: tollgate.v1.TranscriptionHead.fields:type_name -> tollgate.v1.UploadField
-	9,  // 9: tollgate.v1.TranscriptionHead.tollgate:type_name -> tollgate.v1.GatewayOptions
-	10, // 10: tollgate.v1.CreateTranscriptionResponse.started:type_name -> tollgate.v1.Started
-	5,  // 11: tollgate.v1.CreateTranscriptionResponse.transcript:type_name -> tollgate.v1.Transcript
-	11, // 12: tollgate.v1.CreateTranscriptionResponse.usage:type_name -> tollgate.v1.Usage
-	12, // 13: tollgate.v1.CreateTranscriptionResponse.routing:type_name -> tollgate.v1.Routing
-	6,  // 14: tollgate.v1.Transcript.segments:type_name -> tollgate.v1.TranscriptSegment
-	7,  // 15: tollgate.v1.Transcript.words:type_name -> tollgate.v1.TranscriptWord
-	0,  // 16: tollgate.v1.AudioService.CreateSpeech:input_type -> tollgate.v1.CreateSpeechRequest
-	2,  // 17: tollgate.v1.AudioService.CreateTranscription:input_type -> tollgate.v1.CreateTranscriptionRequest
-	1,  // 18: tollgate.v1.AudioService.CreateSpeech:output_type -> tollgate.v1.CreateSpeechResponse
-	4,  // 19: tollgate.v1.AudioService.CreateTranscription:output_type -> tollgate.v1.CreateTranscriptionResponse
-	18, // [18:20] is the sub-list for method output_type
-	16, // [16:18] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	13, // 5: tollgate.v1.CreateSpeechResponse.receipt:type_name -> tollgate.v1.Receipt
+	3,  // 6: tollgate.v1.CreateTranscriptionRequest.head:type_name -> tollgate.v1.TranscriptionHead
+	14, // 7: tollgate.v1.CreateTranscriptionRequest.file:type_name -> tollgate.v1.UploadFile
+	15, // 8: tollgate.v1.CreateTranscriptionRequest.field:type_name -> tollgate.v1.UploadField
+	15, // 9: tollgate.v1.TranscriptionHead.fields:type_name -> tollgate.v1.UploadField
+	9,  // 10: tollgate.v1.TranscriptionHead.tollgate:type_name -> tollgate.v1.GatewayOptions
+	10, // 11: tollgate.v1.CreateTranscriptionResponse.started:type_name -> tollgate.v1.Started
+	5,  // 12: tollgate.v1.CreateTranscriptionResponse.transcript:type_name -> tollgate.v1.Transcript
+	11, // 13: tollgate.v1.CreateTranscriptionResponse.usage:type_name -> tollgate.v1.Usage
+	12, // 14: tollgate.v1.CreateTranscriptionResponse.routing:type_name -> tollgate.v1.Routing
+	13, // 15: tollgate.v1.CreateTranscriptionResponse.receipt:type_name -> tollgate.v1.Receipt
+	6,  // 16: tollgate.v1.Transcript.segments:type_name -> tollgate.v1.TranscriptSegment
+	7,  // 17: tollgate.v1.Transcript.words:type_name -> tollgate.v1.TranscriptWord
+	0,  // 18: tollgate.v1.AudioService.CreateSpeech:input_type -> tollgate.v1.CreateSpeechRequest
+	2,  // 19: tollgate.v1.AudioService.CreateTranscription:input_type -> tollgate.v1.CreateTranscriptionRequest
+	1,  // 20: tollgate.v1.AudioService.CreateSpeech:output_type -> tollgate.v1.CreateSpeechResponse
+	4,  // 21: tollgate.v1.AudioService.CreateTranscription:output_type -> tollgate.v1.CreateTranscriptionResponse
+	20, // [20:22] is the sub-list for method output_type
+	18, // [18:20] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_v1_audio_proto_init() }
@@ -1097,6 +1136,7 @@ func file_tollgate_v1_audio_proto_init() {
 	if File_tollgate_v1_audio_proto != nil {
 		return
 	}
+	file_tollgate_v1_audit_log_proto_init()
 	file_tollgate_v1_completion_proto_init()
 	file_tollgate_v1_upload_proto_init()
 	file_tollgate_v1_usage_proto_init()
@@ -1107,6 +1147,7 @@ func file_tollgate_v1_audio_proto_init() {
 		(*CreateSpeechResponse_Native)(nil),
 		(*CreateSpeechResponse_Usage)(nil),
 		(*CreateSpeechResponse_Routing)(nil),
+		(*CreateSpeechResponse_Receipt)(nil),
 	}
 	file_tollgate_v1_audio_proto_msgTypes[2].OneofWrappers = []any{
 		(*CreateTranscriptionRequest_Head)(nil),
@@ -1122,6 +1163,7 @@ func file_tollgate_v1_audio_proto_init() {
 		(*CreateTranscriptionResponse_Native)(nil),
 		(*CreateTranscriptionResponse_Usage)(nil),
 		(*CreateTranscriptionResponse_Routing)(nil),
+		(*CreateTranscriptionResponse_Receipt)(nil),
 	}
 	file_tollgate_v1_audio_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}

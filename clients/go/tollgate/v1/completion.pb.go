@@ -1478,8 +1478,9 @@ type GatewayOptions struct {
 	// Open the stream as soon as the call is admitted and its money is held, before a provider has answered: for calls that nobody waits
 	// for. What fails after that ends the stream instead of refusing the call.
 	OpenWhenAdmitted bool `protobuf:"varint,16,opt,name=open_when_admitted,json=openWhenAdmitted,proto3" json:"open_when_admitted,omitempty"`
-	// End the answer with a receipt: a signed promise that the audit log holds the record of this call. A repetition of an idempotent call
-	// gets that of the call that it repeats, if that asked for one.
+	// End the answer with a receipt: a signed promise that the audit log holds the record of this call. A refusal brings it in the details
+	// of its status, as a `Receipt`, if the key is one that the gateway knows. A repetition of an idempotent call gets that of the call that
+	// it repeats, if that asked for one.
 	Receipt       bool `protobuf:"varint,20,opt,name=receipt,proto3" json:"receipt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -428,7 +428,7 @@ func (x *StreamImageRequest) GetRequest() *GenerateImageRequest {
 	return nil
 }
 
-// Response of `StreamImage`: `started`, then images, then `usage`, then `routing` where it is asked for.
+// Response of `StreamImage`: `started`, then images, then `usage`, then `routing` and `receipt` where they are asked for.
 type StreamImageResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What is told.
@@ -440,6 +440,7 @@ type StreamImageResponse struct {
 	//	*StreamImageResponse_Native
 	//	*StreamImageResponse_Usage
 	//	*StreamImageResponse_Routing
+	//	*StreamImageResponse_Receipt
 	Event isStreamImageResponse_Event `protobuf_oneof:"event"`
 	// Beside `started`: the media type of the provider's answer.
 	ContentType   string `protobuf:"bytes,6,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
@@ -529,6 +530,15 @@ func (x *StreamImageResponse) GetRouting() *Routing {
 	return nil
 }
 
+func (x *StreamImageResponse) GetReceipt() *Receipt {
+	if x != nil {
+		if x, ok := x.Event.(*StreamImageResponse_Receipt); ok {
+			return x.Receipt
+		}
+	}
+	return nil
+}
+
 func (x *StreamImageResponse) GetContentType() string {
 	if x != nil {
 		return x.ContentType
@@ -565,6 +575,11 @@ type StreamImageResponse_Routing struct {
 	Routing *Routing `protobuf:"bytes,5,opt,name=routing,proto3,oneof"`
 }
 
+type StreamImageResponse_Receipt struct {
+	// The audit log's promise: last, when asked for.
+	Receipt *Receipt `protobuf:"bytes,7,opt,name=receipt,proto3,oneof"`
+}
+
 func (*StreamImageResponse_Started) isStreamImageResponse_Event() {}
 
 func (*StreamImageResponse_Image) isStreamImageResponse_Event() {}
@@ -574,6 +589,8 @@ func (*StreamImageResponse_Native) isStreamImageResponse_Event() {}
 func (*StreamImageResponse_Usage) isStreamImageResponse_Event() {}
 
 func (*StreamImageResponse_Routing) isStreamImageResponse_Event() {}
+
+func (*StreamImageResponse_Receipt) isStreamImageResponse_Event() {}
 
 // An image, or what is there of it.
 type StreamedImage struct {
@@ -936,6 +953,7 @@ type EditImageResponse struct {
 	//	*EditImageResponse_Native
 	//	*EditImageResponse_Usage
 	//	*EditImageResponse_Routing
+	//	*EditImageResponse_Receipt
 	Event isEditImageResponse_Event `protobuf_oneof:"event"`
 	// Beside `started`: the media type of the provider's answer.
 	ContentType   string `protobuf:"bytes,6,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
@@ -1025,6 +1043,15 @@ func (x *EditImageResponse) GetRouting() *Routing {
 	return nil
 }
 
+func (x *EditImageResponse) GetReceipt() *Receipt {
+	if x != nil {
+		if x, ok := x.Event.(*EditImageResponse_Receipt); ok {
+			return x.Receipt
+		}
+	}
+	return nil
+}
+
 func (x *EditImageResponse) GetContentType() string {
 	if x != nil {
 		return x.ContentType
@@ -1061,6 +1088,11 @@ type EditImageResponse_Routing struct {
 	Routing *Routing `protobuf:"bytes,5,opt,name=routing,proto3,oneof"`
 }
 
+type EditImageResponse_Receipt struct {
+	// The audit log's promise: last, when asked for.
+	Receipt *Receipt `protobuf:"bytes,7,opt,name=receipt,proto3,oneof"`
+}
+
 func (*EditImageResponse_Started) isEditImageResponse_Event() {}
 
 func (*EditImageResponse_Image) isEditImageResponse_Event() {}
@@ -1070,6 +1102,8 @@ func (*EditImageResponse_Native) isEditImageResponse_Event() {}
 func (*EditImageResponse_Usage) isEditImageResponse_Event() {}
 
 func (*EditImageResponse_Routing) isEditImageResponse_Event() {}
+
+func (*EditImageResponse_Receipt) isEditImageResponse_Event() {}
 
 var File_tollgate_v1_image_proto protoreflect.FileDescriptor
 
@@ -1121,13 +1155,14 @@ const file_tollgate_v1_image_proto_rawDesc = "" +
 	"\x05imageB\x11\n" +
 	"\x0f_revised_prompt\"Q\n" +
 	"\x12StreamImageRequest\x12;\n" +
-	"\arequest\x18\x01 \x01(\v2!.tollgate.v1.GenerateImageRequestR\arequest\"\x9f\x02\n" +
+	"\arequest\x18\x01 \x01(\v2!.tollgate.v1.GenerateImageRequestR\arequest\"\xd1\x02\n" +
 	"\x13StreamImageResponse\x120\n" +
 	"\astarted\x18\x01 \x01(\v2\x14.tollgate.v1.StartedH\x00R\astarted\x122\n" +
 	"\x05image\x18\x02 \x01(\v2\x1a.tollgate.v1.StreamedImageH\x00R\x05image\x12\x18\n" +
 	"\x06native\x18\x03 \x01(\fH\x00R\x06native\x12*\n" +
 	"\x05usage\x18\x04 \x01(\v2\x12.tollgate.v1.UsageH\x00R\x05usage\x120\n" +
-	"\arouting\x18\x05 \x01(\v2\x14.tollgate.v1.RoutingH\x00R\arouting\x12!\n" +
+	"\arouting\x18\x05 \x01(\v2\x14.tollgate.v1.RoutingH\x00R\arouting\x120\n" +
+	"\areceipt\x18\a \x01(\v2\x14.tollgate.v1.ReceiptH\x00R\areceipt\x12!\n" +
 	"\fcontent_type\x18\x06 \x01(\tR\vcontentTypeB\a\n" +
 	"\x05event\"\xf1\x01\n" +
 	"\rStreamedImage\x121\n" +
@@ -1174,13 +1209,14 @@ const file_tollgate_v1_image_proto_rawDesc = "" +
 	"\x05_userB\t\n" +
 	"\a_streamB\t\n" +
 	"\a_imagesB\x0f\n" +
-	"\r_upload_bytes\"\x9d\x02\n" +
+	"\r_upload_bytes\"\xcf\x02\n" +
 	"\x11EditImageResponse\x120\n" +
 	"\astarted\x18\x01 \x01(\v2\x14.tollgate.v1.StartedH\x00R\astarted\x122\n" +
 	"\x05image\x18\x02 \x01(\v2\x1a.tollgate.v1.StreamedImageH\x00R\x05image\x12\x18\n" +
 	"\x06native\x18\x03 \x01(\fH\x00R\x06native\x12*\n" +
 	"\x05usage\x18\x04 \x01(\v2\x12.tollgate.v1.UsageH\x00R\x05usage\x120\n" +
-	"\arouting\x18\x05 \x01(\v2\x14.tollgate.v1.RoutingH\x00R\arouting\x12!\n" +
+	"\arouting\x18\x05 \x01(\v2\x14.tollgate.v1.RoutingH\x00R\arouting\x120\n" +
+	"\areceipt\x18\a \x01(\v2\x14.tollgate.v1.ReceiptH\x00R\areceipt\x12!\n" +
 	"\fcontent_type\x18\x06 \x01(\tR\vcontentTypeB\a\n" +
 	"\x05event2\x8a\x02\n" +
 	"\fImageService\x12V\n" +
@@ -1236,26 +1272,28 @@ var file_tollgate_v1_image_proto_depIdxs = []int32{
 	5,  // 10: tollgate.v1.StreamImageResponse.image:type_name -> tollgate.v1.StreamedImage
 	12, // 11: tollgate.v1.StreamImageResponse.usage:type_name -> tollgate.v1.Usage
 	13, // 12: tollgate.v1.StreamImageResponse.routing:type_name -> tollgate.v1.Routing
-	2,  // 13: tollgate.v1.StreamedImage.image:type_name -> tollgate.v1.GeneratedImage
-	7,  // 14: tollgate.v1.EditImageRequest.head:type_name -> tollgate.v1.EditImageHead
-	15, // 15: tollgate.v1.EditImageRequest.file:type_name -> tollgate.v1.UploadFile
-	16, // 16: tollgate.v1.EditImageHead.fields:type_name -> tollgate.v1.UploadField
-	10, // 17: tollgate.v1.EditImageHead.tollgate:type_name -> tollgate.v1.GatewayOptions
-	11, // 18: tollgate.v1.EditImageResponse.started:type_name -> tollgate.v1.Started
-	5,  // 19: tollgate.v1.EditImageResponse.image:type_name -> tollgate.v1.StreamedImage
-	12, // 20: tollgate.v1.EditImageResponse.usage:type_name -> tollgate.v1.Usage
-	13, // 21: tollgate.v1.EditImageResponse.routing:type_name -> tollgate.v1.Routing
-	0,  // 22: tollgate.v1.ImageService.GenerateImage:input_type -> tollgate.v1.GenerateImageRequest
-	3,  // 23: tollgate.v1.ImageService.StreamImage:input_type -> tollgate.v1.StreamImageRequest
-	6,  // 24: tollgate.v1.ImageService.EditImage:input_type -> tollgate.v1.EditImageRequest
-	1,  // 25: tollgate.v1.ImageService.GenerateImage:output_type -> tollgate.v1.GenerateImageResponse
-	4,  // 26: tollgate.v1.ImageService.StreamImage:output_type -> tollgate.v1.StreamImageResponse
-	8,  // 27: tollgate.v1.ImageService.EditImage:output_type -> tollgate.v1.EditImageResponse
-	25, // [25:28] is the sub-list for method output_type
-	22, // [22:25] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	14, // 13: tollgate.v1.StreamImageResponse.receipt:type_name -> tollgate.v1.Receipt
+	2,  // 14: tollgate.v1.StreamedImage.image:type_name -> tollgate.v1.GeneratedImage
+	7,  // 15: tollgate.v1.EditImageRequest.head:type_name -> tollgate.v1.EditImageHead
+	15, // 16: tollgate.v1.EditImageRequest.file:type_name -> tollgate.v1.UploadFile
+	16, // 17: tollgate.v1.EditImageHead.fields:type_name -> tollgate.v1.UploadField
+	10, // 18: tollgate.v1.EditImageHead.tollgate:type_name -> tollgate.v1.GatewayOptions
+	11, // 19: tollgate.v1.EditImageResponse.started:type_name -> tollgate.v1.Started
+	5,  // 20: tollgate.v1.EditImageResponse.image:type_name -> tollgate.v1.StreamedImage
+	12, // 21: tollgate.v1.EditImageResponse.usage:type_name -> tollgate.v1.Usage
+	13, // 22: tollgate.v1.EditImageResponse.routing:type_name -> tollgate.v1.Routing
+	14, // 23: tollgate.v1.EditImageResponse.receipt:type_name -> tollgate.v1.Receipt
+	0,  // 24: tollgate.v1.ImageService.GenerateImage:input_type -> tollgate.v1.GenerateImageRequest
+	3,  // 25: tollgate.v1.ImageService.StreamImage:input_type -> tollgate.v1.StreamImageRequest
+	6,  // 26: tollgate.v1.ImageService.EditImage:input_type -> tollgate.v1.EditImageRequest
+	1,  // 27: tollgate.v1.ImageService.GenerateImage:output_type -> tollgate.v1.GenerateImageResponse
+	4,  // 28: tollgate.v1.ImageService.StreamImage:output_type -> tollgate.v1.StreamImageResponse
+	8,  // 29: tollgate.v1.ImageService.EditImage:output_type -> tollgate.v1.EditImageResponse
+	27, // [27:30] is the sub-list for method output_type
+	24, // [24:27] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_v1_image_proto_init() }
@@ -1278,6 +1316,7 @@ func file_tollgate_v1_image_proto_init() {
 		(*StreamImageResponse_Native)(nil),
 		(*StreamImageResponse_Usage)(nil),
 		(*StreamImageResponse_Routing)(nil),
+		(*StreamImageResponse_Receipt)(nil),
 	}
 	file_tollgate_v1_image_proto_msgTypes[5].OneofWrappers = []any{}
 	file_tollgate_v1_image_proto_msgTypes[6].OneofWrappers = []any{
@@ -1292,6 +1331,7 @@ func file_tollgate_v1_image_proto_init() {
 		(*EditImageResponse_Native)(nil),
 		(*EditImageResponse_Usage)(nil),
 		(*EditImageResponse_Routing)(nil),
+		(*EditImageResponse_Receipt)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
