@@ -219,6 +219,12 @@ func (s *saw) consumed(told *v1.Usage) {
 	}
 }
 
+func (s *saw) promised(told *v1.Receipt) {
+	if told != nil {
+		s.Receipt = asJSON(told)
+	}
+}
+
 // A call with one answer.
 func one[T any, Request interface {
 	*T

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"reflect"
 	"strings"
@@ -20,6 +21,7 @@ type failure struct {
 	RequestID string            `json:"request_id,omitempty"`
 	Metadata  map[string]string `json:"metadata,omitempty"`
 	Fields    map[string]any    `json:"fields,omitempty"`
+	Receipt   json.RawMessage   `json:"receipt,omitempty"`
 }
 
 func failureOf(err error) *failure {
@@ -36,9 +38,13 @@ func failureOf(err error) *failure {
 	if base.PartialUsage != nil {
 		fields["partial_usage"] = asJSON(base.PartialUsage)
 	}
+	var receipt json.RawMessage
+	if base.Receipt != nil {
+		receipt = asJSON(base.Receipt)
+	}
 	return &failure{
 		Type: value.Type().Name(), Code: codeName(base.Code), Reason: base.Reason, Message: base.Message,
-		RequestID: base.RequestID, Metadata: base.Metadata, Fields: fields,
+		RequestID: base.RequestID, Metadata: base.Metadata, Fields: fields, Receipt: receipt,
 	}
 }
 

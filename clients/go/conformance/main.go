@@ -68,6 +68,7 @@ type saw struct {
 	ToolCalls     []toolCall        `json:"tool_calls,omitempty"`
 	FinishReason  string            `json:"finish_reason,omitempty"`
 	Usage         *usage            `json:"usage,omitempty"`
+	Receipt       json.RawMessage   `json:"receipt,omitempty"`
 	Events        []string          `json:"events,omitempty"`
 	Received      *int              `json:"received,omitempty"`
 	Cancelled     bool              `json:"cancelled,omitempty"`

@@ -43,6 +43,7 @@ func speak(ctx context.Context, client *tollgate.Client, asked call) *saw {
 	seen := written(speech)
 	seen.ContentType = speech.ContentType()
 	seen.consumed(speech.Usage())
+	seen.promised(speech.Receipt())
 	return seen
 }
 
@@ -96,6 +97,7 @@ func transcribe(ctx context.Context, client *tollgate.Client, asked call) *saw {
 	}
 	seen := &saw{Answer: asJSON(heard.Transcript)}
 	seen.consumed(heard.Usage)
+	seen.promised(heard.Receipt)
 	return seen
 }
 
@@ -123,6 +125,7 @@ func editImage(ctx context.Context, client *tollgate.Client, asked call) *saw {
 	}
 	seen := &saw{Answer: json.RawMessage(`{"images": [` + string(bytes.Join(made, []byte(","))) + `]}`)}
 	seen.consumed(edited.Usage)
+	seen.promised(edited.Receipt)
 	return seen
 }
 

@@ -30,6 +30,8 @@ type TollgateError struct {
 	RequestID string
 	// PartialUsage tells what a call cost that broke after a provider had begun to bill it; nil: nothing.
 	PartialUsage *v1.PartialUsage
+	// Receipt is the promise that the audit log holds the failure; nil where it was not asked for.
+	Receipt *v1.Receipt
 
 	retryAfter *time.Duration
 	status     *status.Status
@@ -105,6 +107,8 @@ func fromStatus(from *status.Status) error {
 			}
 		case *v1.PartialUsage:
 			base.PartialUsage = detail
+		case *v1.Receipt:
+			base.Receipt = detail
 		}
 	}
 	if base.Reason == "" {

@@ -41,6 +41,7 @@ type Speech struct {
 	cancel      context.CancelFunc
 	contentType string
 	usage       *v1.Usage
+	receipt     *v1.Receipt
 	rest        []byte
 	err         error
 }
@@ -50,6 +51,9 @@ func (s *Speech) ContentType() string { return s.contentType }
 
 // Usage is what the call consumed, once the sound was read to its end; nil before.
 func (s *Speech) Usage() *v1.Usage { return s.usage }
+
+// Receipt is the audit log's promise, once the sound was read to its end; nil where it was not asked for.
+func (s *Speech) Receipt() *v1.Receipt { return s.receipt }
 
 // Read reads the next bytes of the sound. Sound that breaks off is an error, never io.EOF.
 func (s *Speech) Read(into []byte) (int, error) {
@@ -79,6 +83,8 @@ func (s *Speech) next() {
 		s.err = err
 	case told.GetUsage() != nil:
 		s.usage = told.GetUsage()
+	case told.GetReceipt() != nil:
+		s.receipt = told.GetReceipt()
 	default:
 		s.rest = append(told.GetAudio(), told.GetNative()...)
 	}
@@ -92,6 +98,8 @@ type Transcription struct {
 	*v1.Transcript
 	// Usage is what the call consumed.
 	Usage *v1.Usage
+	// Receipt is the audit log's promise; nil where it was not asked for.
+	Receipt *v1.Receipt
 }
 
 // Transcribe writes down what a recording says, or its translation into English: ToEnglish of the head.
@@ -116,6 +124,9 @@ func (a *Audio) Transcribe(ctx context.Context, head *v1.TranscriptionHead, reco
 		}
 		if told.GetUsage() != nil {
 			heard.Usage = told.GetUsage()
+		}
+		if told.GetReceipt() != nil {
+			heard.Receipt = told.GetReceipt()
 		}
 	}
 	if err := uploaded(ctx, a.rpc.CreateTranscription, send, take); err != nil {
@@ -143,6 +154,8 @@ type EditedImages struct {
 	Images []*v1.GeneratedImage
 	// Usage is what the call consumed.
 	Usage *v1.Usage
+	// Receipt is the audit log's promise; nil where it was not asked for.
+	Receipt *v1.Receipt
 }
 
 // Edit makes images of images, and where there is a mask only within it; nil: there is none.
@@ -168,6 +181,9 @@ func (i *Images) Edit(ctx context.Context, head *v1.EditImageHead, images []Uplo
 		}
 		if told.GetUsage() != nil {
 			edited.Usage = told.GetUsage()
+		}
+		if told.GetReceipt() != nil {
+			edited.Receipt = told.GetReceipt()
 		}
 	}
 	if err := uploaded(ctx, i.rpc.EditImage, send, take); err != nil {

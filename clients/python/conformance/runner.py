@@ -249,7 +249,12 @@ def of_error(error: TollgateError) -> Doc:
         "request_id": error.request_id,
         "metadata": error.metadata,
         "fields": fields,
+        **promised(error),
     }
+
+
+def promised(told: Any) -> Doc:
+    return {} if told.receipt is None else {"receipt": shown(told.receipt)}
 
 
 class Seen:
@@ -285,9 +290,10 @@ def whole(answer: Any, saw: Doc) -> None:
     if isinstance(answer, Answer):
         saw.update(of_answer(answer))
     elif isinstance(answer, Transcription):
-        saw.update(answer=shown(answer.transcript), usage=of_usage(answer.usage))
+        saw.update(answer=shown(answer.transcript), usage=of_usage(answer.usage), **promised(answer))
     elif isinstance(answer, EditedImages):
-        saw.update(answer={"images": [shown(image) for image in answer.images]}, usage=of_usage(answer.usage))
+        images = [shown(image) for image in answer.images]
+        saw.update(answer={"images": images}, usage=of_usage(answer.usage), **promised(answer))
     elif isinstance(answer, int):
         return
     else:
@@ -337,7 +343,7 @@ def spoken(speech: Speech, call: Doc, saw: Doc, path: Path) -> None:
         time.sleep(call.get("linger_ms", 0) / 1000)
         return
     speech.save(path)
-    saw.update(content_type=speech.content_type, usage=of_usage(speech.usage or v1.Usage()))
+    saw.update(content_type=speech.content_type, usage=of_usage(speech.usage or v1.Usage()), **promised(speech))
 
 
 def left(saw: Doc) -> None:
@@ -353,7 +359,7 @@ async def spoken_async(speech: AsyncSpeech, call: Doc, saw: Doc, path: Path) -> 
         await asyncio.sleep(call.get("linger_ms", 0) / 1000)
         return
     await speech.save(path)
-    saw.update(content_type=speech.content_type, usage=of_usage(speech.usage or v1.Usage()))
+    saw.update(content_type=speech.content_type, usage=of_usage(speech.usage or v1.Usage()), **promised(speech))
 
 
 async def played_async(client: AsyncClient, call: Doc, saw: Doc, path: Path) -> None:

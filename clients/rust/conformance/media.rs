@@ -25,6 +25,7 @@ pub(crate) async fn once(client: &Client, call: &Call) -> anyhow::Result<Value> 
             Ok(heard) => json!({
                 "answer": proto_json::to_value(&heard.transcript)?,
                 "usage": heard.usage.as_ref().map(saw::usage),
+                "receipt": saw::receipt(heard.receipt.as_ref()),
             }),
             Err(error) => failed(&error),
         },
@@ -37,7 +38,11 @@ pub(crate) async fn once(client: &Client, call: &Call) -> anyhow::Result<Value> 
             match client.images().edit(asked(call)?, images, mask).await {
                 Ok(edited) => {
                     let images: Result<Vec<_>, _> = edited.images.iter().map(proto_json::to_value).collect();
-                    json!({"answer": {"images": images?}, "usage": edited.usage.as_ref().map(saw::usage)})
+                    json!({
+                        "answer": {"images": images?},
+                        "usage": edited.usage.as_ref().map(saw::usage),
+                        "receipt": saw::receipt(edited.receipt.as_ref()),
+                    })
                 }
                 Err(error) => failed(&error),
             }
@@ -94,5 +99,6 @@ async fn spoken(mut speech: Speech, call: &Call) -> anyhow::Result<Value> {
     let mut told = written(&path, done.err().as_ref())?;
     told["content_type"] = speech.content_type().into();
     told["usage"] = speech.usage().map(saw::usage).into();
+    told["receipt"] = saw::receipt(speech.receipt());
     Ok(told)
 }

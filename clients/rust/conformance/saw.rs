@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use tollgate_client::{
     Answer, BudgetState, Error, ErrorKind, json as proto_json,
-    v1::{CompletionEvent, Usage, completion_event::Event, delta::Piece},
+    v1::{CompletionEvent, Receipt, Usage, completion_event::Event, delta::Piece},
 };
 
 /// A whole answer.
@@ -31,6 +31,11 @@ pub(crate) fn usage(usage: &Usage) -> Value {
         "cost_nano_usd": usage.cost_nano_usd,
         "estimated": usage.estimated,
     })
+}
+
+/// What the audit log promises, where that was asked for.
+pub(crate) fn receipt(receipt: Option<&Receipt>) -> Value {
+    receipt.and_then(|receipt| proto_json::to_value(receipt).ok()).into()
 }
 
 /// The events of a stream as they come.
@@ -97,6 +102,7 @@ pub(crate) fn error(error: &Error) -> Value {
         "request_id": error.request_id,
         "metadata": error.metadata,
         "fields": fields,
+        "receipt": receipt(error.receipt.as_deref()),
     })
 }
 

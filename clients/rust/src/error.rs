@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use prost::Message;
 use tollgate_proto::{
     ERROR_DOMAIN,
-    v1::{ErrorReason, PartialUsage},
+    v1::{ErrorReason, PartialUsage, Receipt},
 };
 use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::StatusExt;
@@ -30,6 +30,8 @@ pub struct Error {
     pub request_id: Option<String>,
     /// What a call cost that broke after its provider had begun to bill it.
     pub partial: Option<Box<PartialUsage>>,
+    /// The promise that the audit log holds the failure, where it was asked for.
+    pub receipt: Option<Box<Receipt>>,
 }
 
 /// The kinds of failure. One for each reason of `error.proto`, but that reasons with one cure share a kind; `Error.reason` tells them apart.
@@ -290,7 +292,8 @@ impl From<Status> for Error {
             message: status.message().to_owned(),
             retry_after: details.retry_info().and_then(|info| info.retry_delay),
             request_id: details.request_info().map(|info| info.request_id.clone()),
-            partial: partial(&status),
+            partial: own(&status, "PartialUsage"),
+            receipt: own(&status, "Receipt"),
             metadata,
         }
     }
@@ -403,10 +406,12 @@ struct Details {
     details: Vec<prost_types::Any>,
 }
 
-fn partial(status: &Status) -> Option<Box<PartialUsage>> {
+/// A detail that is a message of the contract.
+fn own<M: Message + Default>(status: &Status, name: &str) -> Option<Box<M>> {
     let details = Details::decode(status.details()).ok()?.details;
-    let any = details.iter().find(|any| any.type_url.ends_with("/tollgate.v1.PartialUsage"))?;
-    PartialUsage::decode(&any.value[..]).ok().map(Box::new)
+    let any =
+        details.iter().find(|any| any.type_url.strip_suffix(name).is_some_and(|url| url.ends_with("/tollgate.v1.")))?;
+    M::decode(&any.value[..]).ok().map(Box::new)
 }
 
 /// The reason in a status of Tollgate's; `None` for one that the transport made.

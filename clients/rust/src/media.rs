@@ -38,7 +38,7 @@ impl Audio {
         let timeout = Some(self.timeout.unwrap_or(DEFAULT_TIMEOUT));
         let mut events = once(self.stub.clone().create_speech(request(asked, timeout))).await?;
         let first = events.message().await?.ok_or_else(unfinished)?;
-        Ok(Speech { content_type: first.content_type, events, usage: None })
+        Ok(Speech { content_type: first.content_type, events, usage: None, receipt: None })
     }
 
     /// Writes down what a recording says, or its translation into English (`head.to_english`). The recording is read while it is sent.
@@ -59,6 +59,7 @@ impl Audio {
                         is_whole = true;
                     }
                     Some(Heard::Usage(usage)) => heard.usage = Some(usage),
+                    Some(Heard::Receipt(receipt)) => heard.receipt = Some(receipt),
                     _ => {}
                 }
             }
@@ -101,6 +102,7 @@ impl Images {
                 match event.event {
                     Some(Drawn::Image(drawn)) if drawn.partial_index.is_none() => edited.images.extend(drawn.image),
                     Some(Drawn::Usage(usage)) => edited.usage = Some(usage),
+                    Some(Drawn::Receipt(receipt)) => edited.receipt = Some(receipt),
                     _ => {}
                 }
             }
@@ -126,6 +128,8 @@ pub struct Transcription {
     pub transcript: v1::Transcript,
     /// What the call consumed.
     pub usage: Option<v1::Usage>,
+    /// The audit log's promise, where it was asked for.
+    pub receipt: Option<v1::Receipt>,
 }
 
 /// Images that were made of others.
@@ -135,6 +139,8 @@ pub struct EditedImages {
     pub images: Vec<v1::GeneratedImage>,
     /// What the call consumed.
     pub usage: Option<v1::Usage>,
+    /// The audit log's promise, where it was asked for.
+    pub receipt: Option<v1::Receipt>,
 }
 
 /// Sound as it is made: a stream of its bytes.
@@ -142,6 +148,7 @@ pub struct Speech {
     content_type: String,
     events: Streaming<v1::CreateSpeechResponse>,
     usage: Option<v1::Usage>,
+    receipt: Option<v1::Receipt>,
 }
 
 impl Stream for Speech {
@@ -154,6 +161,10 @@ impl Stream for Speech {
                     Some(Spoken::Audio(sound) | Spoken::Native(sound)) => Some(Ok(sound)),
                     Some(Spoken::Usage(usage)) => {
                         self.usage = Some(usage);
+                        continue;
+                    }
+                    Some(Spoken::Receipt(receipt)) => {
+                        self.receipt = Some(receipt);
                         continue;
                     }
                     _ => continue,
@@ -179,6 +190,11 @@ impl Speech {
     /// What the call consumed: known once the sound has been read to its end.
     pub fn usage(&self) -> Option<&v1::Usage> {
         self.usage.as_ref()
+    }
+
+    /// The audit log's promise, where it was asked for: known once the sound has been read to its end.
+    pub fn receipt(&self) -> Option<&v1::Receipt> {
+        self.receipt.as_ref()
     }
 
     /// Writes the sound as it comes, and tells how many bytes it has. Sound that breaks off is an error, and what came of it is written.

@@ -94,6 +94,8 @@ function describe(answer: tollgate.Answer, saw: Saw): void {
   });
 }
 
+const promised = ({ receipt }: { receipt?: tollgate.Receipt | undefined }) => receipt && toJson(tollgate.ReceiptSchema, receipt);
+
 const consumed = (usage: tollgate.Usage) => ({
   input_tokens: Number(usage.input?.total ?? 0n),
   output_tokens: Number(usage.output?.total ?? 0n),
@@ -164,7 +166,7 @@ const speak: Play = async (client, call, options, saw) => {
   const speech = client.audio.speak(read(tollgate.CreateSpeechRequestSchema, call), options);
   if (call.cancel_after_events === undefined) {
     await written(speech, saw);
-    Object.assign(saw, { content_type: speech.contentType, usage: speech.usage && consumed(speech.usage) });
+    Object.assign(saw, { content_type: speech.contentType, usage: speech.usage && consumed(speech.usage), receipt: promised(speech) });
     return;
   }
   let received = 0;
@@ -177,8 +179,9 @@ const speak: Play = async (client, call, options, saw) => {
 };
 
 const transcribe: Play = async (client, call, options, saw) => {
-  const { transcript, usage } = await client.audio.transcribe(read(tollgate.TranscriptionHeadSchema, call), first(call), options);
-  Object.assign(saw, { answer: toJson(tollgate.TranscriptSchema, transcript), usage: usage && consumed(usage) });
+  const heard = await client.audio.transcribe(read(tollgate.TranscriptionHeadSchema, call), first(call), options);
+  const { transcript, usage } = heard;
+  Object.assign(saw, { answer: toJson(tollgate.TranscriptSchema, transcript), usage: usage && consumed(usage), receipt: promised(heard) });
 };
 
 const editImage: Play = async (client, call, options, saw) => {
@@ -188,6 +191,7 @@ const editImage: Play = async (client, call, options, saw) => {
   Object.assign(saw, {
     answer: { images: edited.images.map((image) => toJson(tollgate.GeneratedImageSchema, image)) },
     usage: edited.usage && consumed(edited.usage),
+    receipt: promised(edited),
   });
 };
 
@@ -267,7 +271,7 @@ const PLAYS: Record<string, Play> = {
 };
 
 /** Members that every error has; the rest are those of its class. */
-const COMMON = new Set(["name", "code", "reason", "metadata", "requestId", "retryAfterMs", "partialUsage", "message", "stack", "cause"]);
+const COMMON = new Set(["name", "code", "reason", "metadata", "requestId", "retryAfterMs", "partialUsage", "receipt", "message", "stack", "cause"]);
 
 function plain(value: unknown): unknown {
   if (typeof value === "bigint") return Number(value);
@@ -286,6 +290,7 @@ function seen(error: tollgate.TollgateError): Saw {
     metadata: error.metadata,
     fields: { ...fields, retry_after_ms: error.retryAfterMs },
     partial_usage: error.partialUsage && toJson(tollgate.PartialUsageSchema, error.partialUsage),
+    receipt: promised(error),
   };
 }
 

@@ -1,4 +1,4 @@
-import type { PartialUsage } from "./contract.js";
+import type { PartialUsage, Receipt } from "./contract.js";
 
 /** What is known of a failed call; `toTollgateError` gathers it from the status. */
 export interface Failure {
@@ -16,6 +16,8 @@ export interface Failure {
   readonly retryAfterMs?: number | undefined;
   /** What the broken call cost, where it had begun to cost money. */
   readonly partialUsage?: PartialUsage | undefined;
+  /** The promise that the audit log holds the failure, where it was asked for. */
+  readonly receipt?: Receipt | undefined;
   /** Every bad field of the request, of `google.rpc.BadRequest`. */
   readonly violations: readonly FieldViolation[];
   /** The error below this one. */
@@ -49,6 +51,8 @@ export class TollgateError extends Error {
   readonly retryAfterMs: number | undefined;
   /** What the broken call cost, where it had begun to cost money. */
   readonly partialUsage: PartialUsage | undefined;
+  /** The promise that the audit log holds the failure, where it was asked for. */
+  readonly receipt: Receipt | undefined;
 
   /** From what is known of the call. */
   constructor(failure: Failure) {
@@ -59,6 +63,7 @@ export class TollgateError extends Error {
     this.requestId = failure.requestId;
     this.retryAfterMs = failure.retryAfterMs;
     this.partialUsage = failure.partialUsage;
+    this.receipt = failure.receipt;
   }
 }
 

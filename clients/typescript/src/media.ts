@@ -14,6 +14,7 @@ import {
   GenerateImageRequestSchema,
   type GenerateImageResponse,
   ImageService,
+  type Receipt,
   type Transcript,
   type TranscriptionHeadSchema,
   type Usage,
@@ -21,12 +22,18 @@ import {
 import { unfinished } from "./errors.js";
 import { begun, chunks, type Uploadable } from "./upload.js";
 
+interface Told {
+  contentType: string;
+  usage: Usage | undefined;
+  receipt: Receipt | undefined;
+}
+
 /** Sound as it is made. */
 export class Speech extends ByteStream {
-  readonly #told: { contentType: string; usage: Usage | undefined };
+  readonly #told: Told;
 
   /** Over what `pieces` yields; `told` is filled while they are read. */
-  constructor(pieces: AsyncGenerator<Uint8Array, void, undefined>, told: { contentType: string; usage: Usage | undefined }) {
+  constructor(pieces: AsyncGenerator<Uint8Array, void, undefined>, told: Told) {
     super(pieces);
     this.#told = told;
   }
@@ -40,6 +47,11 @@ export class Speech extends ByteStream {
   get usage(): Usage | undefined {
     return this.#told.usage;
   }
+
+  /** The audit log's promise, once the sound has been read to its end; absent where it was not asked for. */
+  get receipt(): Receipt | undefined {
+    return this.#told.receipt;
+  }
 }
 
 /** A transcript and what it cost. */
@@ -50,6 +62,8 @@ export interface Transcription {
   readonly transcript: Transcript;
   /** What the call consumed. */
   readonly usage: Usage | undefined;
+  /** The audit log's promise; absent where it was not asked for. */
+  readonly receipt: Receipt | undefined;
 }
 
 /** Speech and transcripts. */
@@ -63,12 +77,13 @@ export class Audio {
 
   /** Speaks a text: `speak({ model, input, voice })`. The sound comes while it is made; errors are thrown while it is read. */
   speak(request: MessageInitShape<typeof CreateSpeechRequestSchema>, options?: CallOptions): Speech {
-    const told: { contentType: string; usage: Usage | undefined } = { contentType: "", usage: undefined };
+    const told: Told = { contentType: "", usage: undefined, receipt: undefined };
     const calls = this.#calls;
     async function* sound(): AsyncGenerator<Uint8Array, void, undefined> {
       for await (const { event, contentType } of calls.stream(AudioService.method.createSpeech, request, options)) {
         if (contentType !== "") told.contentType = contentType;
         if (event.case === "usage") told.usage = event.value;
+        if (event.case === "receipt") told.receipt = event.value;
         if (event.case === "audio" || event.case === "native") yield event.value;
       }
       if (told.usage === undefined) throw unfinished();
@@ -89,12 +104,14 @@ export class Audio {
     }
     let transcript: Transcript | undefined;
     let usage: Usage | undefined;
+    let receipt: Receipt | undefined;
     for await (const { event } of this.#calls.upload(AudioService.method.createTranscription, parts(), options)) {
       if (event.case === "transcript") transcript = event.value;
       if (event.case === "usage") usage = event.value;
+      if (event.case === "receipt") receipt = event.value;
     }
     if (transcript === undefined) throw unfinished();
-    return { text: transcript.text, transcript, usage };
+    return { text: transcript.text, transcript, usage, receipt };
   }
 }
 
@@ -104,6 +121,8 @@ export interface EditedImages {
   readonly images: readonly GeneratedImage[];
   /** What the call consumed. */
   readonly usage: Usage | undefined;
+  /** The audit log's promise; absent where it was not asked for. */
+  readonly receipt: Receipt | undefined;
 }
 
 type Counted<T> = Omit<T, "n"> & {
@@ -149,12 +168,14 @@ export class Images {
     }
     const made: GeneratedImage[] = [];
     let usage: Usage | undefined;
+    let receipt: Receipt | undefined;
     for await (const { event } of this.#calls.upload(ImageService.method.editImage, parts(), options)) {
       if (event.case === "image" && event.value.partialIndex === undefined && event.value.image) made.push(event.value.image);
       if (event.case === "usage") usage = event.value;
+      if (event.case === "receipt") receipt = event.value;
     }
     if (made.length === 0) throw unfinished();
-    return { images: made, usage };
+    return { images: made, usage, receipt };
   }
 }
 

@@ -1,7 +1,7 @@
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 
-import { type ErrorReason, PartialUsageSchema } from "./contract.js";
+import { type ErrorReason, PartialUsageSchema, ReceiptSchema } from "./contract.js";
 import * as errors from "./errors.js";
 import { BadRequestSchema, ErrorInfoSchema, RequestInfoSchema, RetryInfoSchema } from "./gen/google/rpc/error_details_pb.js";
 
@@ -134,6 +134,7 @@ export function toTollgateError(error: unknown): errors.TollgateError {
     requestId: status.findDetails(RequestInfoSchema)[0]?.requestId,
     retryAfterMs: retryAfterMs(status),
     partialUsage: status.findDetails(PartialUsageSchema)[0],
+    receipt: status.findDetails(ReceiptSchema)[0],
     violations: status.findDetails(BadRequestSchema)[0]?.fieldViolations ?? [],
     cause: status,
   });

@@ -15,7 +15,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
-from tollgate.v1 import PartialUsage
+from tollgate.v1 import PartialUsage, Receipt
 
 DOMAIN = "tollgate.dev"
 """The domain of the gateway's reasons."""
@@ -43,6 +43,7 @@ class _Details:
     retry_after: float | None = None
     violations: tuple[Violation, ...] = ()
     partial_usage: PartialUsage | None = None
+    receipt: Receipt | None = None
 
 
 class TollgateError(Exception):
@@ -65,6 +66,8 @@ class TollgateError(Exception):
     """Seconds after which waiting can help; None where it cannot, or nobody knows."""
     partial_usage: PartialUsage | None
     """What the call cost although it failed; None where it cost nothing."""
+    receipt: Receipt | None
+    """The promise that the audit log holds the failure; None where it was not asked for."""
 
     def __init__(self, details: _Details) -> None:
         super().__init__(details.message)
@@ -75,6 +78,7 @@ class TollgateError(Exception):
         self.request_id = details.request_id
         self.retry_after = details.retry_after
         self.partial_usage = details.partial_usage
+        self.receipt = details.receipt
         self._read(details)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -481,7 +485,8 @@ def _unpacked(code: grpc.StatusCode, message: str, packed: bytes) -> _Details:
     found: dict[str, Any] = {}
     for detail in status.details:
         info, request = error_details_pb2.ErrorInfo(), error_details_pb2.RequestInfo()
-        retry, bad, usage = error_details_pb2.RetryInfo(), error_details_pb2.BadRequest(), PartialUsage()
+        retry, bad = error_details_pb2.RetryInfo(), error_details_pb2.BadRequest()
+        usage, receipt = PartialUsage(), Receipt()
         if detail.Unpack(info) and info.domain == DOMAIN:
             found["reason"], found["metadata"] = info.reason, dict(info.metadata)
         elif detail.Unpack(request):
@@ -492,6 +497,8 @@ def _unpacked(code: grpc.StatusCode, message: str, packed: bytes) -> _Details:
             found["violations"] = tuple(Violation(one.field, one.description) for one in bad.field_violations)
         elif detail.Unpack(usage):
             found["partial_usage"] = usage
+        elif detail.Unpack(receipt):
+            found["receipt"] = receipt
     return _Details(code, message, **found)
 
 

@@ -15,6 +15,8 @@ class Transcription:
     """What was said, with its pieces and words where they were asked for."""
     usage: v1.Usage
     """What the call consumed."""
+    receipt: v1.Receipt | None = None
+    """The audit log's promise; None where it was not asked for."""
 
     @property
     def text(self) -> str:
@@ -30,3 +32,5 @@ class EditedImages:
     """The images; sketches of them are left out."""
     usage: v1.Usage
     """What the call consumed."""
+    receipt: v1.Receipt | None = None
+    """The audit log's promise; None where it was not asked for."""

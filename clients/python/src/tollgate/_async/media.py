@@ -22,10 +22,12 @@ class AsyncSpeech(AsyncRecords[bytes]):
     """Media type of the sound, such as `audio/mpeg`; empty until its first bytes have come."""
     usage: v1.Usage | None
     """What the call consumed, once the sound has been read to its end."""
+    receipt: v1.Receipt | None
+    """The audit log's promise, once the sound has been read to its end; None where it was not asked for."""
 
     def __init__(self, call: Any) -> None:
         super().__init__(call, lambda response: response)
-        self.content_type, self.usage = "", None
+        self.content_type, self.usage, self.receipt = "", None, None
 
     async def __anext__(self) -> bytes:
         while True:
@@ -40,6 +42,8 @@ class AsyncSpeech(AsyncRecords[bytes]):
             kind = told.WhichOneof("event")
             if kind == "usage":
                 self.usage = told.usage
+            if kind == "receipt":
+                self.receipt = told.receipt
             if kind in ("audio", "native"):
                 sound: bytes = getattr(told, kind)
                 return sound
@@ -120,15 +124,17 @@ class Audio:
             for data in chunks(file):
                 yield v1.CreateTranscriptionRequest(data=data)
 
-        transcript, usage = None, v1.Usage()
+        transcript, usage, receipt = None, v1.Usage(), None
         for event in await self._connection.upload(_rpcs.CREATE_TRANSCRIPTION, parts(), options):
             if event.HasField("transcript"):
                 transcript = event.transcript
             if event.HasField("usage"):
                 usage = event.usage
+            if event.HasField("receipt"):
+                receipt = event.receipt
         if transcript is None:
             raise unfinished()
-        return Transcription(transcript, usage)
+        return Transcription(transcript, usage, receipt)
 
 
 class Images:
@@ -189,12 +195,14 @@ class Images:
                 for data in chunks(file):
                     yield v1.EditImageRequest(data=data)
 
-        made, usage = [], v1.Usage()
+        made, usage, receipt = [], v1.Usage(), None
         for event in await self._connection.upload(_rpcs.EDIT_IMAGE, parts(), options):
             if event.HasField("image") and not event.image.HasField("partial_index"):
                 made.append(event.image.image)
             if event.HasField("usage"):
                 usage = event.usage
+            if event.HasField("receipt"):
+                receipt = event.receipt
         if not made:
             raise unfinished()
-        return EditedImages(made, usage)
+        return EditedImages(made, usage, receipt)

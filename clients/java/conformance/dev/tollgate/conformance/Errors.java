@@ -32,6 +32,9 @@ final class Errors {
     }
     json.add("metadata", GSON.toJsonTree(error.metadata()));
     json.add("fields", GSON.toJsonTree(fields));
+    if (error.receipt() != null) {
+      json.add("receipt", Play.json(error.receipt()));
+    }
     return json;
   }
 

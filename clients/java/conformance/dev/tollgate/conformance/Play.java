@@ -245,6 +245,12 @@ final class Play {
     saw.add("usage", usage);
   }
 
+  void receipt(Receipt told) {
+    if (told != null) {
+      saw.add("receipt", json(told));
+    }
+  }
+
   void answer(MessageOrBuilder answer) {
     saw.add("answer", json(answer));
   }

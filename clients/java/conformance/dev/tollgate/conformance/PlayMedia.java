@@ -53,6 +53,7 @@ final class PlayMedia {
         Audio.Transcription heard = client.audio().transcribe(head, uploads(false).get(0), options);
         play.answer(heard.transcript());
         play.usage(heard.usage());
+        play.receipt(heard.receipt());
       }
       case "edit_image" -> edit();
       case "upload_file" -> {
@@ -79,6 +80,7 @@ final class PlayMedia {
         written(speech::save);
         saw.addProperty("content_type", speech.contentType());
         play.usage(speech.usage());
+        play.receipt(speech.receipt());
         return;
       }
       for (int i = 0; i < call.get("cancel_after_events").getAsInt(); i++) {
@@ -106,6 +108,7 @@ final class PlayMedia {
     answer.add("images", images);
     saw.add("answer", answer);
     play.usage(edited.usage());
+    play.receipt(edited.receipt());
   }
 
   /** Those that are masks, or those that are not. */

@@ -4,12 +4,14 @@ import dev.tollgate.v1.AudioServiceGrpc;
 import dev.tollgate.v1.CreateSpeechRequest;
 import dev.tollgate.v1.CreateTranscriptionRequest;
 import dev.tollgate.v1.CreateTranscriptionResponse;
+import dev.tollgate.v1.Receipt;
 import dev.tollgate.v1.Transcript;
 import dev.tollgate.v1.TranscriptionHead;
 import dev.tollgate.v1.Usage;
 import java.io.UncheckedIOException;
 import java.util.List;
 import java.util.function.Function;
+import org.jspecify.annotations.Nullable;
 
 /** Speaks texts, and writes down what is said. */
 public final class Audio {
@@ -24,8 +26,9 @@ public final class Audio {
    *
    * @param transcript what was said, with its pieces and words where they were asked for
    * @param usage what the call consumed
+   * @param receipt the audit log's promise, or null where it was not asked for
    */
-  public record Transcription(Transcript transcript, Usage usage) {
+  public record Transcription(Transcript transcript, Usage usage, @Nullable Receipt receipt) {
     /**
      * All of it, or a file of subtitles, as it was asked for.
      *
@@ -121,6 +124,12 @@ public final class Audio {
             .map(CreateTranscriptionResponse::getUsage)
             .findFirst()
             .orElse(Usage.getDefaultInstance());
-    return new Transcription(transcript, usage);
+    Receipt receipt =
+        told.stream()
+            .filter(CreateTranscriptionResponse::hasReceipt)
+            .map(CreateTranscriptionResponse::getReceipt)
+            .findFirst()
+            .orElse(null);
+    return new Transcription(transcript, usage, receipt);
   }
 }

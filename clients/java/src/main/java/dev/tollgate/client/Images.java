@@ -7,6 +7,7 @@ import dev.tollgate.v1.GenerateImageRequest;
 import dev.tollgate.v1.GenerateImageResponse;
 import dev.tollgate.v1.GeneratedImage;
 import dev.tollgate.v1.ImageServiceGrpc;
+import dev.tollgate.v1.Receipt;
 import dev.tollgate.v1.Usage;
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -27,8 +28,9 @@ public final class Images {
    *
    * @param images those that are done; sketches of them are left out
    * @param usage what the call consumed
+   * @param receipt the audit log's promise, or null where it was not asked for
    */
-  public record Edited(List<GeneratedImage> images, Usage usage) {}
+  public record Edited(List<GeneratedImage> images, Usage usage, @Nullable Receipt receipt) {}
 
   /**
    * Makes images of words.
@@ -107,7 +109,13 @@ public final class Images {
             .map(EditImageResponse::getUsage)
             .findFirst()
             .orElse(Usage.getDefaultInstance());
-    return new Edited(made, usage);
+    Receipt receipt =
+        told.stream()
+            .filter(EditImageResponse::hasReceipt)
+            .map(EditImageResponse::getReceipt)
+            .findFirst()
+            .orElse(null);
+    return new Edited(made, usage, receipt);
   }
 
   private static void send(String field, Upload image, Consumer<EditImageRequest> out)

@@ -3,6 +3,7 @@ package dev.tollgate.client;
 import com.google.protobuf.ByteString;
 import dev.tollgate.client.errors.TollgateException;
 import dev.tollgate.v1.CreateSpeechResponse;
+import dev.tollgate.v1.Receipt;
 import dev.tollgate.v1.Usage;
 import io.grpc.Status;
 import java.io.IOException;
@@ -22,6 +23,7 @@ public final class Speech extends InputStream {
   private final Bytes bytes;
   private final String contentType;
   private @Nullable Usage usage;
+  private @Nullable Receipt receipt;
 
   Speech(Events<CreateSpeechResponse> events) {
     this.events = events;
@@ -48,6 +50,15 @@ public final class Speech extends InputStream {
    */
   public Usage usage() {
     return usage == null ? Usage.getDefaultInstance() : usage;
+  }
+
+  /**
+   * The audit log's promise.
+   *
+   * @return it, once the sound was read to its end; null where it was not asked for
+   */
+  public @Nullable Receipt receipt() {
+    return receipt;
   }
 
   /**
@@ -87,6 +98,7 @@ public final class Speech extends InputStream {
           return told.getNative();
         }
         case USAGE -> usage = told.getUsage();
+        case RECEIPT -> receipt = told.getReceipt();
         default -> {}
       }
     }

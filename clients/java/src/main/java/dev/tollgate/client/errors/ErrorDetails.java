@@ -1,6 +1,7 @@
 package dev.tollgate.client.errors;
 
 import dev.tollgate.v1.PartialUsage;
+import dev.tollgate.v1.Receipt;
 import io.grpc.Status;
 import java.time.DateTimeException;
 import java.time.Duration;
@@ -22,6 +23,8 @@ import org.jspecify.annotations.Nullable;
  * @param retryAfter how long to wait before another try, or null where waiting does not help
  * @param violations bad fields of the request
  * @param partialUsage what the broken call cost, or null where no provider had begun to bill it
+ * @param receipt the promise that the audit log holds the failure, or null where it was not asked
+ *     for
  */
 public record ErrorDetails(
     Status.Code code,
@@ -31,7 +34,8 @@ public record ErrorDetails(
     String requestId,
     @Nullable Duration retryAfter,
     List<FieldViolation> violations,
-    @Nullable PartialUsage partialUsage) {
+    @Nullable PartialUsage partialUsage,
+    @Nullable Receipt receipt) {
 
   /**
    * Copies what can change.
@@ -44,6 +48,7 @@ public record ErrorDetails(
    * @param retryAfter how long to wait, or null
    * @param violations bad fields
    * @param partialUsage what the broken call cost, or null
+   * @param receipt the audit log's promise, or null
    */
   public ErrorDetails {
     metadata = Map.copyOf(metadata);

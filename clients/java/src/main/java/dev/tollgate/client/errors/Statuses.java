@@ -9,6 +9,7 @@ import com.google.rpc.ErrorInfo;
 import com.google.rpc.RequestInfo;
 import com.google.rpc.RetryInfo;
 import dev.tollgate.v1.PartialUsage;
+import dev.tollgate.v1.Receipt;
 import io.grpc.Metadata;
 import io.grpc.Status;
 import io.grpc.StatusException;
@@ -127,6 +128,7 @@ final class Statuses {
     Duration retryAfter = null;
     List<FieldViolation> violations = new ArrayList<>();
     PartialUsage partialUsage = null;
+    Receipt receipt = null;
     for (Any detail : details(trailers)) {
       try {
         if (detail.is(ErrorInfo.class)) {
@@ -147,6 +149,8 @@ final class Statuses {
           }
         } else if (detail.is(PartialUsage.class)) {
           partialUsage = detail.unpack(PartialUsage.class);
+        } else if (detail.is(Receipt.class)) {
+          receipt = detail.unpack(Receipt.class);
         }
       } catch (InvalidProtocolBufferException unreadable) {
         // The status stands without the detail that somebody between here and the gateway broke.
@@ -160,7 +164,8 @@ final class Statuses {
         requestId,
         retryAfter,
         violations,
-        partialUsage);
+        partialUsage,
+        receipt);
   }
 
   private static List<Any> details(@Nullable Metadata trailers) {

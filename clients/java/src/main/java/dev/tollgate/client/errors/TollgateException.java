@@ -1,6 +1,7 @@
 package dev.tollgate.client.errors;
 
 import dev.tollgate.v1.PartialUsage;
+import dev.tollgate.v1.Receipt;
 import io.grpc.Status;
 import java.time.Duration;
 import java.util.Map;
@@ -107,5 +108,14 @@ public class TollgateException extends RuntimeException {
    */
   public @Nullable PartialUsage partialUsage() {
     return details.partialUsage();
+  }
+
+  /**
+   * The promise that the audit log holds the failure.
+   *
+   * @return it, or null where it was not asked for
+   */
+  public @Nullable Receipt receipt() {
+    return details.receipt();
   }
 }
