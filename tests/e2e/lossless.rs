@@ -106,7 +106,7 @@ async fn the_virtual_key_and_the_callers_headers_never_reach_a_provider() {
         assert_eq!(reply.status, 200, "{route}: {}", reply.json());
         let seen = world.provider.log().last().unwrap();
         assert!(seen.leaked_headers.is_empty());
-        let told = |name: &&str| seen.headers.contains_key(**name);
+        let told = |name: &&str| seen.headers.keys().any(|told| told == *name);
         let callers = ["x-secret-of-mine", "cookie", "anthropic-beta", "x-litellm-tags", "openai-organization"];
         assert_eq!(callers.iter().filter(|name| told(name)).count(), 0, "{route}: {:?}", seen.headers);
         assert_ne!(seen.headers.get("user-agent").map(String::as_str), Some("mine/1.0"), "{route}");
