@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -65,7 +66,7 @@ fn keep_calling(calls: &mut JoinSet<()>, gateway: &Gateway, body: Value, pause: 
 }
 
 /// A gateway with a deployment for every trouble.
-async fn troubled(provider: &ScriptedProvider) -> Gateway {
+async fn troubled(provider: &ScriptedProvider, copy: &Path) -> Gateway {
     let at = |provider: &str, model: &str| json!({ "provider": provider, "model": model, "price": {"input": "0", "output": "100"}, "max_output_tokens": 4096 });
     let with = |mut deployment: Value, name: &str, value: Value| {
         deployment[name] = value;
@@ -84,6 +85,7 @@ async fn troubled(provider: &ScriptedProvider) -> Gateway {
         .deployment("narrow", with(at("scripted", "narrow-upstream"), "limits", json!({"concurrent_requests": 1})))
         .deployment("nearly", with(at("scripted", "nearly-upstream"), "budget", budget("0.1")))
         .deployment("spent", with(at("scripted", "spent-upstream"), "budget", budget("0.01")))
+        .set("/audit", json!({ "export": { "local": { "dir": copy }, "every": "1s" } }))
         .start()
         .await
 }
@@ -95,7 +97,9 @@ async fn each_alert_fires_when_its_condition_is_there() {
     let provider = ScriptedProvider::start().await;
     provider.always("slow-upstream", [Step::streams(3).after_ms(5_500)]);
     provider.always("narrow-upstream", [Step::text("at last").after_ms(7_000)]);
-    let alone = troubled(&provider).await;
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("copy");
+    let alone = troubled(&provider, &copy).await;
     let store = json!({ "postgres_url": postgres.database().url, "redis_url": redis.url(), "replica_id": "r1",
                         "secret": "a secret that all replicas of this test share" });
     let mut replica = Gateway::over(&provider).set("/store", store).start().await;
@@ -115,6 +119,8 @@ async fn each_alert_fires_when_its_condition_is_there() {
     assert_eq!(firing(&prometheus).await, BTreeSet::new(), "all is well");
 
     tokio::task::block_in_place(|| postgres.kill());
+    std::fs::remove_dir_all(&copy).unwrap();
+    std::fs::write(&copy, "no directory any more").unwrap();
     for model in ["failing", "falling", "spent"] {
         let ten_tokens = hello(json!({"model": model, "max_completion_tokens": 10}));
         keep_calling(&mut calls, &alone, ten_tokens, often);

@@ -4,6 +4,7 @@
 
 mod admin_acts;
 mod alert_rules;
+mod audit_export;
 mod audit_log;
 mod authorization;
 mod bad_input;
