@@ -2,11 +2,11 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use object_store::{
-    ObjectStore, RetryConfig,
+    ObjectStore, RetryConfig, StaticCredentialProvider,
     aws::{AmazonS3, AmazonS3Builder, AwsCredentialProvider, Checksum},
     azure::MicrosoftAzureBuilder,
     client::ClientOptions,
-    gcp::GoogleCloudStorageBuilder,
+    gcp::{GcpCredential, GoogleCloudStorageBuilder},
     local::LocalFileSystem,
 };
 use tollgate_domain::Secret;
@@ -121,7 +121,12 @@ pub(crate) fn store(place: &ObjectPlace, retries: usize) -> Result<Arc<dyn Objec
                 builder = builder.with_service_account_key(account.expose());
             }
             if let Some(endpoint) = endpoint {
-                builder = builder.with_base_url(endpoint.trim_end_matches('/')).with_skip_signature(true);
+                // Puts ask for a credential though nothing is to be signed: without one here they would ask the machine's.
+                let none = GcpCredential { bearer: "none".into() };
+                builder = builder
+                    .with_base_url(endpoint.trim_end_matches('/'))
+                    .with_skip_signature(true)
+                    .with_credentials(Arc::new(StaticCredentialProvider::new(none)));
             }
             Arc::new(builder.build().map_err(wrong)?)
         }
