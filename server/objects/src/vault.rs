@@ -11,9 +11,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use jiff::Timestamp;
 use object_store::{
     Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
-    aws::AmazonS3,
+    aws::{AmazonS3, AwsAuthorizer},
+    client::{HttpRequest, HttpRequestBody},
     path::Path,
-    signer::{SignedUrlOptions, Signer},
+    signer::Signer,
 };
 use parking_lot::Mutex;
 use tokio::task::spawn_blocking;
@@ -30,7 +31,7 @@ use crate::{
 const RETRIES: usize = 3;
 /// The moment until which objects are locked is reckoned anew this often.
 const LOCK_AGE: Duration = Duration::from_secs(60);
-/// For how long the question about a bucket's lock may be asked.
+/// For how long an address that is asked for says where a bucket is.
 const QUESTION: Duration = Duration::from_secs(60);
 
 /// Who may still lift a lock.
@@ -234,12 +235,8 @@ impl Locked {
     /// `GetObjectLockConfiguration`.
     async fn is_possible(&self) -> Result<bool, VaultError> {
         let asked = format!("the object lock of the bucket {:?}", self.s3.bucket);
-        let options = SignedUrlOptions::default().with_query([("object-lock", "")]);
-        let url = self.plain.signed_url_opts(Method::GET, &Path::default(), QUESTION, &options).await;
-        let url = url.map_err(|error| failed(&asked, &error))?;
-        let request = http::Request::get(url.as_str()).body(Bytes::new());
-        let request = request.map_err(|error| VaultError::Store(format!("{asked}: {error}")))?;
-        let answer = Poster::new().send(request, REQUEST).await;
+        let request = self.question().await.map_err(|error| failed(&asked, &error))?;
+        let answer = Poster::new().send(request.map(|_| Bytes::new()), REQUEST).await;
         let answer = answer.map_err(|error| VaultError::Store(format!("{asked}: {error}")))?;
         let told = String::from_utf8_lossy(&answer.body);
         match answer.status {
@@ -247,6 +244,20 @@ impl Locked {
             _ if told.contains("ObjectLockConfigurationNotFoundError") => Ok(false),
             status => Err(VaultError::Store(format!("{asked}: {status}: {}", answer.excerpt()))),
         }
+    }
+}
+
+impl Locked {
+    /// Signed in its headers, as the client's own requests are, of which this is none.
+    async fn question(&self) -> object_store::Result<HttpRequest> {
+        let generic = |error: http::Error| Error::Generic { store: "S3", source: error.into() };
+        // For where the bucket is; its signature is not used.
+        let mut url = self.plain.signed_url(Method::GET, &Path::default(), QUESTION).await?;
+        url.set_query(Some("object-lock="));
+        let mut request = http::Request::get(url.as_str()).body(HttpRequestBody::empty()).map_err(generic)?;
+        let credential = self.plain.credentials().get_credential().await?;
+        AwsAuthorizer::new(&credential, "s3", &self.s3.region).try_authorize(&mut request, None)?;
+        Ok(request)
     }
 }
 
