@@ -5,14 +5,11 @@ import ipaddress
 import json
 import os
 import signal
-import socket
 import ssl
 import subprocess
-import sys
 import time
 import urllib.request
 
-import botocore.session
 import pytest
 import yaml
 from aiosmtpd.controller import Controller
@@ -22,59 +19,33 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from processes import Gateway, Process, binary, eventually
+from processes import Gateway, binary, eventually
+from stores import AzureStore, GoogleStore, ObjectStore, free_port
 
 BUCKET = "calls"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-class ObjectStore(Process):
-    """An S3 that forgets everything when it ends."""
-
-    def __init__(self, directory, port):
-        self.url = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)]
-        super().__init__(command, directory / f"s3-{port}.log")
-
-    def __enter__(self):
-        super().__enter__()
-        session = botocore.session.get_session()
-        self.client = session.create_client(
-            "s3", region_name="eu-central-1", endpoint_url=self.url, aws_access_key_id="AKID", aws_secret_access_key="secret"
-        )
-        self.wrote(r"Running on http")
-        self.client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
-        return self
-
-    def names(self) -> list[str]:
-        return [entry["Key"] for entry in self.client.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
+class Calls(ObjectStore):
+    """An S3 with the records of calls."""
 
     def records(self) -> list[dict]:
-        bodies = [self.client.get_object(Bucket=BUCKET, Key=name)["Body"].read() for name in self.names()]
-        return [json.loads(line) for body in bodies for line in body.splitlines()]
+        return [json.loads(line) for name in self.names() for line in self.read(name).splitlines()]
 
     def calls(self) -> list[str]:
         return sorted(record["tags"][0] for record in self.records())
 
 
 class WithSink(Gateway):
-    """A gateway whose records go to an S3."""
+    """A gateway whose records go to a store of objects."""
 
-    def __init__(self, directory, provider, s3):
-        self.s3 = s3
+    def __init__(self, directory, provider, place):
+        self.place = place
         super().__init__(directory, provider)
 
     def _configuration(self, data_dir, base_url):
+        [(kind, settings)] = self.place.items()
         sink = {
-            "s3": {
-                "bucket": BUCKET, "region": "eu-central-1", "endpoint": self.s3, "prefix": "gateway",
-                "access_key_id": "AKID", "secret_access_key": "secret",
-            },
+            kind: settings | {"prefix": "gateway"},
             "batch": {"max_age": "100ms"},
             "redact": {"drop": ["peer"], "hash": ["key"]},
         }
@@ -90,13 +61,41 @@ class WithSink(Gateway):
             assert answer.status == 200
 
 
+@pytest.mark.parametrize("kind", [GoogleStore, AzureStore])
+def test_records_lie_with_google_and_azure_as_they_do_in_s3(tmp_path, provider, kind):
+    with kind(tmp_path, free_port()) as store, WithSink(tmp_path, provider, store.place) as gateway:
+        for number in range(5):
+            gateway.call(number)
+
+        def calls():
+            records = [json.loads(line) for name in store.names() for line in store.read(name).splitlines()]
+            return sorted(record["tags"][0] for record in records)
+
+        eventually("all are there", lambda: calls() == [f"{n:03}" for n in range(5)])
+        hour = datetime.datetime.now(datetime.UTC).strftime("gateway/%Y/%m/%d/")
+        assert all(name.startswith(hour) and name.endswith(".ndjson") for name in store.names()), store.names()
+
+
+def test_a_key_that_azure_does_not_take_loses_nothing(tmp_path, provider):
+    with AzureStore(tmp_path, free_port()) as store:
+        wrong = {"azure": store.place["azure"] | {"access_key": "d3Jvbmc="}}
+        gateway = WithSink(tmp_path, provider, wrong)
+        with gateway:
+            gateway.call(0)
+            eventually("it is on disk", lambda: spilled(gateway) > 0)
+        assert store.names() == []
+        gateway.config.write_text(gateway.config.read_text().replace("d3Jvbmc=", store.key))
+        with gateway:
+            eventually("it is there", lambda: len(store.names()) == 1)
+
+
 def spilled(gateway) -> int:
     folder = gateway.config.parent / "data" / "sinks" / "archive"
     return sum(file.stat().st_size for file in folder.glob("*.spill"))
 
 
 def test_records_lie_in_s3_by_date_and_hour_without_prompts(tmp_path, provider):
-    with ObjectStore(tmp_path, free_port()) as s3, WithSink(tmp_path, provider, s3.url) as gateway:
+    with Calls(tmp_path, free_port()) as s3, WithSink(tmp_path, provider, s3.place) as gateway:
         for number in range(5):
             gateway.call(number)
         eventually("all are there", lambda: s3.calls() == [f"{n:03}" for n in range(5)])
@@ -110,7 +109,7 @@ def test_records_lie_in_s3_by_date_and_hour_without_prompts(tmp_path, provider):
 
 def test_an_outage_of_s3_loses_nothing_nor_does_kill_9_within_it(tmp_path, provider):
     port = free_port()
-    with ObjectStore(tmp_path, port) as s3, WithSink(tmp_path, provider, s3.url) as gateway:
+    with Calls(tmp_path, port) as s3, WithSink(tmp_path, provider, s3.place) as gateway:
         gateway.call(0)
         eventually("it is there", lambda: s3.calls() == ["000"])
         s3.child.kill()
@@ -120,7 +119,7 @@ def test_an_outage_of_s3_loses_nothing_nor_does_kill_9_within_it(tmp_path, provi
         eventually("all are on disk", lambda: spilled(gateway) > 0 and no_growth(gateway))
         gateway.child.send_signal(signal.SIGKILL)
         gateway.child.wait()
-        with gateway, ObjectStore(tmp_path, port) as back:
+        with gateway, Calls(tmp_path, port) as back:
             gateway.call(20)
             eventually("all are there", lambda: back.calls() == [f"{n:03}" for n in range(1, 21)])
             eventually("nothing is left on disk", lambda: spilled(gateway) == 0)
