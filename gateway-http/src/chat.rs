@@ -104,6 +104,10 @@ pub(crate) fn tell_receipt(headers: &mut HeaderMap, receipt: Option<&Receipt>) {
     }
 }
 
+pub(crate) fn wants_receipt(parts: &Parts) -> bool {
+    forward::text(parts, RECEIPT) == Some("true")
+}
+
 /// What the caller's headers wish of the gateway.
 pub(crate) fn options(parts: &Parts, native: Dialect) -> Result<GatewayOptions, Refusal> {
     const MIDSTREAM: &str = "x-tollgate-on-midstream-failure";
@@ -132,7 +136,7 @@ pub(crate) fn options(parts: &Parts, native: Dialect) -> Result<GatewayOptions, 
         drop_params: drop_params(parts)?,
         idempotency_key: forward::text(parts, "idempotency-key").map(str::to_owned),
         want_routing: forward::text(parts, "x-tollgate-want-routing") == Some("true"),
-        receipt: forward::text(parts, RECEIPT) == Some("true"),
+        receipt: wants_receipt(parts),
         want_native: native as i32,
         native_usage: true,
         ..GatewayOptions::default()

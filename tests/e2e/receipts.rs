@@ -21,7 +21,7 @@ async fn world() -> World {
     World::with_provider(|builder, url| {
         let priced = |model: &str, price: Value| json!({"provider": "scripted", "model": model, "price": price});
         let tokens = || json!({"input": "2.5", "output": "10"});
-        builder
+        crate::files::quick(builder)
             .set("/routing", json!({"cooldown": {"time": "0s", "credential_time": "0s"}}))
             .provider_of_kind("anthropic", "anthropic", url)
             .model("claude", "anthropic", "claude-upstream")
@@ -77,5 +77,6 @@ fn documented(heading: &str) -> BTreeSet<String> {
     let page = include_str!("../../docs/audit-log.md");
     let (_, table) = page.split_once(heading).unwrap();
     let rows = table.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
-    rows.skip(2).map(|row| row.split('|').nth(1).unwrap().trim().to_owned()).collect()
+    let of_row = |row: &str| row.split('|').nth(1).unwrap().split(" (").next().unwrap().trim().to_owned();
+    rows.skip(2).map(of_row).collect()
 }

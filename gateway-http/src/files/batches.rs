@@ -6,9 +6,11 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use tollgate_proto::v1::{Batch, CancelBatchRequest, CreateBatchRequest, Dialect, GetBatchRequest, ListBatchesRequest};
+use tollgate_proto::v1::{
+    Batch, CancelBatchRequest, CreateBatchRequest, CreateBatchResponse, Dialect, GetBatchRequest, ListBatchesRequest,
+};
 
-use super::{Asked, Asking, Id, answer, id_in, page};
+use super::{Asked, Asking, Id, answer, id_in, made, page};
 use crate::{
     Gateway, chat,
     error::Refusal,
@@ -55,7 +57,8 @@ pub(crate) async fn create(State(mut gateway): State<Gateway>, request: Request)
     let mut asked = read(text(&body)?)?;
     asked.tollgate = Some(chat::options(&parts, Dialect::Unspecified)?);
     let asked = forward::request(&gateway, &parts, asked);
-    Ok(told(gateway.batches.create_batch(asked).await?.into_inner().batch))
+    let CreateBatchResponse { batch, receipt } = gateway.batches.create_batch(asked).await?.into_inner();
+    Ok(made(batch.unwrap_or_default().object_json, receipt.as_ref()))
 }
 
 /// `GET /v1/batches`.

@@ -11,7 +11,7 @@ use axum::{
 };
 use futures::StreamExt;
 use serde_json::{Value, json};
-use tollgate_proto::v1::{DeleteFileRequest, File, GetFileContentRequest, GetFileRequest, ListFilesRequest};
+use tollgate_proto::v1::{DeleteFileRequest, GetFileContentRequest, GetFileRequest, ListFilesRequest, Receipt};
 
 pub(crate) use self::upload::create;
 use crate::{Gateway, chat, error::Refusal, forward, openai::Invalid};
@@ -127,7 +127,9 @@ pub(crate) async fn content(State(mut gateway): State<Gateway>, id: Id, request:
     Ok((kind, Body::from_stream(bytes)).into_response())
 }
 
-/// The file of an answer.
-fn made(file: Option<File>) -> Response {
-    answer(file.unwrap_or_default().object_json)
+/// What was made, with its receipt.
+fn made(object_json: String, receipt: Option<&Receipt>) -> Response {
+    let mut headers = HeaderMap::new();
+    chat::tell_receipt(&mut headers, receipt);
+    chat::json(headers, object_json.into())
 }

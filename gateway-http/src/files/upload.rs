@@ -15,11 +15,11 @@ use bytes::Bytes;
 use futures::{SinkExt, channel::mpsc};
 use multer::{Field, Multipart};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
-use tollgate_proto::v1::{CreateFileRequest, FileHeader, create_file_request::Part};
+use tollgate_proto::v1::{CreateFileRequest, CreateFileResponse, FileHeader, create_file_request::Part};
 
 use super::made;
 use crate::{
-    Gateway,
+    Gateway, chat,
     error::Refusal,
     forward::{self, ModelInPath},
     openai::Invalid,
@@ -36,7 +36,8 @@ type Parcels = mpsc::Sender<CreateFileRequest>;
 pub(crate) async fn create(State(gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
     let mut form = form(&parts, body)?;
-    let mut header = FileHeader { model: model_beside(&parts), ..FileHeader::default() };
+    let receipt = chat::wants_receipt(&parts);
+    let mut header = FileHeader { model: model_beside(&parts), receipt, ..FileHeader::default() };
     let mut waiting = None;
     while let Some(field) = form.next_field().await.map_err(unreadable)? {
         let name = field.name().unwrap_or_default().to_owned();
@@ -163,7 +164,8 @@ async fn stream(mut gateway: Gateway, parts: &Parts, header: FileHeader, source:
     };
     let (fed, answered) = tokio::join!(feeding, gateway.files.create_file(asked));
     fed?;
-    Ok(made(answered?.into_inner().file))
+    let CreateFileResponse { file, receipt } = answered?.into_inner();
+    Ok(made(file.unwrap_or_default().object_json, receipt.as_ref()))
 }
 
 fn parcel(part: Part) -> CreateFileRequest {

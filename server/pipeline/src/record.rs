@@ -186,6 +186,27 @@ impl Drop for Record {
 }
 
 impl Pipeline {
+    /// Journals the end of something that is no call. Once that is as durable as configured: the promise that the log holds its record,
+    /// where it is wanted.
+    pub async fn end(&self, end: End, wants_receipt: bool) -> Option<Receipt> {
+        let (sequence, record) = self.ledger.end_on_record(end);
+        self.ledger.durable(sequence, Before::LastFrame).await;
+        self.promised(wants_receipt, record.as_deref())
+    }
+
+    /// The same of what failed.
+    pub async fn end_failed(&self, end: End, wants_receipt: bool, mut error: Error) -> Error {
+        let (sequence, record) = self.ledger.end_on_record(end);
+        let receipt = self.promised(wants_receipt, record.as_deref());
+        promise(&self.ledger, sequence, receipt, &mut error).await;
+        error
+    }
+
+    fn promised(&self, is_wanted: bool, record: Option<&AuditRecord>) -> Option<Receipt> {
+        let record = record.filter(|record| is_wanted && !record.key_id.is_empty())?;
+        Some(self.notary.as_ref()?.receipt(record))
+    }
+
     /// Opens the record of a call: before anything is decided about it.
     pub(crate) fn open_record(&self, call: &Call) -> Record {
         let mut draft = Draft::open(call.action, call.peer.as_deref());

@@ -42,8 +42,8 @@ impl FileService for Door {
                 Err(Error::new(ErrorReason::Cancelled, message).retry(Retry::Later))
             }
         });
-        let file = self.0.control.create_file(&who, header, chunks.boxed()).await.map_err(status)?;
-        Ok(Response::new(CreateFileResponse { file: Some(file) }))
+        let (file, receipt) = self.0.control.create_file(&who, header, chunks.boxed()).await.map_err(status)?;
+        Ok(Response::new(CreateFileResponse { file: Some(file), receipt }))
     }
 
     async fn get_file(&self, request: Request<GetFileRequest>) -> Result<Response<GetFileResponse>, Status> {
@@ -84,8 +84,8 @@ impl BatchService for Door {
         request: Request<CreateBatchRequest>,
     ) -> Result<Response<CreateBatchResponse>, Status> {
         let who = principal(&request);
-        let batch = self.0.control.create_batch(&who, request.into_inner()).await.map_err(status)?;
-        Ok(Response::new(CreateBatchResponse { batch: Some(batch) }))
+        let (batch, receipt) = self.0.control.create_batch(&who, request.into_inner()).await.map_err(status)?;
+        Ok(Response::new(CreateBatchResponse { batch: Some(batch), receipt }))
     }
 
     async fn get_batch(&self, request: Request<GetBatchRequest>) -> Result<Response<GetBatchResponse>, Status> {

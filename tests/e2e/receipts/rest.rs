@@ -10,6 +10,7 @@ use tollgate_tests::{
 
 use super::{HEADER, Promised, are_kept, documented, read, world};
 use crate::{
+    files,
     media::{field, file, form},
     support::{World, eventually, hello},
 };
@@ -166,7 +167,12 @@ async fn every_route_brings_its_receipt_where_the_table_says_and_the_log_keeps_i
         shown.insert(row.replacen("...", above, 1));
     }
     are_kept(&world, &promised).await;
-    let elsewhere = ["`GET /v1/responses/{id}`", "`POST /v1/responses`, in the background"];
+    let elsewhere = [
+        "`GET /v1/responses/{id}`",
+        "`POST /v1/responses`, in the background",
+        "`POST /v1/files`",
+        "`POST /v1/batches`",
+    ];
     shown.extend(elsewhere.map(str::to_owned));
     assert_eq!(shown, documented("### Where they are in REST"));
 }
@@ -198,6 +204,37 @@ async fn a_response_that_is_kept_shows_its_receipt_to_whoever_reads_it_again() {
         }
     }
     are_kept(&world, &promised).await;
+}
+
+#[tokio::test]
+async fn an_upload_and_a_batch_bring_theirs_and_so_do_their_refusals() {
+    let world = World::with(files::quick).await;
+    let asking = world.gateway.caller().with(HEADER, "true");
+    let upload = async |caller: &Caller, input: &str| {
+        caller.upload(&world.v1("files"), &[("purpose", "batch"), ("file", "input.jsonl")], input).await.unwrap()
+    };
+    let mut promised = Vec::new();
+    let mut promise = |whose: &str, action: &'static str, status: u16, reply: &Reply| {
+        assert_eq!(reply.status, status, "{whose}: {}", reply.json());
+        promised.push(Promised { whose: whose.into(), action, receipt: read(reply.header(HEADER)) });
+    };
+    let body = json!({"model": "bulk", "messages": [{"role": "user", "content": "hello"}], "max_completion_tokens": 9});
+    let line = json!({"custom_id": "r1", "method": "POST", "url": "/v1/chat/completions", "body": body}).to_string();
+    let file = upload(&asking, &line).await;
+    promise("an upload", "file.create", 200, &file);
+    promise("an upload that is no batch", "file.create", 400, &upload(&asking, "hello").await);
+    let begin =
+        |endpoint: &str| json!({"input_file_id": file.json()["id"], "endpoint": endpoint, "completion_window": "24h"});
+    let url = world.v1("batches");
+    let chats = begin("/v1/chat/completions");
+    promise("a batch", "batch.create", 200, &asking.post(&url, &chats).await.unwrap());
+    promise("another endpoint", "batch.create", 400, &asking.post(&url, &begin("/v1/embeddings")).await.unwrap());
+    are_kept(&world, &promised).await;
+    let silent =
+        [upload(&world.gateway.caller(), &line).await, world.gateway.caller().post(&url, &chats).await.unwrap()];
+    for reply in silent {
+        assert_eq!((reply.status.as_u16(), reply.header(HEADER)), (200, ""), "only who asks gets one");
+    }
 }
 
 #[tokio::test]

@@ -148,6 +148,28 @@ async fn sound_and_images(world: &World, told: &mut Vec<Promised>) {
     told.push(promised("ImageService.EditImage", "image.edit", edited));
 }
 
+async fn files_and_batches(world: &World, told: &mut Vec<Promised>) {
+    let client = world.caller().await;
+    let body = r#"{"model": "bulk", "messages": [{"role": "user", "content": "hi"}], "max_completion_tokens": 9}"#;
+    let line = format!(r#"{{"custom_id": "r", "method": "POST", "url": "/v1/chat/completions", "body": {body}}}"#);
+    let header =
+        v1::FileHeader { filename: "a".into(), purpose: "batch".into(), receipt: true, ..v1::FileHeader::default() };
+    use v1::create_file_request::Part;
+    let parts = stream::iter([Part::Header(header), Part::Chunk(line.into())]);
+    let parts = parts.map(|part| v1::CreateFileRequest { part: Some(part) });
+    let made = client.files().create_file(parts).await.unwrap().into_inner();
+    let begin = v1::CreateBatchRequest {
+        input_file_id: made.file.unwrap().id,
+        endpoint: "/v1/chat/completions".into(),
+        completion_window: "24h".into(),
+        tollgate: options(),
+        ..Default::default()
+    };
+    let begun = client.batches().create_batch(begin).await.unwrap().into_inner();
+    told.push(promised("FileService.CreateFile", "file.create", made.receipt));
+    told.push(promised("BatchService.CreateBatch", "batch.create", begun.receipt));
+}
+
 #[tokio::test]
 async fn every_rpc_that_can_have_a_receipt_brings_one_and_the_log_keeps_it() {
     let world = world().await;
@@ -155,6 +177,7 @@ async fn every_rpc_that_can_have_a_receipt_brings_one_and_the_log_keeps_it() {
     completions(&world, &mut told).await;
     one_answer(&world, &mut told).await;
     sound_and_images(&world, &mut told).await;
+    files_and_batches(&world, &mut told).await;
     are_kept(&world, &told).await;
     let tried: BTreeSet<_> = told.into_iter().map(|promised| promised.whose).collect();
     assert_eq!(tried, in_the_contract(), "no RPC of the contract is left out");

@@ -182,7 +182,7 @@ type CreateBatchRequest struct {
 	Metadata map[string]string `protobuf:"bytes,4,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Further members of OpenAI's request as JSON object text, such as `output_expires_after`; empty: none.
 	ExtraJson string `protobuf:"bytes,5,opt,name=extra_json,json=extraJson,proto3" json:"extra_json,omitempty"`
-	// Who pays: `customer` and `tags` are heeded, nothing else.
+	// Who pays: `customer` and `tags` are heeded, and `receipt`; nothing else.
 	Tollgate      *GatewayOptions `protobuf:"bytes,6,opt,name=tollgate,proto3" json:"tollgate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -264,7 +264,9 @@ func (x *CreateBatchRequest) GetTollgate() *GatewayOptions {
 type CreateBatchResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The batch.
-	Batch         *Batch `protobuf:"bytes,1,opt,name=batch,proto3" json:"batch,omitempty"`
+	Batch *Batch `protobuf:"bytes,1,opt,name=batch,proto3" json:"batch,omitempty"`
+	// The audit log's promise that it holds the record of the charge, when asked for.
+	Receipt       *Receipt `protobuf:"bytes,2,opt,name=receipt,proto3" json:"receipt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -302,6 +304,13 @@ func (*CreateBatchResponse) Descriptor() ([]byte, []int) {
 func (x *CreateBatchResponse) GetBatch() *Batch {
 	if x != nil {
 		return x.Batch
+	}
+	return nil
+}
+
+func (x *CreateBatchResponse) GetReceipt() *Receipt {
+	if x != nil {
+		return x.Receipt
 	}
 	return nil
 }
@@ -604,7 +613,7 @@ var File_tollgate_v1_batch_proto protoreflect.FileDescriptor
 
 const file_tollgate_v1_batch_proto_rawDesc = "" +
 	"\n" +
-	"\x17tollgate/v1/batch.proto\x12\vtollgate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctollgate/v1/completion.proto\"\xa9\x03\n" +
+	"\x17tollgate/v1/batch.proto\x12\vtollgate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btollgate/v1/audit_log.proto\x1a\x1ctollgate/v1/completion.proto\"\xa9\x03\n" +
 	"\x05Batch\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12\"\n" +
@@ -634,9 +643,10 @@ const file_tollgate_v1_batch_proto_rawDesc = "" +
 	"\btollgate\x18\x06 \x01(\v2\x1b.tollgate.v1.GatewayOptionsR\btollgate\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"?\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"o\n" +
 	"\x13CreateBatchResponse\x12(\n" +
-	"\x05batch\x18\x01 \x01(\v2\x12.tollgate.v1.BatchR\x05batch\"!\n" +
+	"\x05batch\x18\x01 \x01(\v2\x12.tollgate.v1.BatchR\x05batch\x12.\n" +
+	"\areceipt\x18\x02 \x01(\v2\x14.tollgate.v1.ReceiptR\areceipt\"!\n" +
 	"\x0fGetBatchRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"<\n" +
 	"\x10GetBatchResponse\x12(\n" +
@@ -686,28 +696,30 @@ var file_tollgate_v1_batch_proto_goTypes = []any{
 	nil,                           // 9: tollgate.v1.CreateBatchRequest.MetadataEntry
 	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
 	(*GatewayOptions)(nil),        // 11: tollgate.v1.GatewayOptions
+	(*Receipt)(nil),               // 12: tollgate.v1.Receipt
 }
 var file_tollgate_v1_batch_proto_depIdxs = []int32{
 	10, // 0: tollgate.v1.Batch.create_time:type_name -> google.protobuf.Timestamp
 	9,  // 1: tollgate.v1.CreateBatchRequest.metadata:type_name -> tollgate.v1.CreateBatchRequest.MetadataEntry
 	11, // 2: tollgate.v1.CreateBatchRequest.tollgate:type_name -> tollgate.v1.GatewayOptions
 	0,  // 3: tollgate.v1.CreateBatchResponse.batch:type_name -> tollgate.v1.Batch
-	0,  // 4: tollgate.v1.GetBatchResponse.batch:type_name -> tollgate.v1.Batch
-	0,  // 5: tollgate.v1.ListBatchesResponse.batches:type_name -> tollgate.v1.Batch
-	0,  // 6: tollgate.v1.CancelBatchResponse.batch:type_name -> tollgate.v1.Batch
-	1,  // 7: tollgate.v1.BatchService.CreateBatch:input_type -> tollgate.v1.CreateBatchRequest
-	3,  // 8: tollgate.v1.BatchService.GetBatch:input_type -> tollgate.v1.GetBatchRequest
-	5,  // 9: tollgate.v1.BatchService.ListBatches:input_type -> tollgate.v1.ListBatchesRequest
-	7,  // 10: tollgate.v1.BatchService.CancelBatch:input_type -> tollgate.v1.CancelBatchRequest
-	2,  // 11: tollgate.v1.BatchService.CreateBatch:output_type -> tollgate.v1.CreateBatchResponse
-	4,  // 12: tollgate.v1.BatchService.GetBatch:output_type -> tollgate.v1.GetBatchResponse
-	6,  // 13: tollgate.v1.BatchService.ListBatches:output_type -> tollgate.v1.ListBatchesResponse
-	8,  // 14: tollgate.v1.BatchService.CancelBatch:output_type -> tollgate.v1.CancelBatchResponse
-	11, // [11:15] is the sub-list for method output_type
-	7,  // [7:11] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	12, // 4: tollgate.v1.CreateBatchResponse.receipt:type_name -> tollgate.v1.Receipt
+	0,  // 5: tollgate.v1.GetBatchResponse.batch:type_name -> tollgate.v1.Batch
+	0,  // 6: tollgate.v1.ListBatchesResponse.batches:type_name -> tollgate.v1.Batch
+	0,  // 7: tollgate.v1.CancelBatchResponse.batch:type_name -> tollgate.v1.Batch
+	1,  // 8: tollgate.v1.BatchService.CreateBatch:input_type -> tollgate.v1.CreateBatchRequest
+	3,  // 9: tollgate.v1.BatchService.GetBatch:input_type -> tollgate.v1.GetBatchRequest
+	5,  // 10: tollgate.v1.BatchService.ListBatches:input_type -> tollgate.v1.ListBatchesRequest
+	7,  // 11: tollgate.v1.BatchService.CancelBatch:input_type -> tollgate.v1.CancelBatchRequest
+	2,  // 12: tollgate.v1.BatchService.CreateBatch:output_type -> tollgate.v1.CreateBatchResponse
+	4,  // 13: tollgate.v1.BatchService.GetBatch:output_type -> tollgate.v1.GetBatchResponse
+	6,  // 14: tollgate.v1.BatchService.ListBatches:output_type -> tollgate.v1.ListBatchesResponse
+	8,  // 15: tollgate.v1.BatchService.CancelBatch:output_type -> tollgate.v1.CancelBatchResponse
+	12, // [12:16] is the sub-list for method output_type
+	8,  // [8:12] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_v1_batch_proto_init() }
@@ -715,6 +727,7 @@ func file_tollgate_v1_batch_proto_init() {
 	if File_tollgate_v1_batch_proto != nil {
 		return
 	}
+	file_tollgate_v1_audit_log_proto_init()
 	file_tollgate_v1_completion_proto_init()
 	file_tollgate_v1_batch_proto_msgTypes[0].OneofWrappers = []any{}
 	type x struct{}

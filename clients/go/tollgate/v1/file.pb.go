@@ -234,8 +234,10 @@ type FileHeader struct {
 	MediaType string `protobuf:"bytes,4,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
 	// When the provider deletes it: seconds after it was made. Absent: as the provider does.
 	ExpiresAfterSeconds *int64 `protobuf:"varint,5,opt,name=expires_after_seconds,json=expiresAfterSeconds,proto3,oneof" json:"expires_after_seconds,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// Answer with a receipt, as `GatewayOptions.receipt`.
+	Receipt       bool `protobuf:"varint,6,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FileHeader) Reset() {
@@ -303,11 +305,20 @@ func (x *FileHeader) GetExpiresAfterSeconds() int64 {
 	return 0
 }
 
+func (x *FileHeader) GetReceipt() bool {
+	if x != nil {
+		return x.Receipt
+	}
+	return false
+}
+
 // Response of `CreateFile`.
 type CreateFileResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The file.
-	File          *File `protobuf:"bytes,1,opt,name=file,proto3" json:"file,omitempty"`
+	File *File `protobuf:"bytes,1,opt,name=file,proto3" json:"file,omitempty"`
+	// The audit log's promise that it holds the record of the upload, when asked for.
+	Receipt       *Receipt `protobuf:"bytes,2,opt,name=receipt,proto3" json:"receipt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -345,6 +356,13 @@ func (*CreateFileResponse) Descriptor() ([]byte, []int) {
 func (x *CreateFileResponse) GetFile() *File {
 	if x != nil {
 		return x.File
+	}
+	return nil
+}
+
+func (x *CreateFileResponse) GetReceipt() *Receipt {
+	if x != nil {
+		return x.Receipt
 	}
 	return nil
 }
@@ -748,7 +766,7 @@ var File_tollgate_v1_file_proto protoreflect.FileDescriptor
 
 const file_tollgate_v1_file_proto_rawDesc = "" +
 	"\n" +
-	"\x16tollgate/v1/file.proto\x12\vtollgate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf6\x01\n" +
+	"\x16tollgate/v1/file.proto\x12\vtollgate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btollgate/v1/audit_log.proto\"\xf6\x01\n" +
 	"\x04File\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
 	"\bfilename\x18\x02 \x01(\tR\bfilename\x12\x18\n" +
@@ -765,7 +783,7 @@ const file_tollgate_v1_file_proto_rawDesc = "" +
 	"\x11CreateFileRequest\x121\n" +
 	"\x06header\x18\x01 \x01(\v2\x17.tollgate.v1.FileHeaderH\x00R\x06header\x12\x16\n" +
 	"\x05chunk\x18\x02 \x01(\fH\x00R\x05chunkB\x06\n" +
-	"\x04part\"\xca\x01\n" +
+	"\x04part\"\xe4\x01\n" +
 	"\n" +
 	"FileHeader\x12\x1a\n" +
 	"\bfilename\x18\x01 \x01(\tR\bfilename\x12\x18\n" +
@@ -773,10 +791,12 @@ const file_tollgate_v1_file_proto_rawDesc = "" +
 	"\x05model\x18\x03 \x01(\tR\x05model\x12\x1d\n" +
 	"\n" +
 	"media_type\x18\x04 \x01(\tR\tmediaType\x127\n" +
-	"\x15expires_after_seconds\x18\x05 \x01(\x03H\x00R\x13expiresAfterSeconds\x88\x01\x01B\x18\n" +
-	"\x16_expires_after_seconds\";\n" +
+	"\x15expires_after_seconds\x18\x05 \x01(\x03H\x00R\x13expiresAfterSeconds\x88\x01\x01\x12\x18\n" +
+	"\areceipt\x18\x06 \x01(\bR\areceiptB\x18\n" +
+	"\x16_expires_after_seconds\"k\n" +
 	"\x12CreateFileResponse\x12%\n" +
-	"\x04file\x18\x01 \x01(\v2\x11.tollgate.v1.FileR\x04file\" \n" +
+	"\x04file\x18\x01 \x01(\v2\x11.tollgate.v1.FileR\x04file\x12.\n" +
+	"\areceipt\x18\x02 \x01(\v2\x14.tollgate.v1.ReceiptR\areceipt\" \n" +
 	"\x0eGetFileRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"8\n" +
 	"\x0fGetFileResponse\x12%\n" +
@@ -834,28 +854,30 @@ var file_tollgate_v1_file_proto_goTypes = []any{
 	(*GetFileContentRequest)(nil),  // 10: tollgate.v1.GetFileContentRequest
 	(*GetFileContentResponse)(nil), // 11: tollgate.v1.GetFileContentResponse
 	(*timestamppb.Timestamp)(nil),  // 12: google.protobuf.Timestamp
+	(*Receipt)(nil),                // 13: tollgate.v1.Receipt
 }
 var file_tollgate_v1_file_proto_depIdxs = []int32{
 	12, // 0: tollgate.v1.File.create_time:type_name -> google.protobuf.Timestamp
 	2,  // 1: tollgate.v1.CreateFileRequest.header:type_name -> tollgate.v1.FileHeader
 	0,  // 2: tollgate.v1.CreateFileResponse.file:type_name -> tollgate.v1.File
-	0,  // 3: tollgate.v1.GetFileResponse.file:type_name -> tollgate.v1.File
-	0,  // 4: tollgate.v1.ListFilesResponse.files:type_name -> tollgate.v1.File
-	1,  // 5: tollgate.v1.FileService.CreateFile:input_type -> tollgate.v1.CreateFileRequest
-	4,  // 6: tollgate.v1.FileService.GetFile:input_type -> tollgate.v1.GetFileRequest
-	6,  // 7: tollgate.v1.FileService.ListFiles:input_type -> tollgate.v1.ListFilesRequest
-	8,  // 8: tollgate.v1.FileService.DeleteFile:input_type -> tollgate.v1.DeleteFileRequest
-	10, // 9: tollgate.v1.FileService.GetFileContent:input_type -> tollgate.v1.GetFileContentRequest
-	3,  // 10: tollgate.v1.FileService.CreateFile:output_type -> tollgate.v1.CreateFileResponse
-	5,  // 11: tollgate.v1.FileService.GetFile:output_type -> tollgate.v1.GetFileResponse
-	7,  // 12: tollgate.v1.FileService.ListFiles:output_type -> tollgate.v1.ListFilesResponse
-	9,  // 13: tollgate.v1.FileService.DeleteFile:output_type -> tollgate.v1.DeleteFileResponse
-	11, // 14: tollgate.v1.FileService.GetFileContent:output_type -> tollgate.v1.GetFileContentResponse
-	10, // [10:15] is the sub-list for method output_type
-	5,  // [5:10] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	13, // 3: tollgate.v1.CreateFileResponse.receipt:type_name -> tollgate.v1.Receipt
+	0,  // 4: tollgate.v1.GetFileResponse.file:type_name -> tollgate.v1.File
+	0,  // 5: tollgate.v1.ListFilesResponse.files:type_name -> tollgate.v1.File
+	1,  // 6: tollgate.v1.FileService.CreateFile:input_type -> tollgate.v1.CreateFileRequest
+	4,  // 7: tollgate.v1.FileService.GetFile:input_type -> tollgate.v1.GetFileRequest
+	6,  // 8: tollgate.v1.FileService.ListFiles:input_type -> tollgate.v1.ListFilesRequest
+	8,  // 9: tollgate.v1.FileService.DeleteFile:input_type -> tollgate.v1.DeleteFileRequest
+	10, // 10: tollgate.v1.FileService.GetFileContent:input_type -> tollgate.v1.GetFileContentRequest
+	3,  // 11: tollgate.v1.FileService.CreateFile:output_type -> tollgate.v1.CreateFileResponse
+	5,  // 12: tollgate.v1.FileService.GetFile:output_type -> tollgate.v1.GetFileResponse
+	7,  // 13: tollgate.v1.FileService.ListFiles:output_type -> tollgate.v1.ListFilesResponse
+	9,  // 14: tollgate.v1.FileService.DeleteFile:output_type -> tollgate.v1.DeleteFileResponse
+	11, // 15: tollgate.v1.FileService.GetFileContent:output_type -> tollgate.v1.GetFileContentResponse
+	11, // [11:16] is the sub-list for method output_type
+	6,  // [6:11] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_v1_file_proto_init() }
@@ -863,6 +885,7 @@ func file_tollgate_v1_file_proto_init() {
 	if File_tollgate_v1_file_proto != nil {
 		return
 	}
+	file_tollgate_v1_audit_log_proto_init()
 	file_tollgate_v1_file_proto_msgTypes[1].OneofWrappers = []any{
 		(*CreateFileRequest_Header)(nil),
 		(*CreateFileRequest_Chunk)(nil),

@@ -7,14 +7,17 @@ use tollgate_domain::{CallId, Error, NanoUsd, Price, new_id};
 use tollgate_ledger::{Ask, At, Before, End, Hold, Opening, Payer};
 use tollgate_pipeline::Caller;
 use tollgate_proto::v1::{
-    Batch, CreateBatchRequest, ErrorReason, GatewayOptions, LedgerEntry, LedgerEntryKind, ListBatchesRequest, Usage,
+    Batch, CreateBatchRequest, ErrorReason, GatewayOptions, LedgerEntry, LedgerEntryKind, ListBatchesRequest, Receipt,
+    Usage,
 };
 use tollgate_providers::files::{self, escaped};
 use tollgate_redact::clean;
 use tollgate_router::Deployment;
 use tollgate_store::{LedgerRow, StoredBatch, StoredFile};
 
-use super::{Noted, batch_of, failed, files::version, is_gone, listing, object, paged, text, to_the_end, written};
+use super::{
+    Noted, batch_of, ending, failed, files::version, is_gone, listing, object, paged, text, to_the_end, written,
+};
 use crate::{Control, Principal, store_failed};
 
 const CREATE: &str = "batch.create";
@@ -41,19 +44,30 @@ impl Charged {
 }
 
 impl Control {
-    /// Begins a batch of the caller's.
-    pub async fn create_batch(&self, principal: &Principal, asked: CreateBatchRequest) -> Result<Batch, Error> {
-        let caller = self.batch_caller(principal, CREATE)?;
+    /// Begins a batch of the caller's; with the promise that the log holds its record, where that is wanted.
+    pub async fn create_batch(
+        &self,
+        principal: &Principal,
+        asked: CreateBatchRequest,
+    ) -> Result<(Batch, Option<Receipt>), Error> {
+        let wants_receipt = asked.tollgate.as_ref().is_some_and(|options| options.receipt);
+        let caller = self.batch_caller_with_receipt(principal, CREATE, wants_receipt).await?;
         let (this, principal) = (self.clone(), principal.clone());
         to_the_end(async move {
             let mut draft = Draft::open(CREATE, principal.peer.as_deref());
             draft.caller(caller.key());
-            this.begin(&caller, asked, draft).await.map(|batch| batch_of(&batch))
+            this.begin(&caller, asked, draft, wants_receipt).await
         })
         .await
     }
 
-    async fn begin(&self, caller: &Caller, asked: CreateBatchRequest, mut draft: Draft) -> Result<StoredBatch, Error> {
+    async fn begin(
+        &self,
+        caller: &Caller,
+        asked: CreateBatchRequest,
+        mut draft: Draft,
+        wants_receipt: bool,
+    ) -> Result<(Batch, Option<Receipt>), Error> {
         let call = CallId::new();
         let prepared = async {
             let file = self.kept_file(caller, &asked.input_file_id).await?;
@@ -66,8 +80,7 @@ impl Control {
         let (file, deployment, body, charged) = match prepared.await {
             Ok(prepared) => prepared,
             Err(error) => {
-                self.close(draft, Some(&error));
-                return Err(error);
+                return Err(self.pipeline.end_failed(ending(draft, Some(&error)), wants_receipt, error).await);
             }
         };
         let ledger = self.pipeline.ledger();
@@ -77,8 +90,7 @@ impl Control {
         let sequence = match ledger.open_attempt(opening) {
             Ok(sequence) => sequence,
             Err(error) => {
-                self.close(draft, Some(&error));
-                return Err(error);
+                return Err(self.pipeline.end_failed(ending(draft, Some(&error)), wants_receipt, error).await);
             }
         };
         ledger.durable(sequence, Before::FirstByte).await;
@@ -90,11 +102,11 @@ impl Control {
                 let in_doubt = failure.may_be_billed || failure.class.leaves_doubt();
                 let error = failed(failure, &deployment);
                 let record = Some(draft.close(Some(&error), 0));
-                ledger.end(match in_doubt {
+                let end = match in_doubt {
                     true => End { settled: Some(charged.settled("failed")), record, ..End::default() },
                     false => End { released: Some(attempt_id), record, ..End::default() },
-                });
-                return Err(error);
+                };
+                return Err(self.pipeline.end_failed(end, wants_receipt, error).await);
             }
         };
         let batch = StoredBatch {
@@ -120,11 +132,11 @@ impl Control {
             let _ = files::call(&deployment.endpoint, Method::POST, &path, Some("{}".into())).await;
         }
         let record = Some(draft.close(error.as_ref(), 0));
-        let sequence = ledger.end(End { settled: Some(charged.settled("batch")), record, ..End::default() });
-        ledger.durable(sequence, Before::LastFrame).await;
+        let end = End { settled: Some(charged.settled("batch")), record, ..End::default() };
+        let receipt = self.pipeline.end(end, wants_receipt).await;
         match error {
-            Some(error) => Err(error),
-            None => Ok(batch),
+            Some(error) => Err(Error { receipt: receipt.map(Box::new), ..error }),
+            None => Ok((batch_of(&batch), receipt)),
         }
     }
 

@@ -5,16 +5,17 @@ use futures::StreamExt;
 use http::Method;
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
+use tollgate_audit::Draft;
 use tollgate_domain::{Class, Error, Failure, Violation, new_id};
 use tollgate_ledger::{At, Payer};
 use tollgate_pipeline::Caller;
-use tollgate_proto::v1::{ErrorReason, File, FileHeader, ListFilesRequest};
+use tollgate_proto::v1::{ErrorReason, File, FileHeader, ListFilesRequest, Receipt};
 use tollgate_providers::files::{self, Form, escaped};
 use tollgate_router::Deployment;
 use tollgate_store::{StoredFile, StoredLines};
 
 use super::{
-    Batching, Chunks, Noted, failed, file_of, is_gone,
+    Batching, Chunks, Noted, ending, failed, file_of, is_gone,
     lines::{Lines, Looking},
     listing, object, paged, to_the_end, written,
 };
@@ -24,22 +25,29 @@ use crate::{Control, Principal, store_failed};
 const BATCH: &str = "batch";
 
 impl Control {
-    /// Uploads a file of the caller's.
-    pub async fn create_file(&self, principal: &Principal, header: FileHeader, chunks: Chunks) -> Result<File, Error> {
+    /// Uploads a file of the caller's; with the promise that the log holds its record, where that is wanted.
+    pub async fn create_file(
+        &self,
+        principal: &Principal,
+        header: FileHeader,
+        chunks: Chunks,
+    ) -> Result<(File, Option<Receipt>), Error> {
         const ACTION: &str = "file.create";
-        let caller = self.batch_caller(principal, ACTION)?;
-        let (this, principal) = (self.clone(), principal.clone());
+        let wants_receipt = header.receipt;
+        let caller = self.batch_caller_with_receipt(principal, ACTION, wants_receipt).await?;
+        let (this, mut draft) = (self.clone(), Draft::open(ACTION, principal.peer.as_deref()));
         to_the_end(async move {
-            let made = this.upload(&caller, header, chunks).await;
-            let done = made.as_ref().map_or_else(
-                |_| Noted::default(),
-                |file| Noted {
-                    subject: file.id.clone(),
-                    changes: vec![format!("purpose: {}", file.purpose), format!("deployment: {}", file.deployment)],
-                },
-            );
-            this.on_record(&principal, ACTION, &caller, done, made.as_ref().err());
-            made.map(|file| file_of(&file))
+            draft.caller(caller.key());
+            match this.upload(&caller, header, chunks).await {
+                Ok(file) => {
+                    let changes =
+                        vec![format!("purpose: {}", file.purpose), format!("deployment: {}", file.deployment)];
+                    draft.subject(&file.id, changes);
+                    let receipt = this.pipeline.end(ending(draft, None), wants_receipt).await;
+                    Ok((file_of(&file), receipt))
+                }
+                Err(error) => Err(this.pipeline.end_failed(ending(draft, Some(&error)), wants_receipt, error).await),
+            }
         })
         .await
     }

@@ -93,21 +93,37 @@ impl Control {
     fn batch_caller(&self, principal: &Principal, action: &'static str) -> Result<Caller, Error> {
         let caller = self.pipeline.model_caller(principal.credential.as_ref(), action);
         caller.inspect_err(|error| {
-            let key_id = match error.value("keyId") {
-                Some(key_id) => key_id.to_owned(),
-                None => self
-                    .pipeline
-                    .authenticate(principal.credential.as_ref())
-                    .map_or_else(|_| String::new(), |caller| caller.key_id().to_owned()),
-            };
-            let mut draft = Draft::open(action, principal.peer.as_deref());
-            self.pipeline.on_record_as(&key_id, &mut draft);
-            self.close(draft, Some(error));
+            self.pipeline.ledger().end(self.denied(principal, action, error));
         })
     }
 
-    fn close(&self, draft: Draft, error: Option<&Error>) {
-        self.pipeline.ledger().end(End { record: Some(draft.close(error, 0)), ..End::default() });
+    /// The same; a denial brings a receipt, where that is wanted.
+    async fn batch_caller_with_receipt(
+        &self,
+        principal: &Principal,
+        action: &'static str,
+        wants_receipt: bool,
+    ) -> Result<Caller, Error> {
+        match self.pipeline.model_caller(principal.credential.as_ref(), action) {
+            Ok(caller) => Ok(caller),
+            Err(error) => {
+                let end = self.denied(principal, action, &error);
+                Err(self.pipeline.end_failed(end, wants_receipt, error).await)
+            }
+        }
+    }
+
+    fn denied(&self, principal: &Principal, action: &'static str, error: &Error) -> End {
+        let key_id = match error.value("keyId") {
+            Some(key_id) => key_id.to_owned(),
+            None => self
+                .pipeline
+                .authenticate(principal.credential.as_ref())
+                .map_or_else(|_| String::new(), |caller| caller.key_id().to_owned()),
+        };
+        let mut draft = Draft::open(action, principal.peer.as_deref());
+        self.pipeline.on_record_as(&key_id, &mut draft);
+        ending(draft, Some(error))
     }
 
     /// Puts an act on record that moved no money.
@@ -122,7 +138,7 @@ impl Control {
         let mut draft = Draft::open(action, principal.peer.as_deref());
         draft.caller(caller.key());
         draft.subject(&done.subject, done.changes);
-        self.close(draft, error);
+        self.pipeline.ledger().end(ending(draft, error));
     }
 
     /// Where something of the caller's is.
@@ -133,6 +149,11 @@ impl Control {
             Error::new(ErrorReason::NoRoute, message).with("model", model).with("deployment", deployment)
         })
     }
+}
+
+/// An end that moved no money.
+fn ending(draft: Draft, error: Option<&Error>) -> End {
+    End { record: Some(draft.close(error, 0)), ..End::default() }
 }
 
 /// Runs to its end, even when the caller goes: what has begun at a provider must be booked.
