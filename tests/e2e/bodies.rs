@@ -1,5 +1,7 @@
 //! What is kept of prompts and answers, who reads it, and how it is forgotten.
 
+mod operations;
+
 use prost::Message;
 use serde_json::json;
 use sha2::{Digest, Sha256};

@@ -32,7 +32,7 @@ fn line(n: usize, model: &str, word: &str) -> String {
     json!({"custom_id": format!("r{n}"), "method": "POST", "url": "/v1/chat/completions", "body": body}).to_string()
 }
 
-fn lines(count: usize, word: &str) -> String {
+pub(crate) fn lines(count: usize, word: &str) -> String {
     (0..count).map(|n| line(n, "bulk", word) + "\n").collect()
 }
 
@@ -80,7 +80,7 @@ pub(crate) async fn content(world: &World, id: &Value) -> String {
     String::from_utf8(reply.body.to_vec()).unwrap()
 }
 
-async fn settled(world: &World, id: &Value) -> v1::Batch {
+pub(crate) async fn settled(world: &World, id: &Value) -> v1::Batch {
     let id = id.as_str().unwrap().to_owned();
     let mut batches = world.caller().await.batches();
     let mut found = v1::Batch::default();

@@ -8,7 +8,7 @@ use tollgate_audit::Draft;
 use tollgate_bodies::{month_name, month_of};
 use tollgate_domain::{Error, new_id, timestamp};
 use tollgate_ledger::{Before, End};
-use tollgate_pipeline::{Caller, damaged};
+use tollgate_pipeline::{Caller, Content, damaged};
 use tollgate_proto::v1::{
     AuditBody, AuditFilter, AuditRecord, BodyState, BodySubject, BodySubjectKind, CallBody, CreateLegalHoldRequest,
     EraseBodiesRequest, EraseBodiesResponse, ErrorReason, GetBodyResponse, LegalHold, ListLegalHoldsRequest,
@@ -32,10 +32,25 @@ impl Control {
 
     /// The bodies of a call, or what is left of them.
     pub async fn get_body(&self, principal: &Principal, call_id: &str) -> Result<GetBodyResponse, Error> {
-        let (caller, record) = self.of_call::<act::ReadBody>(principal, call_id).await?;
-        let answer = self.open_body(&record).await;
+        let (caller, records) = self.of_call::<act::ReadBody>(principal, call_id).await?;
+        let answer = self.open_bodies(&records).await;
         self.acted::<act::ReadBody>(principal, &caller, call_id, Vec::new(), answer.as_ref().err()).await;
         answer
+    }
+
+    /// A batch's answer is told by the record of its end: its commitment is opened beside that to what was asked.
+    async fn open_bodies(&self, records: &[AuditRecord]) -> Result<GetBodyResponse, Error> {
+        let Some((first, others)) = records.split_first() else { return Ok(GetBodyResponse::default()) };
+        let mut told = self.open_body(first).await?;
+        let end = others.iter().find(|record| !record.answer_commitment.is_empty());
+        if let Some(end) = end.filter(|_| told.answer_commitment.is_empty()) {
+            let end = self.open_body(end).await?;
+            told.answer_commitment = end.answer_commitment;
+            if let (Some(body), Some(end)) = (&mut told.body, end.body) {
+                body.answer_salt = end.answer_salt;
+            }
+        }
+        Ok(told)
     }
 
     async fn open_body(&self, record: &AuditRecord) -> Result<GetBodyResponse, Error> {
@@ -61,11 +76,13 @@ impl Control {
         let Some(kek) = store.kek(&told.kek_id).await.map_err(store_failed)? else { return Ok(None) };
         let kek = self.pipeline.bodies().unwrap(&kek).map_err(|error| damaged(&record.call_id, error))?;
         if told.state() != BodyState::Kept {
-            let salt = |kind| kek.salt(&record.call_id, kind).to_vec();
-            let answer_salt = if record.answer_commitment.is_empty() { Vec::new() } else { salt("answer") };
+            let salt = |content: Content, commitment: &[u8]| match commitment {
+                [] => Vec::new(),
+                _ => kek.salt(&record.call_id, content.name()).to_vec(),
+            };
             let salts = CallBody {
-                request_salt: salt("request").into(),
-                answer_salt: answer_salt.into(),
+                request_salt: salt(Content::Request, &record.request_commitment).into(),
+                answer_salt: salt(Content::Answer, &record.answer_commitment).into(),
                 ..CallBody::default()
             };
             return Ok(Some(salts));
@@ -165,8 +182,9 @@ impl Control {
                 (caller, HeldOn::Tenant(tenant.clone()), format!("tenant:{tenant}"))
             }
             Some(On::CallId(call_id)) => {
-                let (caller, record) = self.of_call::<act::CreateHold>(principal, call_id).await?;
-                let kek_id = record.body.map(|body| body.kek_id).unwrap_or_default();
+                let (caller, records) = self.of_call::<act::CreateHold>(principal, call_id).await?;
+                let body = records.into_iter().find_map(|record| record.body);
+                let kek_id = body.map(|body| body.kek_id).unwrap_or_default();
                 (caller, HeldOn::Call { call_id: call_id.clone(), kek_id }, format!("call:{call_id}"))
             }
         };
@@ -231,13 +249,15 @@ impl Control {
         Ok(self.erase(&Doomed::Before(month), drafted).await?.kek_ids.len())
     }
 
-    /// Who acts, and the record of the call that it is about. What lies elsewhere does not exist for whoever acts.
-    async fn of_call<A: Act>(&self, principal: &Principal, call_id: &str) -> Result<(Caller, AuditRecord), Error> {
+    /// Who acts, and the records with the bodies of the call that it is about, one at least. What lies elsewhere does not exist for whoever
+    /// acts.
+    async fn of_call<A: Act>(&self, principal: &Principal, call_id: &str) -> Result<(Caller, Vec<AuditRecord>), Error> {
         self.lister::<A>(principal)?;
         if call_id.is_empty() {
             return Err(Error::invalid_field("call_id", "must not be empty"));
         }
-        let record = self.record_of(call_id).await?;
+        let found = self.records_of(call_id).await?;
+        let record = found.first().ok_or_else(|| Error::not_found("call", call_id))?;
         let place = Resource {
             organization_id: record.organization_id.clone(),
             team_id: record.team_id.clone(),
@@ -245,19 +265,20 @@ impl Control {
             key_id: record.key_id.clone(),
         };
         let authorized = self.allowed::<A>(principal, |_| Ok(place))?;
-        Ok((authorized.caller().clone(), record))
+        Ok((authorized.caller().clone(), found))
     }
 
-    /// The record of a call that tells of its bodies, which the store gets with it. One that another replica answered just now is waited for.
-    async fn record_of(&self, call_id: &str) -> Result<AuditRecord, Error> {
+    /// The records of a call that tell of its bodies, which the store gets with them; one at least. What another replica answered just now is waited for.
+    async fn records_of(&self, call_id: &str) -> Result<Vec<AuditRecord>, Error> {
         let ledger = self.pipeline.ledger();
         ledger.shipped().await;
         let filter = AuditFilter { call_id: call_id.to_owned(), ..AuditFilter::default() };
         let until = tokio::time::Instant::now() + if ledger.is_shared() { ELSEWHERE } else { Duration::ZERO };
         loop {
             let found = ledger.store().records(&filter, 0, RECORDS_OF_A_CALL).await.map_err(store_failed)?;
-            if let Some(record) = found.into_iter().find(|record| record.body.is_some()) {
-                return Ok(record);
+            let found: Vec<_> = found.into_iter().filter(|record| record.body.is_some()).collect();
+            if !found.is_empty() {
+                return Ok(found);
             }
             if tokio::time::Instant::now() >= until {
                 break;

@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use tollgate_bodies::{Digest, Kek, Redactor, Root, Unreadable, commitment, month_of, random_salt};
 use tollgate_domain::{Error, new_id};
 use tollgate_proto::v1::{
-    AuditBody, BodyFormat, BodyPart, BodyPartKind, BodyPolicy, BodyState, BodySubjectKind, CallBody, Delta,
-    delta::Piece,
+    AuditBody, BodyFormat, BodyPart, BodyPartKind, BodyPolicy, BodyState, BodySubjectKind, CallBody, Delta, Key,
+    delta::Piece as Delivered,
 };
 use tollgate_store::{Bodies as Store, KekOwner, StoredBody, StoredKek};
 
@@ -133,6 +133,25 @@ impl Bodies {
     }
 }
 
+/// What of a call it is that is committed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// What was asked.
+    Request,
+    /// What was answered.
+    Answer,
+}
+
+impl Content {
+    /// The word by which its salt follows from a subject's key.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Answer => "answer",
+        }
+    }
+}
+
 /// Whose a call is, as far as its bodies go.
 pub(crate) struct Whose {
     policy: BodyPolicy,
@@ -142,13 +161,42 @@ pub(crate) struct Whose {
 impl Pipeline {
     /// Whose the call is: the end user's that it names, else the key's user's, else the key's.
     pub(crate) async fn whose(&self, permit: &Permit) -> Whose {
-        let key = permit.caller.key();
+        self.whose_of(permit.caller.key(), &permit.account.customer).await
+    }
+
+    /// What a record says of a body that passed through and is kept nowhere here: the commitment to what has this hash, opened by whoever
+    /// may read the call's bodies.
+    pub async fn commit(
+        &self,
+        key: &Key,
+        customer: &str,
+        call_id: &str,
+        content: Content,
+        sha256: &[u8; 32],
+    ) -> (Vec<u8>, AuditBody) {
+        let Whose { policy, kek } = self.whose_of(key, customer).await;
+        let mut told = AuditBody { policy: policy as i32, ..AuditBody::default() };
+        let salt = match &kek {
+            Some(kek) => {
+                kek.id().clone_into(&mut told.kek_id);
+                told.state = BodyState::NotKept as i32;
+                kek.salt(call_id, content.name())
+            }
+            None => {
+                told.state = BodyState::Unavailable as i32;
+                random_salt()
+            }
+        };
+        (commitment(&salt, sha256).to_vec(), told)
+    }
+
+    async fn whose_of(&self, key: &Key, customer: &str) -> Whose {
         let team = self.directory.team(&key.team_id).map_or(BodyPolicy::Unspecified, |team| team.audit_bodies());
         let policy = match team {
             BodyPolicy::Unspecified => self.bodies.settings.policy,
             policy => policy,
         };
-        let (kind, id) = match (permit.account.customer.as_str(), key.user_id.as_str()) {
+        let (kind, id) = match (customer, key.user_id.as_str()) {
             ("", "") => (BodySubjectKind::Key, key.id.as_str()),
             ("", user) => (BodySubjectKind::User, user),
             (end_user, _) => (BodySubjectKind::EndUser, end_user),
@@ -171,13 +219,33 @@ pub(crate) struct Passing {
     call_id: String,
     request: Request,
     request_digest: [u8; 32],
-    has_files: bool,
+    files: Option<Filed>,
     answer_digest: Option<Digest>,
-    answer: Vec<BodyPart>,
-    /// Bytes of `answer`.
+    /// The media type of an answer that is passed on as it comes.
+    answer_type: String,
+    answer: Vec<Piece>,
+    /// Bytes of the answer, and how many of them are in `answer`.
+    answer_bytes: u64,
     kept: usize,
     answer_cut: bool,
     whose: Option<Whose>,
+}
+
+/// The files behind a request: as much of them as is kept, and how many bytes they have.
+#[derive(Default)]
+pub(crate) struct Filed {
+    pub(crate) kept: Vec<u8>,
+    pub(crate) bytes: u64,
+}
+
+/// A [`BodyPart`] that grows.
+#[derive(Default)]
+struct Piece {
+    kind: BodyPartKind,
+    choice: u32,
+    text: String,
+    data: Vec<u8>,
+    format: String,
 }
 
 /// What opens the commitments to request and answer.
@@ -200,9 +268,11 @@ impl Passing {
             call_id: call.id.to_string(),
             request: call.request.clone(),
             request_digest: digest.finish(),
-            has_files: call.files.is_some(),
+            files: call.files.is_some().then(Filed::default),
             answer_digest: None,
+            answer_type: String::new(),
             answer: Vec::new(),
+            answer_bytes: 0,
             kept: 0,
             answer_cut: false,
             whose: None,
@@ -214,9 +284,23 @@ impl Passing {
         self.whose = Some(whose);
     }
 
-    /// All files have passed: the digest of the request and them.
-    pub(crate) fn with_files(&mut self, digest: [u8; 32]) {
+    /// How many bytes of its files shall be kept.
+    pub(crate) fn room_for_files(&self) -> usize {
+        match self.whose.as_ref().filter(|whose| whose.keeps() && whose.policy == BodyPolicy::Full) {
+            Some(_) => self.bodies.settings.max_bytes.saturating_sub(self.request.body().len()),
+            None => 0,
+        }
+    }
+
+    /// All files have passed: the digest of the request and them, and what is kept of them.
+    pub(crate) fn with_files(&mut self, digest: [u8; 32], files: Filed) {
         self.request_digest = digest;
+        self.files = Some(files);
+    }
+
+    /// The answer is passed on as it comes, and this is its media type.
+    pub(crate) fn answers_as(&mut self, media_type: &str) {
+        media_type.clone_into(&mut self.answer_type);
     }
 
     /// An answer may come.
@@ -230,36 +314,79 @@ impl Passing {
     }
 
     pub(crate) fn text(&mut self, kind: BodyPartKind, choice: u32, text: &str) {
-        let Some(digest) = &mut self.answer_digest else { return };
-        digest.update(text.as_bytes());
-        let keeps = self.whose.as_ref().is_some_and(Whose::keeps);
-        if !keeps || text.is_empty() || self.answer_cut {
+        if !self.passes(text.as_bytes()) {
             return;
         }
+        let is_one = kind == BodyPartKind::ToolCall;
+        let (at, room) = self.place(kind, choice, "", is_one);
+        let fits = &text[..text.floor_char_boundary(room)];
+        self.take(at, fits.len(), text.len()).text.push_str(fits);
+    }
+
+    /// Bytes of the answer pass: of the provider's own, as they are passed on, or of sound.
+    pub(crate) fn bytes(&mut self, kind: BodyPartKind, bytes: &[u8]) {
+        let format = std::mem::take(&mut self.answer_type);
+        self.data(kind, &format, bytes, false);
+        self.answer_type = format;
+    }
+
+    /// A message of the contract passes, by its full name.
+    pub(crate) fn message(&mut self, name: &str, bytes: &[u8]) {
+        self.data(BodyPartKind::Message, name, bytes, true);
+    }
+
+    /// The provider's whole answer passes.
+    pub(crate) fn original(&mut self, bytes: &[u8]) {
+        self.data(BodyPartKind::Original, "application/json", bytes, true);
+    }
+
+    fn data(&mut self, kind: BodyPartKind, format: &str, bytes: &[u8], is_one: bool) {
+        if !self.passes(bytes) {
+            return;
+        }
+        let is_shown = self.whose.as_ref().is_some_and(|whose| whose.policy == BodyPolicy::Full) || self.is_readable();
+        if !is_shown {
+            self.answer_cut = true;
+            return;
+        }
+        let (at, room) = self.place(kind, 0, format, is_one);
+        let fits = &bytes[..bytes.len().min(room)];
+        self.take(at, fits.len(), bytes.len()).data.extend_from_slice(fits);
+    }
+
+    /// Whether what looks private can be found in the answer: in sound and images it cannot.
+    fn is_readable(&self) -> bool {
+        use Request::{Image, ImageEdit, ImageStream, Speech};
+        !matches!(self.request, Image(_) | ImageStream(_) | ImageEdit(_) | Speech(_))
+    }
+
+    /// Commits to what passes. Tells whether it is to be kept.
+    fn passes(&mut self, bytes: &[u8]) -> bool {
+        let Some(digest) = &mut self.answer_digest else { return false };
+        digest.update(bytes);
+        self.answer_bytes = self.answer_bytes.saturating_add(bytes.len() as u64);
+        let keeps = self.whose.as_ref().is_some_and(Whose::keeps);
+        keeps && !bytes.is_empty() && !self.answer_cut
+    }
+
+    /// Where more goes, and how much fits there: into the last piece if it is of the same kind and no piece of its own (`is_one`).
+    fn place(&mut self, kind: BodyPartKind, choice: u32, format: &str, is_one: bool) -> (usize, usize) {
         let continues = self
             .answer
             .last()
-            .is_some_and(|last| (last.kind, last.choice) == (kind as i32, choice) && kind != BodyPartKind::ToolCall);
-        let room = self.bodies.settings.max_bytes.saturating_sub(self.kept + if continues { 0 } else { PIECE });
-        let fits = &text[..text.floor_char_boundary(room)];
-        self.answer_cut = fits.len() < text.len();
-        match self.answer.last_mut().filter(|_| continues) {
-            Some(last) => last.text.push_str(fits),
-            None if fits.is_empty() => {}
-            None => {
-                self.kept += PIECE;
-                self.answer.push(BodyPart { kind: kind as i32, choice, text: fits.to_owned() });
-            }
+            .is_some_and(|last| !is_one && (last.kind, last.choice, last.format.as_str()) == (kind, choice, format));
+        if !continues {
+            self.kept += PIECE + format.len();
+            self.answer.push(Piece { kind, choice, format: format.to_owned(), ..Piece::default() });
         }
-        self.kept += fits.len();
+        (self.answer.len().saturating_sub(1), self.bodies.settings.max_bytes.saturating_sub(self.kept))
     }
 
-    /// Sound or an image passes: it is committed to, and not kept.
-    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
-        if let Some(digest) = &mut self.answer_digest {
-            digest.update(bytes);
-            self.answer_cut = true;
-        }
+    /// The piece at a place, about to take so many of so many bytes.
+    fn take(&mut self, at: usize, fits: usize, of: usize) -> &mut Piece {
+        self.answer_cut = fits < of;
+        self.kept += fits;
+        &mut self.answer[at]
     }
 
     /// What the record says, and what is kept.
@@ -279,7 +406,8 @@ impl Passing {
             return self.committed(told, &salts.0, &salts.1, Some(kept));
         }
         told.state = BodyState::NotKept as i32;
-        let salts = (kek.salt(&self.call_id, "request"), kek.salt(&self.call_id, "answer"));
+        let salt = |content: Content| kek.salt(&self.call_id, content.name());
+        let salts = (salt(Content::Request), salt(Content::Answer));
         self.committed(told, &salts.0, &salts.1, None)
     }
 
@@ -297,18 +425,16 @@ impl Passing {
     fn sealed(&mut self, whose: &Whose, kek: &Kek) -> Option<(Salts, StoredBody)> {
         let salts = (random_salt(), random_salt());
         let mut body = CallBody {
-            answer: std::mem::take(&mut self.answer),
             answer_cut: self.answer_cut,
+            answer_bytes: self.answer_bytes,
             request_salt: salts.0.to_vec().into(),
             answer_salt: self.answer_digest.as_ref().map(|_| salts.1.to_vec()).unwrap_or_default().into(),
             ..CallBody::default()
         };
         self.put_request(whose.policy, &mut body);
-        if whose.policy == BodyPolicy::Redacted {
-            for part in &mut body.answer {
-                part.text = self.bodies.settings.redactor.text(&part.text).into_owned();
-            }
-        }
+        let pieces = std::mem::take(&mut self.answer);
+        let redactor = (whose.policy == BodyPolicy::Redacted).then_some(&self.bodies.settings.redactor);
+        body.answer = pieces.into_iter().map(|piece| piece.part(redactor)).collect();
         let sealed = kek.seal(&self.call_id, &body.encode_to_vec());
         let sealed =
             sealed.inspect_err(|error| tracing::warn!(%error, call = self.call_id, "a body is not kept")).ok()?;
@@ -316,7 +442,7 @@ impl Passing {
         Some((salts, StoredBody { call_id, kek_id, sealed, ..StoredBody::default() }))
     }
 
-    fn put_request(&self, policy: BodyPolicy, body: &mut CallBody) {
+    fn put_request(&mut self, policy: BodyPolicy, body: &mut CallBody) {
         let (message, request) = (self.request.message(), self.request.body());
         let is_message = self.request.is_message();
         if is_message {
@@ -335,9 +461,34 @@ impl Passing {
             (_, true) => BodyFormat::Protobuf,
             (_, false) => BodyFormat::Original,
         } as i32;
-        body.request_cut = self.has_files || kept.len() > self.bodies.settings.max_bytes;
+        body.request_cut = kept.len() > self.bodies.settings.max_bytes;
         kept.truncate(self.bodies.settings.max_bytes);
         body.request = kept.into();
+        body.request_bytes = request.len() as u64;
+        if let Some(files) = self.files.take() {
+            body.request_cut |= (files.kept.len() as u64) < files.bytes.max(1);
+            body.request_bytes = body.request_bytes.saturating_add(files.bytes);
+            body.request_files = files.kept.into();
+        }
+    }
+}
+
+impl Piece {
+    /// As it is kept; without what looks private where there is who finds it.
+    fn part(mut self, redactor: Option<&Redactor>) -> BodyPart {
+        if let Some(redactor) = redactor {
+            self.text = redactor.text(&self.text).into_owned();
+            if self.kind == BodyPartKind::Message {
+                // What was cut cannot be read any more, and is not kept.
+                self.data = as_json(&self.format, &self.data).unwrap_or_default();
+                "application/json".clone_into(&mut self.format);
+            }
+            if !self.data.is_empty() {
+                self.data = redactor.body(&self.data);
+            }
+        }
+        let Self { kind, choice, text, data, format } = self;
+        BodyPart { kind: kind as i32, choice, text, data: data.into(), format }
     }
 }
 
@@ -347,13 +498,13 @@ impl Whose {
     }
 }
 
-fn part_kind(piece: Option<&Piece>) -> BodyPartKind {
+fn part_kind(piece: Option<&Delivered>) -> BodyPartKind {
     match piece {
-        Some(Piece::Text(_)) => BodyPartKind::Text,
-        Some(Piece::Reasoning(_)) => BodyPartKind::Reasoning,
-        Some(Piece::Refusal(_)) => BodyPartKind::Refusal,
-        Some(Piece::ToolCallStart(_)) => BodyPartKind::ToolCall,
-        Some(Piece::ToolArguments(_)) => BodyPartKind::ToolArguments,
+        Some(Delivered::Text(_)) => BodyPartKind::Text,
+        Some(Delivered::Reasoning(_)) => BodyPartKind::Reasoning,
+        Some(Delivered::Refusal(_)) => BodyPartKind::Refusal,
+        Some(Delivered::ToolCallStart(_)) => BodyPartKind::ToolCall,
+        Some(Delivered::ToolArguments(_)) => BodyPartKind::ToolArguments,
         _ => BodyPartKind::Other,
     }
 }

@@ -10,10 +10,13 @@ use prost::Message;
 use tokio::{sync::mpsc, time::Instant};
 use tollgate_domain::{Class, Error, Failure, NanoUsd, Price};
 use tollgate_ledger::{Ask, At, End, Hold, Opening};
-use tollgate_proto::v1::{
-    Attempt, BodyPartKind, BudgetCharge, CompletionEvent, ErrorReason, FinishReason, Finished, InputUsage, LedgerEntry,
-    LedgerEntryKind, MidstreamPolicy, OutputUsage, PartialUsage, Receipt, Routing, Started, Usage,
-    completion_event::Event, delta::Piece,
+use tollgate_proto::{
+    operation::Answered,
+    v1::{
+        Attempt, BodyPartKind, BudgetCharge, CompletionEvent, ErrorReason, FinishReason, Finished, InputUsage,
+        LedgerEntry, LedgerEntryKind, MidstreamPolicy, OutputUsage, PartialUsage, Receipt, Routing, Started, Usage,
+        completion_event::Event, delta::Piece,
+    },
 };
 use tollgate_providers::{Head, headroom, refusal};
 use tollgate_redact::clean;
@@ -22,7 +25,7 @@ use tollgate_store::{Cooling, Idempotency, LedgerRow};
 use tollgate_trace::Guard;
 
 use crate::{
-    Call, Files, Gates, MediaTold, Settler, bound,
+    Call, Carried, Files, Gates, MediaTold, Settler, bound,
     cooldowns::{self, concerns_others},
     limit::{Passed, Place},
     permit::Permit,
@@ -497,6 +500,26 @@ impl FlowState {
         }
     }
 
+    /// Watches an answer in one piece pass: the provider's own, where that is passed on, else the message without what the gateway adds.
+    pub(crate) fn observe_answer<O: Carried>(&mut self, response: &mut O::Response) {
+        let Some(bodies) = self.record.bodies() else { return };
+        if let Some(native) = response.envelope().native {
+            return bodies.original(&native.body);
+        }
+        let envelope = response.envelope();
+        let added = (envelope.started.take(), envelope.usage.take());
+        bodies.message(O::MESSAGE, &response.encode_to_vec());
+        let envelope = response.envelope();
+        (*envelope.started, *envelope.usage) = added;
+    }
+
+    /// The media type of an answer that is passed on as it comes.
+    pub(crate) fn answers_with(&mut self, media_type: &str) {
+        if let Some(bodies) = self.record.bodies() {
+            bodies.answers_as(media_type);
+        }
+    }
+
     /// Watches what passes of sound or images.
     pub(crate) fn observe_media(&mut self, told: &MediaTold) {
         let image;
@@ -514,7 +537,9 @@ impl FlowState {
             match told {
                 MediaTold::Delta(text) => bodies.text(BodyPartKind::Text, 0, text),
                 MediaTold::Transcript(transcript) => bodies.text(BodyPartKind::Text, 0, &transcript.text),
-                _ => bodies.bytes(bytes),
+                MediaTold::Image(_) => bodies.message("tollgate.v1.StreamedImage", bytes),
+                MediaTold::Audio(_) => bodies.bytes(BodyPartKind::Audio, bytes),
+                _ => bodies.bytes(BodyPartKind::Original, bytes),
             }
         }
         let (elapsed, route_now_us) = (self.elapsed_us(), self.route_now_us());
@@ -762,9 +787,9 @@ impl FlowState {
             let output = usage.output.map_or(0, |o| i64::try_from(o.total).unwrap_or(i64::MAX));
             self.gated.gates.learn(self.permit.caller.key_id(), self.call.model(), output);
         }
-        let digest = self.call.files.as_ref().and_then(Files::digest);
-        if let (Some(digest), Some(bodies)) = (digest, self.record.bodies()) {
-            bodies.with_files(digest);
+        let passed = self.call.files.as_ref().and_then(Files::passed);
+        if let (Some((digest, filed)), Some(bodies)) = (passed, self.record.bodies()) {
+            bodies.with_files(digest, filed);
         }
         let draft = self.record.draft();
         draft.finished(&self.reasons);

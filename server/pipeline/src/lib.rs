@@ -38,7 +38,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 pub use authenticate::Caller;
 pub use batch::LineBound;
-pub use bodies::{Bodies, BodySettings, damaged};
+pub use bodies::{Bodies, BodySettings, Content, damaged};
 pub use bound::MOST_IMAGES;
 pub use call::{Again, Billed, Call, Request};
 pub use directory::{Directory, allows};

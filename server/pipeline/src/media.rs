@@ -19,6 +19,7 @@ use tollgate_router::Deployment;
 
 use crate::{
     Call, Pipeline, Reply,
+    bodies::Filed,
     call::Request,
     flow::{Closed, Ending, FlowState},
     idempotency::Kept,
@@ -73,30 +74,45 @@ impl Kept for MediaTold {
 pub struct Files {
     pub(crate) upload: Upload,
     /// Runs over the request and every byte of its files.
-    digest: Arc<Mutex<Option<Digest>>>,
+    witness: Arc<Mutex<Witness>>,
+}
+
+#[derive(Default)]
+struct Witness {
+    digest: Digest,
+    filed: Filed,
+    /// No more than this is kept of the files.
+    room: usize,
 }
 
 impl Files {
-    /// The digest of the request and its files; `None`: not all of them came.
-    pub(crate) fn digest(&self) -> Option<[u8; 32]> {
-        let digest = self.digest.lock().take()?;
-        self.upload.is_whole().then(|| digest.finish())
+    /// So much of them is kept.
+    fn keep(&self, room: usize) {
+        self.witness.lock().room = room;
+    }
+
+    /// The digest of the request and its files, and what is kept of them; `None`: not all of them came.
+    pub(crate) fn passed(&self) -> Option<([u8; 32], Filed)> {
+        let Witness { digest, filed, .. } = std::mem::take(&mut *self.witness.lock());
+        self.upload.is_whole().then(|| (digest.finish(), filed))
     }
 }
 
 impl Pipeline {
     /// The files of a call about to be made: at most `most_bytes` in at most `most_files`.
     pub fn files(&self, request: &Request, parts: Parts, most_bytes: u64, most_files: u64) -> Files {
-        let mut digest = Digest::default();
-        digest.update(&request.body());
-        let digest = Arc::new(Mutex::new(Some(digest)));
-        let of_witness = digest.clone();
-        let witness = Box::new(move |bytes: &[u8]| {
-            if let Some(digest) = &mut *of_witness.lock() {
-                digest.update(bytes);
-            }
+        let mut begun = Witness::default();
+        begun.digest.update(&request.body());
+        let witness = Arc::new(Mutex::new(begun));
+        let seen = witness.clone();
+        let see = Box::new(move |bytes: &[u8]| {
+            let Witness { digest, filed, room } = &mut *seen.lock();
+            digest.update(bytes);
+            filed.bytes = filed.bytes.saturating_add(bytes.len() as u64);
+            let left = room.saturating_sub(filed.kept.len());
+            filed.kept.extend_from_slice(&bytes[..bytes.len().min(left)]);
         });
-        Files { upload: Upload::new(parts, most_bytes, most_files, witness), digest }
+        Files { upload: Upload::new(parts, most_bytes, most_files, see), witness }
     }
 
     /// The life of a call of sound or images: the stages of a completion.
@@ -113,6 +129,7 @@ impl Pipeline {
         let limits = call.trace.stage("limits");
         let passed = record.try_or_close(told::ended(limits, self.pass(&permit, &call).await)).await?;
         if let Some(files) = &call.files {
+            files.keep(record.bodies().map_or(0, |bodies| bodies.room_for_files()));
             // What is small is known whole before money is held for it.
             record.try_or_close(files.upload.begin().await).await?;
             if let (Request::Transcription(head), true) = (&mut call.request, files.upload.is_whole()) {
@@ -158,6 +175,7 @@ impl Pipeline {
         let content_type = content_type.unwrap_or("application/octet-stream").to_owned();
         let mut started = Started::default();
         let state = flow.state();
+        state.answers_with(&content_type);
         started.response_id = state.call.id.to_string();
         identify(&mut started, state, &deployment, self.clock.now_us() / 1_000_000);
         let ledger = self.ledger.clone();

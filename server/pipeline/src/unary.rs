@@ -25,6 +25,8 @@ use crate::{
 
 /// An operation that the pipeline carries.
 pub trait Carried: Offered {
+    /// The full name of its answer.
+    const MESSAGE: &'static str;
     /// As calls carry its request.
     fn request(asked: Arc<Self::Request>) -> Request;
     /// Its request, out of a call.
@@ -56,6 +58,8 @@ macro_rules! carried {
 
         $(
             impl Carried for $operation {
+                const MESSAGE: &'static str = concat!("tollgate.v1.", stringify!($response));
+
                 fn request(asked: Arc<Self::Request>) -> Request {
                     Request::$name(asked)
                 }
@@ -119,6 +123,7 @@ impl Pipeline {
                 }
             }
         };
+        flow.state().observe_answer::<O>(&mut response);
         let wants_routing = flow.state().call.wants_routing();
         let settling = flow.state().call.trace.stage("settle");
         let Closed { usage, routing, sequence, receipt } = flow.complete(response.envelope().usage.take());

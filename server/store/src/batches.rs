@@ -59,6 +59,9 @@ pub struct StoredLines {
     /// The price with which that was computed.
     #[prost(string, tag = "4")]
     pub price_version: String,
+    /// SHA-256 of the file as it was uploaded; empty: an earlier version took it.
+    #[prost(bytes, tag = "5")]
+    pub sha256: Vec<u8>,
 }
 
 /// A batch, and its money.

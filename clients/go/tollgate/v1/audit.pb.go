@@ -874,7 +874,8 @@ type AuditRecord struct {
 	// Commitment to the request as received, 32 bytes: a salted hash. Whoever holds the request and the salt (`GetBody`) can show that it was
 	// this one; nobody else can check a guess. Empty in records that are not of calls.
 	RequestCommitment []byte `protobuf:"bytes,27,opt,name=request_commitment,json=requestCommitment,proto3" json:"request_commitment,omitempty"`
-	// Commitment to the text, reasoning and tool arguments of the answer in order of arrival, alike. Empty: the call got no answer.
+	// Commitment to the text, reasoning and tool arguments of the answer in order of arrival, alike; of other operations to what
+	// `CallBody.answer` says. Empty: the call got no answer.
 	AnswerCommitment []byte `protobuf:"bytes,28,opt,name=answer_commitment,json=answerCommitment,proto3" json:"answer_commitment,omitempty"`
 	// Where the bodies are. Absent in records that are not of calls.
 	Body          *AuditBody `protobuf:"bytes,29,opt,name=body,proto3" json:"body,omitempty"`

@@ -214,6 +214,13 @@ const (
 	BodyPartKind_BODY_PART_KIND_TOOL_ARGUMENTS BodyPartKind = 5
 	// Something opaque: a signature, encrypted reasoning, a part that the contract does not know.
 	BodyPartKind_BODY_PART_KIND_OTHER BodyPartKind = 6
+	// The provider's answer as it was passed on, in `data`; its media type is in `format`.
+	BodyPartKind_BODY_PART_KIND_ORIGINAL BodyPartKind = 7
+	// An answer of the contract, in `data`: its protobuf form without `started`, `usage`, `routing` and `receipt`. `format` is its full name,
+	// such as `tollgate.v1.CreateEmbeddingResponse`. Redacted: its JSON form, and `format` is `application/json`.
+	BodyPartKind_BODY_PART_KIND_MESSAGE BodyPartKind = 8
+	// Sound, in `data`; its media type is in `format`.
+	BodyPartKind_BODY_PART_KIND_AUDIO BodyPartKind = 9
 )
 
 // Enum value maps for BodyPartKind.
@@ -226,6 +233,9 @@ var (
 		4: "BODY_PART_KIND_TOOL_CALL",
 		5: "BODY_PART_KIND_TOOL_ARGUMENTS",
 		6: "BODY_PART_KIND_OTHER",
+		7: "BODY_PART_KIND_ORIGINAL",
+		8: "BODY_PART_KIND_MESSAGE",
+		9: "BODY_PART_KIND_AUDIO",
 	}
 	BodyPartKind_value = map[string]int32{
 		"BODY_PART_KIND_UNSPECIFIED":    0,
@@ -235,6 +245,9 @@ var (
 		"BODY_PART_KIND_TOOL_CALL":      4,
 		"BODY_PART_KIND_TOOL_ARGUMENTS": 5,
 		"BODY_PART_KIND_OTHER":          6,
+		"BODY_PART_KIND_ORIGINAL":       7,
+		"BODY_PART_KIND_MESSAGE":        8,
+		"BODY_PART_KIND_AUDIO":          9,
 	}
 )
 
@@ -403,7 +416,11 @@ type BodyPart struct {
 	// Which choice, from 0.
 	Choice uint32 `protobuf:"varint,2,opt,name=choice,proto3" json:"choice,omitempty"`
 	// The text.
-	Text          string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	Text string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	// Its bytes, of kinds that are no text.
+	Data []byte `protobuf:"bytes,4,opt,name=data,proto3" json:"data,omitempty"`
+	// What the bytes are: a media type, or the full name of a message.
+	Format        string `protobuf:"bytes,5,opt,name=format,proto3" json:"format,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -459,6 +476,20 @@ func (x *BodyPart) GetText() string {
 	return ""
 }
 
+func (x *BodyPart) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *BodyPart) GetFormat() string {
+	if x != nil {
+		return x.Format
+	}
+	return ""
+}
+
 // The bodies of one call.
 type CallBody struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -468,17 +499,24 @@ type CallBody struct {
 	RequestMessage string `protobuf:"bytes,2,opt,name=request_message,json=requestMessage,proto3" json:"request_message,omitempty"`
 	// The request.
 	Request []byte `protobuf:"bytes,3,opt,name=request,proto3" json:"request,omitempty"`
-	// It is not all of it: it was longer than `audit.max_body_bytes`, or it came with files, which are not kept.
+	// It is not all of it: with its files it was longer than `audit.max_body_bytes`, or files are not kept, as where bodies are redacted.
 	RequestCut bool `protobuf:"varint,4,opt,name=request_cut,json=requestCut,proto3" json:"request_cut,omitempty"`
-	// The answer in order of arrival. Its texts, one after the other, are what `answer_commitment` is over, unless it is cut or redacted.
+	// The answer in order of arrival. Its texts and data, one after the other, are what `answer_commitment` is over, unless it is cut or
+	// redacted.
 	Answer []*BodyPart `protobuf:"bytes,5,rep,name=answer,proto3" json:"answer,omitempty"`
-	// It is not all of it: it was longer than `audit.max_body_bytes`, or has sound or images, which are not kept.
+	// It is not all of it: it was longer than `audit.max_body_bytes`, or has sound or images and is redacted.
 	AnswerCut bool `protobuf:"varint,6,opt,name=answer_cut,json=answerCut,proto3" json:"answer_cut,omitempty"`
 	// Opens `AuditRecord.request_commitment`: SHA-256(0x02, these 32 bytes, SHA-256(request)). The request is as received: the caller's own bytes
 	// where there are such, else its protobuf form, followed by its files. Empty: it cannot be opened.
 	RequestSalt []byte `protobuf:"bytes,7,opt,name=request_salt,json=requestSalt,proto3" json:"request_salt,omitempty"`
-	// Opens `AuditRecord.answer_commitment` alike, over the texts of the answer. Empty: there is none.
-	AnswerSalt    []byte `protobuf:"bytes,8,opt,name=answer_salt,json=answerSalt,proto3" json:"answer_salt,omitempty"`
+	// Opens `AuditRecord.answer_commitment` alike, over the texts and data of the answer. Empty: there is none.
+	AnswerSalt []byte `protobuf:"bytes,8,opt,name=answer_salt,json=answerSalt,proto3" json:"answer_salt,omitempty"`
+	// The files behind the request, one after the other, as much of them as is kept.
+	RequestFiles []byte `protobuf:"bytes,9,opt,name=request_files,json=requestFiles,proto3" json:"request_files,omitempty"`
+	// How many bytes request and files have in all; 0 in bodies kept by an earlier version.
+	RequestBytes uint64 `protobuf:"varint,10,opt,name=request_bytes,json=requestBytes,proto3" json:"request_bytes,omitempty"`
+	// How many bytes the answer has in all; 0 in bodies kept by an earlier version.
+	AnswerBytes   uint64 `protobuf:"varint,11,opt,name=answer_bytes,json=answerBytes,proto3" json:"answer_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -567,6 +605,27 @@ func (x *CallBody) GetAnswerSalt() []byte {
 		return x.AnswerSalt
 	}
 	return nil
+}
+
+func (x *CallBody) GetRequestFiles() []byte {
+	if x != nil {
+		return x.RequestFiles
+	}
+	return nil
+}
+
+func (x *CallBody) GetRequestBytes() uint64 {
+	if x != nil {
+		return x.RequestBytes
+	}
+	return 0
+}
+
+func (x *CallBody) GetAnswerBytes() uint64 {
+	if x != nil {
+		return x.AnswerBytes
+	}
+	return 0
 }
 
 // Request of `GetBody`.
@@ -1393,11 +1452,13 @@ const file_tollgate_v1_audit_bodies_proto_rawDesc = "" +
 	"\x06kek_id\x18\x02 \x01(\tR\x05kekId\x12/\n" +
 	"\x06policy\x18\x03 \x01(\x0e2\x17.tollgate.v1.BodyPolicyR\x06policy\x12\x1f\n" +
 	"\vsealed_hash\x18\x04 \x01(\fR\n" +
-	"sealedHash\"e\n" +
+	"sealedHash\"\x91\x01\n" +
 	"\bBodyPart\x12-\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x19.tollgate.v1.BodyPartKindR\x04kind\x12\x16\n" +
 	"\x06choice\x18\x02 \x01(\rR\x06choice\x12\x12\n" +
-	"\x04text\x18\x03 \x01(\tR\x04text\"\xc0\x02\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\x12\x12\n" +
+	"\x04data\x18\x04 \x01(\fR\x04data\x12\x16\n" +
+	"\x06format\x18\x05 \x01(\tR\x06format\"\xad\x03\n" +
 	"\bCallBody\x12>\n" +
 	"\x0erequest_format\x18\x01 \x01(\x0e2\x17.tollgate.v1.BodyFormatR\rrequestFormat\x12'\n" +
 	"\x0frequest_message\x18\x02 \x01(\tR\x0erequestMessage\x12\x18\n" +
@@ -1409,7 +1470,11 @@ const file_tollgate_v1_audit_bodies_proto_rawDesc = "" +
 	"answer_cut\x18\x06 \x01(\bR\tanswerCut\x12!\n" +
 	"\frequest_salt\x18\a \x01(\fR\vrequestSalt\x12\x1f\n" +
 	"\vanswer_salt\x18\b \x01(\fR\n" +
-	"answerSalt\")\n" +
+	"answerSalt\x12#\n" +
+	"\rrequest_files\x18\t \x01(\fR\frequestFiles\x12#\n" +
+	"\rrequest_bytes\x18\n" +
+	" \x01(\x04R\frequestBytes\x12!\n" +
+	"\fanswer_bytes\x18\v \x01(\x04R\vanswerBytes\")\n" +
 	"\x0eGetBodyRequest\x12\x17\n" +
 	"\acall_id\x18\x01 \x01(\tR\x06callId\"\x94\x02\n" +
 	"\x0fGetBodyResponse\x12)\n" +
@@ -1478,7 +1543,7 @@ const file_tollgate_v1_audit_bodies_proto_rawDesc = "" +
 	"\x17BODY_FORMAT_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14BODY_FORMAT_ORIGINAL\x10\x01\x12\x18\n" +
 	"\x14BODY_FORMAT_PROTOBUF\x10\x02\x12\x18\n" +
-	"\x14BODY_FORMAT_REDACTED\x10\x03*\xdc\x01\n" +
+	"\x14BODY_FORMAT_REDACTED\x10\x03*\xaf\x02\n" +
 	"\fBodyPartKind\x12\x1e\n" +
 	"\x1aBODY_PART_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13BODY_PART_KIND_TEXT\x10\x01\x12\x1c\n" +
@@ -1486,7 +1551,10 @@ const file_tollgate_v1_audit_bodies_proto_rawDesc = "" +
 	"\x16BODY_PART_KIND_REFUSAL\x10\x03\x12\x1c\n" +
 	"\x18BODY_PART_KIND_TOOL_CALL\x10\x04\x12!\n" +
 	"\x1dBODY_PART_KIND_TOOL_ARGUMENTS\x10\x05\x12\x18\n" +
-	"\x14BODY_PART_KIND_OTHER\x10\x06*\x8b\x01\n" +
+	"\x14BODY_PART_KIND_OTHER\x10\x06\x12\x1b\n" +
+	"\x17BODY_PART_KIND_ORIGINAL\x10\a\x12\x1a\n" +
+	"\x16BODY_PART_KIND_MESSAGE\x10\b\x12\x18\n" +
+	"\x14BODY_PART_KIND_AUDIO\x10\t*\x8b\x01\n" +
 	"\x0fBodySubjectKind\x12!\n" +
 	"\x1dBODY_SUBJECT_KIND_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15BODY_SUBJECT_KIND_KEY\x10\x01\x12\x1a\n" +

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use tollgate_audit::Draft;
 use tollgate_domain::{CallId, Error, NanoUsd, Price, new_id};
 use tollgate_ledger::{Ask, At, Before, End, Hold, Opening, Payer};
-use tollgate_pipeline::Caller;
+use tollgate_pipeline::{Caller, Content};
 use tollgate_proto::v1::{
     Batch, CreateBatchRequest, ErrorReason, GatewayOptions, LedgerEntry, LedgerEntryKind, ListBatchesRequest, Receipt,
     Usage,
@@ -126,6 +126,12 @@ impl Control {
             (batch, Err(error)) => (batch, Some(error)),
         };
         draft.subject(&batch.id, vec![format!("lines: {}", batch.lines), format!("input_file_id: {}", file.id)]);
+        let input = file.lines.as_ref().and_then(|lines| <[u8; 32]>::try_from(lines.sha256.as_slice()).ok());
+        if let Some(sha256) = input {
+            let (key, customer) = (caller.key(), &batch.charge().customer);
+            let committed = self.pipeline.commit(key, customer, &call.to_string(), Content::Request, &sha256).await;
+            draft.bodies(committed.0, Vec::new(), committed.1);
+        }
         if error.is_some() {
             // Nobody could follow it: it shall not run, and what it may have done by then is booked.
             let path = format!("/batches/{}/cancel", escaped(&batch.upstream_id));

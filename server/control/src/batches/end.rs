@@ -10,6 +10,7 @@ use http::Method;
 use tollgate_audit::Draft;
 use tollgate_domain::{CallId, Error, Failure, Price};
 use tollgate_ledger::NO_LEASE;
+use tollgate_pipeline::Content;
 use tollgate_proto::v1::{ErrorReason, LedgerEntry, LedgerEntryKind, Routing, Usage};
 use tollgate_providers::files::{self, Answered, escaped};
 use tollgate_router::Deployment;
@@ -47,6 +48,8 @@ struct Outcome {
     cost: i64,
     usage: Usage,
     answered: i64,
+    /// SHA-256 of the output, where it was read.
+    sha256: Option<[u8; 32]>,
 }
 
 impl Control {
@@ -180,6 +183,11 @@ impl Control {
                 }
                 draft.subject(&batch.id, vec![entry.reason.clone(), format!("cost_nano_usd: {}", outcome.cost)]);
                 draft.served(Routing::default(), entry.usage.clone());
+                if let (Some(key), Some(sha256)) = (self.pipeline.keyring().get(&batch.key_id), &outcome.sha256) {
+                    let (stored, customer, call) = (key.stored(), &charge.customer, &charge.call_id);
+                    let committed = self.pipeline.commit(stored.key(), customer, call, Content::Answer, sha256).await;
+                    draft.bodies(Vec::new(), committed.0, committed.1);
+                }
                 let lease_windows = vec![NO_LEASE; entry.charges.len()];
                 let row = LedgerRow { entry, lease_windows, idempotency: None };
                 ledger.change(Vec::new(), draft.close(None, 0), vec![row]);
@@ -223,7 +231,7 @@ fn correction(batch: &StoredBatch, attempt_id: String, status: &str, outcome: &O
 /// Nobody can tell what it cost: its charge stays.
 fn lost(batch: &StoredBatch) -> Outcome {
     let usage = Usage { estimated: true, ..Usage::default() };
-    Outcome { cost: batch.charge().cost_nano_usd, usage, answered: batch.lines }
+    Outcome { cost: batch.charge().cost_nano_usd, usage, answered: batch.lines, sha256: None }
 }
 
 enum Unread {
@@ -262,5 +270,6 @@ async fn read(deployment: &Deployment, output: &str, batch: &StoredBatch) -> Res
             }
         }
     }
+    outcome.sha256 = Some(lines.sha256());
     Ok(outcome)
 }

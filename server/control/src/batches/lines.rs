@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt};
 use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
 use tollgate_domain::Error;
 use tollgate_pipeline::{Caller, Pipeline};
 use tollgate_proto::v1::ErrorReason;
@@ -20,11 +21,13 @@ pub(super) struct Lines {
     /// So much of the buffer has no end of a line.
     searched: usize,
     max_bytes: usize,
+    /// Runs over all that came.
+    hash: Sha256,
 }
 
 impl Lines {
     pub(super) fn new(chunks: Chunks, max_bytes: usize) -> Self {
-        Self { chunks, buffer: BytesMut::new(), searched: 0, max_bytes }
+        Self { chunks, buffer: BytesMut::new(), searched: 0, max_bytes, hash: Sha256::new() }
     }
 
     /// The next line that is not blank, without its end.
@@ -44,7 +47,9 @@ impl Lines {
                     }
                     match self.chunks.next().await {
                         Some(chunk) => {
-                            self.buffer.extend_from_slice(&chunk?);
+                            let chunk = chunk?;
+                            self.hash.update(&chunk);
+                            self.buffer.extend_from_slice(&chunk);
                             None
                         }
                         None if self.buffer.is_empty() => return Ok(None),
@@ -60,6 +65,13 @@ impl Lines {
                 }
             }
         }
+    }
+}
+
+impl Lines {
+    /// SHA-256 of all bytes, once no line is left.
+    pub(super) fn sha256(self) -> [u8; 32] {
+        self.hash.finalize().into()
     }
 }
 
@@ -89,6 +101,7 @@ impl Looking {
                 yield self.look_at(&line)?;
                 next = lines.next().await?;
             }
+            self.found.lock().sha256 = lines.sha256().to_vec();
             if self.found.lock().count == 0 {
                 Err(Error::invalid_field("file", "has no lines; a batch has one request in each"))?;
             }
