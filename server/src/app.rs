@@ -196,7 +196,7 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
         embedded: true,
         background: background.clone(),
     };
-    let sources = metrics::Sources {
+    let sources = Arc::new(metrics::Sources {
         pipeline: pipeline.clone(),
         control: control.clone(),
         health: health.clone(),
@@ -206,7 +206,8 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
         export,
         settings: config.metrics.clone(),
         process,
-    };
+    });
+    let told = metrics::export(&config, &backend.replica, &sources)?;
     let rest = tollgate_http::router(grpc.clone(), options).merge(metrics::routes(sources));
     let front = listen::front(grpc, rest, &config.cors_origins)?;
 
@@ -241,6 +242,9 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
     ledger.close().await;
     if let Some(exporter) = &exporter {
         exporter.flush(LAST_SPANS).await;
+    }
+    if let Some(told) = &told {
+        told.flush(LAST_SPANS).await;
     }
     if let Err(error) = notary.sign(Whose::Own).await {
         tracing::warn!(%error, "the end of the audit log is not signed; the next start does it");

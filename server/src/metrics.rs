@@ -20,14 +20,15 @@ use tollgate_control::{Control, Principal};
 use tollgate_domain::{Error, Secret};
 use tollgate_export::Status;
 use tollgate_metrics::{Format, Page, Process, Settings};
-use tollgate_otlp::Exporter;
+use tollgate_otlp::{Exporter, MetricsExporter};
 use tollgate_pipeline::Pipeline;
 
 use crate::{
-    config::{MetricLabel, MetricsSettings},
+    config::{Config, MetricLabel, MetricsSettings},
     grpc::PeerAddr,
     health::Health,
     observing::Observing,
+    traces,
     version::BUILD,
 };
 
@@ -57,8 +58,24 @@ pub(crate) fn settings(settings: &MetricsSettings) -> Settings {
 }
 
 /// The routes.
-pub(crate) fn routes(sources: Sources) -> Router {
-    Router::new().route("/metrics", get(metrics)).route("/version", get(version)).with_state(Arc::new(sources))
+pub(crate) fn routes(sources: Arc<Sources>) -> Router {
+    Router::new().route("/metrics", get(metrics)).route("/version", get(version)).with_state(sources)
+}
+
+/// Sends the same figures to a collector, where that is switched on.
+pub(crate) fn export(
+    config: &Config,
+    replica: &str,
+    sources: &Arc<Sources>,
+) -> anyhow::Result<Option<MetricsExporter>> {
+    let otlp = &config.metrics.otlp;
+    if !otlp.enabled {
+        return Ok(None);
+    }
+    let collector = traces::metrics_collector(otlp, &config.tracing, replica)?;
+    let sources = sources.clone();
+    let interval = otlp.interval.map(|interval| interval.duration());
+    Ok(Some(tollgate_otlp::start_metrics(&collector, interval, move || sources.page())?))
 }
 
 async fn metrics(State(sources): State<Arc<Sources>>, request: Request) -> Response {

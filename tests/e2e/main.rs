@@ -39,6 +39,7 @@ mod observing;
 mod one_answer;
 mod operations;
 mod receipts;
+mod otlp_metrics;
 mod reconcile;
 mod replay;
 mod responses;

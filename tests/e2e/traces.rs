@@ -1,6 +1,6 @@
 //! Traces: one id from the caller through the gateway to the provider, and what a collector gets to see of it.
 
-mod collector;
+pub(crate) mod collector;
 
 use std::time::{Duration, Instant};
 

@@ -14,7 +14,7 @@ mod series;
 
 pub use about::{About, Kind, NAMES, docs_table, names};
 pub use calls::{Ended, KnownAs, Metrics, Payer, Settings};
-pub use page::{Format, Page};
+pub use page::{Figure, Format, Page, Point};
 pub use process::{Build, Process};
 
 /// The label value of what is not known by name, or is one too many.

@@ -48,17 +48,35 @@ pub struct Page {
     found: HashMap<&'static str, Vec<Sample>>,
 }
 
+/// A figure with its labels, those without a value left out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Point {
+    /// Names and values.
+    pub labels: Vec<(&'static str, String)>,
+    /// The figure.
+    pub figure: Figure,
+}
+
+/// What a metric says of one set of labels.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Figure {
+    /// Any number.
+    Number(f64),
+    /// A count.
+    Whole(u64),
+    /// How often something took how long.
+    Histogram {
+        /// Of all observations.
+        sum: f64,
+        /// Upper bounds, the last infinite, each with the observations between it and the one before.
+        buckets: Vec<(f64, u64)>,
+    },
+}
+
 #[derive(Clone, Debug)]
 struct Sample {
     labels: Vec<String>,
     figure: Figure,
-}
-
-#[derive(Clone, Debug)]
-enum Figure {
-    Number(f64),
-    Whole(u64),
-    Histogram(Read),
 }
 
 impl Page {
@@ -81,12 +99,24 @@ impl Page {
     }
 
     pub(crate) fn histogram(&mut self, about: &'static About, labels: Vec<String>, read: Read) {
-        self.add(about, labels, Figure::Histogram(read));
+        let (sum, _, buckets) = read;
+        self.add(about, labels, Figure::Histogram { sum, buckets });
     }
 
     fn add(&mut self, about: &'static About, labels: Vec<String>, figure: Figure) {
         debug_assert_eq!(labels.len(), about.labels.len(), "{}", about.name);
         self.found.entry(about.name).or_default().push(Sample { labels, figure });
+    }
+
+    /// Every metric that something was found of, in the order of an exposition.
+    pub fn points(mut self) -> impl Iterator<Item = (&'static About, Vec<Point>)> {
+        NAMES.iter().filter_map(move |about| {
+            let point = |sample: Sample| {
+                let labels = about.labels.iter().copied().zip(sample.labels);
+                Point { labels: labels.filter(|(_, value)| !value.is_empty()).collect(), figure: sample.figure }
+            };
+            Some((*about, self.found.remove(about.name)?.into_iter().map(point).collect()))
+        })
     }
 
     /// The whole exposition. Metrics that nothing was found of have their head alone.
@@ -132,8 +162,9 @@ impl Figure {
             (Self::Number(value), _) => metric.encode_gauge(value),
             (Self::Whole(value), Kind::Counter) => metric.encode_counter::<NoLabels, u64, f64>(value, None),
             (Self::Whole(value), _) => metric.encode_gauge(&i64::try_from(*value).unwrap_or(i64::MAX)),
-            (Self::Histogram((sum, count, buckets)), _) => {
-                metric.encode_histogram::<NoLabels>(*sum, *count, buckets, None)
+            (Self::Histogram { sum, buckets }, _) => {
+                let count = buckets.iter().map(|(_, observed)| observed).sum();
+                metric.encode_histogram::<NoLabels>(*sum, count, buckets, None)
             }
         }
     }

@@ -72,15 +72,17 @@ impl Sink for Exporter {
 
 /// Starts the task that sends; it ends when the last clone of the exporter is gone. Needs a runtime.
 pub fn start(settings: &Settings) -> Result<Exporter, Unusable> {
-    let exporter = connect::exporter(settings)?;
+    let exporter = connect::exporter(&settings.collector)?;
     let (queue, work) = mpsc::unbounded_channel();
     let counts = Arc::new(Counts::default());
     let sender = Sender {
         exporter,
-        scope: InstrumentationScope::builder("tollgate").with_version(settings.service_version.clone()).build(),
+        scope: InstrumentationScope::builder("tollgate")
+            .with_version(settings.collector.service_version.clone())
+            .build(),
         counts: counts.clone(),
         // Repetitions are within the exporter's own limit; this one is for what hangs.
-        limit: connect::timeout(settings) * 2,
+        limit: connect::timeout(&settings.collector) * 2,
         most: settings.max_batch_spans.max(1),
         interval: settings.interval,
         told: 0,

@@ -20,7 +20,7 @@ mod tracing;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-pub use self::tracing::{Tracing, TracingProtocol};
+pub use self::tracing::{MetricsOtlp, Tracing, TracingProtocol};
 pub use alerts::Alerts;
 use anyhow::Context;
 pub use audit::{AuditSettings, KeptBodies, RedactPattern};
@@ -344,11 +344,13 @@ pub struct MetricsSettings {
     /// Sets of labels that each metric has at most, from 1; what is new beyond is counted under `other`.
     #[schemars(range(min = 1))]
     pub max_series: usize,
+    /// The same metrics sent to an OpenTelemetry collector.
+    pub otlp: MetricsOtlp,
 }
 
 impl Default for MetricsSettings {
     fn default() -> Self {
-        Self { require_key: false, labels: Vec::new(), max_series: 2_000 }
+        Self { require_key: false, labels: Vec::new(), max_series: 2_000, otlp: MetricsOtlp::default() }
     }
 }
 

@@ -58,6 +58,28 @@ impl Default for Tracing {
     }
 }
 
+/// Metrics for an OpenTelemetry collector. Service, resource, and what is absent here and not of another collector, are those of
+/// `tracing`, whether or not calls are traced.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct MetricsOtlp {
+    /// Whether metrics are sent. `GET /metrics` tells them in either case.
+    pub enabled: bool,
+    /// The collector: `http://collector:4317`, or `https://`. Over HTTP the path `/v1/metrics` is added where none is given. Absent: that
+    /// of `tracing`, else `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT`, `OTEL_EXPORTER_OTLP_ENDPOINT`, else port 4317 (gRPC) or 4318 (HTTP) of
+    /// this machine.
+    pub endpoint: Option<String>,
+    /// `grpc` or `http`. Absent: that of `tracing`, else `OTEL_EXPORTER_OTLP_METRICS_PROTOCOL`, `OTEL_EXPORTER_OTLP_PROTOCOL`, else `grpc`.
+    pub protocol: Option<TracingProtocol>,
+    /// Headers sent along; their values may be references as secrets are. Without an endpoint of its own those of `tracing` are sent too.
+    pub headers: BTreeMap<String, SecretRef>,
+    /// How often. Absent: `OTEL_METRIC_EXPORT_INTERVAL`, else a minute.
+    pub interval: Option<Span>,
+    /// How long one sending may take. Absent: that of `tracing`, else `OTEL_EXPORTER_OTLP_METRICS_TIMEOUT`, `OTEL_EXPORTER_OTLP_TIMEOUT`,
+    /// else 10 seconds.
+    pub timeout: Option<Span>,
+}
+
 /// How a collector is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

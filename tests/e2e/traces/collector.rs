@@ -10,9 +10,15 @@ use axum::{
     routing::post,
 };
 use opentelemetry_proto::tonic::{
-    collector::trace::v1::{
-        ExportTraceServiceRequest, ExportTraceServiceResponse,
-        trace_service_server::{TraceService, TraceServiceServer},
+    collector::{
+        metrics::v1::{
+            ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+            metrics_service_server::{MetricsService, MetricsServiceServer},
+        },
+        trace::v1::{
+            ExportTraceServiceRequest, ExportTraceServiceResponse,
+            trace_service_server::{TraceService, TraceServiceServer},
+        },
     },
     common::v1::{KeyValue, any_value::Value},
     trace::v1::{Span, span::SpanKind},
@@ -48,7 +54,7 @@ impl Told {
     }
 }
 
-/// Takes spans; told to stall, it answers nobody.
+/// Takes spans and metrics; told to stall, it answers nobody.
 #[derive(Clone)]
 pub(crate) struct Collector {
     pub(crate) grpc: String,
@@ -58,6 +64,7 @@ pub(crate) struct Collector {
 
 struct Kept {
     spans: Mutex<Vec<Told>>,
+    metrics: Mutex<Vec<ExportMetricsServiceRequest>>,
     raw: Mutex<Vec<u8>>,
     /// Values of `x-collector-key`, as they came.
     keys: Mutex<Vec<String>>,
@@ -67,13 +74,17 @@ struct Kept {
 impl Collector {
     pub(crate) async fn start() -> Self {
         let (stalls, spans) = (watch::Sender::new(false), Mutex::default());
-        let kept = Arc::new(Kept { spans, raw: Mutex::default(), keys: Mutex::default(), stalls });
+        let (metrics, raw, keys) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let kept = Arc::new(Kept { spans, metrics, raw, keys, stalls });
         let (grpc, http) = (listen().await, listen().await);
         let url = |at: SocketAddr| format!("http://{at}");
         let this = Self { grpc: url(grpc.1), http: url(http.1), kept: kept.clone() };
-        let server = tonic::transport::Server::builder().add_service(TraceServiceServer::new(this.clone()));
+        let server = tonic::transport::Server::builder()
+            .add_service(TraceServiceServer::new(this.clone()))
+            .add_service(MetricsServiceServer::new(this.clone()));
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(grpc.0)));
-        let routes = Router::new().route("/v1/traces", post(over_http)).with_state(kept);
+        let routes = Router::new().route("/v1/traces", post(over_http)).route("/v1/metrics", post(metrics_over_http));
+        let routes = routes.with_state(kept);
         tokio::spawn(async move { axum::serve(http.0, routes).await });
         this
     }
@@ -85,6 +96,11 @@ impl Collector {
 
     pub(crate) fn spans(&self) -> Vec<Told> {
         self.kept.spans.lock().clone()
+    }
+
+    /// The last metrics that were sent.
+    pub(crate) fn metrics(&self) -> Option<ExportMetricsServiceRequest> {
+        self.kept.metrics.lock().last().cloned()
     }
 
     /// Everything that came, for looking for what must not be there.
@@ -125,6 +141,30 @@ impl TraceService for Collector {
     }
 }
 
+#[tonic::async_trait]
+impl MetricsService for Collector {
+    async fn export(
+        &self,
+        request: Request<ExportMetricsServiceRequest>,
+    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+        let key = request.metadata().get("x-collector-key").and_then(|key| key.to_str().ok()).map(str::to_owned);
+        self.kept.take_metrics(request.into_inner(), key).await;
+        Ok(Response::new(ExportMetricsServiceResponse::default()))
+    }
+}
+
+async fn metrics_over_http(State(kept): State<Arc<Kept>>, headers: HeaderMap, body: Bytes) -> (StatusCode, Vec<u8>) {
+    let is_protobuf = headers.get("content-type").is_some_and(|kind| kind == "application/x-protobuf");
+    match ExportMetricsServiceRequest::decode(body) {
+        Ok(request) if is_protobuf => {
+            let key = headers.get("x-collector-key").and_then(|key| key.to_str().ok()).map(str::to_owned);
+            kept.take_metrics(request, key).await;
+            (StatusCode::OK, ExportMetricsServiceResponse::default().encode_to_vec())
+        }
+        _ => (StatusCode::BAD_REQUEST, Vec::new()),
+    }
+}
+
 async fn over_http(State(kept): State<Arc<Kept>>, headers: HeaderMap, body: Bytes) -> (StatusCode, Vec<u8>) {
     let is_protobuf = headers.get("content-type").is_some_and(|kind| kind == "application/x-protobuf");
     match ExportTraceServiceRequest::decode(body) {
@@ -138,6 +178,13 @@ async fn over_http(State(kept): State<Arc<Kept>>, headers: HeaderMap, body: Byte
 }
 
 impl Kept {
+    async fn take_metrics(&self, request: ExportMetricsServiceRequest, key: Option<String>) {
+        let _ = self.stalls.subscribe().wait_for(|stalls| !stalls).await;
+        self.keys.lock().extend(key);
+        self.raw.lock().extend(request.encode_to_vec());
+        self.metrics.lock().push(request);
+    }
+
     async fn take(&self, request: ExportTraceServiceRequest, key: Option<String>) {
         let mut stalls = self.stalls.subscribe();
         let _ = stalls.wait_for(|stalls| !stalls).await;
@@ -172,7 +219,7 @@ fn told(span: Span, resource: &BTreeMap<String, String>, scope: &str) -> Told {
     }
 }
 
-fn attributes(attributes: &[KeyValue]) -> BTreeMap<String, String> {
+pub(crate) fn attributes(attributes: &[KeyValue]) -> BTreeMap<String, String> {
     let value = |attribute: &KeyValue| match attribute.value.as_ref().and_then(|any| any.value.as_ref()) {
         Some(Value::StringValue(text)) => text.clone(),
         Some(Value::IntValue(number)) => number.to_string(),
