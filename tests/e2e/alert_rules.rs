@@ -74,8 +74,12 @@ async fn troubled(provider: &ScriptedProvider, copy: &Path) -> Gateway {
     };
     // Every call costs a tenth of a cent: ten cents are a hundred calls, a cent ten.
     let budget = |limit: &str| json!({ "limit_usd": limit });
+    // Nobody listens, and there is room for nothing: but for one model, there is nothing to send.
+    let sink = json!({ "webhook": {"url": "http://127.0.0.1:1"}, "filter": {"models": ["failing"]}, "memory_records": 1,
+                       "spill_max_bytes": 1 });
     Gateway::over(provider)
         .provider("nowhere", "http://127.0.0.1:1")
+        .set("/sinks", json!({ "full": sink }))
         .deployment("failing", at("nowhere", "a"))
         .deployment("falling", at("nowhere", "b"))
         .set("/models/1/retries", 0)
