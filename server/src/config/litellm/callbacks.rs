@@ -1,4 +1,5 @@
-//! `success_callback`, `failure_callback`, `callbacks` and `alerting`: sinks and channels, where the variables that they need are set.
+//! `success_callback`, `failure_callback`, `callbacks` and `alerting`: sinks, traces and channels, where the variables that they need are
+//! set.
 
 use serde_json::{Map, Value, json};
 
@@ -17,7 +18,7 @@ struct Callback {
     make: fn(&Section<'_>) -> Option<Value>,
 }
 
-const KNOWN: [Callback; 7] = [
+const KNOWN: [Callback; 8] = [
     Callback {
         names: &["langfuse", "langfuse_otel"],
         sink: "langfuse",
@@ -27,6 +28,12 @@ const KNOWN: [Callback; 7] = [
     Callback { names: &["helicone"], sink: "helicone", needs: &["HELICONE_API_KEY"], make: helicone },
     Callback { names: &["datadog"], sink: "datadog", needs: &["DD_API_KEY"], make: datadog },
     Callback { names: &["s3", "s3_v2"], sink: "s3", needs: &[], make: s3 },
+    Callback {
+        names: &["azure_storage"],
+        sink: "azure",
+        needs: &["AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_FILE_SYSTEM"],
+        make: azure,
+    },
     Callback { names: &["gcs_bucket"], sink: "gcs", needs: &["GCS_BUCKET_NAME"], make: gcs },
     Callback { names: &["sentry"], sink: "sentry", needs: &["SENTRY_DSN"], make: sentry },
     Callback { names: &["generic_api"], sink: "webhook", needs: &["GENERIC_LOGGER_ENDPOINT"], make: webhook },
@@ -46,14 +53,30 @@ fn names(section: &Section<'_>, key: &str) -> Vec<String> {
     }
 }
 
+/// What becomes of a callback.
+enum Became {
+    /// What it did there, `/metrics` does here.
+    Metrics,
+    /// A sink of this name.
+    Sink(&'static str, Value),
+    /// Traces, which are no sink: [`tracing`] makes them.
+    Traces,
+    /// Nothing, and why.
+    Nothing(String),
+}
+
 /// The sinks by name.
 pub(super) fn sinks(litellm: &Section<'_>) -> Map<String, Value> {
     let mut sinks: Map<String, Value> = Map::new();
     for (list, sees_successes) in LISTS {
-        let mut told = Vec::new();
+        let (mut told, mut is_any, mut is_all) = (Vec::new(), false, true);
         for name in names(litellm, list) {
-            told.push(match sink(litellm, &name) {
-                Ok((called, mut sink)) => {
+            let (is_made, is_same, what) = match became(litellm, &name) {
+                Became::Metrics => {
+                    (false, true, "GET /metrics tells it, under the names of docs/metrics.md".to_owned())
+                }
+                Became::Traces => (true, false, "calls are traced (tracing), without prompts and answers".to_owned()),
+                Became::Sink(called, mut sink) => {
                     let known = sinks.get(called).is_some_and(|known| known.get("filter").is_none());
                     if !sees_successes && !known {
                         sink["filter"] = json!({ "only_failures": true });
@@ -61,16 +84,19 @@ pub(super) fn sinks(litellm: &Section<'_>) -> Map<String, Value> {
                     if sees_successes || !sinks.contains_key(called) {
                         sinks.insert(called.to_owned(), sink);
                     }
-                    (true, format!("{name} is sinks.{called}, without prompts and answers"))
+                    (true, false, format!("is sinks.{called}, without prompts and answers"))
                 }
-                Err(why) => (false, format!("{name}: {why}")),
-            });
+                Became::Nothing(why) => (false, false, why),
+            };
+            is_any |= is_made;
+            is_all &= is_same;
+            told.push(format!("{name}: {what}"));
         }
-        let all = || told.iter().map(|(_, told)| told.as_str()).collect::<Vec<_>>().join("; ");
-        match told.iter().any(|(is_made, _)| *is_made) {
-            true => litellm.differently(list, all()),
-            false if !told.is_empty() => litellm.ignored(list, all()),
-            false => {}
+        match (told.is_empty(), is_all, is_any) {
+            (true, ..) => {}
+            (_, true, _) => litellm.honoured(list),
+            (_, _, true) => litellm.differently(list, told.join("; ")),
+            (_, _, false) => litellm.ignored(list, told.join("; ")),
         }
     }
     if sinks.contains_key("s3") {
@@ -79,18 +105,48 @@ pub(super) fn sinks(litellm: &Section<'_>) -> Map<String, Value> {
     sinks
 }
 
-fn sink(litellm: &Section<'_>, name: &str) -> Result<(&'static str, Value), String> {
-    if name == "prometheus" {
-        return Err("nothing to set: /metrics is always there".into());
-    }
-    let callback = KNOWN.iter().find(|callback| callback.names.contains(&name));
-    let callback = callback.ok_or("nothing is sent there; docs/sinks.md names where records can go")?;
+fn became(litellm: &Section<'_>, name: &str) -> Became {
     let environment = &litellm.context.environment;
-    if let Some(missing) = callback.needs.iter().find(|name| environment.get(name).is_none()) {
-        return Err(format!("the environment variable {missing} is not set"));
+    match name {
+        "prometheus" => return Became::Metrics,
+        "otel" => {
+            return match collector(litellm) {
+                Some(_) => Became::Traces,
+                None => Became::Nothing(format!("the environment variable {} is not set", COLLECTOR[0])),
+            };
+        }
+        _ => {}
     }
-    let made = (callback.make)(litellm).ok_or("s3_callback_params.s3_bucket_name is not given")?;
-    Ok((callback.sink, made))
+    let Some(callback) = KNOWN.iter().find(|callback| callback.names.contains(&name)) else {
+        return Became::Nothing("nothing is sent there; docs/sinks.md names where records can go".into());
+    };
+    if let Some(missing) = callback.needs.iter().find(|name| environment.get(name).is_none()) {
+        return Became::Nothing(format!("the environment variable {missing} is not set"));
+    }
+    match (callback.make)(litellm) {
+        Some(sink) => Became::Sink(callback.sink, sink),
+        None => Became::Nothing("s3_callback_params.s3_bucket_name is not given".into()),
+    }
+}
+
+/// Where a collector is said to be.
+const COLLECTOR: [&str; 2] = ["OTEL_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+
+fn collector(litellm: &Section<'_>) -> Option<String> {
+    value(litellm, &COLLECTOR)
+}
+
+/// `tracing`, where `otel` is one of the callbacks. Headers are read from `OTEL_EXPORTER_OTLP_HEADERS`, where they are secret.
+pub(super) fn tracing(litellm: &Section<'_>) -> Option<Value> {
+    let is_wanted = LISTS.iter().any(|(list, _)| names(litellm, list).iter().any(|name| name == "otel"));
+    let endpoint = collector(litellm).filter(|_| is_wanted)?;
+    let exporter = value(litellm, &["OTEL_EXPORTER", "OTEL_EXPORTER_OTLP_PROTOCOL"]).unwrap_or_default();
+    let protocol = if exporter.contains("grpc") { "grpc" } else { "http" };
+    let mut tracing = json!({ "enabled": true, "endpoint": endpoint, "protocol": protocol });
+    if let Some(service) = value(litellm, &["OTEL_SERVICE_NAME"]) {
+        tracing["service_name"] = service.into();
+    }
+    Some(tracing)
 }
 
 /// The variable as a reference.
@@ -144,6 +200,17 @@ fn s3(litellm: &Section<'_>) -> Option<Value> {
         s3[setting] = key.into();
     }
     Some(json!({ "s3": s3 }))
+}
+
+fn azure(litellm: &Section<'_>) -> Option<Value> {
+    let mut azure = json!({
+        "account": value(litellm, &["AZURE_STORAGE_ACCOUNT_NAME"])?,
+        "container": value(litellm, &["AZURE_STORAGE_FILE_SYSTEM"])?,
+    });
+    if value(litellm, &["AZURE_STORAGE_ACCOUNT_KEY"]).is_some() {
+        azure["access_key"] = secret(litellm, "AZURE_STORAGE_ACCOUNT_KEY");
+    }
+    Some(json!({ "azure": azure }))
 }
 
 fn gcs(litellm: &Section<'_>) -> Option<Value> {

@@ -169,6 +169,9 @@ fn native(context: &Context<'_>, root: &Node) -> Map<String, Value> {
         put("keys", serde_json::json!([{ "name": "master key", "secret": secret, "role": "platform_admin" }]));
     }
     put("sinks", callbacks::sinks(&litellm).into());
+    if let Some(tracing) = callbacks::tracing(&litellm) {
+        put("tracing", tracing);
+    }
     let channels = callbacks::alerts(&general);
     if !channels.is_empty() {
         put("alerts", serde_json::json!({ "channels": channels }));

@@ -617,10 +617,35 @@ fn callbacks_become_sinks_where_the_environment_has_what_they_need() {
     );
     for (path, says) in [
         ("litellm_settings.success_callback", "lunary: nothing is sent there"),
-        ("litellm_settings.success_callback", "langfuse is sinks.langfuse"),
-        ("litellm_settings.failure_callback", "sentry is sinks.sentry"),
+        ("litellm_settings.success_callback", "langfuse: is sinks.langfuse"),
+        ("litellm_settings.failure_callback", "sentry: is sinks.sentry"),
         ("general_settings.alerting", "email: write alerts.channels"),
     ] {
         assert!(verdict(&translated, path).contains(says), "{path}: {}", verdict(&translated, path));
     }
+}
+
+#[test]
+fn callbacks_that_are_no_sinks_are_metrics_and_traces() {
+    let text =
+        "litellm_settings: { callbacks: [otel], success_callback: [prometheus], failure_callback: [azure_storage] }\n";
+    let without = with(text, &[]);
+    assert_eq!(verdict(&without, "litellm_settings.success_callback"), "", "/metrics is always there");
+    assert!(verdict(&without, "litellm_settings.callbacks").contains("OTEL_ENDPOINT is not set"));
+    assert!(verdict(&without, "litellm_settings.failure_callback").contains("AZURE_STORAGE_ACCOUNT_NAME is not set"));
+    assert!(without.native.get("tracing").is_none());
+    let set = [
+        ("OTEL_EXPORTER", "otlp_grpc"),
+        ("OTEL_ENDPOINT", "http://collector.example.org:4317"),
+        ("AZURE_STORAGE_ACCOUNT_NAME", "calls"),
+        ("AZURE_STORAGE_FILE_SYSTEM", "llm"),
+        ("AZURE_STORAGE_ACCOUNT_KEY", "a key"),
+    ];
+    let translated = with(text, &set);
+    let native = Value::from(translated.native.clone());
+    let tracing = json!({ "enabled": true, "endpoint": "http://collector.example.org:4317", "protocol": "grpc" });
+    assert_eq!(native["tracing"], tracing);
+    let azure = json!({ "account": "calls", "container": "llm", "access_key": "env:AZURE_STORAGE_ACCOUNT_KEY" });
+    assert_eq!(native["sinks"], json!({ "azure": { "azure": azure, "filter": { "only_failures": true } } }));
+    assert!(verdict(&translated, "litellm_settings.callbacks").contains("otel: calls are traced"));
 }
