@@ -2,6 +2,8 @@
 //! any other call.
 
 mod azure;
+mod gemini;
+mod mistral;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};

@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -12,6 +13,7 @@ use axum::{
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream::BoxStream};
 use multer::{Constraints, Field, Multipart, SizeLimit};
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tollgate_proto::v1::{UploadField, UploadFile};
 
@@ -43,6 +45,19 @@ pub(super) struct Form {
     pub(super) files: Option<usize>,
     /// The most bytes that its files have.
     pub(super) most_bytes: usize,
+    /// What stands behind the files of a form that is passed on.
+    pub(super) late: Late,
+}
+
+/// Fields that came behind the files, once they did.
+#[derive(Clone, Default)]
+pub(super) struct Late(Arc<Mutex<Vec<UploadField>>>);
+
+impl Late {
+    /// What one of them says.
+    pub(super) fn found(&self, name: &str) -> Option<String> {
+        self.0.lock().iter().find(|field| field.name == name).map(|field| field.value.clone())
+    }
 }
 
 /// A form that comes in.
@@ -94,7 +109,13 @@ impl Incoming {
             let knows_model = fields.iter().any(|(name, _)| name == "model");
             if may_begin && files.is_empty() && knows_model {
                 let rest = following(form, file, field, limit).boxed();
-                return Ok(Form { fields, rest, files: None, most_bytes: told.unwrap_or(limit) });
+                return Ok(Form {
+                    fields,
+                    rest,
+                    files: None,
+                    most_bytes: told.unwrap_or(limit),
+                    late: Late::default(),
+                });
             }
             let mut field = field;
             let mut length = 0;
@@ -120,7 +141,7 @@ impl Incoming {
                 }
             }
         };
-        Ok(Form { fields, rest: rest.boxed(), files: Some(count), most_bytes })
+        Ok(Form { fields, rest: rest.boxed(), files: Some(count), most_bytes, late: Late::default() })
     }
 }
 
@@ -155,12 +176,17 @@ impl Form {
         message: fn(Piece) -> M,
     ) -> (Messages<M>, oneshot::Receiver<Refusal>) {
         let (break_off, broke) = oneshot::channel();
-        let mut rest = self.rest;
+        let (mut rest, late) = (self.rest, self.late);
         let messages = async_stream::stream! {
             yield head;
             while let Some(piece) = rest.next().await {
                 match piece {
-                    Ok(piece) => yield message(piece),
+                    Ok(piece) => {
+                        if let Piece::Field(field) = &piece {
+                            late.0.lock().push(field.clone());
+                        }
+                        yield message(piece);
+                    }
                     Err(refusal) => {
                         // Whoever answers may have gone.
                         let _ = break_off.send(refusal);

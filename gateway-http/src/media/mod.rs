@@ -3,6 +3,7 @@
 mod answer;
 mod form;
 mod spool;
+mod write;
 
 use axum::{
     body::Body,
@@ -25,6 +26,7 @@ use tonic::Status;
 use self::{
     answer::{Passed, respond},
     form::{Incoming, Piece},
+    write::Shape,
 };
 use crate::{Gateway, chat, error::Refusal, forward, openai, unary};
 
@@ -32,6 +34,7 @@ pub(crate) async fn speak(State(mut gateway): State<Gateway>, request: Request) 
     let (parts, body) = request.into_parts();
     let body = forward::read(&gateway, &parts, body).await?;
     let asked = openai::read_speech(&body)?;
+    let in_events = openai::wants_events(&asked.extra_json);
     let original = Original { dialect: Dialect::OpenaiAudio as i32, body };
     let options = chat::options(&parts, Dialect::OpenaiAudio)?;
     let passed = match options.receipt {
@@ -42,7 +45,7 @@ pub(crate) async fn speak(State(mut gateway): State<Gateway>, request: Request) 
     let asked = asked.with(Some(original), Some(options));
     let request = forward::request(&gateway, &parts, asked);
     let (metadata, messages, _) = gateway.audio.create_speech(request).await?.into_parts();
-    respond(messages, metadata, passed).await
+    respond(messages, metadata, passed, || Shape::Sound { in_events }).await
 }
 
 /// Whether the caller says that it reads what comes behind a body.
@@ -76,6 +79,7 @@ async fn listen(mut gateway: Gateway, parts: Parts, body: Body, to_english: bool
         upload_bytes: i64::try_from(form.most_bytes).ok(),
         tollgate: Some(wishes(&parts, Dialect::OpenaiAudio)?),
     };
+    let (format, is_streamed, late) = (head.response_format.clone(), head.stream, form.late.clone());
     let (messages, broke) = form.messages(said(Said::Head(head)), |piece| {
         said(match piece {
             Piece::File(file) => Said::File(file),
@@ -86,7 +90,12 @@ async fn listen(mut gateway: Gateway, parts: Parts, body: Body, to_english: bool
     let request = forward::request(&gateway, &parts, messages);
     let answer = unless(broke, gateway.audio.create_transcription(request)).await?;
     let (metadata, messages, _) = answer.into_parts();
-    respond(messages, metadata, Passed::Whole).await
+    let shape = || Shape::Words {
+        format: format.or_else(|| late.found("response_format")).unwrap_or_default(),
+        in_events: is_streamed.unwrap_or_else(|| late.found("stream").is_some_and(|text| text.trim() == "true")),
+        to_english,
+    };
+    respond(messages, metadata, Passed::Whole, shape).await
 }
 
 /// Waits for the answer to a form unless that breaks before.
@@ -116,7 +125,7 @@ pub(crate) async fn draw(State(mut gateway): State<Gateway>, request: Request) -
     let asked = asked.with(Some(original), Some(chat::options(&parts, Dialect::OpenaiImages)?));
     let request = forward::request(&gateway, &parts, StreamImageRequest { request: Some(asked) });
     let (metadata, messages, _) = gateway.images.stream_image(request).await?.into_parts();
-    respond(messages, metadata, Passed::Whole).await
+    respond(messages, metadata, Passed::Whole, || Shape::Images { name: "image_generation", in_events: true }).await
 }
 
 /// What an edit costs stands in fields that may come behind its images: all of it is read before.
@@ -138,6 +147,7 @@ pub(crate) async fn edit(State(mut gateway): State<Gateway>, request: Request) -
         upload_bytes: i64::try_from(form.most_bytes).ok(),
         tollgate: Some(wishes(&parts, Dialect::OpenaiImages)?),
     };
+    let in_events = head.stream == Some(true);
     let (messages, broke) = form.messages(shown(Shown::Head(head)), |piece| match piece {
         Piece::File(file) => shown(Shown::File(file)),
         Piece::Data(bytes) => shown(Shown::Data(bytes)),
@@ -147,7 +157,7 @@ pub(crate) async fn edit(State(mut gateway): State<Gateway>, request: Request) -
     let request = forward::request(&gateway, &parts, messages);
     let answer = unless(broke, gateway.images.edit_image(request)).await?;
     let (metadata, messages, _) = answer.into_parts();
-    respond(messages, metadata, Passed::Whole).await
+    respond(messages, metadata, Passed::Whole, || Shape::Images { name: "image_edit", in_events }).await
 }
 
 fn shown(part: Shown) -> EditImageRequest {

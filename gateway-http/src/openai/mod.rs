@@ -85,6 +85,11 @@ pub fn read_image_with_stream(body: &[u8]) -> Result<(GenerateImageRequest, bool
     image::read(members::text(body)?)
 }
 
+/// Whether speech is wanted in events, by the members that the contract does not name.
+pub(crate) fn wants_events(extra_json: &str) -> bool {
+    speech::wants_events(extra_json)
+}
+
 /// Reads a text to speak. `original` and `tollgate` are left empty.
 pub fn read_speech(body: &[u8]) -> Result<CreateSpeechRequest, Invalid> {
     speech::read(members::text(body)?)

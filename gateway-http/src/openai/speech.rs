@@ -21,6 +21,12 @@ pub(super) fn read(body: &str) -> Result<CreateSpeechRequest, Invalid> {
     })
 }
 
+/// Whether the members besides ask for sound in events, `stream_format: sse`.
+pub(super) fn wants_events(extra_json: &str) -> bool {
+    let read = Members::read(extra_json, "").and_then(|mut members| members.take::<String>("stream_format"));
+    read.is_ok_and(|format| format.as_deref() == Some("sse"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -298,8 +298,9 @@ impl Price {
         let output = usage.output.unwrap_or_default();
         let tariff = self.tariff(ServiceTier::named(usage.service_tier_native()));
         let tokens = tariff.rates_for(input.total).pico(&input, &output);
-        // Sound that is counted in tokens is not paid by its length as well.
-        let heard = if input.total == 0 && output.total == 0 { usage.audio_ms() } else { 0 };
+        // Sound whose tokens have a price is not paid by its length as well.
+        let by_tokens = (input.total > 0 || output.total > 0) && self.tokens_cost();
+        let heard = if by_tokens { 0 } else { usage.audio_ms() };
         let others = self.pico_of_queries(usage.search_units.unwrap_or(0))
             + self.pico_of_time(usage.upstream_us.unwrap_or(0))
             + self.pico_of_sound(heard)
@@ -340,12 +341,16 @@ impl Price {
 
     /// Whether `usage`, of something that listens, tells what costs: tokens where these have a price, else the time.
     pub fn is_heard_by(&self, usage: &Usage) -> bool {
-        let tokens_cost = self.standard.rates.dearest_input() > 0 || self.standard.rates.dearest_output() > 0;
         let has_tokens = usage.input.is_some_and(|input| input.total > 0);
         match self.per_audio_second {
-            Some(_) => (has_tokens && tokens_cost) || (!has_tokens && usage.audio_ms.is_some()),
-            None => has_tokens || !tokens_cost,
+            Some(_) if has_tokens && self.tokens_cost() => true,
+            Some(_) => usage.audio_ms.is_some(),
+            None => has_tokens || !self.tokens_cost(),
         }
+    }
+
+    fn tokens_cost(&self) -> bool {
+        self.standard.rates.dearest_input() > 0 || self.standard.rates.dearest_output() > 0
     }
 
     fn pico_of_queries(&self, queries: u64) -> i128 {

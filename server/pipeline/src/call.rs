@@ -128,6 +128,7 @@ impl Request {
             Self::ImageStream(_) => Wanted::Media(MediaKind::ImageStream),
             Self::ImageEdit(_) => Wanted::Media(MediaKind::ImageEdit),
             Self::Speech(_) => Wanted::Media(MediaKind::Speech),
+            Self::Transcription(head) if head.to_english => Wanted::Media(MediaKind::Translation),
             Self::Transcription(_) => Wanted::Media(MediaKind::Transcription),
         }
     }

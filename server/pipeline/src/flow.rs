@@ -421,6 +421,11 @@ impl FlowState {
         open.map(end).collect()
     }
 
+    /// The most tokens that the answer can have: money is held for so many.
+    pub(crate) fn most_output(&self, deployment: &Deployment) -> u64 {
+        self.bound.output(deployment)
+    }
+
     /// Output limit to set upstream.
     pub(crate) fn cap_for(&self, deployment: &Deployment) -> Option<u64> {
         self.bound.cap_for(deployment)

@@ -171,8 +171,7 @@ impl Pipeline {
             }
             last = Some((deployment, failure));
         };
-        let content_type = answering.head.headers.get("content-type").and_then(|value| value.to_str().ok());
-        let content_type = content_type.unwrap_or("application/octet-stream").to_owned();
+        let content_type = std::mem::take(&mut answering.content_type);
         let mut started = Started::default();
         let state = flow.state();
         state.answers_with(&content_type);
@@ -247,9 +246,19 @@ async fn open(
     let upload = state.call.files.as_ref().map(|files| files.upload.clone());
     let want_native = state.call.options().is_some_and(|options| options.want_native != 0);
     let traceparent = state.traceparent();
-    let call = MediaCall { ask, upload: upload.as_ref(), want_native, attempt_id, traceparent: traceparent.as_ref() };
+    let call = MediaCall {
+        ask,
+        upload: upload.as_ref(),
+        held: &[],
+        want_native,
+        drop_params: state.call.drops_params(deployment),
+        output_cap: Some(state.most_output(deployment)),
+        attempt_id,
+        traceparent: traceparent.as_ref(),
+    };
     let mut answering = exchange::media(&deployment.endpoint, &call).await?;
     state.head(&answering.head);
+    state.dropped_fields = std::mem::take(&mut answering.dropped);
     let first = answering.events.next().await.transpose()?;
     Ok((answering, first))
 }

@@ -15,11 +15,11 @@ use crate::{
     fetch::{Fetcher, with_bytes},
     foreign::Common,
     headroom,
-    media::{MediaCall, MediaEvent, MediaOutgoing},
+    media::{HeldFile, MediaCall, MediaEvent, MediaOutgoing},
     openai::form::Form,
     refusal,
     transport::{BodyStream, Timeouts, Transport},
-    upload::Upload,
+    upload::{Part, Upload},
 };
 
 /// A provider as one deployment reaches it.
@@ -117,6 +117,10 @@ pub async fn unary<O: Offered>(endpoint: &Endpoint, call: &UnaryCall<'_, O>) -> 
 pub struct MediaAnswering {
     /// Head of the answer.
     pub head: Head,
+    /// The media type of what is told.
+    pub content_type: String,
+    /// Fields that were dropped on the way out.
+    pub dropped: Vec<String>,
     /// The events. Ends after the answer's end or after the first failure. Dropping it closes the connection at once.
     pub events: BoxStream<'static, Result<MediaEvent, Failure>>,
 }
@@ -126,15 +130,22 @@ pub async fn media(endpoint: &Endpoint, call: &MediaCall<'_>) -> Result<MediaAns
     let Some(adapter) = endpoint.provider.media(call.ask.kind()) else {
         return Err(Failure::new(Class::Unsupported, "the provider does not offer this operation"));
     };
-    let MediaOutgoing { mut request, fields } = adapter.request(&endpoint.target, call)?;
+    let held = match (adapter.holds(), call.upload) {
+        (Some(most), Some(upload)) => HeldFile::all(upload, most).await?,
+        _ => Vec::new(),
+    };
+    let call = &MediaCall { held: &held, ..*call };
+    let MediaOutgoing { request, form, unsupported, dropped } = adapter.request(&endpoint.target, call)?;
+    let (mut request, dropped) = allowed(endpoint, Outgoing { request, unsupported, dropped }, call.drop_params)?;
     trace(&mut request, call.traceparent);
-    let accepted = match (fields, call.upload) {
-        (Some(fields), Some(upload)) => {
+    let accepted = match (form, call.upload) {
+        (Some(form), Some(upload)) => {
+            let (fields, parts) = (form.fields, late_fields(upload, form.takes_late_fields));
             let form = Form::new();
             let content_type = HeaderValue::try_from(form.content_type());
             let content_type = content_type.map_err(|error| crate::provider::unsendable(error.into()))?;
             request.headers_mut().insert(header::CONTENT_TYPE, content_type);
-            let body = form.write(&fields, upload.read());
+            let body = form.write(&fields, parts);
             if upload.is_whole() && !upload.is_lost() {
                 // Of known length, as servers like it best.
                 let whole = body.try_fold(BytesMut::new(), |mut all, bytes| async move {
@@ -152,6 +163,8 @@ pub async fn media(endpoint: &Endpoint, call: &MediaCall<'_>) -> Result<MediaAns
     let Accepted { head, mut body, shown } = accepted;
     let (status, request_id) = (head.status.as_u16(), refusal::request_id(&head.headers));
     let mut decoder = adapter.decoder(call, &head);
+    let told = || head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let content_type = decoder.content_type().or_else(told).unwrap_or("application/octet-stream").to_owned();
     let events = async_stream::stream! {
         let mut events = Vec::new();
         loop {
@@ -179,7 +192,31 @@ pub async fn media(endpoint: &Endpoint, call: &MediaCall<'_>) -> Result<MediaAns
             }
         }
     };
-    Ok(MediaAnswering { head, events: events.boxed() })
+    Ok(MediaAnswering { head, content_type, dropped, events: events.boxed() })
+}
+
+/// An upload as it goes into a form. Fields behind its files are passed on in their place; to those who are asked in other words they were
+/// said before, if they were known.
+fn late_fields(upload: &Upload, are_taken: bool) -> BoxStream<'static, Result<Part, tollgate_domain::Error>> {
+    let parts = upload.read();
+    if are_taken {
+        return parts.boxed();
+    }
+    let (upload, were_known) = (upload.clone(), upload.is_whole());
+    let parts = parts.try_filter_map(move |part| {
+        let told = match part {
+            Part::Field(_) if were_known => Ok(None),
+            Part::Field(field) => {
+                let why = "must stand before the file, for a provider that is asked in words of its own";
+                let error = tollgate_domain::Error::invalid_field(&field.name, why);
+                upload.refuse(error.clone());
+                Err(error)
+            }
+            part => Ok(Some(part)),
+        };
+        futures::future::ready(told)
+    });
+    parts.boxed()
 }
 
 /// Sends a form while its files come in: it is signed before and sent once.

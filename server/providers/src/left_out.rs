@@ -192,6 +192,11 @@ impl LeftOut {
         known.into_iter().map(|(name, json)| (name, json.get().to_owned())).collect()
     }
 
+    /// What is unsupported, and what was dropped.
+    pub(crate) fn told(self) -> (Vec<Unsupported>, Vec<String>) {
+        (self.unsupported, self.dropped)
+    }
+
     /// With the body that was written meanwhile.
     pub(crate) fn of(self, body: &Object) -> Written {
         Written { body: body.finish().into_bytes(), unsupported: self.unsupported, dropped: self.dropped }

@@ -32,6 +32,7 @@ mod provider;
 pub mod refusal;
 pub mod registry;
 pub mod rerank;
+mod subtitles;
 pub mod transport;
 pub mod upload;
 pub mod vertex;

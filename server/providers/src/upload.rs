@@ -102,6 +102,16 @@ impl Upload {
         self.0.is_whole.load(Ordering::Acquire)
     }
 
+    /// The fields behind its files, where all of it is there.
+    pub fn late_fields(&self) -> Vec<UploadField> {
+        let Some(source) = self.0.source.try_lock().ok().filter(|_| self.is_whole()) else { return Vec::new() };
+        let fields = source.kept.iter().filter_map(|part| match part {
+            Part::Field(field) => Some(field.clone()),
+            _ => None,
+        });
+        fields.collect()
+    }
+
     /// Whether its beginning is gone, so that it cannot be sent again.
     pub fn is_lost(&self) -> bool {
         self.0.is_lost.load(Ordering::Acquire)
@@ -110,6 +120,11 @@ impl Upload {
     /// Why it ended before its time: the caller's fault, not the provider's.
     pub fn error(&self) -> Option<Error> {
         self.0.error.lock().clone()
+    }
+
+    /// Ends it: what came in cannot be sent on, and that is the caller's fault.
+    pub(crate) fn refuse(&self, error: Error) {
+        self.0.error.lock().get_or_insert(error);
     }
 
     /// Bytes of files that came in.

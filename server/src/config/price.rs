@@ -52,7 +52,7 @@ pub struct Price {
     /// One second of an attempt, in dollars, from sending it to the end of its answer: what servers cost that are rented by the hour. Held for
     /// the whole of `timeouts.total`, or what is left until the caller's deadline. Tokens without figures of their own cost nothing beside it.
     pub per_second: Option<String>,
-    /// One second of sound that is listened to, in dollars, where the provider's answer counts no tokens.
+    /// One second of sound that is listened to, in dollars, where the provider's answer tells no tokens that have a price.
     pub per_audio_second: Option<String>,
     /// A million characters that are spoken, in dollars, besides tokens.
     pub per_million_characters: Option<String>,

@@ -5,9 +5,9 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use super::answer::count_words;
-use super::azure;
 use super::playback::{Frame, Kind};
 use super::script::Step;
+use super::{azure, gemini, gemini_media, mistral};
 
 /// What a call of sound or images asks.
 #[derive(Debug)]
@@ -15,6 +15,7 @@ pub(super) struct Ask {
     route: Route,
     /// The request as JSON; of a form its fields, and its files as `{field, filename, type, bytes}`.
     pub(super) body: Value,
+    path: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +25,8 @@ enum Route {
     Translation,
     Draw,
     Edit,
+    /// Any of them, as Gemini is asked.
+    Content,
 }
 
 /// An answer: its type, its frames, and what it is billed by, in tokens.
@@ -43,28 +46,43 @@ pub(super) fn read(path: &str, content_type: &str, body: &[u8]) -> Option<Result
         _ if path.ends_with("/audio/translations") => Route::Translation,
         _ if path.ends_with("/images/edits") => Route::Edit,
         _ if path.ends_with("/images/generations") => Route::Draw,
+        _ if gemini::address(path).is_some() => Route::Content,
         _ => return None,
     };
     let mut body = match route {
-        Route::Speech | Route::Draw => serde_json::from_slice::<Value>(body).map_err(|error| error.to_string()),
+        Route::Speech | Route::Draw | Route::Content => {
+            serde_json::from_slice::<Value>(body).map_err(|error| error.to_string())
+        }
         _ => form(content_type, body),
     };
     if let Ok(body) = &mut body {
         azure::address(path, body);
     }
+    if route == Route::Content && !body.as_ref().is_ok_and(|body| gemini_media::is_asked(path, body)) {
+        return None;
+    }
     if route == Route::Draw && body.as_ref().is_ok_and(|body| body["stream"] != true) {
         return None;
     }
-    Some(body.and_then(|body| Ask { route, body }.checked()))
+    Some(body.and_then(|body| Ask { route, body, path: path.to_owned() }.checked()))
 }
 
 impl Ask {
     fn checked(self) -> Result<Self, String> {
         let has = |name: &str| self.body[name].as_str().is_some_and(|text| !text.is_empty());
+        match self.route {
+            Route::Content => return gemini_media::check(&self.body).map(|()| self),
+            _ if !self.is_mistrals() => {}
+            Route::Speech => mistral::check_text(&self.body)?,
+            Route::Transcription => mistral::check_recording(&self.body)?,
+            _ => return Err("no Route matched with those values".into()),
+        }
         let required: &[&str] = match self.route {
+            Route::Speech if self.is_mistrals() => &["model", "input"],
             Route::Speech => &["model", "input", "voice"],
             Route::Transcription | Route::Translation => &["model"],
             Route::Draw | Route::Edit => &["model", "prompt"],
+            Route::Content => &[],
         };
         if let Some(missing) = required.iter().find(|name| !has(name) && !self.body[**name].is_object()) {
             return Err(format!("Missing required parameter: '{missing}'."));
@@ -72,7 +90,7 @@ impl Ask {
         let file = match self.route {
             Route::Transcription | Route::Translation => "file",
             Route::Edit => "image",
-            Route::Speech | Route::Draw => return Ok(self),
+            Route::Speech | Route::Draw | Route::Content => return Ok(self),
         };
         let files = self.files();
         let is_there = files.iter().any(|sent| sent["field"].as_str().is_some_and(|field| field.starts_with(file)));
@@ -83,7 +101,14 @@ impl Ask {
         self.body["files"].as_array().cloned().unwrap_or_default()
     }
 
+    fn is_mistrals(&self) -> bool {
+        mistral::is_here(&self.path)
+    }
+
     pub(super) fn model(&self) -> &str {
+        if let Some((model, _)) = gemini::address(&self.path) {
+            return model;
+        }
         self.body["model"].as_str().unwrap_or_default()
     }
 
@@ -94,9 +119,12 @@ impl Ask {
     pub(super) fn answer(&self, step: &Step) -> Answer {
         let tells = step.usage != Some(false);
         match self.route {
+            Route::Speech if self.is_mistrals() => mistral::spoken(&self.body, step),
+            Route::Transcription if self.is_mistrals() => mistral::heard(&self.body, step),
             Route::Speech => self.spoken(step, tells),
             Route::Transcription | Route::Translation => self.heard(step, tells),
             Route::Draw | Route::Edit => self.drawn(step, tells),
+            Route::Content => gemini_media::answer(&self.path, &self.body, step),
         }
     }
 
@@ -228,11 +256,11 @@ impl Ask {
     }
 }
 
-fn whole(text: String) -> Vec<Frame> {
+pub(super) fn whole(text: String) -> Vec<Frame> {
     vec![Frame::new(Kind::Delta, 1, text)]
 }
 
-fn event(data: &Value) -> Vec<u8> {
+pub(super) fn event(data: &Value) -> Vec<u8> {
     format!("data: {data}\n\n").into_bytes()
 }
 

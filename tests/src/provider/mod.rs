@@ -2,7 +2,7 @@
 //!
 //! It speaks the real wire of OpenAI (`.../chat/completions`, `.../completions`, `.../responses`, `.../embeddings`, `.../moderations`,
 //! `.../images/generations`, `.../images/edits`, `.../audio/speech`, `.../audio/transcriptions`, `.../audio/translations`,
-//! `.../models`), at Azure's addresses as well, Anthropic (`.../messages`), Gemini (`.../models/MODEL:generateContent`) and Cohere (`.../rerank`) under any path
+//! `.../models`), at Azure's addresses as well, Mistral's sound below `.../mistral`, Anthropic (`.../messages`), Gemini (`.../models/MODEL:generateContent`) and Cohere (`.../rerank`) under any path
 //! prefix, so a gateway cannot tell it from the original. It shares no code with the
 //! gateway: it is the witness against which the gateway's ledger is checked. [`script`] tells how an answer is
 //! scripted, [`log`] what is written down, `answer` how tokens are counted, `control` how another process steers it.
@@ -26,10 +26,12 @@ mod connection;
 mod control;
 mod embeddings;
 mod gemini;
+mod gemini_media;
 mod history;
 mod invoice;
 mod log;
 mod media;
+mod mistral;
 mod openai;
 mod operations;
 mod playback;

@@ -105,10 +105,12 @@ async fn route(state: &State, reset: &ResetFlag, request: Request<Incoming>) -> 
         Method::POST if path.ends_with("/rerank") => call.single(&body, operations::rerank).await,
         Method::POST if path.ends_with("/moderations") => call.single(&body, operations::moderate).await,
         Method::POST if path.ends_with("/images/generations") => call.single(&body, operations::draw).await,
-        _ if path.contains("/files") || path.contains("/batches") => match call.admit(Dialect::OpenAi) {
-            Ok(()) => Ok(state.batches.answer(&head.method, path, &head.headers, body).await),
-            Err((status, message)) => Ok(json_reply(StatusCode::UNAUTHORIZED, &openai::error(status, message))),
-        },
+        _ if path.contains("/files") || path.contains("/batches") => {
+            match call.admit(Dialect::OpenAi) {
+                Ok(()) => Ok(state.batches.answer(&head.method, path, &head.headers, body).await),
+                Err((status, message)) => Ok(json_reply(StatusCode::UNAUTHORIZED, &openai::error(status, message))),
+            }
+        }
         Method::GET if path.ends_with("/models") => Ok(call.models()),
         // Self-hosted servers of OpenAI's dialect have a health route, and gateways may ask for it.
         Method::GET if path.starts_with("/health") => {
@@ -204,12 +206,13 @@ impl Arrival<'_> {
     async fn media(&self, asked: Result<media::Ask, String>) -> Answered {
         let body = asked.as_ref().map_or(Value::Null, |ask| ask.body.clone());
         let mut attempt = self.open(&body);
-        let admitted = self.admit(Dialect::OpenAi);
+        let dialect = if gemini::address(self.path).is_some() { Dialect::Gemini } else { Dialect::OpenAi };
+        let admitted = self.admit(dialect);
         let admitted = admitted.map_err(|(status, message)| (status, message.map(str::to_owned)));
         let ask = match admitted.and_then(|()| asked.map_err(|message| (400, Some(message)))) {
             Ok(ask) => ask,
             Err((status, message)) => {
-                return Ok(refuse(Dialect::OpenAi, attempt, status, message.as_deref(), &Step::default()));
+                return Ok(refuse(dialect, attempt, status, message.as_deref(), &Step::default()));
             }
         };
         let step = self.step(None, ask.model());
@@ -217,16 +220,17 @@ impl Arrival<'_> {
         let usage = Usage { prompt_tokens: answer.read, completion_tokens: answer.written, ..Usage::default() };
         let status = before_answer(&step, &usage, &mut attempt).await?;
         if status >= 400 {
-            return Ok(refuse(Dialect::OpenAi, attempt, status, None, &step));
+            return Ok(refuse(dialect, attempt, status, None, &step));
         }
         attempt.record.usage_sent = step.usage != Some(false);
         let request_id = attempt.record.provider_request_id.clone();
-        let error = step.error.clone().unwrap_or_else(|| openai::error(500, None));
+        let usual = || if dialect == Dialect::Gemini { gemini::error(503, None) } else { openai::error(500, None) };
+        let error = step.error.clone().unwrap_or_else(usual);
         let error = format!("data: {error}\n\n").into();
         let playback = Playback::stream(answer.frames, error, &step, attempt, Arc::clone(self.reset));
         let mut response = Response::new(Reply::Played(Box::new(playback)));
         set(&mut response, header::CONTENT_TYPE, answer.content_type);
-        dress(&mut response, Dialect::OpenAi, &request_id, &step);
+        dress(&mut response, dialect, &request_id, &step);
         Ok(response)
     }
 

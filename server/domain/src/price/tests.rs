@@ -220,6 +220,10 @@ fn sound_is_paid_by_tokens_where_these_are_told_and_else_by_time() {
     let only_time = Price { per_audio_second: Some(1), ..Price::default() };
     assert!(!only_time.is_heard_by(&plain(84, 12)), "tokens have no price there");
     assert_eq!(only_time.cost(&timed), NanoUsd(1), "rounded up");
+    // Some providers tell both: what has a price is paid.
+    let by_time = Price { per_audio_second: price.per_audio_second, ..Price::default() };
+    assert!(by_time.is_heard_by(&counted));
+    assert_eq!(by_time.cost(&counted), NanoUsd(847_000));
 }
 
 #[test]

@@ -76,7 +76,7 @@ pub(super) fn file(host: Host, file: &FilePart, path: &str) -> Result<Object, Fa
     }
 }
 
-fn inline(media_type: &str, data: &[u8]) -> Object {
+pub(super) fn inline(media_type: &str, data: &[u8]) -> Object {
     let mut blob = Object::default();
     blob.field("mimeType", media_type).field("data", &STANDARD.encode(data));
     let mut part = Object::default();
@@ -98,7 +98,7 @@ fn file_data(host: Host, url: &str, told: Option<&str>, otherwise: &str, path: &
     Ok(part)
 }
 
-fn media_type_of(name: &str) -> Option<&'static str> {
+pub(super) fn media_type_of(name: &str) -> Option<&'static str> {
     let name = name.split(['?', '#']).next().unwrap_or(name).to_ascii_lowercase();
     TYPES.iter().find(|(end, _)| name.ends_with(end)).map(|(_, media_type)| *media_type)
 }

@@ -1,11 +1,12 @@
 //! Google's `generateContent`, as the Gemini API and Vertex AI speak it, and the Gemini API itself.
 //!
-//! Provider pages: "Generating content", "Embeddings", "Models", "Thinking", "Thought signatures", "Function calling", "Structured outputs"
-//! and "Troubleshooting" of the Gemini API reference.
+//! Provider pages: "Generating content", "Embeddings", "Models", "Thinking", "Thought signatures", "Function calling", "Structured outputs",
+//! "Speech generation", "Audio understanding", "Image generation" and "Troubleshooting" of the Gemini API reference.
 
 mod decode;
 pub(crate) mod embed;
 mod logprobs;
+mod making;
 mod media;
 mod model;
 mod pieces;
@@ -17,12 +18,15 @@ mod wire;
 use bytes::Bytes;
 use http::{HeaderName, Method, header};
 use tollgate_domain::Failure;
-use tollgate_proto::operation::Embeddings;
-use tollgate_proto::v1::CreateEmbeddingResponse;
+use tollgate_proto::operation::{Embeddings, Images};
+use tollgate_proto::v1::{CreateEmbeddingResponse, GenerateImageResponse};
 
 use crate::{
-    Chat, ChatCall, Decoder, EmbedCall, Head, Mode, Outgoing, Provider, Target, Unary, Written,
-    conversation::reasoning, provider::unsendable, refusal,
+    Chat, ChatCall, Decoder, EmbedCall, Head, Mode, Outgoing, Provider, Target, Unary, UnaryCall, Written,
+    conversation::reasoning,
+    media::{Media, MediaCall, MediaDecoder, MediaKind, MediaOutgoing},
+    provider::unsendable,
+    refusal,
 };
 
 /// Where it lives.
@@ -52,6 +56,14 @@ impl Provider for Gemini {
     }
 
     fn embed(&self) -> Option<&dyn Unary<Embeddings>> {
+        Some(self)
+    }
+
+    fn images(&self) -> Option<&dyn Unary<Images>> {
+        Some(self)
+    }
+
+    fn media(&self, _kind: MediaKind) -> Option<&dyn Media> {
         Some(self)
     }
 
@@ -96,6 +108,32 @@ impl Unary<Embeddings> for Gemini {
 
     fn answer(&self, _call: &EmbedCall<'_>, body: Bytes) -> Result<CreateEmbeddingResponse, Failure> {
         embed::answer(&body)
+    }
+}
+
+impl Unary<Images> for Gemini {
+    fn request(&self, target: &Target, call: &UnaryCall<'_, Images>) -> Result<Outgoing, Failure> {
+        let path = format!("/models/{}:{}", target.model, method(Mode::Whole));
+        making::images(target, call)?.sent(|body| post(target, &path, body))
+    }
+
+    fn answer(&self, _call: &UnaryCall<'_, Images>, body: Bytes) -> Result<GenerateImageResponse, Failure> {
+        making::drawn(&body)
+    }
+}
+
+impl Media for Gemini {
+    fn holds(&self) -> Option<usize> {
+        Some(making::MOST_BYTES)
+    }
+
+    fn request(&self, target: &Target, call: &MediaCall<'_>) -> Result<MediaOutgoing, Failure> {
+        let post = |method: &str, body| post(target, &format!("/models/{}:{method}", target.model), body);
+        making::request(target, call, post)
+    }
+
+    fn decoder(&self, call: &MediaCall<'_>, _head: &Head) -> Box<dyn MediaDecoder> {
+        Box::new(making::reader(call))
     }
 }
 

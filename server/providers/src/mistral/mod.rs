@@ -1,11 +1,13 @@
-//! Mistral's chat completions and embeddings.
+//! Mistral's chat completions, embeddings, speech and transcripts.
 //!
-//! Provider pages: "Chat completion", "Embeddings", "Function calling", "Reasoning" and "Vision" of Mistral's API reference. The dialect is
+//! Provider pages: "Chat completion", "Embeddings", "Function calling", "Reasoning", "Vision" and "Audio" of Mistral's API reference. The dialect is
 //! of OpenAI's shape, and strict: a field that it does not know is refused (422). Answers are read by OpenAI's decoder.
 
 mod embed;
+mod hear;
 mod messages;
 mod request;
+mod speak;
 
 use bytes::Bytes;
 use tollgate_domain::{Class, Failure};
@@ -15,7 +17,9 @@ use tollgate_proto::v1::{CreateEmbeddingResponse, Dialect};
 use crate::{
     Chat, ChatCall, Decoder, EmbedCall, Head, Outgoing, Provider, ReasonsBy, Target, Unary,
     conversation::reasoning,
+    media::{Media, MediaAsk, MediaCall, MediaDecoder, MediaKind, MediaOutgoing},
     openai::{self, Quirks, decode::ChatDecoder, models_of, post, services::row},
+    provider::cannot,
     refusal,
 };
 
@@ -42,6 +46,10 @@ impl Provider for Mistral {
 
     fn embed(&self) -> Option<&dyn Unary<Embeddings>> {
         Some(self)
+    }
+
+    fn media(&self, kind: MediaKind) -> Option<&dyn Media> {
+        matches!(kind, MediaKind::Speech | MediaKind::Transcription).then_some(self)
     }
 
     fn check(&self, target: &Target) -> Result<http::Request<Bytes>, Failure> {
@@ -88,6 +96,24 @@ impl Unary<Embeddings> for Mistral {
 
     fn answer(&self, call: &EmbedCall<'_>, body: Bytes) -> Result<CreateEmbeddingResponse, Failure> {
         openai::embed::answer(&EmbedCall { want_native: Dialect::Unspecified, ..*call }, body)
+    }
+}
+
+impl Media for Mistral {
+    fn request(&self, target: &Target, call: &MediaCall<'_>) -> Result<MediaOutgoing, Failure> {
+        let post = |path: &str, body| post(target, path, call.attempt_id, body);
+        match call.ask {
+            MediaAsk::Speech(request) => speak::request(target, request, post),
+            MediaAsk::Transcription(head) => hear::request(target, call, head, post),
+            MediaAsk::ImageStream(_) | MediaAsk::ImageEdit(_) => Err(cannot("model", "makes no images at mistral")),
+        }
+    }
+
+    fn decoder(&self, call: &MediaCall<'_>, head: &Head) -> Box<dyn MediaDecoder> {
+        match call.ask {
+            MediaAsk::Speech(_) => Box::new(speak::Decoder::new(call, head)),
+            _ => Box::new(hear::Decoder::new(call, head)),
+        }
     }
 }
 

@@ -155,7 +155,7 @@ impl Provider for OpenAi {
     fn media(&self, kind: MediaKind) -> Option<&dyn Medium> {
         let offered = match kind {
             MediaKind::Speech => self.0.speaks,
-            MediaKind::Transcription => self.0.hears,
+            MediaKind::Transcription | MediaKind::Translation => self.0.hears,
             MediaKind::ImageStream | MediaKind::ImageEdit => self.0.makes_images,
         };
         offered.then_some(self as &dyn Medium)

@@ -45,7 +45,7 @@ pub(crate) fn request(
     let path = path(&call.ask);
     let fields = match call.ask {
         MediaAsk::Speech(_) | MediaAsk::ImageStream(_) => {
-            return Ok(MediaOutgoing { request: post(path, body(target, &call.ask)?)?, fields: None });
+            return Ok(MediaOutgoing::same(post(path, body(target, &call.ask)?)?, None));
         }
         MediaAsk::Transcription(head) => {
             let mut fields = Fields(vec![("model".into(), target.model.clone())]);
@@ -65,7 +65,7 @@ pub(crate) fn request(
     };
     let mut request = post(path, Vec::new())?;
     request.headers_mut().remove(header::CONTENT_TYPE);
-    Ok(MediaOutgoing { request, fields: Some(fields) })
+    Ok(MediaOutgoing::same(request, Some(fields)))
 }
 
 struct Fields(Vec<(String, String)>);
@@ -143,7 +143,7 @@ impl Decoder {
             "application/json" => Form::Json(BytesMut::new()),
             _ => match kind {
                 MediaKind::Speech => Form::Sound,
-                MediaKind::Transcription => Form::Text(BytesMut::new()),
+                MediaKind::Transcription | MediaKind::Translation => Form::Text(BytesMut::new()),
                 MediaKind::ImageStream | MediaKind::ImageEdit => Form::Json(BytesMut::new()),
             },
         };
@@ -233,7 +233,7 @@ impl Decoder {
     /// An answer in one JSON object.
     fn whole(&mut self, body: Bytes, out: &mut Vec<MediaEvent>) -> Result<(), Failure> {
         match self.kind {
-            MediaKind::Transcription => {
+            MediaKind::Transcription | MediaKind::Translation => {
                 let read: Answer<'_> = serde_json::from_slice(&body).map_err(|error| broken(&error.to_string()))?;
                 let Some(text) = read.text else { return Err(refusal::in_band(200, &body, true)) };
                 let duration_ms = read.duration.and_then(|raw| milliseconds(raw.get()));
