@@ -1,6 +1,7 @@
 //! Files and batches: passed through to one deployment, each key's own, charged when they begin and corrected when they end.
 
 mod cluster;
+mod elsewhere;
 mod upload;
 
 use serde_json::{Value, json};

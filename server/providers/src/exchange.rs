@@ -10,7 +10,7 @@ use tollgate_domain::{Class, Failure, Secret};
 use tollgate_proto::{operation::Answered, v1::CompletionEvent};
 
 use crate::{
-    ChatCall, Decoder, Head, Offered, Outgoing, Provider, Target, UnaryCall,
+    ChatCall, Decoder, Head, Offered, Outgoing, Provider, Target, UnaryCall, Unsupported,
     credential::Credential,
     fetch::{Fetcher, with_bytes},
     foreign::Common,
@@ -300,15 +300,21 @@ fn allowed(
     drop_params: bool,
 ) -> Result<(http::Request<bytes::Bytes>, Vec<String>), Failure> {
     let Outgoing { request, unsupported, mut dropped } = outgoing;
+    dropped.extend(heeded(endpoint.provider.name(), unsupported, drop_params)?);
+    Ok((request, dropped))
+}
+
+/// What a call goes without; or the refusal of the first thing that it would have to go without.
+pub(crate) fn heeded(
+    provider: &str,
+    unsupported: Vec<Unsupported>,
+    drop_params: bool,
+) -> Result<impl Iterator<Item = String>, Failure> {
     let (hints, unsupported): (Vec<_>, Vec<_>) =
         unsupported.into_iter().partition(|parameter| HINTS.contains(&parameter.field.as_str()));
-    dropped.extend(hints.into_iter().map(|parameter| parameter.field));
     match unsupported.first() {
-        Some(first) if !drop_params => Err(first.refused_by(endpoint.provider.name())),
-        _ => {
-            dropped.extend(unsupported.into_iter().map(|parameter| parameter.field));
-            Ok((request, dropped))
-        }
+        Some(first) if !drop_params => Err(first.refused_by(provider)),
+        _ => Ok(hints.into_iter().chain(unsupported).map(|parameter| parameter.field)),
     }
 }
 

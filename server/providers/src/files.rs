@@ -8,20 +8,21 @@ use http::{Method, header};
 use parking_lot::Mutex;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Map, Value, value::RawValue};
 use tollgate_domain::{Class, Error, Failure};
-use tollgate_proto::v1::Usage;
+use tollgate_proto::v1::{CompletionRequest, CreateEmbeddingRequest, CreateModerationRequest, Usage};
 
 use crate::{
     Target,
     exchange::{self, Endpoint},
-    openai, openai_responses, provider,
+    openai, openai_responses,
+    provider::{self, cannot},
     transport::BodyStream,
 };
 
-/// Keeps files and runs batches in the shape of OpenAI's API.
+/// Keeps files and runs batches: OpenAI's objects towards the caller, whatever they are at the provider.
 pub trait Files: Send + Sync {
-    /// A request below the base URL: `/files/ID`, `/batches`. The content type is that of the body.
+    /// A request, by OpenAI's path of it: `/files/ID`, `/batches`. The content type is that of the body.
     fn request(
         &self,
         target: &Target,
@@ -30,6 +31,58 @@ pub trait Files: Send + Sync {
         content_type: Option<&str>,
         body: Bytes,
     ) -> Result<http::Request<Bytes>, Failure>;
+
+    /// A line of a batch's input as it is taken there.
+    fn line(&self, target: &Target, line: &Line<'_>) -> Result<String, Failure> {
+        let _ = target;
+        Ok(line.written.to_owned())
+    }
+
+    /// What begins a batch, in the provider's words.
+    fn begins(&self, target: &Target, asked: Map<String, Value>) -> Result<Map<String, Value>, Failure> {
+        let _ = target;
+        Ok(asked)
+    }
+
+    /// A batch of the provider's as OpenAI's object.
+    fn told(&self, batch: Map<String, Value>) -> Map<String, Value> {
+        batch
+    }
+
+    /// Whether it deletes files by itself after a time.
+    fn deletes_files(&self) -> bool {
+        true
+    }
+}
+
+/// A line of a batch's input.
+pub struct Line<'a> {
+    /// What it asks for, in OpenAI's words: `/v1/chat/completions`, ...
+    pub url: &'a str,
+    /// What it asks.
+    pub request: LineAsk<'a>,
+    /// The output limit that the gateway sets.
+    pub cap: Option<u64>,
+    /// Leave out what the provider cannot heed, instead of refusing the file.
+    pub drop_params: bool,
+    /// It as OpenAI takes it, with the provider's model and the limit in it.
+    pub written: &'a str,
+}
+
+/// What a line asks.
+#[derive(Clone, Copy)]
+pub enum LineAsk<'a> {
+    /// A completion, whatever its dialect.
+    Chat(&'a CompletionRequest),
+    /// Embeddings.
+    Embedding(&'a CreateEmbeddingRequest),
+    /// A moderation.
+    Moderation(&'a CreateModerationRequest),
+}
+
+/// A line as the provider takes it.
+pub fn line(endpoint: &Endpoint, line: &Line<'_>) -> Result<String, Failure> {
+    offered(endpoint)?.line(&endpoint.target, line)
 }
 
 impl Files for openai::OpenAi {
@@ -60,6 +113,25 @@ pub async fn call(endpoint: &Endpoint, method: Method, path: &str, body: Option<
     let body = Bytes::from(body.unwrap_or_default());
     let request = offered(endpoint)?.request(&endpoint.target, method, path, content_type, body)?;
     exchange::object(endpoint, request).await
+}
+
+/// The same of a batch: what is asked and told is OpenAI's object.
+pub async fn batch(
+    endpoint: &Endpoint,
+    method: Method,
+    path: &str,
+    body: Option<Map<String, Value>>,
+) -> Result<Map<String, Value>, Failure> {
+    let files = offered(endpoint)?;
+    let body = match body {
+        Some(body) if path == "/batches" => Some(files.begins(&endpoint.target, body)?),
+        body => body,
+    };
+    let answer = call(endpoint, method, path, body.map(|body| Value::Object(body).to_string())).await?;
+    match serde_json::from_slice(&answer) {
+        Ok(Value::Object(object)) if object.get("id").is_some_and(Value::is_string) => Ok(files.told(object)),
+        _ => Err(Failure::new(Class::UpstreamProtocol, "the provider's answer is no object with an id")),
+    }
 }
 
 /// The bytes of a file.
@@ -99,6 +171,9 @@ pub async fn upload(
     let boundary = format!("tollgate-{}", uuid::Uuid::new_v4().simple());
     let content_type = format!("multipart/form-data; boundary={boundary}");
     let files = offered(endpoint).map_err(Err)?;
+    if form.expires_after_seconds.is_some() && !files.deletes_files() {
+        return Err(Err(cannot("expires_after", "is not known to this provider; delete the file when it is used")));
+    }
     let request =
         files.request(&endpoint.target, Method::POST, "/files", Some(&content_type), Bytes::new()).map_err(Err)?;
     let broken = Arc::new(Mutex::new(None));

@@ -8,7 +8,8 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use serde_json::{Value, json};
 use tollgate_fixtures::{Fixture, fixtures};
 use tollgate_providers::{
-    ChatCall, Mode, Target,
+    ChatCall, Mode, Provider, Target,
+    media::MediaKind,
     registry::{kinds, registry},
 };
 
@@ -160,6 +161,37 @@ fn cases_of(fixture: &Fixture) -> Vec<&'static str> {
     cases.into_iter().filter(|(_, is_it)| *is_it).map(|(case, _)| case).collect()
 }
 
+/// What a kind has besides completions.
+fn offers(provider: &dyn Provider) -> [(&'static str, bool); 9] {
+    let media = |kind| provider.media(kind).is_some();
+    [
+        ("embeddings", provider.embed().is_some()),
+        ("rankings", provider.rerank().is_some()),
+        ("moderations", provider.moderate().is_some()),
+        ("images", provider.images().is_some() && media(MediaKind::ImageStream)),
+        ("edits of images", media(MediaKind::ImageEdit)),
+        ("speech", media(MediaKind::Speech)),
+        ("transcripts", media(MediaKind::Transcription)),
+        ("translations", media(MediaKind::Translation)),
+        ("files and batches", provider.files().is_some()),
+    ]
+}
+
+fn offered(kinds: &[&str]) -> String {
+    let mut text = String::from("## What is offered\n\nBesides completions. `openai_compatible` has all of it but");
+    let of = |kind: &str| offers(&*registry(kind).unwrap());
+    let lacking: Vec<_> = of("openai_compatible").into_iter().filter(|(_, has)| !has).map(|(name, _)| name).collect();
+    writeln!(text, " {}.\n", lacking.join(" and ")).unwrap();
+    let names = of("openai").map(|(name, _)| name);
+    writeln!(text, "| kind | {} |", names.join(" | ")).unwrap();
+    writeln!(text, "|---|{}", "---|".repeat(names.len())).unwrap();
+    for kind in kinds {
+        let cells = of(kind).map(|(_, has)| if has { "\u{2713}" } else { "" });
+        writeln!(text, "| `{kind}` | {} |", cells.join(" | ")).unwrap();
+    }
+    text
+}
+
 fn table() -> String {
     let kinds: Vec<&str> = kinds().into_iter().filter(|kind| !["demo", "openai_compatible"].contains(kind)).collect();
     let mut text = String::from(
@@ -173,6 +205,8 @@ fn table() -> String {
         writeln!(text, "| `{kind}` | {} | {} |", fixtures(kind).len(), counts.join(" | ")).unwrap();
     }
     let wishes = wishes();
+    text.push('\n');
+    text.push_str(&offered(&kinds));
     text.push_str("\n## What can be said\n\n\u{2713}: it is said in the provider's words. \u{00b7}: it is left out, and changes no answer. A number: it is refused by name, or left out where `drop_params` allows; the reason stands below.\n\n");
     writeln!(text, "| kind | {} |", wishes.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" | ")).unwrap();
     writeln!(text, "|---|{}", "---|".repeat(wishes.len())).unwrap();

@@ -1,4 +1,4 @@
-//! Files and batches as OpenAI's API has them. A batch goes on until a test ends it.
+//! Files and batches as OpenAI's API has them, as Azure does and as Mistral does. A batch goes on until a test ends it.
 
 use std::collections::BTreeMap;
 
@@ -7,6 +7,7 @@ use hyper::{HeaderMap, Method, Response, StatusCode, header};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
+use super::mistral_jobs;
 use super::openai;
 use super::playback::Reply;
 use super::respond::{json_reply, set};
@@ -23,9 +24,9 @@ struct Shelves {
     made: usize,
 }
 
-type Refused = (StatusCode, String);
+pub(super) type Refused = (StatusCode, String);
 
-fn refused(status: StatusCode, message: impl Into<String>) -> Refused {
+pub(super) fn refused(status: StatusCode, message: impl Into<String>) -> Refused {
     (status, message.into())
 }
 
@@ -71,6 +72,28 @@ impl Shelves {
         });
         self.batches.insert(id, batch.clone());
         Ok(batch)
+    }
+
+    fn look_at(&mut self, id: &str) -> Result<Value, Refused> {
+        let batch = self.batches.get_mut(id).ok_or_else(|| missing("Batch", id))?;
+        if batch["status"] == "validating" {
+            batch["status"] = "in_progress".into();
+        }
+        Ok(batch.clone())
+    }
+
+    fn cancel(&mut self, id: &str) -> Result<Value, Refused> {
+        let batch = self.batches.get_mut(id).ok_or_else(|| missing("Batch", id))?;
+        if !matches!(batch["status"].as_str(), Some("validating" | "in_progress")) {
+            return Err(refused(StatusCode::CONFLICT, "Cannot cancel a batch that has ended."));
+        }
+        batch["status"] = "cancelling".into();
+        batch["cancelling_at"] = 1_700_000_300.into();
+        Ok(batch.clone())
+    }
+
+    fn content(&self, id: &str) -> Option<Bytes> {
+        self.files.get(id).map(|(_, bytes)| bytes.clone())
     }
 
     /// Ends a batch: the first lines are answered, the others are not.
@@ -119,7 +142,7 @@ impl Shelves {
     }
 }
 
-fn lines(bytes: &[u8]) -> Vec<Value> {
+pub(super) fn lines(bytes: &[u8]) -> Vec<Value> {
     String::from_utf8_lossy(bytes).lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
@@ -166,8 +189,23 @@ impl Kept {
         body: Bytes,
     ) -> Result<Response<Reply>, Refused> {
         let whole = |object: &Value| Ok(json_reply(StatusCode::OK, object));
-        let segments: Vec<&str> = path.rsplit("/v1/").next().unwrap_or_default().split('/').collect();
+        let path = path.rsplit("/v1/").next().unwrap_or_default().trim_start_matches("/openai/");
+        let segments: Vec<&str> = path.split('/').collect();
         match (method.as_str(), segments.as_slice()) {
+            (_, ["batch", "jobs", rest @ ..]) => {
+                let mut kept = self.0.lock();
+                let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
+                let job = match (method.as_str(), rest) {
+                    ("POST", []) => {
+                        let asked = mistral_jobs::asked(&asked, |id| kept.content(id))?;
+                        kept.begin(&asked)?
+                    }
+                    ("GET", [id]) => kept.look_at(id)?,
+                    ("POST", [id, "cancel"]) => kept.cancel(id)?,
+                    _ => return Err(refused(StatusCode::NOT_FOUND, "no Route matched with those values")),
+                };
+                whole(&mistral_jobs::told(&job))
+            }
             ("POST", ["files"]) => {
                 let (filename, purpose, expires_after, bytes) = form(headers, body).await?;
                 let object = self.0.lock().keep(&filename, &purpose, expires_after, bytes);
@@ -188,24 +226,8 @@ impl Kept {
                 let begun = self.0.lock().begin(&asked)?;
                 whole(&begun)
             }
-            ("GET", ["batches", id]) => {
-                let mut kept = self.0.lock();
-                let batch = kept.batches.get_mut(*id).ok_or_else(|| missing("Batch", id))?;
-                if batch["status"] == "validating" {
-                    batch["status"] = "in_progress".into();
-                }
-                whole(batch)
-            }
-            ("POST", ["batches", id, "cancel"]) => {
-                let mut kept = self.0.lock();
-                let batch = kept.batches.get_mut(*id).ok_or_else(|| missing("Batch", id))?;
-                if !matches!(batch["status"].as_str(), Some("validating" | "in_progress")) {
-                    return Err(refused(StatusCode::CONFLICT, "Cannot cancel a batch that has ended."));
-                }
-                batch["status"] = "cancelling".into();
-                batch["cancelling_at"] = 1_700_000_300.into();
-                whole(batch)
-            }
+            ("GET", ["batches", id]) => whole(&self.0.lock().look_at(id)?),
+            ("POST", ["batches", id, "cancel"]) => whole(&self.0.lock().cancel(id)?),
             _ => Err(refused(StatusCode::NOT_FOUND, format!("Unknown request URL: {method} {path}."))),
         }
     }

@@ -32,6 +32,7 @@ mod invoice;
 mod log;
 mod media;
 mod mistral;
+mod mistral_jobs;
 mod openai;
 mod operations;
 mod playback;

@@ -105,7 +105,7 @@ async fn route(state: &State, reset: &ResetFlag, request: Request<Incoming>) -> 
         Method::POST if path.ends_with("/rerank") => call.single(&body, operations::rerank).await,
         Method::POST if path.ends_with("/moderations") => call.single(&body, operations::moderate).await,
         Method::POST if path.ends_with("/images/generations") => call.single(&body, operations::draw).await,
-        _ if path.contains("/files") || path.contains("/batches") => {
+        _ if ["/files", "/batches", "/batch/jobs"].iter().any(|kept| path.contains(kept)) => {
             match call.admit(Dialect::OpenAi) {
                 Ok(()) => Ok(state.batches.answer(&head.method, path, &head.headers, body).await),
                 Err((status, message)) => Ok(json_reply(StatusCode::UNAUTHORIZED, &openai::error(status, message))),

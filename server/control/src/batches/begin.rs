@@ -94,8 +94,7 @@ impl Control {
             }
         };
         ledger.durable(sequence, Before::FirstByte).await;
-        let answer = files::call(&deployment.endpoint, Method::POST, "/batches", Some(body)).await;
-        let native = match answer.and_then(|answer| object(&answer)) {
+        let mut native = match files::batch(&deployment.endpoint, Method::POST, "/batches", Some(body)).await {
             Ok(native) => native,
             Err(failure) => {
                 // It may run although nobody was told so: then nobody can follow it either, and the most that it can cost is booked.
@@ -109,6 +108,9 @@ impl Control {
                 return Err(self.pipeline.end_failed(end, wants_receipt, error).await);
             }
         };
+        if !native.contains_key("completion_window") {
+            native.insert("completion_window".into(), asked.completion_window.clone().into());
+        }
         let batch = StoredBatch {
             id: new_id("batch_"),
             key_id: caller.key_id().to_owned(),
@@ -135,7 +137,7 @@ impl Control {
         if error.is_some() {
             // Nobody could follow it: it shall not run, and what it may have done by then is booked.
             let path = format!("/batches/{}/cancel", escaped(&batch.upstream_id));
-            let _ = files::call(&deployment.endpoint, Method::POST, &path, Some("{}".into())).await;
+            let _ = files::batch(&deployment.endpoint, Method::POST, &path, Some(Map::new())).await;
         }
         let record = Some(draft.close(error.as_ref(), 0));
         let end = End { settled: Some(charged.settled("batch")), record, ..End::default() };
@@ -304,6 +306,11 @@ impl Control {
         if native.get("model").is_some_and(Value::is_string) {
             native.insert("model".into(), batch.model.clone().into());
         }
+        // Said once, where the provider does not repeat it.
+        let known: Value = serde_json::from_str(&batch.object_json).unwrap_or_default();
+        if let Some(window) = known.get("completion_window") {
+            native.entry("completion_window").or_insert_with(|| window.clone());
+        }
         Ok(written(native))
     }
 
@@ -335,9 +342,9 @@ impl Control {
         let batching = self.batches_here()?;
         let deployment = self.home_of(&kept.model, &kept.charge().deployment)?;
         let path = format!("/batches/{}{verb}", escaped(&kept.upstream_id));
-        let body = (method == Method::POST).then(|| "{}".to_owned());
-        let told = files::call(&deployment.endpoint, method, &path, body).await;
-        let native = told.and_then(|answer| object(&answer)).map_err(|failure| match is_gone(&failure) {
+        let body = (method == Method::POST).then(Map::new);
+        let told = files::batch(&deployment.endpoint, method, &path, body).await;
+        let native = told.map_err(|failure| match is_gone(&failure) {
             true => Error::not_found("batch", &kept.id),
             false => failed(failure, &deployment),
         })?;
@@ -366,7 +373,7 @@ impl Control {
 }
 
 /// What the provider is asked.
-fn body(asked: &CreateBatchRequest, file: &StoredFile) -> Result<String, Error> {
+fn body(asked: &CreateBatchRequest, file: &StoredFile) -> Result<Map<String, Value>, Error> {
     if asked.completion_window.is_empty() {
         return Err(Error::invalid_field("completion_window", "is required: `24h`"));
     }
@@ -381,5 +388,5 @@ fn body(asked: &CreateBatchRequest, file: &StoredFile) -> Result<String, Error> 
     if !asked.metadata.is_empty() {
         body.insert("metadata".into(), json!(asked.metadata));
     }
-    Ok(written(body))
+    Ok(body)
 }

@@ -16,7 +16,7 @@ use tollgate_providers::files::{self, Answered, escaped};
 use tollgate_router::Deployment;
 use tollgate_store::{BATCH_ENDED, EntryQuery, LedgerRow, StoredBatch};
 
-use super::{Batching, failed, is_gone, lines::Lines, object, text};
+use super::{Batching, failed, is_gone, lines::Lines, text};
 use crate::{Control, store_failed};
 
 /// Nobody else looks at a batch for so long, which is prolonged while it is read.
@@ -109,8 +109,7 @@ impl Control {
     async fn settle_if_ended(&self, batching: &Batching, batch: &StoredBatch) -> Result<(), Error> {
         let deployment = self.home_of(&batch.model, &batch.charge().deployment)?;
         let path = format!("/batches/{}", escaped(&batch.upstream_id));
-        let told = files::call(&deployment.endpoint, Method::GET, &path, None).await;
-        let native = match told.and_then(|answer| object(&answer)) {
+        let native = match files::batch(&deployment.endpoint, Method::GET, &path, None).await {
             Ok(native) => native,
             Err(failure) if is_gone(&failure) && self.is_old(batch) => {
                 return self.settle(batching, batch.clone(), "lost", lost(batch)).await;

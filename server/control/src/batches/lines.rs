@@ -7,12 +7,13 @@ use futures::{Stream, StreamExt};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tollgate_domain::Error;
-use tollgate_pipeline::{Caller, Pipeline};
+use tollgate_pipeline::{Caller, Pipeline, Request};
 use tollgate_proto::v1::ErrorReason;
+use tollgate_providers::files::{self, Line, LineAsk};
 use tollgate_router::Deployment;
 use tollgate_store::StoredLines;
 
-use super::{Chunks, ReadLine, ReadLines};
+use super::{Chunks, ReadLine, ReadLines, failed};
 
 /// Splits bytes that come in pieces of any size into lines.
 pub(super) struct Lines {
@@ -128,7 +129,7 @@ impl Looking {
             return Err(at(Error::invalid_field("body.model", message)));
         }
         if number == 1 {
-            found.url = url;
+            found.url.clone_from(&url);
         } else if found.url != url {
             let message =
                 format!("must be {:?}, as the first line has it: all lines of a batch ask for one thing", found.url);
@@ -138,7 +139,18 @@ impl Looking {
         found.bound_nano_usd = found.bound_nano_usd.saturating_add(bound.cost.0);
         drop(found);
         let upstream = &self.deployment.endpoint.target.model;
-        let mut written = self.reader.rewritten(line, upstream, bound.cap).map_err(at)?;
+        let written = self.reader.rewritten(line, upstream, bound.cap).map_err(at)?;
+        let asked = match &request {
+            Request::Completion(request, _) => Some(LineAsk::Chat(request)),
+            Request::Embedding(request) => Some(LineAsk::Embedding(request)),
+            Request::Moderation(request) => Some(LineAsk::Moderation(request)),
+            _ => None,
+        };
+        let request = asked.ok_or_else(|| at(Error::invalid_field("url", "is not for batches")))?;
+        let asked =
+            Line { url: &url, request, cap: bound.cap, drop_params: self.deployment.drop_params, written: &written };
+        let said = files::line(&self.deployment.endpoint, &asked);
+        let mut written = said.map_err(|failure| at(failed(failure, &self.deployment)))?;
         written.push('\n');
         Ok(written.into())
     }

@@ -5,6 +5,8 @@
 //! (classic); without one the model in the body names it (v1). Keys go in `api-key`; tokens of Entra ID come from
 //! [`entra`](crate::credential::entra).
 
+mod files;
+
 use bytes::Bytes;
 use http::{HeaderName, Method, header};
 use tollgate_domain::Failure;
@@ -12,7 +14,7 @@ use tollgate_proto::operation::{Embeddings, Images};
 use tollgate_proto::v1::{CreateEmbeddingResponse, GenerateImageResponse};
 
 use crate::{
-    Chat, ChatCall, Decoder, EmbedCall, Head, Outgoing, Provider, ReasonsBy, Target, Unary, UnaryCall, Written,
+    Chat, ChatCall, Decoder, EmbedCall, Files, Head, Outgoing, Provider, ReasonsBy, Target, Unary, UnaryCall, Written,
     credential::token::encoded,
     media::{Media, MediaCall, MediaDecoder, MediaKind, MediaOutgoing},
     openai::{self, OPENAI_MODELS, Param, Quirks, decode::ChatDecoder, embed, image, request, services::row, sound},
@@ -55,6 +57,10 @@ impl Provider for Azure {
     }
 
     fn media(&self, _kind: MediaKind) -> Option<&dyn Media> {
+        Some(self)
+    }
+
+    fn files(&self) -> Option<&dyn Files> {
         Some(self)
     }
 

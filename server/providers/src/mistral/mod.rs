@@ -4,6 +4,7 @@
 //! of OpenAI's shape, and strict: a field that it does not know is refused (422). Answers are read by OpenAI's decoder.
 
 mod embed;
+mod files;
 mod hear;
 mod messages;
 mod request;
@@ -15,7 +16,7 @@ use tollgate_proto::operation::Embeddings;
 use tollgate_proto::v1::{CreateEmbeddingResponse, Dialect};
 
 use crate::{
-    Chat, ChatCall, Decoder, EmbedCall, Head, Outgoing, Provider, ReasonsBy, Target, Unary,
+    Chat, ChatCall, Decoder, EmbedCall, Files, Head, Outgoing, Provider, ReasonsBy, Target, Unary,
     conversation::reasoning,
     media::{Media, MediaAsk, MediaCall, MediaDecoder, MediaKind, MediaOutgoing},
     openai::{self, Quirks, decode::ChatDecoder, models_of, post, services::row},
@@ -50,6 +51,10 @@ impl Provider for Mistral {
 
     fn media(&self, kind: MediaKind) -> Option<&dyn Media> {
         matches!(kind, MediaKind::Speech | MediaKind::Transcription).then_some(self)
+    }
+
+    fn files(&self) -> Option<&dyn Files> {
+        Some(self)
     }
 
     fn check(&self, target: &Target) -> Result<http::Request<Bytes>, Failure> {
