@@ -181,7 +181,7 @@ fn offered(kinds: &[&str]) -> String {
     let mut text = String::from("## What is offered\n\nBesides completions. `openai_compatible` has all of it but");
     let of = |kind: &str| offers(&*registry(kind).unwrap());
     let lacking: Vec<_> = of("openai_compatible").into_iter().filter(|(_, has)| !has).map(|(name, _)| name).collect();
-    writeln!(text, " {}.\n", lacking.join(" and ")).unwrap();
+    writeln!(text, " {}.\n", lacking.join(", ")).unwrap();
     let names = of("openai").map(|(name, _)| name);
     writeln!(text, "| kind | {} |", names.join(" | ")).unwrap();
     writeln!(text, "|---|{}", "---|".repeat(names.len())).unwrap();
