@@ -4,6 +4,7 @@ import base64
 import io
 import json
 
+import grpc
 import openai
 import pytest
 
@@ -151,3 +152,52 @@ def test_a_batch_runs_at_its_model(client, provider, word, model):
     answers = [json.loads(line) for line in client.files.content(output).text.splitlines()]
     assert [answer["custom_id"] for answer in answers] == ["r0", "r1"]
     assert all(answer["response"]["body"]["choices"] for answer in answers)
+
+
+@pytest.fixture(scope="module")
+def channel(gateway):
+    with grpc.insecure_channel(gateway.address) as channel:
+        yield channel
+
+
+def told(stream):
+    return [(message.WhichOneof("event"), getattr(message, message.WhichOneof("event"))) for message in stream]
+
+
+def test_callers_of_the_contract_get_words_and_sound(channel, caller):
+    from tollgate.v1 import audio_pb2, audio_pb2_grpc, upload_pb2
+
+    audio = audio_pb2_grpc.AudioServiceStub(channel)
+    for model, text in [("voxtral", "5 bytes of a.wav"), ("gemini-hears", "5 bytes of audio/wav")]:
+        parts = [
+            audio_pb2.CreateTranscriptionRequest(head=audio_pb2.TranscriptionHead(model=model, stream=True)),
+            audio_pb2.CreateTranscriptionRequest(file=upload_pb2.UploadFile(field="file", filename="a.wav")),
+            audio_pb2.CreateTranscriptionRequest(data=b"sound"),
+        ]
+        heard = told(audio.CreateTranscription(iter(parts), metadata=caller, timeout=20))
+        deltas = "".join(value for kind, value in heard if kind == "delta")
+        [transcript] = [value for kind, value in heard if kind == "transcript"]
+        assert deltas == transcript.text == text
+        assert heard[-1][0] == "usage" and heard[-1][1].cost_nano_usd > 0
+    for model, voice in [("voxtral-tts", "voice_1"), ("gemini-tts", "Kore")]:
+        asked = audio_pb2.CreateSpeechRequest(model=model, input=TEXT, voice=voice, response_format="pcm")
+        spoken = told(audio.CreateSpeech(asked, metadata=caller, timeout=20))
+        sound = b"".join(value for kind, value in spoken if kind == "audio")
+        assert sound[::2] == TEXT.encode()
+
+
+def test_what_a_call_elsewhere_cost_is_in_the_ledger(channel, admin, gateway):
+    from tollgate.v1 import budget_pb2, budget_pb2_grpc
+
+    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.key) as client:
+        answer = client.audio.transcriptions.with_raw_response.create(model="voxtral", file=recording())
+    call = answer.headers["x-tollgate-request-id"]
+    budgets = budget_pb2_grpc.BudgetServiceStub(channel)
+
+    def booked():
+        page = budgets.ListLedgerEntries(budget_pb2.ListLedgerEntriesRequest(page_size=1000), metadata=admin, timeout=20)
+        return [entry for entry in page.entries if entry.call_id == call]
+
+    [entry] = eventually("it is booked", booked)
+    # Three seconds begun, though the provider tells tokens as well.
+    assert (entry.cost_nano_usd, entry.usage.audio_ms, entry.usage.estimated) == (150_000, 3_000, False)
