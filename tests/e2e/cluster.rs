@@ -275,11 +275,12 @@ async fn a_replica_that_starts_while_postgres_is_away_serves_from_its_snapshot_a
     let checked = cluster.admin(0).await.budgets().check_ledger(v1::CheckLedgerRequest {}).await.unwrap().into_inner();
     assert_eq!((checked.findings, checked.entries), (vec![], 6));
 
+    tokio::task::block_in_place(|| cluster.postgres.kill());
+    cluster.replicas[0].kill9();
+    // Only now: a replica that runs writes it anew.
     let mut forged = std::fs::read(&snapshot).unwrap();
     *forged.last_mut().unwrap() ^= 1;
     std::fs::write(&snapshot, forged).unwrap();
-    tokio::task::block_in_place(|| cluster.postgres.kill());
-    cluster.replicas[0].kill9();
     let refused = cluster.replicas[0].try_restart().await.unwrap_err().to_string();
     assert!(refused.contains("is damaged, or was signed with another store.secret"), "{refused}");
 }
