@@ -178,3 +178,31 @@ async fn unknown_routes_and_methods_are_answered_in_json() {
         assert_eq!(error["param"], json!(null), "{path}");
     }
 }
+
+#[tokio::test]
+async fn a_bad_body_is_refused_in_the_shape_of_its_path() {
+    let world = World::with(|builder| builder.set("/limits", json!({"max_body_bytes": 10_000}))).await;
+    let large = hello(json!({"max_tokens": 5, "user": "x".repeat(20_000)})).to_string();
+    let cases: [(&[u8], u16); 5] =
+        [(b"{\"model\": ", 400), (b"[]", 400), (b"\xff", 400), (b"", 400), (large.as_bytes(), 413)];
+    for route in
+        ["chat/completions", "completions", "embeddings", "moderations", "rerank", "responses", "images/generations"]
+    {
+        for (body, status) in cases {
+            let (told, error) = post(&world, route, body).await;
+            assert_eq!((told, &error["type"]), (status, &json!("invalid_request_error")), "{route} {body:?}");
+            let mut members: Vec<_> = error.as_object().unwrap().keys().map(String::as_str).collect();
+            members.sort_unstable();
+            assert_eq!(members, ["code", "message", "param", "type"], "{route}");
+        }
+    }
+    for route in ["messages", "messages/count_tokens"] {
+        for (body, status) in cases {
+            let kind = if status == 413 { "request_too_large" } else { "invalid_request_error" };
+            let (told, error) = post(&world, route, body).await;
+            assert_eq!((told, &error["type"]), (status, &json!(kind)), "{route} {body:?}");
+            assert!(error.get("code").is_none() && error.get("param").is_none(), "{route}: {error}");
+        }
+    }
+    assert!(world.provider.log().records().is_empty(), "nothing was sent");
+}

@@ -30,6 +30,23 @@ async fn a_file_goes_through_byte_for_byte_and_is_found_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_goes_to_the_one_model_that_its_form_names_in_our_words_or_litellms() {
+    let world = world().await;
+    let caller = world.gateway.caller();
+    for name in ["model", "target_model_names"] {
+        let naming = async |model: &str| {
+            let fields = [("purpose", "user_data"), (name, model), ("file", "a.txt")];
+            caller.upload(&world.v1("files"), &fields, "x").await.unwrap()
+        };
+        assert_eq!(naming("bulk").await.status, 200, "{name}");
+        let unknown = naming("nobody").await;
+        assert_eq!((unknown.status.as_u16(), &unknown.json()["error"]["code"]), (404, &json!("model_not_found")));
+        let two = naming("bulk,scripted").await;
+        assert_eq!((two.status.as_u16(), &two.json()["error"]["param"]), (400, &json!(name)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lists_come_in_pages_of_one_purpose() {
     let world = world().await;
     let caller = world.gateway.caller();
