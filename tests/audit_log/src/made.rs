@@ -53,15 +53,11 @@ pub struct Ledger {
 impl Ledger {
     /// As a line of the dump: protobuf's JSON mapping.
     pub fn line(&self) -> String {
-        let (seconds, micros) = (self.settle_us / 1_000_000, self.settle_us % 1_000_000);
-        // The made-up deployment lives within one day.
-        let (hours, minutes) = ((seconds - DAY) / 3_600, (seconds - DAY) % 3_600 / 60);
-        let time = format!("2026-11-20T{hours:02}:{minutes:02}:{:02}.{micros:06}Z", (seconds - DAY) % 60);
         serde_json::json!({
             "attemptId": self.attempt_id,
             "model": "gpt",
             "costNanoUsd": self.cost_nano_usd.to_string(),
-            "settleTime": time,
+            "settleTime": timestamp(self.settle_us).to_string(),
             "replica": self.replica,
         })
         .to_string()
@@ -388,6 +384,11 @@ impl Deployment {
         self.sign(id);
         let size = self.log(id).tree.size() as i64;
         self.put_root(root_entry::Entry::ReplicaClosed(ReplicaClosed { replica: id.into(), size }));
+    }
+
+    /// From now on this key signs, and no leaf says so.
+    pub fn signs_with(&mut self, key: SigningKey) {
+        self.key = key;
     }
 
     /// Another key signs from now on.

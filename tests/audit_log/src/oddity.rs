@@ -48,6 +48,7 @@ pub fn oddities() -> Vec<Oddity> {
     root_leaves(&mut all);
     keys(&mut all);
     notes(&mut all);
+    signed_notes(&mut all);
     files(&mut all);
     seen_before(&mut all);
     ledgers(&mut all);
@@ -89,6 +90,7 @@ fn records(all: &mut Vec<Oddity>) {
     for (what, kind, change) in cases {
         let mut deployment = deployment();
         deployment.call_changed(A, change);
+        deployment.call(A);
         deployment.sign(A);
         all.push(Oddity::of(what, kind, &deployment));
     }
@@ -96,6 +98,16 @@ fn records(all: &mut Vec<Oddity>) {
     deployment.put(A, vec![0x0a, 0x7f]);
     deployment.sign(A);
     all.push(Oddity::of("a record that is none", Kind::Malformed, &deployment));
+    let (mut deployment, mut ahead) = (self::deployment(), self::deployment());
+    ahead.call(A);
+    let (size, _) = ahead.state(A);
+    let mut torn = ahead.bytes(A, size as usize);
+    torn.extend([0xf2, 0x01, 0x32, 0x00]); // a field of fifty bytes, and one is there
+    deployment.put(A, torn);
+    deployment.sign(A);
+    let mut oddity = Oddity::of("a record that is torn behind all that is read of it", Kind::Malformed, &deployment);
+    oddity.dump = Some(ahead.export().dump());
+    all.push(oddity);
 }
 
 /// Signed leaves of the root log that contradict it.
@@ -158,28 +170,40 @@ fn root_leaves(all: &mut Vec<Oddity>) {
     all.push(Oddity::of("a checkpoint behind the end", Kind::Malformed, &closed));
     let mut closed = deployment();
     closed.close(B);
+    closed.sign(B);
+    all.push(Oddity::of("a checkpoint behind the end that says nothing new", Kind::Malformed, &closed));
+    let mut closed = deployment();
+    closed.close(B);
     closed.call(B);
     closed.sign_silently(B);
     all.push(Oddity::of("a record behind the end", Kind::Malformed, &closed));
+    let mut closed = deployment();
+    closed.call(B);
+    closed.sign_silently(B);
+    let (size, _) = closed.state(B);
+    let end = ReplicaClosed { replica: B.into(), size: size as i64 };
+    closed.put_root_entry(Some(Entry::ReplicaClosed(end)));
+    all.push(Oddity::of("an end behind what was signed", Kind::Malformed, &closed));
 }
 
 /// Keys that must not be believed.
 fn keys(all: &mut Vec<Oddity>) {
-    let stranger = SigningKey::from_seed("tollgate", [7; 32]).expect("any seed makes a key");
-    let mut rotated = |what, change: &dyn Fn(&mut KeyRotated)| {
+    // Whoever has the new key signs the root log from there on: the leaf must not make it one that is trusted.
+    let mut rotated = |what, name, change: &dyn Fn(&mut KeyRotated)| {
         let mut deployment = deployment();
-        let mut leaf = rotate(deployment.signing_key(), &stranger);
+        let (trusted, new) = (deployment.key(), SigningKey::from_seed(name, [7; 32]).expect("any seed makes a key"));
+        let mut leaf = rotate(deployment.signing_key(), &new);
         change(&mut leaf);
+        deployment.signs_with(new);
         deployment.put_root_entry(Some(Entry::KeyRotated(leaf)));
-        all.push(Oddity::of(what, Kind::WrongKey, &deployment));
+        all.push(Oddity { key: trusted, ..Oddity::of(what, Kind::WrongKey, &deployment) });
     };
     let other = |bytes: &bytes::Bytes| -> bytes::Bytes { bytes.iter().map(|byte| byte ^ 1).collect() };
-    rotated("a new key that the old one did not sign", &|leaf| leaf.old_signature = other(&leaf.old_signature));
-    rotated("a new key that did not sign itself", &|leaf| leaf.new_signature = other(&leaf.new_signature));
-    let mut renamed = deployment();
-    let new = SigningKey::from_seed("elsewhere", [7; 32]).expect("any seed makes a key");
-    renamed.put_root_entry(Some(Entry::KeyRotated(rotate(renamed.signing_key(), &new))));
-    all.push(Oddity::of("a new key of another name", Kind::WrongKey, &renamed));
+    rotated("a new key that the old one did not sign", "tollgate", &|leaf| {
+        leaf.old_signature = other(&leaf.old_signature)
+    });
+    rotated("a new key that did not sign itself", "tollgate", &|leaf| leaf.new_signature = other(&leaf.new_signature));
+    rotated("a new key of another name", "elsewhere", &|_| {});
 
     let mut deployment = deployment();
     let old = SigningKey::parse(&deployment.signing_key().reveal(), "").expect("a key reads what it writes");
@@ -197,6 +221,10 @@ fn keys(all: &mut Vec<Oddity>) {
     oddity.made.files.0.insert(format!("logs/{B}/checkpoint"), note.into_bytes());
     all.push(oddity);
 
+    let mut oddity = Oddity::of("a checkpoint of another log in a log's place", Kind::Swapped, &deployment);
+    let (size, root) = deployment.state(B);
+    oddity.made.files.0.insert(format!("logs/{B}/checkpoint"), deployment.note_of(A, size, root).into_bytes());
+    all.push(oddity);
     let mut oddity = Oddity::of("a root log of another deployment", Kind::WrongKey, &deployment);
     let root = Checkpoint::open_unchecked(&oddity.made.checkpoint()).expect("a checkpoint");
     let elsewhere = Checkpoint { origin: log_origin("elsewhere", ROOT_LOG), ..root };
@@ -226,13 +254,35 @@ fn notes(all: &mut Vec<Oddity>) {
         let (_, line) = note.rsplit_once("\n\n").expect("a note has a blank line");
         format!("{note}{line}")
     });
-    change("a note with a control character", Kind::Changed, &|note| format!("{note}\u{2014} witness AAAA\t\n"));
+    change("a note with a control character", Kind::Changed, &|note| format!("{note}\u{2014} wit\u{7}ness AAAA\n"));
+    change("a signature of something else", Kind::Changed, &|note| {
+        let at = note.rfind('=').expect("68 bytes need padding") - 40;
+        let other = if note.as_bytes()[at] == b'A' { 'B' } else { 'A' };
+        format!("{}{other}{}", &note[..at], &note[at + 1..])
+    });
     change("a note without its last line feed", Kind::Changed, &|note| note.trim_end().to_owned());
     change("a size with a zero before it", Kind::Changed, &|note| {
         let mut lines: Vec<_> = note.split('\n').map(str::to_owned).collect();
         lines[1].insert(0, '0');
         lines.join("\n")
     });
+}
+
+/// Signed notes that are no checkpoints as the format asks for them.
+fn signed_notes(all: &mut Vec<Oddity>) {
+    let deployment = deployment();
+    let mut change = |what, change: &dyn Fn(&mut Vec<String>)| {
+        let mut oddity = Oddity::of(what, Kind::Changed, &deployment);
+        let note = String::from_utf8(oddity.made.files.0["root/checkpoint"].clone()).expect("a note is text");
+        let (text, _) = note.split_once("\n\n").expect("a note has a blank line");
+        let mut lines: Vec<_> = text.split('\n').map(str::to_owned).collect();
+        change(&mut lines);
+        let note = deployment.signing_key().sign_note(&(lines.join("\n") + "\n"));
+        oddity.made.files.0.insert("root/checkpoint".into(), note.into_bytes());
+        all.push(oddity);
+    };
+    change("a size that is signed with a zero before it", &|lines| lines[1].insert(0, '0'));
+    change("a size that is signed with a sign", &|lines| lines[1].insert(0, '+'));
 }
 
 /// Files that are missing, not as they were, or of no log.
@@ -249,6 +299,25 @@ fn files(all: &mut Vec<Oddity>) {
         all.push(oddity);
     };
     let old_tile = &old.files.0["logs/replica-a/tile/0/001.p/29"];
+    change("a record that stands in the bundle before its own", Kind::Inserted, &|files| {
+        let (first, second) = ("logs/replica-a/tile/entries/000", "logs/replica-a/tile/entries/001.p/32");
+        let records = files.get_mut(second).expect("it is there");
+        let length = 2 + usize::from(u16::from_be_bytes([records[0], records[1]]));
+        let moved: Vec<u8> = records.drain(..length).collect();
+        files.get_mut(first).expect("it is there").extend(moved);
+    });
+    change("a last record that claims to be longer", Kind::Changed, &|files| {
+        let bundle = files.get_mut("logs/replica-a/tile/entries/001.p/32").expect("it is there");
+        let mut at = 0;
+        loop {
+            let next = at + 2 + usize::from(u16::from_be_bytes([bundle[at], bundle[at + 1]]));
+            if next == bundle.len() {
+                break;
+            }
+            at = next;
+        }
+        bundle[at + 1] = bundle[at + 1].wrapping_add(1);
+    });
     change("a tile that is missing", Kind::Deleted, &|files| drop(files.remove("logs/replica-a/tile/0/000")));
     change("a file that no log has", Kind::Inserted, &|files| drop(files.insert("root/notes".into(), Vec::new())));
     change("an older edge that is not how the newer begins", Kind::Changed, &|files| {

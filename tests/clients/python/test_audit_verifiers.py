@@ -114,6 +114,16 @@ def test_what_is_signed_and_yet_wrong_is_refused_by_both(tmp_path):
     assert believed == []
 
 
+def test_a_key_that_was_mistyped_is_refused_by_both(made):
+    name, digest, public = (made / "key").read_text().split("+", 2)
+    (made / "key").write_text("+".join([name, f"{int(digest, 16) ^ 1:08x}", public]))
+    ours = tollgate("verify", made / "export", "--key", made / "key")
+    assert ours.returncode == 2 and "--key" in ours.stderr
+    script = [sys.executable, REPOSITORY / "docs" / "verify_audit.py", made / "export", "--key", made / "key"]
+    theirs = subprocess.run(script, capture_output=True, text=True)
+    assert theirs.returncode == 1 and "verifier key" in theirs.stdout
+
+
 def test_random_damage_is_found_by_both(made):
     judged = made_up("run", "--count", "1000", "--seed", "3", "--python", sys.executable)
     assert judged.returncode == 0, judged.stdout + judged.stderr
