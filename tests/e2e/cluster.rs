@@ -417,3 +417,76 @@ async fn two_replicas_have_a_log_each_and_one_root_log_even_where_one_was_killed
     cluster.call_as(&cluster.free, 1).await;
     crate::audit_log::Export::of(&cluster.admin(1).await).await.intact();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_of_a_replica_that_is_given_up_ends_and_takes_nothing_more() {
+    use crate::audit_log::Export;
+    let mut cluster = Cluster::start().await;
+    for _ in 0..3 {
+        let (url, caller) = (cluster.replicas[1].v1("chat/completions"), Caller::bearer(&cluster.free));
+        assert_eq!(caller.post(&url, &hello(json!({}))).await.unwrap().status, 200);
+    }
+    let before = Export::of(&cluster.admin(1).await).await.size_of("r2");
+    assert!(before >= 3, "{before}");
+    cluster.replicas[1].kill9();
+    let silent = "UPDATE replica SET seen_time = seen_time - interval '2 minutes' WHERE id = 'r2'";
+    cluster.postgres.sql(&cluster.database, silent).unwrap();
+    let admin = cluster.admin(0).await;
+    admin.budgets().close_replica(v1::CloseReplicaRequest { replica: "r2".into() }).await.unwrap();
+
+    let export = Export::of(&admin).await;
+    let size = export.size_of("r2");
+    assert!(size >= before);
+    use v1::root_entry::Entry;
+    let entries = export.root_entries();
+    let end = entries.iter().position(|entry| matches!(entry, Entry::ReplicaClosed(_))).unwrap();
+    let (Entry::Checkpoint(last), Entry::ReplicaClosed(closed)) = (&entries[end - 1], &entries[end]) else {
+        panic!("its last checkpoint stands before its end: {entries:?}");
+    };
+    assert_eq!((last.replica.as_str(), closed.replica.as_str(), closed.size.unsigned_abs()), ("r2", "r2", size));
+    let (signed, _) = tollgate_tlog::Checkpoint::open(last.note.as_bytes(), [export.key()]).unwrap();
+    assert_eq!(signed.size, size);
+
+    // It comes back all the same, and answers.
+    cluster.replicas[1].restart().await;
+    cluster.call_as(&cluster.free, 1).await;
+    let later = Export::of(&cluster.admin(1).await).await;
+    assert_eq!(later.size_of("r2"), size, "its log grows no more");
+    let report = later.verified(vec![export.root_checkpoint()]);
+    assert!(report.intact, "{:#?}", report.findings);
+    let named = "was closed by CloseReplica and grows no more";
+    eventually("it is told", async || cluster.replicas[1].logs().contains(named)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_export_at_one_replica_keeps_the_receipts_of_all_and_what_one_answered_another_erases() {
+    let cluster = Cluster::start_with(|builder| builder.set("/audit", json!({"bodies": "full"}))).await;
+    let mut answered = Vec::new();
+    for replica in &cluster.replicas {
+        let caller = Caller::bearer(&cluster.free).with("x-tollgate-receipt", "true");
+        let reply = caller.post(&replica.v1("chat/completions"), &hello(json!({}))).await.unwrap();
+        assert_eq!(reply.status, 200, "{:?}", reply.json());
+        let receipt = tollgate_tlog::from_base64(reply.header("x-tollgate-receipt")).unwrap();
+        answered.push((reply.header("x-request-id").to_owned(), receipt));
+    }
+    let admin = cluster.admin(0).await;
+    // The other replica answered it a moment ago: its record may be on its way.
+    let call_id = answered[1].0.clone();
+    let what = Some(v1::erase_bodies_request::What::CallId(call_id.clone()));
+    let asked = v1::EraseBodiesRequest { what, legal_basis: "GDPR 17".into() };
+    let erased = admin.audit().erase_bodies(asked).await.unwrap().into_inner();
+    assert_eq!(erased.bodies, 1);
+    let asked = v1::GetBodyRequest { call_id };
+    let told = cluster.admin(1).await.audit().get_body(asked).await.unwrap().into_inner();
+    assert!(told.is_erased && told.body.is_none(), "it is gone at the replica that answered it, too");
+    let export = crate::audit_log::Export::of(&admin).await;
+    for (_, receipt) in &answered {
+        let verdict = export.receipt(receipt);
+        assert!(matches!(verdict, tollgate_tlog::verify::ReceiptVerdict::Held { .. }), "{verdict:?}");
+    }
+    let what = Some(v1::erase_bodies_request::What::CallId("call_nobodys".into()));
+    let asked = v1::EraseBodiesRequest { what, legal_basis: "GDPR 17".into() };
+    let refused = admin.audit().erase_bodies(asked).await.unwrap_err();
+    assert_eq!(reason(&refused), Some(v1::ErrorReason::ResourceNotFound));
+    assert!(refused.message().contains("ask again"), "it says where it may be: {refused:?}");
+}
