@@ -121,10 +121,10 @@ impl<'a> Replica<'a> {
         self.advance(self.size(), books, findings)?;
         let (id, signed) = (&self.id, self.signed.max(self.since.first().map_or(0, |since| since.size)));
         let Some(reader) = &mut self.reader else {
-            if !self.refused {
-                if let Some(finding) = missing(files, id, signed, findings)? {
-                    findings.push(finding);
-                }
+            if !self.refused
+                && let Some(finding) = missing(files, id, signed, findings)?
+            {
+                findings.push(finding);
             }
             return Ok(());
         };
