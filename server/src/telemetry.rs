@@ -20,6 +20,8 @@ pub fn start(log: &Log) -> Result<(), String> {
     let builder = tracing_subscriber::fmt().with_env_filter(filter(log)?).with_writer(Hiding(io::stderr));
     // A pipe that is read by a machine gets no colours, and what is hidden is found between none.
     let builder = builder.with_ansi(io::IsTerminal::is_terminal(&io::stderr()));
+    // It would be told to standard error, by a macro that panics where nothing can be written: and so would end the call that is logged.
+    let builder = builder.log_internal_errors(false);
     let started = match log.format {
         LogFormat::Human => builder.try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

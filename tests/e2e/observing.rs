@@ -203,3 +203,14 @@ async fn alerts_are_tested_by_a_command_that_names_whoever_does_not_take_them() 
     let states: Vec<_> = receiver.taken().iter().map(|notice| notice["state"].clone()).collect();
     assert_eq!(states, ["firing", "resolved"]);
 }
+
+#[tokio::test]
+async fn calls_go_on_where_neither_logs_nor_greeting_can_be_written() {
+    let full = ["sh", "-c", r#"exec "$0" "$@" > /dev/full 2> /dev/full"#];
+    let world = World::with(|builder| builder.wrapped_in(full).set("/log", json!({ "level": "debug" }))).await;
+    for _ in 0..3 {
+        assert_eq!(call(&world).await, 200);
+    }
+    assert_eq!(audited(&world).await.len(), 3);
+    assert_eq!(world.gateway.logs(), "");
+}
