@@ -15,7 +15,7 @@ use tollgate_proto::v1::{AuditRecord, BudgetAlert, KeyState};
 use tollgate_sinks::{Owner, Publisher, Sinks};
 use tollgate_store::{Claims, Idempotency, SpendQuery};
 
-use crate::config::Config;
+use crate::{config::Config, traces};
 
 /// What the ledger tells of as it happens: a push for each, which waits for nothing.
 #[derive(Clone, Default)]
@@ -54,8 +54,10 @@ impl Observing {
     }
 }
 
-/// Checks what the settings of sinks, alerts and the audit log's export say, without reaching for anybody.
+/// Checks what the settings of bodies, the audit log's export, traces, sinks and alerts say, without reaching for anybody.
 pub fn check(config: &Config) -> anyhow::Result<()> {
+    config.audit.bodies()?;
+    traces::sampling(&config.tracing)?;
     if let Some(export) = &config.audit.export {
         export.read().map_err(anyhow::Error::msg).context("audit.export")?;
     }

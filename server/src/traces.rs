@@ -14,11 +14,52 @@ pub(crate) fn start(config: &Tracing) -> anyhow::Result<(Tracer, Option<Exporter
     if !config.enabled {
         return Ok((Tracer::off(config.to_providers), None));
     }
-    let ratio = config.sample_ratio;
-    ensure!((0.0..=1.0).contains(&ratio), "tracing.sample_ratio: must be from 0 to 1");
+    let sampling = sampling(config)?;
     let exporter = tollgate_otlp::start(&settings(config)?)?;
-    let sampling = Sampling { ratio, parent_based: config.parent_based };
     Ok((Tracer::new(Arc::new(exporter.clone()), sampling, config.to_providers), Some(exporter)))
+}
+
+/// Which calls are recorded: the standard variables count where the configuration says nothing.
+pub(crate) fn sampling(config: &Tracing) -> anyhow::Result<Sampling> {
+    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let argument = variable("OTEL_TRACES_SAMPLER_ARG");
+    let named = match variable("OTEL_TRACES_SAMPLER") {
+        Some(sampler) => sampler_named(&sampler, argument.as_deref()).unwrap_or_else(|why| {
+            // The specification wants it so: what is not understood there ends no program.
+            tracing::warn!("{why}");
+            EVERYTHING
+        }),
+        None => EVERYTHING,
+    };
+    let ratio = config.sample_ratio.unwrap_or(named.ratio);
+    ensure!((0.0..=1.0).contains(&ratio), "tracing.sample_ratio: must be from 0 to 1");
+    Ok(Sampling { ratio, parent_based: config.parent_based.unwrap_or(named.parent_based) })
+}
+
+/// `parentbased_always_on`.
+const EVERYTHING: Sampling = Sampling { ratio: 1.0, parent_based: true };
+
+/// The samplers of OpenTelemetry's specification.
+fn sampler_named(sampler: &str, argument: Option<&str>) -> Result<Sampling, String> {
+    let (parent_based, own) = match sampler.strip_prefix("parentbased_") {
+        Some(own) => (true, own),
+        None => (false, sampler),
+    };
+    let ratio = match (own, argument) {
+        ("always_on", _) | ("traceidratio", None) => 1.0,
+        ("always_off", _) => 0.0,
+        ("traceidratio", Some(text)) => match text.trim().parse() {
+            Ok(ratio) if (0.0..=1.0).contains(&ratio) => ratio,
+            _ => return Err(format!("OTEL_TRACES_SAMPLER_ARG: {text:?} is no share from 0 to 1; it is not heeded")),
+        },
+        _ => {
+            return Err(format!(
+                "OTEL_TRACES_SAMPLER: {sampler:?} is none of always_on, always_off, traceidratio and parentbased_ before \
+                 each of them; it is not heeded"
+            ));
+        }
+    };
+    Ok(Sampling { ratio, parent_based })
 }
 
 fn settings(config: &Tracing) -> anyhow::Result<Settings> {
@@ -80,4 +121,25 @@ fn headers(headers: &BTreeMap<String, SecretRef>, section: &str) -> anyhow::Resu
         Ok((name.clone(), secret))
     };
     headers.iter().map(header).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samplers_are_those_of_the_specification() {
+        let named = |sampler, argument| sampler_named(sampler, argument).map(|s| (s.ratio, s.parent_based));
+        assert_eq!(named("always_on", None), Ok((1.0, false)));
+        assert_eq!(named("always_off", Some("1")), Ok((0.0, false)));
+        assert_eq!(named("traceidratio", Some("0.25")), Ok((0.25, false)));
+        assert_eq!(named("traceidratio", None), Ok((1.0, false)));
+        assert_eq!(named("parentbased_always_on", None), Ok((1.0, true)));
+        assert_eq!(named("parentbased_always_off", None), Ok((0.0, true)));
+        assert_eq!(named("parentbased_traceidratio", Some("0.5")), Ok((0.5, true)));
+        assert!(named("jaeger_remote", None).is_err_and(|why| why.starts_with("OTEL_TRACES_SAMPLER: ")));
+        for bad in ["2", "-0.1", "half", "NaN"] {
+            assert!(named("traceidratio", Some(bad)).is_err_and(|why| why.starts_with("OTEL_TRACES_SAMPLER_ARG: ")));
+        }
+    }
 }

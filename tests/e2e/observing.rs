@@ -214,3 +214,19 @@ async fn calls_go_on_where_neither_logs_nor_greeting_can_be_written() {
     assert_eq!(audited(&world).await.len(), 3);
     assert_eq!(world.gateway.logs(), "");
 }
+
+#[tokio::test]
+async fn a_check_names_the_pattern_that_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("tollgate.yaml");
+    let check = async |patterns: Value| {
+        std::fs::write(&file, json!({ "audit": { "redact_patterns": patterns } }).to_string()).unwrap();
+        let mut command = tokio::process::Command::new(locate().unwrap());
+        command.args(["check", "--config"]).arg(&file).output().await.unwrap()
+    };
+    assert!(check(json!(["ACME-[0-9]{6}"])).await.status.success());
+    let done = check(json!(["ACME-[0-9]{6}", "(unclosed"])).await;
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert!(!done.status.success() && said.contains("audit.redact_patterns") && said.contains("(unclosed"), "{said}");
+    assert!(!said.contains("ACME"), "{said}");
+}

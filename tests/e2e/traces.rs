@@ -198,6 +198,39 @@ async fn a_trace_that_its_caller_does_not_record_is_not_recorded_here() {
 }
 
 #[tokio::test]
+async fn the_standard_sampler_decides_where_the_configuration_does_not() {
+    let collector = Collector::start().await;
+    let world = World::with(|b| {
+        traced(b, &collector.grpc, "grpc").environment("OTEL_TRACES_SAMPLER", "parentbased_always_off")
+    })
+    .await;
+    let url = world.v1("chat/completions");
+    assert_eq!(world.gateway.caller().post(&url, &hello(json!({}))).await.unwrap().status, 200);
+    let seen = "aaf7651916cd43dd8448eb211c80319c";
+    let caller = world.gateway.caller().with("traceparent", parent(seen));
+    assert_eq!(caller.post(&url, &hello(json!({}))).await.unwrap().status, 200);
+    collector.trace(seen).await;
+    assert!(collector.spans().iter().all(|span| span.trace == seen), "the first was of nobody who had decided");
+    assert!(world.provider.log().records()[0].headers["traceparent"].ends_with("-00"));
+}
+
+#[tokio::test]
+async fn what_the_configuration_says_of_samples_comes_before_the_standard_sampler() {
+    let collector = Collector::start().await;
+    let world = World::with(|b| {
+        let b = traced(b, &collector.grpc, "grpc").environment("OTEL_TRACES_SAMPLER", "always_off");
+        b.set("/tracing/sample_ratio", 1)
+    })
+    .await;
+    let url = world.v1("chat/completions");
+    // The sampler's own word is that callers do not decide, and the configuration says nothing of that.
+    let unseen = parent("baf7651916cd43dd8448eb211c80319c").replace("-01", "-00");
+    let caller = world.gateway.caller().with("traceparent", unseen);
+    assert_eq!(caller.post(&url, &hello(json!({}))).await.unwrap().status, 200);
+    collector.trace("baf7651916cd43dd8448eb211c80319c").await;
+}
+
+#[tokio::test]
 async fn a_collector_that_stalls_costs_calls_nothing_and_what_is_lost_is_told() {
     let collector = Collector::start().await;
     let world = World::with(|b| {

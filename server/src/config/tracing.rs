@@ -18,10 +18,13 @@ pub struct Tracing {
     pub protocol: Option<TracingProtocol>,
     /// Headers sent with every batch, such as the collector's key; their values may be references as secrets are.
     pub headers: BTreeMap<String, SecretRef>,
-    /// The share of calls that are traced where their caller has not decided, from 0 to 1.
-    pub sample_ratio: f64,
-    /// Whether a call is traced exactly if its caller's trace is (the flag of `traceparent`); otherwise the ratio decides for all.
-    pub parent_based: bool,
+    /// The share of calls that are traced where their caller has not decided, from 0 to 1. Absent: what `OTEL_TRACES_SAMPLER` and
+    /// `OTEL_TRACES_SAMPLER_ARG` say, else 1.
+    #[schemars(range(min = 0, max = 1))]
+    pub sample_ratio: Option<f64>,
+    /// Whether a call is traced exactly if its caller's trace is (the flag of `traceparent`); otherwise the ratio decides for all. Absent:
+    /// what `OTEL_TRACES_SAMPLER` says, else true.
+    pub parent_based: Option<bool>,
     /// Whether providers are sent `traceparent`: a child of the attempt's span, or what the caller brought while tracing is off.
     pub to_providers: bool,
     /// `service.name`. Absent: `OTEL_SERVICE_NAME`, else `tollgate`.
@@ -45,8 +48,8 @@ impl Default for Tracing {
             endpoint: None,
             protocol: None,
             headers: BTreeMap::new(),
-            sample_ratio: 1.0,
-            parent_based: true,
+            sample_ratio: None,
+            parent_based: None,
             to_providers: true,
             service_name: None,
             resource: BTreeMap::new(),
