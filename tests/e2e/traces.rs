@@ -198,6 +198,76 @@ async fn a_trace_that_its_caller_does_not_record_is_not_recorded_here() {
 }
 
 #[tokio::test]
+async fn rpcs_that_are_no_calls_are_one_span_each_with_what_they_came_to() {
+    let collector = Collector::start().await;
+    let world = World::with(|b| traced(b, &collector.grpc, "grpc")).await;
+    let rpc = |trace: &str| {
+        let collector = collector.clone();
+        let trace = trace.to_owned();
+        async move {
+            let spans = collector.trace(&trace).await;
+            assert_eq!((spans.len(), spans[0].parent.as_str()), (1, CALLER), "{spans:#?}");
+            let span = &spans[0];
+            let told = ["rpc.system", "rpc.service", "rpc.method", "rpc.grpc.status_code", "error.type"];
+            (span.name.clone(), told.map(|name| span.get(name).to_owned()).join(" "), span.failed)
+        }
+    };
+    let good = "caf7651916cd43dd8448eb211c80319c";
+    let admin = world.admin().await.with_trace_parent(&parent(good)).unwrap();
+    admin.keys().list_keys(v1::ListKeysRequest::default()).await.unwrap();
+    let name = "tollgate.v1.KeyAdminService/ListKeys";
+    let told = "grpc tollgate.v1.KeyAdminService ListKeys 0 ";
+    assert_eq!(rpc(good).await, (name.to_owned(), told.to_owned(), false));
+
+    let refused = "daf7651916cd43dd8448eb211c80319c";
+    let caller = world.caller().await.with_trace_parent(&parent(refused)).unwrap();
+    caller.keys().create_key(v1::CreateKeyRequest::default()).await.unwrap_err();
+    let name = "tollgate.v1.KeyAdminService/CreateKey";
+    let told = "grpc tollgate.v1.KeyAdminService CreateKey 7 ROLE_NOT_ALLOWED";
+    assert_eq!(rpc(refused).await, (name.to_owned(), told.to_owned(), true));
+
+    for (trace, route, name) in [
+        ("eaf7651916cd43dd8448eb211c80319c", "files", "tollgate.v1.FileService/ListFiles"),
+        ("faf7651916cd43dd8448eb211c80319c", "batches", "tollgate.v1.BatchService/ListBatches"),
+    ] {
+        let caller = world.gateway.caller().with("traceparent", parent(trace));
+        assert_eq!(caller.get(&world.v1(route)).await.unwrap().status, 200, "{route}");
+        assert_eq!(rpc(trace).await.0, name);
+    }
+
+    // One that its caller leaves before it ends.
+    let left = "abf7651916cd43dd8448eb211c80319c";
+    let admin = world.admin().await.with_trace_parent(&parent(left)).unwrap();
+    drop(admin.audit().tail_records(v1::TailRecordsRequest::default()).await.unwrap());
+    let told = "grpc tollgate.v1.AuditService TailRecords 1 CANCELLED";
+    assert_eq!(rpc(left).await.1, told);
+}
+
+#[tokio::test]
+async fn the_copy_of_a_mirrored_call_is_in_the_trace_of_the_call() {
+    let collector = Collector::start().await;
+    let world = World::with(|b| {
+        traced(b, &collector.grpc, "grpc")
+            .model("shadow", "scripted", "shadow-upstream")
+            .set("/models/0/mirror", json!({"model": "shadow", "percent": 100}))
+    })
+    .await;
+    let trace = "bbf7651916cd43dd8448eb211c80319c";
+    let caller = world.gateway.caller().with("traceparent", parent(trace));
+    assert_eq!(caller.post(&world.v1("chat/completions"), &hello(json!({}))).await.unwrap().status, 200);
+    let is_copy = |span: &Told| span.get("tollgate.action") == "completion.mirror";
+    eventually("the copy arrives", async || collector.spans().iter().any(is_copy)).await;
+    let spans = collector.trace(trace).await;
+    let (call, copy) = (&spans[0], spans.iter().find(|span| is_copy(span)).unwrap());
+    assert_eq!((copy.name.as_str(), &copy.parent, copy.kind), ("chat shadow", &call.id, SpanKind::Internal));
+    let attempt = named(&spans, "chat shadow-upstream");
+    assert_eq!(attempt.parent, copy.id);
+    let sent = world.provider.log().records();
+    let told = sent.iter().find(|sent| sent.model == "shadow-upstream").unwrap().headers.get("traceparent").cloned();
+    assert_eq!(told, Some(format!("00-{trace}-{}-01", attempt.id)));
+}
+
+#[tokio::test]
 async fn the_standard_sampler_decides_where_the_configuration_does_not() {
     let collector = Collector::start().await;
     let world = World::with(|b| {

@@ -11,7 +11,6 @@ use tollgate_domain::CallId;
 use tollgate_proto::v1::{GatewayOptions, Key, KeyRole, Original};
 use tollgate_providers::json;
 use tollgate_store::StoredKey;
-use tollgate_trace::Trace;
 
 use crate::{
     Billed, Call, Caller, Pipeline, QuotaCell,
@@ -65,7 +64,7 @@ impl Pipeline {
             again: None,
             quota: QuotaCell::default(),
             billed: Billed::default(),
-            trace: Trace::default(),
+            trace: call.trace.of_copy(),
         };
         let routes = permit.table.routes(&mirror.model, Some(&[]), |_| true);
         let key = Key { id: MIRROR.into(), role: KeyRole::Caller as i32, ..Key::default() };

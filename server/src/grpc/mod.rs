@@ -10,6 +10,7 @@ mod media;
 mod model;
 mod quota;
 mod response;
+mod rpc;
 mod stack;
 mod status;
 mod tenancy;

@@ -26,7 +26,8 @@ use tonic_health::server::HealthReporter;
 use tower::{Service, ServiceExt, service_fn, util::BoxCloneSyncService};
 
 use super::{
-    Rooms, audit, budget, completion, deadline, file, key_admin, model, response, status::status, tenancy, trace, unary,
+    Rooms, audit, budget, completion, deadline, file, key_admin, model, response, rpc::Rpc, status::status, tenancy,
+    trace, unary,
 };
 
 /// The stack as everything calls it.
@@ -96,6 +97,7 @@ pub async fn stack(doors: Doors) -> anyhow::Result<(Grpc, HealthReporter, Vec<&'
     let layered = service_fn(move |mut request: Request<Body>| {
         let routes = routes.clone();
         trace::note(&tracer, &mut request);
+        let rpc = Rpc::begin(&request);
         async move {
             let deadline = deadline::note(&mut request);
             let reply = async move {
@@ -108,7 +110,11 @@ pub async fn stack(doors: Doors) -> anyhow::Result<(Grpc, HealthReporter, Vec<&'
                     }
                 }
             };
-            Ok::<_, Infallible>(deadline::within(deadline, reply).await)
+            let response = deadline::within(deadline, reply).await;
+            Ok::<_, Infallible>(match rpc {
+                Some(rpc) => rpc.answered(response),
+                None => response,
+            })
         }
     });
     Ok((BoxCloneSyncService::new(layered), health, names))

@@ -25,6 +25,9 @@ struct Live {
     /// With the id of the call's own span.
     context: Context,
     parent: Option<SpanId>,
+    /// Whose span that is: the caller's, or a call's of which this is a copy.
+    parent_is_remote: bool,
+    kind: Kind,
     clock: Clock,
     kept: Mutex<Kept>,
     sink: Arc<dyn Sink>,
@@ -66,9 +69,9 @@ impl Drop for Live {
         let call = Span {
             id: self.context.span_id,
             parent: self.parent,
-            parent_is_remote: self.parent.is_some(),
+            parent_is_remote: self.parent_is_remote,
             name: kept.name,
-            kind: Kind::Server,
+            kind: self.kind,
             start: self.clock.wall,
             end: self.clock.now(),
             attributes: kept.attributes,
@@ -97,8 +100,36 @@ impl Trace {
     pub(crate) fn live(trace_id: TraceId, parent: Option<Context>, sink: Arc<dyn Sink>, to_providers: bool) -> Self {
         let (parent, state) = parent.map_or((None, String::new()), |parent| (Some(parent.span_id), parent.state));
         let context = Context { trace_id, span_id: SpanId::random(), sampled: true, state };
-        let kept = Mutex::default();
-        Self(Some(Arc::new(Course::Live(Live { context, parent, clock: Clock::start(), kept, sink, to_providers }))))
+        let parent_is_remote = parent.is_some();
+        Self::of(Live {
+            context,
+            parent,
+            parent_is_remote,
+            kind: Kind::Server,
+            clock: Clock::start(),
+            kept: Mutex::default(),
+            sink,
+            to_providers,
+        })
+    }
+
+    fn of(live: Live) -> Self {
+        Self(Some(Arc::new(Course::Live(live))))
+    }
+
+    /// That of a copy of the call: in the same trace, below the call's own span, and it may go on when the call is over.
+    pub fn of_copy(&self) -> Self {
+        let Some(live) = self.recorded() else { return self.clone() };
+        Self::of(Live {
+            context: Context { span_id: SpanId::random(), ..live.context.clone() },
+            parent: Some(live.context.span_id),
+            parent_is_remote: false,
+            kind: Kind::Internal,
+            clock: Clock::start(),
+            kept: Mutex::default(),
+            sink: live.sink.clone(),
+            to_providers: live.to_providers,
+        })
     }
 
     fn recorded(&self) -> Option<&Live> {
