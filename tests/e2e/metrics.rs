@@ -28,7 +28,7 @@ pub(crate) fn examples(directory: &str) -> PathBuf {
 }
 
 /// The value of a series, by its name and some of its labels; `None`: there is none.
-fn value(text: &str, name: &str, labels: &[&str]) -> Option<f64> {
+pub(crate) fn value(text: &str, name: &str, labels: &[&str]) -> Option<f64> {
     let line = text.lines().find(|line| {
         let rest = line.strip_prefix(name).filter(|rest| rest.starts_with(['{', ' ']));
         rest.is_some_and(|rest| labels.iter().all(|label| rest.contains(label)))
@@ -103,6 +103,63 @@ async fn keys_and_their_budgets_are_labels_where_that_is_switched_on() {
     assert_eq!(value(&text, "tollgate_budget_limit_usd", &[&id, r#"scope="key""#]), Some(10.0));
     let left = value(&text, "tollgate_budget_remaining_ratio", &[&id]).unwrap();
     assert!(left < 1.0 && left > 0.99, "{left}");
+}
+
+#[tokio::test]
+async fn what_is_under_way_is_told_while_it_is_and_what_was_spent_afterwards() {
+    let world = World::with(|b| {
+        b.budget_usd("10")
+            .set("/metrics", json!({"labels": ["key"]}))
+            .set("/models/0/deployments/0/limits", json!({"concurrent_requests": 1}))
+    })
+    .await;
+    world.provider.always("scripted-upstream", [Step::text("at last").after_ms(1_500)]);
+    let calls = [(); 2].map(|()| {
+        let (caller, url) = (world.gateway.caller(), world.v1("chat/completions"));
+        tokio::spawn(async move { caller.post(&url, &hello(json!({}))).await.unwrap().status.as_u16() })
+    });
+    let mut text = String::new();
+    eventually("one is answered and one waits", async || {
+        text = exposed(&world.gateway).await;
+        value(&text, "tollgate_queue_length", &[r#"priority="standard""#]) == Some(1.0)
+            && value(&text, "tollgate_queue_oldest_seconds", &[]).is_some_and(|waits| waits > 0.0)
+            && value(&text, "tollgate_deployment_in_flight", &[]) == Some(1.0)
+    })
+    .await;
+    let found = |name: &str| value(&text, name, &[]).unwrap_or_else(|| panic!("no {name} in {text}"));
+    assert_eq!(found("tollgate_deployment_slots"), 1.0);
+    assert!(found("tollgate_holds") >= 1.0 && found("tollgate_holds_usd") > 0.0);
+    let budget = format!(r#"budget="{}""#, world.budget().await.id);
+    assert!(value(&text, "tollgate_budget_held_usd", &[&budget]).is_some_and(|held| held > 0.0), "{text}");
+    for call in calls {
+        assert_eq!(call.await.unwrap(), 200);
+    }
+    let spent = world.entries().await.iter().map(|entry| entry.cost_nano_usd).sum::<i64>() as f64 / 1e9;
+    let text = exposed(&world.gateway).await;
+    let told = value(&text, "tollgate_budget_spent_usd", &[&budget]).unwrap();
+    assert!((told - spent).abs() < 1e-12 && spent > 0.0, "{told} {spent}");
+    assert_eq!(value(&text, "tollgate_budget_held_usd", &[&budget]), Some(0.0));
+    assert_eq!(value(&text, "tollgate_deployment_in_flight", &[]), Some(0.0));
+    assert_eq!(value(&text, "tollgate_queue_length", &[r#"priority="standard""#]), Some(0.0));
+    assert_eq!(value(&text, "tollgate_attempt_duration_seconds_count", &[]), Some(2.0));
+}
+
+#[tokio::test]
+async fn the_process_tells_what_it_is_and_uses() {
+    let before = std::time::SystemTime::now();
+    let world = World::start().await;
+    let text = exposed(&world.gateway).await;
+    let found = |name: &str| value(&text, name, &[]).unwrap_or_else(|| panic!("no {name} in {text}"));
+    let seconds = |time: std::time::SystemTime| time.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    let started = found("tollgate_start_time_seconds");
+    assert!((seconds(before)..=seconds(std::time::SystemTime::now())).contains(&started), "{started}");
+    assert!(found("tollgate_open_files") > 3.0);
+    let version = format!(r#"version="{}""#, env!("CARGO_PKG_VERSION"));
+    assert_eq!(value(&text, "tollgate_build_info", &[&version]), Some(1.0));
+    eventually("it has used the processor", async || {
+        value(&exposed(&world.gateway).await, "tollgate_cpu_seconds_total", &[]).is_some_and(|used| used > 0.0)
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -13,7 +13,10 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tollgate_tests::{provider::Step, support::gateway::locate};
 
-use crate::support::{World, eventually, hello};
+use crate::{
+    metrics::{exposed, value},
+    support::{World, eventually, hello},
+};
 
 /// Takes JSON, unless it is told to fail.
 #[derive(Clone)]
@@ -132,6 +135,61 @@ async fn what_waits_at_the_end_is_sent_before_the_gateway_ends() {
     assert!(receiver.taken().is_empty());
     world.gateway.sigterm(std::time::Duration::from_secs(10)).await.unwrap();
     assert_eq!(receiver.calls().len(), 3);
+}
+
+#[tokio::test]
+async fn metrics_tell_of_a_sink_what_was_taken_what_waits_and_what_failed() {
+    let receiver = Receiver::start().await;
+    let world = World::with(|builder| builder.set("/sinks", sink(&receiver))).await;
+    let labels = [r#"sink="calls""#, r#"kind="webhook""#];
+    let told = async |name: &str, more: &[&str]| {
+        value(&exposed(&world.gateway).await, &format!("tollgate_sink_{name}"), &[&labels, more].concat()).unwrap()
+    };
+    receiver.fails(true);
+    for _ in 0..3 {
+        assert_eq!(call(&world).await, 200);
+    }
+    eventually("all wait on disk", async || {
+        told("waiting_records", &[r#"place="disk""#]).await == 3.0 && told("failures_total", &[]).await >= 1.0
+    })
+    .await;
+    assert!(told("spilled_bytes", &[]).await > 0.0);
+    assert_eq!(told("records_total", &[]).await, 0.0);
+    receiver.fails(false);
+    eventually("all are taken", async || told("records_total", &[]).await == 3.0).await;
+    eventually("none waits", async || {
+        told("waiting_records", &[r#"place="disk""#]).await + told("waiting_records", &[r#"place="memory""#]).await
+            == 0.0
+    })
+    .await;
+    for cause in ["queue", "spill", "refused"] {
+        assert_eq!(told("dropped_total", &[&format!(r#"cause="{cause}""#)]).await, 0.0);
+    }
+}
+
+#[tokio::test]
+async fn metrics_tell_what_became_of_notices() {
+    let receiver = Receiver::start().await;
+    let rule = json!({ "budget_exhausted": { "within": "1m" }, "settled": "100ms" });
+    let world = World::with_provider(|builder, provider| {
+        let channels = json!({
+            "taken": { "webhook": { "url": receiver.url } },
+            // It knows no such path, and says so.
+            "refused": { "webhook": { "url": format!("{provider}/no/such/path") } },
+        });
+        let alerts = json!({ "channels": channels, "rules": { "rule": rule }, "every": "100ms" });
+        builder.set("/alerts", alerts).budget_usd("0.000000001")
+    })
+    .await;
+    assert_eq!(call(&world).await, 429);
+    eventually("both are told of", async || {
+        let text = exposed(&world.gateway).await;
+        let notices = |labels: &[&str]| value(&text, "tollgate_alert_notices_total", labels);
+        notices(&[r#"channel="taken""#, r#"outcome="delivered""#]) == Some(1.0)
+            && notices(&[r#"channel="refused""#, r#"outcome="lost""#]) == Some(1.0)
+            && notices(&[r#"channel="taken""#, r#"outcome="lost""#]) == Some(0.0)
+    })
+    .await;
 }
 
 fn watched(receiver: &Receiver, rule: Value) -> Value {

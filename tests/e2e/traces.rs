@@ -316,6 +316,8 @@ async fn a_collector_that_stalls_costs_calls_nothing_and_what_is_lost_is_told() 
     }
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     eventually("the loss is told", async || world.gateway.logs().contains("spans are lost")).await;
+    let text = crate::metrics::exposed(&world.gateway).await;
+    assert!(crate::metrics::value(&text, "tollgate_spans_lost_total", &[]).is_some_and(|lost| lost > 0.0), "{text}");
     collector.stall(false);
     let trace = "7af7651916cd43dd8448eb211c80319c";
     eventually("spans arrive again", async || {
