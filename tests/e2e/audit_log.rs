@@ -10,7 +10,7 @@ use tollgate_tests::{
     support::http::Caller,
 };
 use tollgate_tlog::{
-    Checkpoint, Hash, Memory, VerifierKey, check_consistency, check_inclusion,
+    Checkpoint, Hash, Memory, VerifierKey, check_consistency, check_inclusion, split_bundle,
     verify::{Options, ReceiptVerdict, Report, check_receipt, verify},
 };
 
@@ -36,7 +36,7 @@ impl Export {
         Self { files, ledger, key: logs.verifier_key.parse().unwrap() }
     }
 
-    fn verified(&self, since: Vec<Vec<u8>>) -> Report {
+    pub(crate) fn verified(&self, since: Vec<Vec<u8>>) -> Report {
         let ledger = self.ledger.clone();
         let open = move || Ok(Box::new(Cursor::new(ledger.clone())) as Box<dyn std::io::BufRead>);
         let options = Options { keys: vec![self.key.clone()], since, ledger: Some(&open), progress: None };
@@ -53,6 +53,23 @@ impl Export {
     /// How many records of a replica are signed.
     pub(crate) fn size_of(&self, replica: &str) -> u64 {
         self.intact().logs.into_iter().find(|log| log.log == replica).map_or(0, |log| log.size)
+    }
+
+    /// What the root log tells, in order.
+    pub(crate) fn root_entries(&self) -> Vec<v1::root_entry::Entry> {
+        let bundles = self.files.0.iter().filter(|(path, _)| path.starts_with("root/tile/entries/"));
+        let leaves = bundles.flat_map(|(_, bytes)| split_bundle(bytes).0.into_iter().map(|range| &bytes[range]));
+        leaves.map(|leaf| v1::RootEntry::decode(leaf).unwrap().entry.unwrap()).collect()
+    }
+
+    /// The key that signed it.
+    pub(crate) fn key(&self) -> &VerifierKey {
+        &self.key
+    }
+
+    /// What was signed of the whole deployment.
+    pub(crate) fn root_checkpoint(&self) -> Vec<u8> {
+        self.files.0["root/checkpoint"].clone()
     }
 
     pub(crate) fn receipt(&self, receipt: &v1::Receipt) -> ReceiptVerdict {
@@ -278,4 +295,63 @@ async fn nothing_is_signed_over_records_that_somebody_changed() {
     world.gateway.caller().post(&url, &hello(json!({}))).await.unwrap();
     let refused = admin.audit().list_logs(v1::ListLogsRequest {}).await.unwrap_err();
     assert!(refused.message().contains("not those that were signed"), "{refused:?}");
+}
+
+/// Makes of the database what a version without a log left: `records` of them, which name neither replica nor entries.
+async fn forget_the_log(pool: &sqlx::SqlitePool, records: i64) {
+    let found: Vec<Vec<u8>> =
+        sqlx::query_scalar("SELECT record FROM audit_record ORDER BY sequence").fetch_all(pool).await.unwrap();
+    let mut old: Vec<_> = found.iter().map(|bytes| v1::AuditRecord::decode(bytes.as_slice()).unwrap()).collect();
+    old.resize(usize::try_from(records).unwrap(), old.last().unwrap().clone());
+    sqlx::query("DELETE FROM audit_record").execute(pool).await.unwrap();
+    for (sequence, record) in (1..).zip(old) {
+        let record = v1::AuditRecord { sequence, replica: String::new(), entries: Vec::new(), ..record };
+        let row =
+            "INSERT INTO audit_record (sequence, time_us, action, key_id, call_id, record) VALUES (?, 0, ?, '', '', ?)";
+        let row = sqlx::query(row).bind(sequence).bind(&record.action).bind(record.encode_to_vec());
+        row.execute(pool).await.unwrap();
+    }
+    for table in ["audit_node", "audit_root", "audit_head"] {
+        sqlx::query(sqlx::AssertSqlSafe(format!("DELETE FROM {table}"))).execute(pool).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn records_from_before_the_log_are_taken_into_it() {
+    const OLD: i64 = 700;
+    let mut world = World::start().await;
+    let url = world.gateway.v1("chat/completions");
+    for _ in 0..3 {
+        assert_eq!(world.gateway.caller().post(&url, &hello(json!({}))).await.unwrap().status, 200);
+    }
+    world.gateway.sigterm(Duration::from_secs(10)).await.unwrap();
+    let database = format!("sqlite://{}", world.gateway.data_dir().join("tollgate.db").display());
+    let pool = sqlx::SqlitePool::connect(&database).await.unwrap();
+    forget_the_log(&pool, OLD).await;
+
+    world.gateway.restart().await;
+    for _ in 0..2 {
+        assert_eq!(world.gateway.caller().post(&url, &hello(json!({}))).await.unwrap().status, 200);
+    }
+    let admin = world.admin().await;
+    let export = Export::of(&admin).await;
+    let v1::root_entry::Entry::ReplicaBorn(born) = &export.root_entries()[0] else { panic!("a birth comes first") };
+    assert_eq!((born.replica.as_str(), born.first_size), ("alone", OLD));
+    let report = export.intact();
+    assert!(report.records >= OLD.unsigned_abs() + 2, "old and new in one log: {}", report.records);
+    assert_eq!((report.entries, report.ledger.unwrap().entries), (2, 2), "what old records cost is not told by them");
+    assert_eq!(world.entries().await.len(), 5);
+
+    // What is in the log now cannot be changed any more without being seen.
+    let change = "UPDATE audit_record SET record = CAST(record || x'00' AS BLOB) WHERE sequence = 5";
+    sqlx::query(change).execute(&pool).await.unwrap();
+    let asked = v1::ExportLogRequest { include_ledger: false };
+    let mut pieces = admin.audit().export_log(asked).await.unwrap().into_inner();
+    let refused = loop {
+        match pieces.message().await {
+            Ok(piece) => assert!(piece.is_some(), "an export of changed records ends well"),
+            Err(refused) => break refused,
+        }
+    };
+    assert!(refused.message().contains("the store was changed"), "{refused:?}");
 }
