@@ -254,7 +254,7 @@ fn notes(all: &mut Vec<Oddity>) {
         let (_, line) = note.rsplit_once("\n\n").expect("a note has a blank line");
         format!("{note}{line}")
     });
-    change("a note with a control character", Kind::Changed, &|note| format!("{note}\u{2014} wit\u{7}ness AAAA\n"));
+    change("a note with a control character", Kind::Changed, &|note| format!("{note}\u{2014} wit\u{7}ness AAAAAAAA\n"));
     change("a signature of something else", Kind::Changed, &|note| {
         let at = note.rfind('=').expect("68 bytes need padding") - 40;
         let other = if note.as_bytes()[at] == b'A' { 'B' } else { 'A' };

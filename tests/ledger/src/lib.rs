@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // test code says by panicking
 
+pub mod appending;
 pub mod bench;
 pub mod faulty;
 pub mod model;

@@ -45,6 +45,14 @@ fn program(name: &str) -> Program {
     Program { path, libraries: libraries.ok() }
 }
 
+/// A command that runs a program under `strace`, wherever that is installed.
+///
+/// # Panics
+/// When it is not.
+pub fn strace() -> Command {
+    program("strace").command()
+}
+
 /// A shared library, wherever it is installed: `faketime/libfaketimeMT.so.1`.
 ///
 /// # Panics
