@@ -45,7 +45,7 @@ pub(super) fn request(
             if head.stream == Some(true) {
                 mode = Mode::Stream;
             }
-            hear::body(&head, call, &mut left_out)?
+            hear::body(&target.model, &head, call, &mut left_out)?
         }
         MediaAsk::ImageStream(request) => draw::body(&target.model, &draw::Wish::of(request), &[], &mut left_out)?,
         MediaAsk::ImageEdit(head) => draw::body(&target.model, &draw::Wish::of_edit(head), call.held, &mut left_out)?,
