@@ -203,11 +203,8 @@ async fn callers_of_the_contract_hear_and_see() {
     let told = client.audio().create_speech(asked).await.unwrap().into_inner();
     let told: Vec<_> = told.map(|message| message.unwrap()).collect().await;
     assert_eq!(told[0].content_type, "audio/pcm");
-    let [Spoken::Started(_), Spoken::Audio(sound), Spoken::Usage(usage)] =
-        &told.iter().map(|message| message.event.clone().unwrap()).collect::<Vec<_>>()[..]
-    else {
-        panic!("{told:?}")
-    };
+    let events: Vec<_> = told.iter().map(|message| message.event.clone().unwrap()).collect();
+    let [Spoken::Started(_), Spoken::Audio(sound), Spoken::Usage(usage)] = &events[..] else { panic!("{told:?}") };
     assert_eq!((&sound[..], usage.output.unwrap().audio), (&samples("Hello gate")[..], 20));
 
     let asked = |prompt: &str| v1::GenerateImageRequest {
