@@ -36,7 +36,7 @@ pub(crate) struct Refusal {
     /// Its attempts, where it asked for them.
     route: Option<String>,
     /// The promise that the audit log holds it, where the call asked for one.
-    receipt: Option<Receipt>,
+    receipt: Option<Box<Receipt>>,
 }
 
 /// HTTP status, type and code of a reason. The same figures stand in `error.proto`.
@@ -193,7 +193,7 @@ impl Refusal {
 
     /// The promise that the audit log holds it, as headers have it.
     pub(crate) fn receipt(&self) -> Option<String> {
-        self.receipt.as_ref().map(receipt_text)
+        self.receipt.as_deref().map(receipt_text)
     }
 
     /// The `error` object.
@@ -274,7 +274,7 @@ impl From<Status> for Refusal {
             is_final,
             request_id: details.request_info().map(|r| r.request_id.clone()),
             route: info.and_then(|i| i.metadata.get("route").cloned()),
-            receipt: receipt_in(&status),
+            receipt: receipt_in(&status).map(Box::new),
         }
     }
 }
@@ -332,7 +332,7 @@ impl Refusal {
         if let Some(route) = self.route.as_deref().and_then(|route| HeaderValue::from_str(route).ok()) {
             headers.insert("x-tollgate-route", route);
         }
-        tell_receipt(&mut headers, self.receipt.as_ref());
+        tell_receipt(&mut headers, self.receipt.as_deref());
         if self.is_final {
             headers.insert("x-should-retry", HeaderValue::from_static("false"));
         }
