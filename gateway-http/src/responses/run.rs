@@ -66,7 +66,7 @@ impl Run {
 /// How making a response ended.
 enum End {
     Complete,
-    Failed(Refusal),
+    Failed(Box<Refusal>),
     Cancelled,
     /// Nobody wants it any more: it was deleted, or found lost.
     Gone,
@@ -163,7 +163,7 @@ impl Runner {
                 () = cancelled.cancelled() => return End::Cancelled,
                 () = stopping.cancelled() => {
                     let message = "the gateway was stopped before the response was complete; send the request again";
-                    return End::Failed(Refusal::new(503, "server_error", "server_error", message));
+                    return End::Failed(Refusal::new(503, "server_error", "server_error", message).into());
                 }
                 _ = beat.tick() => {
                     if let Some(end) = self.advance().await {
@@ -180,7 +180,7 @@ impl Runner {
                         }
                     }
                     Ok(None) => return End::Complete,
-                    Err(status) => return End::Failed(Refusal::from(status).in_responses()),
+                    Err(status) => return End::Failed(Refusal::from(status).in_responses().into()),
                 },
             }
         }
@@ -267,7 +267,7 @@ impl Runner {
                     Some((kind, data)) => Some(self.own(&kind, &data)),
                     None => {
                         let nothing = Status::internal("the answer ended before its first event");
-                        self.last_event(End::Failed(nothing.into()))
+                        self.last_event(End::Failed(Box::new(nothing.into())))
                     }
                 }
             }
