@@ -2,8 +2,8 @@
 
 use clap::{Args, Subcommand};
 use tollgate_client::v1::{
-    self, BodyFormat, BodyPartKind, BodySubject, BodySubjectKind, CallBody, EraseBodiesRequest, EraseBodiesResponse,
-    GetBodyResponse, LegalHold, ListLegalHoldsRequest, erase_bodies_request::What, legal_hold::On,
+    self, BodyFormat, BodyPart, BodyPartKind, BodySubject, BodySubjectKind, CallBody, EraseBodiesRequest,
+    EraseBodiesResponse, GetBodyResponse, LegalHold, ListLegalHoldsRequest, erase_bodies_request::What, legal_hold::On,
 };
 
 use crate::{Connection, Failure, One, edit::word, output::Row, time};
@@ -115,42 +115,69 @@ impl Row for GetBodyResponse {
     }
 }
 
-/// The request as text; one over gRPC in its JSON form.
+/// The request as text; one over gRPC in its JSON form. Of its files their size.
 fn request_told(body: &CallBody) -> String {
-    let cut = if body.request_cut { "\n(cut)" } else { "" };
-    let as_json = || match body.request_message.as_str() {
-        "tollgate.v1.CompletionRequest" => told_as_json::<v1::CompletionRequest>(&body.request),
-        "tollgate.v1.CreateEmbeddingRequest" => told_as_json::<v1::CreateEmbeddingRequest>(&body.request),
-        "tollgate.v1.RerankRequest" => told_as_json::<v1::RerankRequest>(&body.request),
-        "tollgate.v1.CreateModerationRequest" => told_as_json::<v1::CreateModerationRequest>(&body.request),
-        "tollgate.v1.GenerateImageRequest" => told_as_json::<v1::GenerateImageRequest>(&body.request),
-        "tollgate.v1.CreateSpeechRequest" => told_as_json::<v1::CreateSpeechRequest>(&body.request),
-        "tollgate.v1.TranscriptionHead" => told_as_json::<v1::TranscriptionHead>(&body.request),
-        "tollgate.v1.EditImageHead" => told_as_json::<v1::EditImageHead>(&body.request),
-        _ => None,
-    };
     let text = match body.request_format() {
-        BodyFormat::Protobuf => as_json(),
+        BodyFormat::Protobuf => message_told(&body.request_message, &body.request),
         _ => None,
     };
-    format!("{}{cut}", text.unwrap_or_else(|| String::from_utf8_lossy(&body.request).into_owned()))
+    let mut lines = vec![text.unwrap_or_else(|| String::from_utf8_lossy(&body.request).into_owned())];
+    if !body.request_files.is_empty() {
+        lines.push(format!("[files] {} bytes", body.request_files.len()));
+    }
+    lines.extend(cut_told(body.request_cut, body.request_bytes));
+    lines.join("\n")
+}
+
+/// That something is missing, and of how much where that is known.
+fn cut_told(is_cut: bool, bytes: u64) -> Option<String> {
+    is_cut.then(|| match bytes {
+        0 => "(cut)".to_owned(),
+        bytes => format!("(cut, of {bytes} bytes)"),
+    })
+}
+
+/// A message of the contract in its JSON form.
+fn message_told(name: &str, bytes: &[u8]) -> Option<String> {
+    match name {
+        "tollgate.v1.CompletionRequest" => told_as_json::<v1::CompletionRequest>(bytes),
+        "tollgate.v1.CreateEmbeddingRequest" => told_as_json::<v1::CreateEmbeddingRequest>(bytes),
+        "tollgate.v1.CreateEmbeddingResponse" => told_as_json::<v1::CreateEmbeddingResponse>(bytes),
+        "tollgate.v1.RerankRequest" => told_as_json::<v1::RerankRequest>(bytes),
+        "tollgate.v1.RerankResponse" => told_as_json::<v1::RerankResponse>(bytes),
+        "tollgate.v1.CreateModerationRequest" => told_as_json::<v1::CreateModerationRequest>(bytes),
+        "tollgate.v1.CreateModerationResponse" => told_as_json::<v1::CreateModerationResponse>(bytes),
+        "tollgate.v1.GenerateImageRequest" => told_as_json::<v1::GenerateImageRequest>(bytes),
+        "tollgate.v1.CreateSpeechRequest" => told_as_json::<v1::CreateSpeechRequest>(bytes),
+        "tollgate.v1.TranscriptionHead" => told_as_json::<v1::TranscriptionHead>(bytes),
+        "tollgate.v1.EditImageHead" => told_as_json::<v1::EditImageHead>(bytes),
+        _ => None,
+    }
 }
 
 fn told_as_json<M: prost::Message + prost::Name + Default>(bytes: &[u8]) -> Option<String> {
     tollgate_client::json::to_string(&M::decode(bytes).ok()?).ok()
 }
 
-/// The answer as text; what is no text of it with its kind in front.
+/// The answer as text; what is no text of it with its kind in front, and of sound and images their size.
 fn answer_told(body: &CallBody) -> String {
-    let told = body.answer.iter().map(|part| match part.kind() {
-        BodyPartKind::Text => part.text.clone(),
-        kind => format!("[{}] {}", word(kind.as_str_name(), "BODY_PART_KIND_"), part.text),
-    });
-    let mut lines: Vec<_> = told.collect();
-    if body.answer_cut {
-        lines.push("(cut)".into());
-    }
+    let mut lines: Vec<_> = body.answer.iter().map(part_told).collect();
+    lines.extend(cut_told(body.answer_cut, body.answer_bytes));
     lines.join("\n")
+}
+
+fn part_told(part: &BodyPart) -> String {
+    let kind = word(part.kind().as_str_name(), "BODY_PART_KIND_");
+    if part.kind() == BodyPartKind::Text {
+        return part.text.clone();
+    }
+    if part.data.is_empty() {
+        return format!("[{kind}] {}", part.text);
+    }
+    let is_text = part.format.starts_with("text/") || part.format.starts_with("application/json");
+    let text = if is_text { std::str::from_utf8(&part.data).ok().map(str::to_owned) } else { None };
+    let told = text.or_else(|| message_told(&part.format, &part.data));
+    format!("[{kind} {}] {}", part.format, told.unwrap_or_else(|| format!("{} bytes", part.data.len())))
 }
 
 impl Row for EraseBodiesResponse {
@@ -214,5 +241,40 @@ pub(crate) async fn run(command: BodiesCommand) -> Result<(), Failure> {
         BodiesCommand::Holds(HoldsCommand::Release(One { id, connection })) => {
             connection.printer().one(&connection.client()?.audit().release_hold(&id).await?)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::*;
+
+    fn part(kind: BodyPartKind, format: &str, data: Vec<u8>) -> BodyPart {
+        BodyPart { kind: kind as i32, format: format.into(), data: data.into(), ..BodyPart::default() }
+    }
+
+    #[test]
+    fn sound_is_told_by_its_size_and_what_can_be_read_as_it_is() {
+        let answer = v1::RerankResponse::default().encode_to_vec();
+        let told = |part: BodyPart| part_told(&part);
+        assert_eq!(told(part(BodyPartKind::Audio, "audio/mpeg", vec![255; 7])), "[audio audio/mpeg] 7 bytes");
+        let json = part(BodyPartKind::Original, "application/json", b"{\"a\":1}".to_vec());
+        assert_eq!(told(json), "[original application/json] {\"a\":1}");
+        // A message without content has no bytes.
+        assert_eq!(told(part(BodyPartKind::Message, "tollgate.v1.RerankResponse", answer)), "[message] ");
+        let ranked = v1::RerankResponse { results: vec![v1::RerankResult::default()], ..Default::default() };
+        let message = part(BodyPartKind::Message, "tollgate.v1.RerankResponse", ranked.encode_to_vec());
+        assert!(told(message).starts_with("[message tollgate.v1.RerankResponse] {"), "in its JSON form");
+        let image = part(BodyPartKind::Message, "tollgate.v1.StreamedImage", vec![1, 2, 3]);
+        assert_eq!(told(image), "[message tollgate.v1.StreamedImage] 3 bytes");
+    }
+
+    #[test]
+    fn what_is_cut_says_of_how_much() {
+        let body = CallBody { answer_cut: true, answer_bytes: 9, request_cut: true, ..CallBody::default() };
+        assert_eq!(answer_told(&body), "(cut, of 9 bytes)");
+        let files = CallBody { request_files: b"ab".to_vec().into(), request_bytes: 5, ..body };
+        assert_eq!(request_told(&files), "\n[files] 2 bytes\n(cut, of 5 bytes)");
     }
 }
