@@ -285,6 +285,9 @@ fn signed_notes(all: &mut Vec<Oddity>) {
     change("a size that is signed with a sign", &|lines| lines[1].insert(0, '+'));
 }
 
+/// Changes the files of an export, by their paths.
+type Change<'a> = &'a dyn Fn(&mut std::collections::BTreeMap<String, Vec<u8>>);
+
 /// Files that are missing, not as they were, or of no log.
 fn files(all: &mut Vec<Oddity>) {
     let mut deployment = deployment();
@@ -293,7 +296,7 @@ fn files(all: &mut Vec<Oddity>) {
         deployment.call(A);
     }
     deployment.sign(A);
-    let mut change = |what, kind, change: &dyn Fn(&mut std::collections::BTreeMap<String, Vec<u8>>)| {
+    let mut change = |what, kind, change: Change<'_>| {
         let mut oddity = Oddity::of(what, kind, &deployment);
         change(&mut oddity.made.files.0);
         all.push(oddity);
