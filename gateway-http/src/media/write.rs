@@ -42,7 +42,7 @@ pub(super) enum Writer {
     /// As it comes.
     Streamed(Events),
     /// In one piece.
-    Whole(Whole),
+    Whole(Box<Whole>),
 }
 
 impl Writer {
@@ -50,7 +50,7 @@ impl Writer {
     pub(super) fn new(shape: Shape, started: &Started) -> Self {
         match shape.is_streamed() {
             true => Self::Streamed(Events::new(shape, started)),
-            false => Self::Whole(Whole::new(shape, started)),
+            false => Self::Whole(Box::new(Whole::new(shape, started))),
         }
     }
 

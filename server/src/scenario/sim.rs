@@ -102,7 +102,7 @@ impl Sim {
     pub(super) async fn make(&self, call: Call) -> Made {
         let (id, deadline, begun) = (call.id, call.deadline, Instant::now());
         let (mut first_content_us, mut restarted) = (None, 0);
-        let reading = async {
+        let reading = Box::pin(async {
             let mut reply = self.pipeline.complete(call).await?;
             while let Some(event) = reply.next().await {
                 match event?.event {
@@ -114,7 +114,7 @@ impl Sim {
                 }
             }
             Ok::<_, Error>(())
-        };
+        });
         let ended = match deadline {
             None => reading.await.map_err(Some),
             Some(deadline) => match tokio::time::timeout_at(deadline, reading).await {

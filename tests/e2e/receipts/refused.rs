@@ -81,7 +81,7 @@ async fn whoever_is_refused_can_show_that_it_is_on_record() {
     let reply = asking.post(&world.v1("chat/completions"), &hello(json!({}))).await.unwrap();
     assert_eq!(reply.status, 400);
     promised.push(Promised { whose: "by the provider".into(), action: "completion.create", receipt: header(&reply) });
-    let block = v1::BlockKeyRequest { id, ..v1::BlockKeyRequest::default() };
+    let block = v1::BlockKeyRequest { id };
     world.admin().await.keys().block_key(block).await.unwrap();
     let blocked = Caller::bearer(&secret).with(HEADER, "true");
     let reply = blocked.post(&world.v1("chat/completions"), &hello(json!({}))).await.unwrap();

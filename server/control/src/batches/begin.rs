@@ -15,9 +15,7 @@ use tollgate_redact::clean;
 use tollgate_router::Deployment;
 use tollgate_store::{LedgerRow, StoredBatch, StoredFile};
 
-use super::{
-    Noted, batch_of, ending, failed, files::version, is_gone, listing, object, paged, text, to_the_end, written,
-};
+use super::{Noted, batch_of, ending, failed, files::version, is_gone, listing, paged, text, to_the_end, written};
 use crate::{Control, Principal, store_failed};
 
 const CREATE: &str = "batch.create";
@@ -56,7 +54,7 @@ impl Control {
         to_the_end(async move {
             let mut draft = Draft::open(CREATE, principal.peer.as_deref());
             draft.caller(caller.key());
-            this.begin(&caller, asked, draft, wants_receipt).await
+            Box::pin(this.begin(&caller, asked, draft, wants_receipt)).await
         })
         .await
     }
