@@ -2,7 +2,7 @@
 //! each time, so that there is nothing to keep in step.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -209,10 +209,11 @@ impl Store for MemoryStore {
 
     async fn put(&self, objects: &[(Object, i64)]) -> Result<PutOutcome> {
         let mut shared = self.shared.lock();
+        let mut named = HashSet::new();
         for (object, expected) in objects {
-            let version =
-                shared.objects.get(&(object.kind().to_owned(), object.id().to_owned())).map_or(0, |(v, _)| *v);
-            if version != *expected {
+            let name = (object.kind().to_owned(), object.id().to_owned());
+            let version = shared.objects.get(&name).map_or(0, |(v, _)| *v);
+            if version != *expected || !named.insert(name) {
                 return Ok(PutOutcome::Conflict);
             }
         }
