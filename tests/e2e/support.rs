@@ -134,11 +134,11 @@ pub(crate) fn request() -> v1::CompletionRequest {
     v1::CompletionRequest { model: Some("scripted".into()), messages: vec![message], ..Default::default() }
 }
 
-/// Waits until `holds` does, for at most five seconds.
+/// Waits until `holds` does, for at most twenty seconds: machines are busy.
 pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
     while !holds().await {
-        assert!(begun.elapsed() < Duration::from_secs(5), "{what}: not within five seconds");
+        assert!(begun.elapsed() < Duration::from_secs(20), "{what}: not within twenty seconds");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
