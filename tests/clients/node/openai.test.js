@@ -262,6 +262,16 @@ describe("sound and images", { concurrency: true }, () => {
     assert.equal(answer.text, "translated 2500 bytes of gate.mp3");
   });
 
+  test("images are made, whole and streamed", async () => {
+    const answer = await client.images.generate({ model: "gpt", prompt: "a gate", n: 2 });
+    assert.deepEqual(answer.data.map((image) => Buffer.from(image.b64_json, "base64").toString()), ["image 0", "image 1"]);
+
+    const kinds = [];
+    const asked = { model: "gpt", prompt: "a gate", stream: true, partial_images: 1 };
+    for await (const event of await client.images.generate(asked)) kinds.push(event.type);
+    assert.deepEqual(kinds, ["image_generation.partial_image", "image_generation.completed"]);
+  });
+
   test("an image is edited", async () => {
     const image = await toFile(Buffer.from("one"), "one.png", { type: "image/png" });
     const answer = await client.images.edit({ image: [image, image], model: "gpt", prompt: "a gate" });

@@ -1,4 +1,4 @@
-"""The official OpenAI SDK for Python: speech, transcripts, translations, edits and images that are streamed."""
+"""The official OpenAI SDK for Python: speech, transcripts, translations, images and their edits, whole and streamed."""
 
 import base64
 import io
@@ -61,6 +61,12 @@ def test_a_recording_is_translated(client):
     answer = client.audio.translations.create(model="gpt", file=recording())
 
     assert answer.text == "translated 2500 bytes of gate.mp3"
+
+
+def test_images_are_made(client):
+    answer = client.images.generate(model="gpt", prompt="a gate", n=2)
+
+    assert [base64.b64decode(image.b64_json) for image in answer.data] == [b"image 0", b"image 1"]
 
 
 def test_images_are_edited(client):
