@@ -8,10 +8,14 @@ use crate::support::{World, hello, request};
 
 /// Sends raw bytes and returns status and error object.
 async fn post(world: &World, route: &str, body: &[u8]) -> (u16, Value) {
+    post_to(world, &world.v1(route), body).await
+}
+
+async fn post_to(world: &World, url: &str, body: &[u8]) -> (u16, Value) {
     use http_body_util::{BodyExt, Full};
     use hyper_util::{client::legacy::Client, rt::TokioExecutor};
     let client = Client::builder(TokioExecutor::new()).build_http();
-    let request = http::Request::post(world.v1(route))
+    let request = http::Request::post(url)
         .header("authorization", format!("Bearer {}", world.gateway.key()))
         .header("content-type", "application/json")
         .body(Full::new(bytes::Bytes::copy_from_slice(body)))
@@ -185,11 +189,13 @@ async fn a_bad_body_is_refused_in_the_shape_of_its_path() {
     let large = hello(json!({"max_tokens": 5, "user": "x".repeat(20_000)})).to_string();
     let cases: [(&[u8], u16); 5] =
         [(b"{\"model\": ", 400), (b"[]", 400), (b"\xff", 400), (b"", 400), (large.as_bytes(), 413)];
+    // A shim of its own process has a limit of its own.
+    let at = |route: &str, status| if status == 413 { world.gateway.v1(route) } else { world.v1(route) };
     for route in
         ["chat/completions", "completions", "embeddings", "moderations", "rerank", "responses", "images/generations"]
     {
         for (body, status) in cases {
-            let (told, error) = post(&world, route, body).await;
+            let (told, error) = post_to(&world, &at(route, status), body).await;
             assert_eq!((told, &error["type"]), (status, &json!("invalid_request_error")), "{route} {body:?}");
             let mut members: Vec<_> = error.as_object().unwrap().keys().map(String::as_str).collect();
             members.sort_unstable();
@@ -199,7 +205,7 @@ async fn a_bad_body_is_refused_in_the_shape_of_its_path() {
     for route in ["messages", "messages/count_tokens"] {
         for (body, status) in cases {
             let kind = if status == 413 { "request_too_large" } else { "invalid_request_error" };
-            let (told, error) = post(&world, route, body).await;
+            let (told, error) = post_to(&world, &at(route, status), body).await;
             assert_eq!((told, &error["type"]), (status, &json!(kind)), "{route} {body:?}");
             assert!(error.get("code").is_none() && error.get("param").is_none(), "{route}: {error}");
         }
