@@ -94,12 +94,23 @@ impl Files for openai::OpenAi {
         content_type: Option<&str>,
         body: Bytes,
     ) -> Result<http::Request<Bytes>, Failure> {
-        let mut request = http::Request::builder().method(method).uri(format!("{}{path}", target.base_url));
-        if let Some(content_type) = content_type {
-            request = request.header(header::CONTENT_TYPE, content_type);
-        }
-        target.dress(request.body(body).map_err(provider::unsendable)?, header::AUTHORIZATION, "Bearer ")
+        let request = built(method, format!("{}{path}", target.base_url), content_type, body)?;
+        target.dress(request, header::AUTHORIZATION, "Bearer ")
     }
+}
+
+/// A request that nobody has signed yet.
+pub(crate) fn built(
+    method: Method,
+    uri: String,
+    content_type: Option<&str>,
+    body: Bytes,
+) -> Result<http::Request<Bytes>, Failure> {
+    let mut request = http::Request::builder().method(method).uri(uri);
+    if let Some(content_type) = content_type {
+        request = request.header(header::CONTENT_TYPE, content_type);
+    }
+    request.body(body).map_err(provider::unsendable)
 }
 
 fn offered(endpoint: &Endpoint) -> Result<&dyn Files, Failure> {

@@ -1,17 +1,16 @@
 //! Files and batches at Azure: OpenAI's objects at Azure's addresses ("Azure OpenAI batch"), but for the word for chats.
 
 use bytes::Bytes;
-use http::{Method, header};
+use http::Method;
 use serde_json::{Map, Value};
 use tollgate_domain::Failure;
 
 use super::{Azure, dressed, resource};
 use crate::{
     Target,
-    files::{Files, Line},
+    files::{Files, Line, built},
     json,
-    openai::request::unsendable as uneditable,
-    provider::unsendable,
+    openai::request::unsendable,
 };
 
 /// What lines ask for, in OpenAI's words and in Azure's. Where one is not here they are the same.
@@ -31,11 +30,7 @@ impl Files for Azure {
             Some(version) => format!("{resource}/openai{path}?api-version={version}"),
             None => format!("{resource}/openai/v1{path}"),
         };
-        let mut request = http::Request::builder().method(method).uri(uri);
-        if let Some(content_type) = content_type {
-            request = request.header(header::CONTENT_TYPE, content_type);
-        }
-        dressed(request.body(body).map_err(unsendable)?, target)
+        dressed(built(method, uri, content_type, body)?, target)
     }
 
     fn line(&self, _target: &Target, line: &Line<'_>) -> Result<String, Failure> {
@@ -43,7 +38,7 @@ impl Files for Azure {
             return Ok(line.written.to_owned());
         }
         let url = serde_json::to_string(CHATS.1).unwrap_or_default();
-        let edited = json::edit(line.written.as_bytes(), &[("url", Some(url))]).map_err(uneditable)?;
+        let edited = json::edit(line.written.as_bytes(), &[("url", Some(url))]).map_err(unsendable)?;
         Ok(String::from_utf8_lossy(&edited).into_owned())
     }
 

@@ -11,9 +11,9 @@ use super::{Mistral, embed, request};
 use crate::{
     ChatCall, EmbedCall, Mode, Provider, Target,
     exchange::heeded,
-    files::{Files, Line, LineAsk},
+    files::{Files, Line, LineAsk, built},
     json::Object,
-    provider::{cannot, unsendable},
+    provider::cannot,
 };
 
 /// The longest that a job may take, in hours.
@@ -32,11 +32,8 @@ impl Files for Mistral {
             Some(rest) => format!("/batch/jobs{rest}"),
             None => path.to_owned(),
         };
-        let mut request = http::Request::builder().method(method).uri(format!("{}{path}", target.base_url));
-        if let Some(content_type) = content_type {
-            request = request.header(header::CONTENT_TYPE, content_type);
-        }
-        target.dress(request.body(body).map_err(unsendable)?, header::AUTHORIZATION, "Bearer ")
+        let request = built(method, format!("{}{path}", target.base_url), content_type, body)?;
+        target.dress(request, header::AUTHORIZATION, "Bearer ")
     }
 
     fn line(&self, target: &Target, line: &Line<'_>) -> Result<String, Failure> {
