@@ -3,7 +3,7 @@
 //! The form is like OpenAI's, with other words in it: times and speakers are asked for by themselves and not by a format, so that formats
 //! are written here.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -12,13 +12,10 @@ use tollgate_proto::v1::{
     InputUsage, OutputUsage, Transcript, TranscriptSegment, TranscriptWord, TranscriptionHead, Usage,
 };
 
+use super::answer::{Answer, Ended};
 use crate::{
     Head, Target,
-    exchange::MAX_WHOLE,
-    framing::{
-        ended_early,
-        sse::{SseEvent, SseParser},
-    },
+    framing::{ended_early, sse::SseEvent},
     left_out::LeftOut,
     media::{MediaAsk, MediaCall, MediaDecoder, MediaEvent, MediaOutgoing, asked_of_recording},
     provider::cannot,
@@ -127,7 +124,7 @@ pub(super) fn request(
 /// Reads an answer.
 pub(super) struct Decoder {
     wish: Wish,
-    form: Form,
+    answer: Answer,
     usage: Option<Usage>,
     language: String,
     segments: Vec<TranscriptSegment>,
@@ -135,18 +132,8 @@ pub(super) struct Decoder {
     is_done: bool,
 }
 
-enum Form {
-    Json(BytesMut),
-    Events(SseParser),
-}
-
 impl Decoder {
     pub(super) fn new(call: &MediaCall<'_>, head: &Head) -> Self {
-        let told = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let form = match told.starts_with("text/event-stream") {
-            true => Form::Events(SseParser::default()),
-            false => Form::Json(BytesMut::new()),
-        };
         let wish = match call.ask {
             MediaAsk::Transcription(head) => {
                 Wish::of(&asked_of_recording(head, call.upload).unwrap_or_else(|_| head.clone()))
@@ -155,7 +142,7 @@ impl Decoder {
         };
         Self {
             wish,
-            form,
+            answer: Answer::new(head),
             usage: None,
             language: String::new(),
             segments: Vec::new(),
@@ -228,33 +215,22 @@ impl Decoder {
 
 impl MediaDecoder for Decoder {
     fn feed(&mut self, bytes: &Bytes, out: &mut Vec<MediaEvent>) -> Result<(), Failure> {
-        match &mut self.form {
-            Form::Json(held) => {
-                held.extend_from_slice(bytes);
-                if held.len() > MAX_WHOLE { Err(broken("it is larger than 64 MiB")) } else { Ok(()) }
-            }
-            Form::Events(parser) => {
-                let mut events = Vec::new();
-                let framed = parser.feed(bytes, &mut events);
-                self.events(events, out)?;
-                framed
-            }
-        }
+        let (events, framed) = self.answer.feed(bytes, broken);
+        self.events(events, out)?;
+        framed
     }
 
     fn end(&mut self, out: &mut Vec<MediaEvent>) -> Result<(), Failure> {
-        match &mut self.form {
-            Form::Json(held) => {
-                let body = std::mem::take(held);
+        let (ended, framed) = self.answer.end();
+        match ended {
+            Ended::Json(body) => {
                 let told: Told<'_> = serde_json::from_slice(&body).map_err(|error| broken(&error.to_string()))?;
                 if told.text.is_none() {
                     return Err(refusal::in_band(200, &body, true));
                 }
                 self.done(told, String::from_utf8_lossy(&body).into_owned(), out);
             }
-            Form::Events(parser) => {
-                let mut events = Vec::new();
-                let framed = parser.end(&mut events);
+            Ended::Events(events) => {
                 self.events(events, out)?;
                 if !self.is_done {
                     return Err(Failure { usage: self.usage.take(), ..ended_early() });

@@ -3,6 +3,7 @@
 //! Provider pages: "Chat completion", "Embeddings", "Function calling", "Reasoning", "Vision" and "Audio" of Mistral's API reference. The dialect is
 //! of OpenAI's shape, and strict: a field that it does not know is refused (422). Answers are read by OpenAI's decoder.
 
+mod answer;
 mod embed;
 mod files;
 mod hear;

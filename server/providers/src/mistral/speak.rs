@@ -4,18 +4,14 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::{Bytes, BytesMut};
-use http::header;
 use serde::Deserialize;
 use tollgate_domain::{Class, Failure};
 use tollgate_proto::v1::{CreateSpeechRequest, InputUsage, OutputUsage, Usage};
 
+use super::answer::{Answer, Ended};
 use crate::{
     Head, Target,
-    exchange::MAX_WHOLE,
-    framing::{
-        ended_early,
-        sse::{SseEvent, SseParser},
-    },
+    framing::{ended_early, sse::SseEvent},
     json::Object,
     left_out::LeftOut,
     media::{MediaAsk, MediaCall, MediaDecoder, MediaEvent, MediaOutgoing, sound_type, spoken},
@@ -63,14 +59,9 @@ pub(super) struct Decoder {
     content_type: &'static str,
     /// The bytes of a sample that is not whole; `None`: samples are not looked at.
     rest: Option<BytesMut>,
-    form: Form,
+    answer: Answer,
     usage: Option<Usage>,
     is_done: bool,
-}
-
-enum Form {
-    Json(BytesMut),
-    Events(SseParser),
 }
 
 impl Decoder {
@@ -79,13 +70,8 @@ impl Decoder {
             MediaAsk::Speech(request) => request.response_format.as_deref().unwrap_or(USUAL),
             _ => USUAL,
         };
-        let told = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let form = match told.starts_with("text/event-stream") {
-            true => Form::Events(SseParser::default()),
-            false => Form::Json(BytesMut::new()),
-        };
         let rest = (format == "pcm").then(BytesMut::new);
-        Self { content_type: sound_type(format), rest, form, usage: None, is_done: false }
+        Self { content_type: sound_type(format), rest, answer: Answer::new(head), usage: None, is_done: false }
     }
 
     fn sound(&mut self, text: &str, out: &mut Vec<MediaEvent>) -> Result<(), Failure> {
@@ -134,24 +120,15 @@ impl MediaDecoder for Decoder {
     }
 
     fn feed(&mut self, bytes: &Bytes, out: &mut Vec<MediaEvent>) -> Result<(), Failure> {
-        match &mut self.form {
-            Form::Json(held) => {
-                held.extend_from_slice(bytes);
-                if held.len() > MAX_WHOLE { Err(broken("it is larger than 64 MiB")) } else { Ok(()) }
-            }
-            Form::Events(parser) => {
-                let mut events = Vec::new();
-                let framed = parser.feed(bytes, &mut events);
-                self.events(events, out)?;
-                framed
-            }
-        }
+        let (events, framed) = self.answer.feed(bytes, broken);
+        self.events(events, out)?;
+        framed
     }
 
     fn end(&mut self, out: &mut Vec<MediaEvent>) -> Result<(), Failure> {
-        match &mut self.form {
-            Form::Json(held) => {
-                let body = std::mem::take(held);
+        let (ended, framed) = self.answer.end();
+        match ended {
+            Ended::Json(body) => {
                 let told: Told<'_> = serde_json::from_slice(&body).map_err(|error| broken(&error.to_string()))?;
                 let Some(audio) = told.audio_data.filter(|audio| !audio.is_empty()) else {
                     return Err(refusal::in_band(200, &body, true));
@@ -159,9 +136,7 @@ impl MediaDecoder for Decoder {
                 self.sound(&audio, out)?;
                 self.usage = told.usage.map(Counted::read);
             }
-            Form::Events(parser) => {
-                let mut events = Vec::new();
-                let framed = parser.end(&mut events);
+            Ended::Events(events) => {
                 self.events(events, out)?;
                 if !self.is_done {
                     return Err(ended_early());
@@ -222,7 +197,7 @@ mod tests {
             let mut decoder = Decoder {
                 content_type: "audio/pcm",
                 rest: Some(BytesMut::new()),
-                form: Form::Json(BytesMut::new()),
+                answer: Answer::Json(BytesMut::new()),
                 usage: None,
                 is_done: false,
             };
