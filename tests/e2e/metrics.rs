@@ -93,6 +93,22 @@ async fn calls_are_counted_by_what_became_of_them_and_by_what_they_cost() {
 }
 
 #[tokio::test]
+async fn what_a_cache_served_is_counted_apart() {
+    let world = World::start().await;
+    let url = world.v1("chat/completions");
+    world.provider.script("scripted-upstream", [Step { cached_tokens: Some(2), ..Step::text("hello") }]);
+    let caller = world.gateway.caller().with("idempotency-key", "asked-again");
+    for _ in 0..3 {
+        assert_eq!(caller.post(&url, &hello(json!({}))).await.unwrap().status, 200);
+    }
+    world.gateway.caller().post(&url, &hello(json!({}))).await.unwrap();
+    let text = exposed(&world.gateway).await;
+    let hits = |cache: &str| value(&text, "tollgate_cache_hits_total", &[cache, r#"model="scripted""#]);
+    assert_eq!(hits(r#"cache="prompt""#), Some(1.0), "{text}");
+    assert_eq!(hits(r#"cache="replay""#), Some(2.0), "{text}");
+}
+
+#[tokio::test]
 async fn keys_and_their_budgets_are_labels_where_that_is_switched_on() {
     let world = World::with(|b| b.budget_usd("10").set("/metrics", json!({"labels": ["key"]}))).await;
     world.gateway.caller().post(&world.v1("chat/completions"), &hello(json!({}))).await.unwrap();

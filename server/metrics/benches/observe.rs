@@ -47,6 +47,7 @@ fn observe(criterion: &mut Criterion) {
                 known_as: &|_| Some("gpt-4o"),
                 payer: Payer { team, ..Payer::default() },
                 admitted_us: Some(60),
+                replayed: false,
             })
         })
         .collect();

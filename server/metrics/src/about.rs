@@ -61,6 +61,8 @@ pub mod names {
             "Mean time between tokens of a streamed answer: from its first content to its end, over its tokens less one";
         TOKENS Counter "tokens" ["class", "model", "provider", "deployment", "team", "key", "user"]
             "Tokens that were billed, each counted in one class: input, cached_read, cache_write, output, reasoning";
+        CACHE_HITS Counter "cache_hits" ["cache", "model", "provider", "deployment"]
+            "Calls that a cache served: prompt (attempts whose provider read input from its cache), replay (an answer kept under an idempotency key)";
         COST Counter "cost_usd" ["model", "provider", "deployment", "team", "key", "user"]
             "What was booked for calls, in US dollars; counted in nano-dollars";
         ESTIMATED Counter "estimated_usage" ["model", "provider", "deployment"]

@@ -77,6 +77,8 @@ pub struct Ended<'a> {
     pub payer: Payer<'a>,
     /// When it was let pass by limits and budgets, in microseconds since it began; `None`: it was not.
     pub admitted_us: Option<i64>,
+    /// Whether it got the answer of an earlier call, under an idempotency key.
+    pub replayed: bool,
 }
 
 /// Stands for the class of a failure where nothing failed: the deployments before rested, were full or cannot serve the call.
@@ -124,6 +126,7 @@ pub struct Metrics {
     places: Series<3, Place>,
     attempts: Series<4, Counter>,
     spent: Series<6, Spent>,
+    cache_hits: Series<4, Counter>,
     retries: Series<2, Counter>,
     fallbacks: Series<3, Counter>,
     refusals: Series<4, Counter>,
@@ -154,6 +157,7 @@ impl Metrics {
             places: Series::new([true, true, true], most, place),
             attempts: Series::new([true, true, true, false], most, Counter::default),
             spent: Series::new([true; 6], most, Spent::default),
+            cache_hits: Series::new([false, true, true, true], most, Counter::default),
             retries: Series::new([true, false], most, Counter::default),
             fallbacks: Series::new([true, true, false], most, Counter::default),
             refusals: Series::new([false, false, true, true], most, Counter::default),
@@ -181,6 +185,9 @@ impl Metrics {
         });
         if let Some(error) = call.error {
             self.refused(error, model, team);
+        }
+        if call.replayed {
+            self.cache_hits.at(["replay", model, "", ""], |n| n.add(1));
         }
         let Some(routing) = &record.routing else { return };
         self.moved_on(routing, &record.model, call.known_as);
@@ -240,6 +247,9 @@ impl Metrics {
             }
         });
         let Some(usage) = billed else { return };
+        if usage.input.is_some_and(|input| input.cached_read > 0) {
+            self.cache_hits.at(["prompt", model, provider, deployment], |n| n.add(1));
+        }
         let tokens = by_class(usage);
         self.spent.at([model, provider, deployment, payer.team, payer.key, payer.user], |spent| {
             for (counter, n) in spent.tokens.iter().zip(tokens).filter(|(_, n)| *n > 0) {
@@ -283,6 +293,7 @@ impl Metrics {
             // The nearest number of dollars, which is what Prometheus keeps: no money is computed from it.
             page.number(names::COST, labels, spent.nano_usd.get() as f64 / 1e9);
         }
+        put(page, names::CACHE_HITS, &self.cache_hits);
         put(page, names::ATTEMPTS, &self.attempts);
         put(page, names::RETRIES, &self.retries);
         put(page, names::FALLBACKS, &self.fallbacks);
@@ -297,6 +308,7 @@ impl Metrics {
         overflow(names::ATTEMPT_SECONDS, self.places.overflowed());
         overflow(names::ATTEMPTS, self.attempts.overflowed());
         overflow(names::COST, self.spent.overflowed());
+        overflow(names::CACHE_HITS, self.cache_hits.overflowed());
         overflow(names::RETRIES, self.retries.overflowed());
         overflow(names::FALLBACKS, self.fallbacks.overflowed());
         overflow(names::REFUSALS, self.refusals.overflowed());

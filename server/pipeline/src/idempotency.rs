@@ -277,7 +277,7 @@ impl<T: Kept> Flight<T> {
 
     /// Reads along with a call that somebody else pays for.
     pub(crate) fn follow(self: &Arc<Self>, mut record: Record) -> Reply<T> {
-        record.draft().subject(&self.call_id, vec!["replayed: the idempotency key was seen before".into()]);
+        record.replays(&self.call_id);
         record.close_with(End::default(), None);
         self.read()
     }

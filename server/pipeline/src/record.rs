@@ -38,6 +38,8 @@ struct Witness {
     caller: Option<Caller>,
     /// When the call had passed limits and budgets, in microseconds since it began.
     admitted_us: Option<i64>,
+    /// Whether it gets the answer of an earlier call.
+    replayed: bool,
     metrics: Arc<Metrics>,
     /// In force when it began.
     table: Arc<Table>,
@@ -48,7 +50,8 @@ impl Witness {
         let key = self.caller.as_ref().map(Caller::key);
         let payer = key.map_or(Payer::default(), |key| Payer { team: &key.team_id, key: &key.id, user: &key.user_id });
         let known_as = |model: &str| self.table.known_as(model);
-        self.metrics.ended(&Ended { record, error, known_as: &known_as, payer, admitted_us: self.admitted_us });
+        let (admitted_us, replayed) = (self.admitted_us, self.replayed);
+        self.metrics.ended(&Ended { record, error, known_as: &known_as, payer, admitted_us, replayed });
         told::call(record, self.caller.as_ref(), &self.trace);
     }
 }
@@ -115,6 +118,14 @@ impl Record {
         let elapsed = self.elapsed_us();
         if let Some(witness) = &mut self.witness {
             witness.admitted_us = Some(elapsed);
+        }
+    }
+
+    /// The call gets the answer of an earlier one, under its idempotency key.
+    pub(crate) fn replays(&mut self, call_id: &str) {
+        self.draft().subject(call_id, vec!["replayed: the idempotency key was seen before".into()]);
+        if let Some(witness) = &mut self.witness {
+            witness.replayed = true;
         }
     }
 
@@ -215,6 +226,7 @@ impl Pipeline {
             trace: call.trace.clone(),
             caller: None,
             admitted_us: None,
+            replayed: false,
             metrics: self.metrics.clone(),
             table: self.table(),
         });

@@ -44,7 +44,14 @@ fn known_as(model: &str) -> Option<&'static str> {
 
 fn ended(record: &AuditRecord) -> Ended<'_> {
     let payer = Payer { team: "t", key: "k", user: "u" };
-    Ended { record, error: None, known_as: &|model| known_as(model), payer, admitted_us: Some(200_000) }
+    Ended {
+        record,
+        error: None,
+        known_as: &|model| known_as(model),
+        payer,
+        admitted_us: Some(200_000),
+        replayed: false,
+    }
 }
 
 fn text(metrics: &Metrics) -> String {
@@ -77,6 +84,8 @@ fn a_call_is_counted_with_every_attempt_and_what_each_was_billed() {
         r#"tollgate_cost_usd_total{model="a",provider="p",deployment="b1",team="t"} 2.500000001"#,
         r#"tollgate_tokens_total{class="input",model="a",provider="p",deployment="a2",team="t"} 60"#,
         r#"tollgate_tokens_total{class="cached_read",model="a",provider="p",deployment="a2",team="t"} 30"#,
+        r#"tollgate_cache_hits_total{cache="prompt",model="a",provider="p",deployment="a2"} 1"#,
+        r#"tollgate_cache_hits_total{cache="prompt",model="a",provider="p",deployment="b1"} 1"#,
         r#"tollgate_tokens_total{class="cache_write",model="a",provider="p",deployment="a2",team="t"} 10"#,
         r#"tollgate_tokens_total{class="output",model="a",provider="p",deployment="b1",team="t"} 15"#,
         r#"tollgate_tokens_total{class="reasoning",model="a",provider="p",deployment="b1",team="t"} 6"#,
@@ -98,6 +107,13 @@ fn keys_and_users_are_labels_only_where_they_are_switched_on() {
     metrics.ended(&ended(&record(vec![attempt("a1", "ok", Some(5_000_000_000))])));
     let labels = r#"model="a",provider="p",deployment="a1",team="t",key="k",user="u""#;
     says(&text(&metrics), &format!("tollgate_cost_usd_total{{{labels}}} 5.0"));
+}
+
+#[test]
+fn an_answer_that_is_given_again_is_a_hit_without_a_deployment() {
+    let metrics = Metrics::default();
+    metrics.ended(&Ended { replayed: true, ..ended(&record(Vec::new())) });
+    says(&text(&metrics), r#"tollgate_cache_hits_total{cache="replay",model="a"} 1"#);
 }
 
 #[test]
