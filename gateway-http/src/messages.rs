@@ -101,8 +101,15 @@ pub(crate) fn speaks_anthropic(parts: &Parts) -> bool {
     parts.headers.contains_key(VERSION)
 }
 
-/// Whether a path is one of Anthropic's.
+/// Whether a path is one of Anthropic's, below any of the prefixes that routes have.
 pub(crate) fn is_anthropics(path: &str) -> bool {
-    let path = path.strip_prefix("/v1").unwrap_or(path);
-    path.strip_prefix("/messages").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    let named = ["/openai/deployments/", "/engines/"].into_iter().find_map(|prefix| path.strip_prefix(prefix));
+    let below = match named {
+        Some(rest) => rest.split_once('/').map_or("", |(_, rest)| rest),
+        None => {
+            let path = path.strip_prefix("/openai").unwrap_or(path);
+            path.strip_prefix("/v1").unwrap_or(path).trim_start_matches('/')
+        }
+    };
+    below.strip_prefix("messages").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

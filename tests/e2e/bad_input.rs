@@ -168,12 +168,17 @@ async fn unknown_routes_and_methods_are_answered_in_json() {
         assert_eq!((reply.status.as_u16(), reply.header("allow")), (405, allow), "{path}");
         assert_eq!(reply.json()["error"]["code"], "method_not_allowed", "{path}");
     }
-    let reply = world.gateway.caller().delete(&world.v1("messages")).await.unwrap();
-    assert_eq!((reply.status.as_u16(), reply.header("allow")), (405, "POST"));
-    assert_eq!(
-        (&reply.json()["type"], &reply.json()["error"]["type"]),
-        (&json!("error"), &json!("invalid_request_error"))
-    );
+    for below in ["", "/v1", "/openai", "/openai/v1", "/openai/deployments/models", "/engines/models"] {
+        let url = format!("{root}{below}/messages");
+        let reply = world.gateway.caller().delete(&url).await.unwrap();
+        assert_eq!((reply.status.as_u16(), reply.header("allow")), (405, "POST"), "{url}");
+        let missing = world.gateway.caller().get(&format!("{url}/nothing")).await.unwrap();
+        assert_eq!(missing.status, 404, "{url}");
+        for (reply, kind) in [(reply, "invalid_request_error"), (missing, "not_found_error")] {
+            let (shape, told) = (&reply.json()["type"], &reply.json()["error"]["type"]);
+            assert_eq!((shape, told), (&json!("error"), &json!(kind)), "{url}");
+        }
+    }
     // Who may not ask is told so, and not that the thing is wrong.
     for path in ["/v1/files/file-1", "/v1/batches/batch_1", "/v1/responses/resp_1"] {
         let reply = Caller::default().get(&format!("{root}{path}")).await.unwrap();
