@@ -22,6 +22,7 @@ use crate::{
         self, Invalid, Wishes,
         chunk::{Chunks, Sse},
         response,
+        wishes::Aside,
     },
     quota, stream,
 };
@@ -59,6 +60,13 @@ pub(crate) fn asked_options(parts: &Parts, native: Dialect, wishes: Wishes) -> R
     let mut options = options(parts, native)?;
     options.native_usage = !wishes.stream || wishes.include_usage;
     heed(&mut options, wishes.tags, wishes.drop_params, wishes.fallbacks);
+    Ok(options)
+}
+
+/// What headers wish, and what was cut off the body.
+pub(crate) fn options_beside(parts: &Parts, native: Dialect, aside: Aside) -> Result<GatewayOptions, Refusal> {
+    let mut options = options(parts, native)?;
+    heed(&mut options, aside.tags, aside.drop_params, aside.fallbacks);
     Ok(options)
 }
 

@@ -18,7 +18,10 @@ use crate::{
     Gateway, chat,
     error::Refusal,
     forward,
-    openai::{self, Invalid, embedding, image, moderation},
+    openai::{
+        self, Invalid, embedding, image, moderation,
+        wishes::{self, Aside},
+    },
     rerank,
 };
 
@@ -116,9 +119,9 @@ impl Routed for Images {
 
 pub(crate) async fn create<O: Routed>(State(gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
-    let body = forward::read(&gateway, &parts, body).await?;
+    let (body, aside) = wishes::cut(forward::read(&gateway, &parts, body).await?)?;
     let read = O::read(&body)?;
-    answer::<O>(gateway, parts, body, read).await
+    answer::<O>(gateway, parts, body, aside, read).await
 }
 
 /// Asks what was read, and answers.
@@ -126,10 +129,11 @@ pub(crate) async fn answer<O: Routed>(
     mut gateway: Gateway,
     parts: Parts,
     body: Bytes,
+    aside: Aside,
     (asked, form): (O::Request, O::Form),
 ) -> Result<Response, Refusal> {
     let original = Original { dialect: O::DIALECT as i32, body };
-    let asked = asked.with(Some(original), Some(chat::options(&parts, O::DIALECT)?));
+    let asked = asked.with(Some(original), Some(chat::options_beside(&parts, O::DIALECT, aside)?));
     let request = forward::request(&gateway, &parts, asked);
     let (metadata, mut answer, _) = O::ask(&mut gateway, request).await?.into_parts();
     let envelope = answer.envelope();

@@ -49,6 +49,7 @@ mod scenarios;
 mod scopes;
 mod support;
 mod surface;
+mod tags;
 mod tenancy;
 mod traces;
 mod urls;

@@ -15,14 +15,19 @@ use bytes::Bytes;
 use futures::{SinkExt, channel::mpsc};
 use multer::{Field, Multipart};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
-use tollgate_proto::v1::{CreateFileRequest, CreateFileResponse, FileHeader, create_file_request::Part};
+use tollgate_proto::v1::{
+    CreateFileRequest, CreateFileResponse, Dialect, FileHeader, GatewayOptions, create_file_request::Part,
+};
 
 use super::made;
 use crate::{
     Gateway, chat,
     error::Refusal,
     forward::{self, ModelInPath},
-    openai::Invalid,
+    openai::{
+        Invalid,
+        wishes::{TAGS, names},
+    },
 };
 
 /// The longest value of a field beside the file.
@@ -36,8 +41,8 @@ type Parcels = mpsc::Sender<CreateFileRequest>;
 pub(crate) async fn create(State(gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
     let mut form = form(&parts, body)?;
-    let receipt = chat::wants_receipt(&parts);
-    let mut header = FileHeader { model: model_beside(&parts), receipt, ..FileHeader::default() };
+    let GatewayOptions { tags, receipt, .. } = chat::options(&parts, Dialect::Unspecified)?;
+    let mut header = FileHeader { model: model_beside(&parts), receipt, tags, ..FileHeader::default() };
     let mut waiting = None;
     while let Some(field) = form.next_field().await.map_err(unreadable)? {
         let name = field.name().unwrap_or_default().to_owned();
@@ -90,6 +95,7 @@ async fn heed(header: &mut FileHeader, name: &str, field: Field<'_>) -> Result<(
     let value = value(name, field).await?;
     match name {
         "purpose" => header.purpose = value,
+        _ if TAGS.contains(&name) => header.tags.extend(names(&value)),
         "model" | "target_model_names" if value.contains(',') => {
             return Err(Invalid::at(name, "must be one model: a file is at one deployment").into());
         }

@@ -18,7 +18,15 @@ use tokio::sync::oneshot;
 use tollgate_proto::v1::{UploadField, UploadFile};
 
 use super::spool::Spool;
-use crate::{Gateway, error::Refusal, forward::ModelInPath};
+use crate::{
+    Gateway,
+    error::Refusal,
+    forward::ModelInPath,
+    openai::{
+        Invalid,
+        wishes::{TAGS, names, tags_of_metadata},
+    },
+};
 
 /// The longest field that is no file.
 const LONGEST_FIELD: usize = 1 << 20;
@@ -152,6 +160,16 @@ impl Form {
         Some(self.fields.remove(at).1)
     }
 
+    /// Takes its tags: as LiteLLM's clients and OpenAI's SDKs write them in forms.
+    pub(super) fn take_tags(&mut self) -> Result<Vec<String>, Refusal> {
+        let mut tags = Vec::new();
+        for (name, value) in &self.fields {
+            tags.extend(tags_in(name, value)?);
+        }
+        self.fields.retain(|(name, _)| !TAGS.contains(&name.as_str()));
+        Ok(tags)
+    }
+
     /// Takes a field as a `T`.
     pub(super) fn parsed<T: std::str::FromStr>(
         &mut self,
@@ -232,6 +250,9 @@ fn following(
                 }
                 None => {
                     let (name, value) = text(field, limit).await?;
+                    if !tags_in(&name, &value)?.is_empty() {
+                        Err(invalid(format!("{name}: stands behind the file, which goes on by then; send it before")).about(&name))?;
+                    }
                     // Said before.
                     if name != "model" {
                         yield Piece::Field(UploadField { name, value });
@@ -240,6 +261,15 @@ fn following(
             }
             next = form.next_field().await.map_err(|error| broken(&error, limit))?.map(|field| (file_of(&field), field));
         }
+    }
+}
+
+/// The tags that a field names.
+fn tags_in(name: &str, value: &str) -> Result<Vec<String>, Invalid> {
+    match name {
+        "metadata" => tags_of_metadata(value.trim_start()),
+        _ if TAGS.contains(&name) => Ok(names(value)),
+        _ => Ok(Vec::new()),
     }
 }
 

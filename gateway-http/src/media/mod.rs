@@ -15,9 +15,8 @@ use tokio::sync::oneshot;
 use tollgate_proto::{
     operation::{Asked, Images},
     v1::{
-        CreateTranscriptionRequest, Dialect, EditImageHead, EditImageRequest, GatewayOptions, Original,
-        StreamImageRequest, TranscriptionHead, create_transcription_request::Part as Said,
-        edit_image_request::Part as Shown,
+        CreateTranscriptionRequest, Dialect, EditImageHead, EditImageRequest, Original, StreamImageRequest,
+        TranscriptionHead, create_transcription_request::Part as Said, edit_image_request::Part as Shown,
     },
 };
 
@@ -28,15 +27,24 @@ use self::{
     form::{Incoming, Piece},
     write::Shape,
 };
-use crate::{Gateway, chat, error::Refusal, forward, openai, unary};
+use crate::{
+    Gateway, chat,
+    error::Refusal,
+    forward,
+    openai::{
+        self,
+        wishes::{self, Aside},
+    },
+    unary,
+};
 
 pub(crate) async fn speak(State(mut gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
-    let body = forward::read(&gateway, &parts, body).await?;
+    let (body, aside) = wishes::cut(forward::read(&gateway, &parts, body).await?)?;
     let asked = openai::read_speech(&body)?;
     let in_events = openai::wants_events(&asked.extra_json);
     let original = Original { dialect: Dialect::OpenaiAudio as i32, body };
-    let options = chat::options(&parts, Dialect::OpenaiAudio)?;
+    let options = chat::options_beside(&parts, Dialect::OpenaiAudio, aside)?;
     let passed = match options.receipt {
         false => Passed::AsItComes,
         true if takes_trailers(&parts) => Passed::WithTrailer,
@@ -67,6 +75,7 @@ pub(crate) async fn translate(State(gateway): State<Gateway>, request: Request) 
 /// Once its model is known a recording goes on while it comes in.
 async fn listen(mut gateway: Gateway, parts: Parts, body: Body, to_english: bool) -> Result<Response, Refusal> {
     let mut form = Incoming::new(&gateway, &parts, body)?.read(true).await?;
+    let aside = Aside { tags: form.take_tags()?, ..Aside::default() };
     let head = TranscriptionHead {
         model: form.take("model"),
         to_english,
@@ -77,7 +86,7 @@ async fn listen(mut gateway: Gateway, parts: Parts, body: Body, to_english: bool
         stream: form.parsed("stream", "true or false")?,
         fields: form.others(),
         upload_bytes: i64::try_from(form.most_bytes).ok(),
-        tollgate: Some(wishes(&parts, Dialect::OpenaiAudio)?),
+        tollgate: Some(chat::options_beside(&parts, Dialect::OpenaiAudio, aside)?),
     };
     let (format, is_streamed, late) = (head.response_format.clone(), head.stream, form.late.clone());
     let (messages, broke) = form.messages(said(Said::Head(head)), |piece| {
@@ -116,13 +125,13 @@ fn said(part: Said) -> CreateTranscriptionRequest {
 
 pub(crate) async fn draw(State(mut gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
-    let body = forward::read(&gateway, &parts, body).await?;
+    let (body, aside) = wishes::cut(forward::read(&gateway, &parts, body).await?)?;
     let (asked, is_streamed) = openai::read_image_with_stream(&body)?;
     if !is_streamed {
-        return unary::answer::<Images>(gateway, parts, body, (asked, ())).await;
+        return unary::answer::<Images>(gateway, parts, body, aside, (asked, ())).await;
     }
     let original = Original { dialect: Dialect::OpenaiImages as i32, body };
-    let asked = asked.with(Some(original), Some(chat::options(&parts, Dialect::OpenaiImages)?));
+    let asked = asked.with(Some(original), Some(chat::options_beside(&parts, Dialect::OpenaiImages, aside)?));
     let request = forward::request(&gateway, &parts, StreamImageRequest { request: Some(asked) });
     let (metadata, messages, _) = gateway.images.stream_image(request).await?.into_parts();
     respond(messages, metadata, Passed::Whole, || Shape::Images { name: "image_generation", in_events: true }).await
@@ -132,6 +141,7 @@ pub(crate) async fn draw(State(mut gateway): State<Gateway>, request: Request) -
 pub(crate) async fn edit(State(mut gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
     let mut form = Incoming::new(&gateway, &parts, body)?.read(false).await?;
+    let aside = Aside { tags: form.take_tags()?, ..Aside::default() };
     let head = EditImageHead {
         model: form.take("model"),
         prompt: form.take("prompt"),
@@ -145,7 +155,7 @@ pub(crate) async fn edit(State(mut gateway): State<Gateway>, request: Request) -
         fields: form.others(),
         images: form.files.and_then(|files| i64::try_from(files).ok()),
         upload_bytes: i64::try_from(form.most_bytes).ok(),
-        tollgate: Some(wishes(&parts, Dialect::OpenaiImages)?),
+        tollgate: Some(chat::options_beside(&parts, Dialect::OpenaiImages, aside)?),
     };
     let in_events = head.stream == Some(true);
     let (messages, broke) = form.messages(shown(Shown::Head(head)), |piece| match piece {
@@ -162,8 +172,4 @@ pub(crate) async fn edit(State(mut gateway): State<Gateway>, request: Request) -
 
 fn shown(part: Shown) -> EditImageRequest {
     EditImageRequest { part: Some(part) }
-}
-
-fn wishes(parts: &Parts, dialect: Dialect) -> Result<GatewayOptions, Refusal> {
-    chat::options(parts, dialect)
 }

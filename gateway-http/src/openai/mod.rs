@@ -11,8 +11,9 @@ pub(crate) mod request;
 pub(crate) mod response;
 mod speech;
 pub(crate) mod text;
+pub(crate) mod wishes;
 
-pub(crate) use request::tag_list;
+pub(crate) use wishes::tag_list;
 
 use tollgate_proto::v1::{
     CompletionRequest, CreateEmbeddingRequest, CreateModerationRequest, CreateSpeechRequest, GenerateImageRequest,

@@ -9,6 +9,7 @@ use tollgate_proto::v1::{
 use super::{
     Invalid, Wishes, content, functions,
     members::{Members, items, string},
+    wishes::{Aside, untagged},
 };
 
 pub(super) fn read(body: &str) -> Result<(CompletionRequest, Wishes), Invalid> {
@@ -47,7 +48,7 @@ pub(super) fn read(body: &str) -> Result<(CompletionRequest, Wishes), Invalid> {
     }
     request.service_tier_native = m.take("service_tier")?;
     request.user = m.take("user")?;
-    request.extra_json = m.rest();
+    request.extra_json = untagged(m.rest())?;
     Ok((request, wishes))
 }
 
@@ -57,28 +58,8 @@ pub(super) fn wishes(m: &mut Members<'_>) -> Result<Wishes, Invalid> {
         Some(options) => Members::read(options, "stream_options")?.take("include_usage")?.unwrap_or(false),
         None => false,
     };
-    let tags = match m.peek("metadata").filter(|json| json.starts_with('{')) {
-        Some(metadata) => Members::read(metadata, "metadata")?.raw("tags").map(tag_list).unwrap_or_default(),
-        None => Vec::new(),
-    };
-    // LiteLLM's clients write them beside as well.
-    let tags = tags.into_iter().chain(m.raw("tags").map(tag_list).unwrap_or_default()).collect();
-    let fallbacks = match m.raw("fallbacks") {
-        Some(list) => {
-            serde_json::from_str(list).map_err(|_| Invalid::at("fallbacks", "must be a list of names of models"))?
-        }
-        None => Vec::new(),
-    };
-    let drop_params = m.take("drop_params")?;
+    let Aside { tags, fallbacks, drop_params } = Aside::take(m)?;
     Ok(Wishes { stream, include_usage, functions: false, tags, fallbacks, drop_params })
-}
-
-/// A list, or a string with commas.
-pub(crate) fn tag_list(json: &str) -> Vec<String> {
-    match string(json) {
-        Some(text) => text.split(',').map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()).collect(),
-        None => serde_json::from_str(json).unwrap_or_default(),
-    }
 }
 
 /// Beyond 64 signed bits (some services draw unsigned ones) it is left among the members that the contract does not name.

@@ -16,6 +16,7 @@ use super::{
     members::{Members, items, string},
     request,
     response::{finish_word, usage},
+    wishes::untagged,
 };
 use crate::{chat::receipt_text, stream::data};
 
@@ -56,7 +57,7 @@ pub(super) fn read(body: &str) -> Result<(CompletionRequest, Wishes), Invalid> {
         (each, count) => Some(each.unwrap_or(1).saturating_mul(count)),
     };
     request.user = m.take("user")?;
-    request.extra_json = m.rest();
+    request.extra_json = untagged(m.rest())?;
     Ok((request, wishes))
 }
 

@@ -9,7 +9,8 @@ use super::{input::Turns, input::text_part, tools};
 use crate::openai::{
     Invalid,
     members::{Members, items},
-    request::{seed, tag_list},
+    request::seed,
+    wishes::Aside,
 };
 
 /// What is asked for with the answer, by its word in `include`.
@@ -73,19 +74,9 @@ pub(super) fn read(body: &str) -> Result<(CompletionRequest, Wishes), Invalid> {
 fn wishes(m: &mut Members<'_>) -> Result<Wishes, Invalid> {
     let stream = m.take("stream")?.unwrap_or(false);
     m.raw("stream_options");
-    let tags: Vec<_> = match m.peek("metadata").filter(|json| json.starts_with('{')) {
-        Some(metadata) => Members::read(metadata, "metadata")?.raw("tags").map(tag_list).unwrap_or_default(),
-        None => Vec::new(),
-    };
-    let tags = tags.into_iter().chain(m.raw("tags").map(tag_list).unwrap_or_default()).collect();
-    let fallbacks = match m.raw("fallbacks") {
-        Some(list) => {
-            serde_json::from_str(list).map_err(|_| Invalid::at("fallbacks", "must be a list of names of models"))?
-        }
-        None => Vec::new(),
-    };
     let store = m.take("store")?.unwrap_or(true);
-    Ok(Wishes { stream, store, tags, fallbacks, drop_params: m.take("drop_params")? })
+    let Aside { tags, fallbacks, drop_params } = Aside::take(m)?;
+    Ok(Wishes { stream, store, tags, fallbacks, drop_params })
 }
 
 /// State that is not kept here, or not any more.

@@ -42,7 +42,8 @@ impl Pipeline {
         }
         let open = keeps.iter().filter(|d| table.tags.refuse(tags, &d.tags).is_none());
         open.min_by_key(|d| d.order).map(|d| Arc::clone(d)).ok_or_else(|| {
-            let message = format!("no deployment of the model {model:?} that keeps files has the labels of the key");
+            let message =
+                format!("no deployment of the model {model:?} that keeps files has the labels of the call and its key");
             Error::new(ErrorReason::NoRoute, message).with("model", model)
         })
     }

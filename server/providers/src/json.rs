@@ -27,6 +27,25 @@ fn is(body: &[u8], member: &Member, name: &str) -> bool {
     }
 }
 
+/// `metadata` of a body without its tags, which are for the gateway, as an edit: `Some(None)` when nothing is left, `None` when it has no tags.
+pub fn untagged_metadata(body: &[u8]) -> Result<Option<Option<String>>, NotEditable> {
+    #[derive(serde::Deserialize)]
+    struct Body<'a> {
+        #[serde(borrow)]
+        metadata: Option<&'a serde_json::value::RawValue>,
+    }
+    if memchr::memmem::find(body, b"metadata").is_none() {
+        return Ok(None);
+    }
+    let body: Body<'_> = serde_json::from_slice(body).map_err(|error| NotEditable(error.to_string()))?;
+    let Some(metadata) = body.metadata.map(|m| m.get()).filter(|m| holds(m.as_bytes(), "tags")) else {
+        return Ok(None);
+    };
+    let left = edit(metadata.as_bytes(), &[("tags", None)])?;
+    let left = String::from_utf8_lossy(&left).into_owned();
+    Ok(Some(Some(left).filter(|left| left != "{}")))
+}
+
 /// Edits top-level members of an object: `Some` replaces or adds, `None` removes. All else stays as it was written.
 pub fn edit(body: &[u8], edits: &[(&str, Option<String>)]) -> Result<Vec<u8>, NotEditable> {
     let (members, close) = members(body).ok_or_else(|| NotEditable("the body is not one JSON object".into()))?;

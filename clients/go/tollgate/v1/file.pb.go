@@ -235,7 +235,10 @@ type FileHeader struct {
 	// When the provider deletes it: seconds after it was made. Absent: as the provider does.
 	ExpiresAfterSeconds *int64 `protobuf:"varint,5,opt,name=expires_after_seconds,json=expiresAfterSeconds,proto3,oneof" json:"expires_after_seconds,omitempty"`
 	// Answer with a receipt, as `GatewayOptions.receipt`.
-	Receipt       bool `protobuf:"varint,6,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	Receipt bool `protobuf:"varint,6,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	// Where it may go: only to a deployment that these tags and the key's, together, allow, as with `GatewayOptions.tags`; else
+	// `NO_ROUTE`.
+	Tags          []string `protobuf:"bytes,7,rep,name=tags,proto3" json:"tags,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -310,6 +313,13 @@ func (x *FileHeader) GetReceipt() bool {
 		return x.Receipt
 	}
 	return false
+}
+
+func (x *FileHeader) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
 }
 
 // Response of `CreateFile`.
@@ -783,7 +793,7 @@ const file_tollgate_v1_file_proto_rawDesc = "" +
 	"\x11CreateFileRequest\x121\n" +
 	"\x06header\x18\x01 \x01(\v2\x17.tollgate.v1.FileHeaderH\x00R\x06header\x12\x16\n" +
 	"\x05chunk\x18\x02 \x01(\fH\x00R\x05chunkB\x06\n" +
-	"\x04part\"\xe4\x01\n" +
+	"\x04part\"\xf8\x01\n" +
 	"\n" +
 	"FileHeader\x12\x1a\n" +
 	"\bfilename\x18\x01 \x01(\tR\bfilename\x12\x18\n" +
@@ -792,7 +802,8 @@ const file_tollgate_v1_file_proto_rawDesc = "" +
 	"\n" +
 	"media_type\x18\x04 \x01(\tR\tmediaType\x127\n" +
 	"\x15expires_after_seconds\x18\x05 \x01(\x03H\x00R\x13expiresAfterSeconds\x88\x01\x01\x12\x18\n" +
-	"\areceipt\x18\x06 \x01(\bR\areceiptB\x18\n" +
+	"\areceipt\x18\x06 \x01(\bR\areceipt\x12\x12\n" +
+	"\x04tags\x18\a \x03(\tR\x04tagsB\x18\n" +
 	"\x16_expires_after_seconds\"k\n" +
 	"\x12CreateFileResponse\x12%\n" +
 	"\x04file\x18\x01 \x01(\v2\x11.tollgate.v1.FileR\x04file\x12.\n" +

@@ -15,7 +15,9 @@ use tollgate_redact::clean;
 use tollgate_router::Deployment;
 use tollgate_store::{LedgerRow, StoredBatch, StoredFile};
 
-use super::{Noted, batch_of, ending, failed, files::version, is_gone, listing, paged, text, to_the_end, written};
+use super::{
+    Noted, batch_of, ending, failed, files::version, is_gone, labels, listing, paged, text, to_the_end, written,
+};
 use crate::{Control, Principal, store_failed};
 
 const CREATE: &str = "batch.create";
@@ -194,11 +196,8 @@ impl Control {
         self.pipeline.may_use_in_batch(caller, &file.model)?;
         let key = caller.key();
         let options = asked.tollgate.clone().unwrap_or_default();
-        let GatewayOptions { mut tags, customer, .. } = options;
-        tags.iter_mut().for_each(clean);
-        tags.extend(key.tags.iter().cloned());
-        tags.sort_unstable();
-        tags.dedup();
+        let GatewayOptions { tags, customer, .. } = options;
+        let tags = labels(key, tags);
         if let Some(why) = self.pipeline.table().tags.refuse(&tags, &deployment.tags) {
             let message = format!("the deployment {:?}, where the input is, {why}", deployment.name);
             return Err(Error::new(ErrorReason::NoRoute, message).with("model", &file.model));

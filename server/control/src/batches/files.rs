@@ -15,7 +15,7 @@ use tollgate_router::Deployment;
 use tollgate_store::{StoredFile, StoredLines};
 
 use super::{
-    Batching, Chunks, Noted, ending, failed, file_of, is_gone,
+    Batching, Chunks, Noted, ending, failed, file_of, is_gone, labels,
     lines::{Lines, Looking},
     listing, object, paged, to_the_end, written,
 };
@@ -55,7 +55,7 @@ impl Control {
     async fn upload(&self, caller: &Caller, header: FileHeader, chunks: Chunks) -> Result<StoredFile, Error> {
         check(&header)?;
         let batching = self.batches_here()?.clone();
-        let tags = &caller.key().tags;
+        let tags = &labels(caller.key(), header.tags.clone());
         let chunks = limited(chunks, batching.max_file_bytes);
         let form = Form {
             filename: header.filename.clone(),

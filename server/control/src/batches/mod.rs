@@ -15,7 +15,8 @@ use tollgate_audit::Draft;
 use tollgate_domain::{Class, Error, Failure, timestamp};
 use tollgate_ledger::End;
 use tollgate_pipeline::{Caller, Request};
-use tollgate_proto::v1::{Batch, ErrorReason, File};
+use tollgate_proto::v1::{Batch, ErrorReason, File, Key};
+use tollgate_redact::clean;
 use tollgate_router::Deployment;
 use tollgate_store::{Batches, Listing, StoredBatch, StoredFile};
 
@@ -149,6 +150,15 @@ impl Control {
             Error::new(ErrorReason::NoRoute, message).with("model", model).with("deployment", deployment)
         })
     }
+}
+
+/// The tags of what a key asks for: those that it was asked with, and the key's own.
+fn labels(key: &Key, mut tags: Vec<String>) -> Vec<String> {
+    tags.iter_mut().for_each(clean);
+    tags.extend(key.tags.iter().cloned());
+    tags.sort_unstable();
+    tags.dedup();
+    tags
 }
 
 /// An end that moved no money.

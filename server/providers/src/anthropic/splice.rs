@@ -33,33 +33,19 @@ pub(super) fn body(beginning: &Object, original: &[u8], call: &ChatCall<'_>) -> 
     let members: BTreeMap<&str, &RawValue> = serde_json::from_str(&beginning).map_err(unsendable)?;
     let mut written = Written::whole(Vec::new());
     // Wishes to the gateway, which the provider refuses.
-    let mut edits: Edits<'_> = [("model", None), ("stream", None), ("fallbacks", None), ("drop_params", None)].into();
+    let wishes = ["fallbacks", "drop_params", "tags"];
+    let mut edits: Edits<'_> = ["model", "stream"].into_iter().chain(wishes).map(|name| (name, None)).collect();
     edits.extend(members.into_iter().map(|(name, json)| (name, Some(json.get().to_owned()))));
     if call.mode == Mode::Stream {
         edits.insert("stream", Some("true".to_owned()));
     }
-    edits.extend(metadata(original)?.map(|metadata| ("metadata", metadata)));
+    let metadata = json::untagged_metadata(original).map_err(unsendable)?;
+    edits.extend(metadata.map(|metadata| ("metadata", metadata)));
     output_limit(call, &mut edits, &mut written);
     messages(original, call, &mut edits, &mut written)?;
     let edits: Vec<_> = edits.into_iter().collect();
     written.body = json::edit(original, &edits).map_err(unsendable)?;
     Ok(written)
-}
-
-/// Without tags, which are for the gateway; `None`: there are none.
-fn metadata(original: &[u8]) -> Result<Option<Option<String>>, Failure> {
-    #[derive(serde::Deserialize)]
-    struct Body<'a> {
-        #[serde(borrow)]
-        metadata: Option<&'a RawValue>,
-    }
-    let body: Body<'_> = serde_json::from_slice(original).map_err(unsendable)?;
-    let Some(metadata) = body.metadata.map(|m| m.get()).filter(|m| json::holds(m.as_bytes(), "tags")) else {
-        return Ok(None);
-    };
-    let left = json::edit(metadata.as_bytes(), &[("tags", None)]).map_err(unsendable)?;
-    let left = String::from_utf8_lossy(&left).into_owned();
-    Ok(Some(Some(left).filter(|left| left != "{}")))
 }
 
 /// A limit is required, and more than the budget of thinking.

@@ -94,7 +94,9 @@ fn edits(body: &[u8], target: &Target, call: &ChatCall<'_>) -> Result<Vec<(&'sta
         Mode::Whole => (None, None),
     };
     let edits = [("model", Some(model)), ("stream", stream), ("stream_options", options)];
-    Ok(edits.into_iter().chain(["fallbacks", "drop_params", "tags"].map(|wish| (wish, None))).collect())
+    let metadata = json::untagged_metadata(body).map_err(unsendable)?.map(|metadata| ("metadata", metadata));
+    let wishes = ["fallbacks", "drop_params", "tags"].map(|wish| (wish, None));
+    Ok(edits.into_iter().chain(wishes).chain(metadata).collect())
 }
 
 /// One limit, in the spelling that the server and the model heed.

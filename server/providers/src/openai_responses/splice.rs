@@ -36,6 +36,8 @@ pub(super) fn splice(
         ("drop_params", None),
         ("tags", None),
     ];
+    let metadata = json::untagged_metadata(body).map_err(unsendable)?;
+    edits.extend(metadata.map(|metadata| ("metadata", metadata)));
     if call.mode == Mode::Whole {
         edits.push(("stream_options", None));
     }

@@ -1,0 +1,139 @@
+//! What a body says to the gateway itself: tags, fallbacks, and whether what a provider lacks may be dropped.
+
+use bytes::Bytes;
+
+use super::{
+    Invalid,
+    members::{Members, edited, string, text},
+};
+
+/// The members that are for the gateway alone.
+const MEMBERS: [&str; 3] = ["tags", "fallbacks", "drop_params"];
+
+/// Fields of a form that are tags.
+pub(crate) const TAGS: [&str; 4] = ["tags", "tags[]", "metadata[tags]", "metadata[tags][]"];
+
+/// What was said to the gateway.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Aside {
+    pub(crate) tags: Vec<String>,
+    pub(crate) fallbacks: Vec<String>,
+    pub(crate) drop_params: Option<bool>,
+}
+
+impl Aside {
+    /// Takes it. Tags within `metadata` are read where they stand: some dialects have such a member.
+    pub(crate) fn take(m: &mut Members<'_>) -> Result<Self, Invalid> {
+        let tags = match m.peek("metadata") {
+            Some(metadata) => tags_of_metadata(metadata)?,
+            None => Vec::new(),
+        };
+        // LiteLLM's clients write them beside as well.
+        let tags = tags.into_iter().chain(m.raw("tags").map(tag_list).unwrap_or_default()).collect();
+        let fallbacks = match m.raw("fallbacks") {
+            Some(list) => {
+                serde_json::from_str(list).map_err(|_| Invalid::at("fallbacks", "must be a list of names of models"))?
+            }
+            None => Vec::new(),
+        };
+        Ok(Self { tags, fallbacks, drop_params: m.take("drop_params")? })
+    }
+}
+
+/// Cuts it off a body in a dialect that has no such members, `metadata` included: its services refuse what they do not know.
+pub(crate) fn cut(body: Bytes) -> Result<(Bytes, Aside), Invalid> {
+    if !may_have_some(&body) {
+        return Ok((body, Aside::default()));
+    }
+    let json = text(&body)?;
+    let mut m = Members::read(json, "")?;
+    let metadata = m.peek("metadata").filter(|json| json.starts_with('{'));
+    let metadata = metadata.map(|json| edited(json, "metadata", &[("tags", None)])).transpose()?;
+    let aside = Aside::take(&mut m)?;
+    let mut edits: Vec<_> = MEMBERS.map(|name| (name, None)).into();
+    if let Some(left) = &metadata {
+        edits.push(("metadata", Some(left.as_str()).filter(|left| *left != "{}")));
+    }
+    Ok((edited(json, "", &edits)?.into(), aside))
+}
+
+/// Members that are left of a request, without the tags in their `metadata`: providers take strings there, or have no such member.
+pub(crate) fn untagged(members: String) -> Result<String, Invalid> {
+    if !members.contains("tags") {
+        return Ok(members);
+    }
+    let mut m = Members::read(&members, "")?;
+    let Some(metadata) = m.raw("metadata").filter(|json| json.starts_with('{')) else { return Ok(members) };
+    let left = edited(metadata, "metadata", &[("tags", None)])?;
+    let left = edited(&members, "", &[("metadata", Some(left.as_str()).filter(|left| *left != "{}"))])?;
+    Ok(if left == "{}" { String::new() } else { left })
+}
+
+/// Whether it is worth reading a body for them: most have none, and may be long.
+fn may_have_some(body: &[u8]) -> bool {
+    // A name may be written with escapes.
+    MEMBERS.into_iter().chain(["\\u"]).any(|name| memchr::memmem::find(body, name.as_bytes()).is_some())
+}
+
+/// The tags in a `metadata` that is an object.
+pub(crate) fn tags_of_metadata(json: &str) -> Result<Vec<String>, Invalid> {
+    if !json.starts_with('{') {
+        return Ok(Vec::new());
+    }
+    Ok(Members::read(json, "metadata")?.raw("tags").map(tag_list).unwrap_or_default())
+}
+
+/// A list, or a string with commas.
+pub(crate) fn tag_list(json: &str) -> Vec<String> {
+    match string(json) {
+        Some(text) => names(&text),
+        None => serde_json::from_str(json).unwrap_or_default(),
+    }
+}
+
+/// Names with commas between them.
+pub(crate) fn names(text: &str) -> Vec<String> {
+    text.split(',').map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn cuts(body: &str, left: &str) -> Aside {
+        let (body, aside) = cut(Bytes::copy_from_slice(body.as_bytes())).unwrap();
+        assert_eq!(std::str::from_utf8(&body), Ok(left));
+        aside
+    }
+
+    #[test]
+    fn what_is_for_the_gateway_is_cut_off_and_heeded() {
+        let aside = cuts(
+            r#"{"model":"m","tags":"a, b","metadata":{"tags":["c"],"job":1},"fallbacks":["n"],"drop_params":true}"#,
+            r#"{"model":"m","metadata":{"job":1}}"#,
+        );
+        assert_eq!((aside.tags, aside.fallbacks), (vec!["c".into(), "a".into(), "b".into()], vec!["n".into()]));
+        assert_eq!(aside.drop_params, Some(true));
+        let aside = cuts(r#"{"m\u0065tadata":{"t\u0061gs":["c"]},"model":"m"}"#, r#"{"model":"m"}"#);
+        assert_eq!(aside.tags, ["c"]);
+    }
+
+    #[test]
+    fn tags_are_no_metadata_of_the_provider() {
+        let left = |members: &str| untagged(members.into()).unwrap();
+        assert_eq!(left(r#"{"metadata":{"tags":["a"]}}"#), "");
+        assert_eq!(
+            left(r#"{"store":true,"metadata":{"tags":["a"],"job":"1"}}"#),
+            r#"{"store":true,"metadata":{"job":"1"}}"#
+        );
+        assert_eq!(left(r#"{"metadata":{"job":"tags"}}"#), r#"{"metadata":{"job":"tags"}}"#);
+    }
+
+    #[test]
+    fn a_body_without_it_stays_as_it_is() {
+        for body in [r#"{ "model": "m" }"#, r#"{"input":"tagged"}"#, "no json"] {
+            assert_eq!(cuts(body, body), Aside::default());
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Tags on every route: where they are read, that they bind, and that no provider gets them.
+
+use serde_json::{Value, json};
+use tollgate_tests::support::http::Reply;
+
+use crate::{
+    media::{field, file, form},
+    support::{World, hello},
+};
+
+/// Two deployments for everything, the second for calls with a tag; whoever ranks stands at a provider of its own.
+async fn world() -> World {
+    World::with_provider(|builder, url| {
+        let price = json!({"input": "1", "output": "1", "per_million_characters": "15", "per_audio_second": "0.0001", "per_query": "0.002"});
+        let at = |provider: &str, model: &str, tags: &[&str]| {
+            json!({"provider": provider, "model": model, "price": price, "tags": tags})
+        };
+        builder
+            .provider_of_kind("ranker", "cohere", url.trim_end_matches("/v1"))
+            .provider_of_kind("claude", "anthropic", url)
+            .deployment("any", at("scripted", "open", &[]))
+            .deployment("any", at("scripted", "guarded", &["pii"]))
+            .deployment("rank", at("ranker", "open", &[]))
+            .deployment("rank", at("ranker", "guarded", &["pii"]))
+            .model("claude", "claude", "claude-upstream")
+            .set("/batches", json!({"poll": "50ms"}))
+    })
+    .await
+}
+
+fn asked(model: &str, more: Value) -> Value {
+    let mut body = json!({"model": model});
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body
+}
+
+#[track_caller]
+fn reached(world: &World, route: &str, reply: &Reply) -> Value {
+    assert_eq!(reply.status, 200, "{route}: {}", String::from_utf8_lossy(&reply.body));
+    let sent = world.provider.log().last().unwrap();
+    assert_eq!(sent.model, "guarded", "{route}");
+    sent.body.unwrap_or_default()
+}
+
+#[tokio::test]
+async fn tags_in_a_body_bind_on_every_route_and_no_provider_gets_them() {
+    let world = world().await;
+    let caller = world.gateway.caller();
+    let said = json!([{"role": "user", "content": "Hello"}]);
+    for (route, body) in [
+        ("chat/completions", asked("any", json!({"messages": said}))),
+        ("completions", asked("any", json!({"prompt": "Hello"}))),
+        ("responses", asked("any", json!({"input": "Hello"}))),
+        ("messages", asked("any", json!({"messages": said, "max_tokens": 20}))),
+        ("embeddings", asked("any", json!({"input": "Hello"}))),
+        ("moderations", asked("any", json!({"input": "Hello"}))),
+        ("rerank", asked("rank", json!({"query": "Hello", "documents": ["a", "b"]}))),
+        ("images/generations", asked("any", json!({"prompt": "a gate"}))),
+        ("audio/speech", asked("any", json!({"input": "Hello", "voice": "coral"}))),
+    ] {
+        for wish in [json!({"metadata": {"tags": ["pii"]}}), json!({"tags": ["pii"]})] {
+            let mut body = body.clone();
+            body.as_object_mut().unwrap().extend(wish.as_object().unwrap().clone());
+            let reply = caller.post(&world.v1(route), &body).await.unwrap();
+            let sent = reached(&world, route, &reply);
+            assert!(sent.get("tags").is_none() && sent.pointer("/metadata/tags").is_none(), "{route}: {sent}");
+        }
+    }
+    let entries = world.entries().await;
+    assert!(entries.iter().all(|entry| entry.tags == ["pii"]), "{entries:?}");
+}
+
+#[tokio::test]
+async fn tags_in_a_form_bind_and_behind_its_file_they_are_refused() {
+    let world = world().await;
+    let caller = world.gateway.caller();
+    let send = async |parts: &[Vec<u8>], route: &str| {
+        caller.form(&world.v1(route), form(parts)).await.unwrap().whole().await.unwrap()
+    };
+    for name in ["tags", "tags[]", "metadata[tags][]"] {
+        let parts = [field("model", "any"), field(name, "pii"), file("file", &[7; 100])];
+        reached(&world, name, &send(&parts, "audio/transcriptions").await);
+        let parts = [field("model", "any"), field("prompt", "red"), field(name, "pii"), file("image", &[7; 100])];
+        reached(&world, name, &send(&parts, "images/edits").await);
+    }
+    let parts = [field("model", "any"), file("file", &[7; 100]), field("tags[]", "pii")];
+    let refused = send(&parts, "audio/transcriptions").await;
+    assert_eq!((refused.status.as_u16(), &refused.json()["error"]["param"]), (400, &json!("tags[]")));
+}
+
+#[tokio::test]
+async fn a_tagged_file_is_kept_where_its_tags_allow_or_nowhere() {
+    let only = json!({"provider": "scripted", "model": "open", "price": {"input": "1", "output": "1"}});
+    let world = World::with(|b| b.deployment("bulk", only).set("/routing", json!({"tags": ["pii"]}))).await;
+    let (url, input) = (world.v1("files"), crate::files::lines(1, "x"));
+    let fields = [("purpose", "batch"), ("file", "input.jsonl")];
+    let plain = world.gateway.caller();
+    assert_eq!(plain.upload(&url, &fields, &input).await.unwrap().status, 200);
+    let tagged = world.gateway.caller().with("x-litellm-tags", "pii");
+    let refused = tagged.upload(&url, &fields, &input).await.unwrap();
+    assert_eq!((refused.status.as_u16(), &refused.json()["error"]["code"]), (400, &json!("no_route")));
+    let named = [("purpose", "batch"), ("tags", "pii"), ("file", "input.jsonl")];
+    let refused = plain.upload(&url, &named, &input).await.unwrap();
+    assert_eq!((refused.status.as_u16(), &refused.json()["error"]["code"]), (400, &json!("no_route")));
+    assert_eq!(world.provider.files().len(), 1);
+}
+
+#[tokio::test]
+async fn a_label_is_no_parameter_that_another_dialect_could_lack() {
+    let world = world().await;
+    let body = hello(json!({"model": "claude", "metadata": {"tags": ["batch-job"]}}));
+    let reply = world.gateway.caller().post(&world.v1("chat/completions"), &body).await.unwrap();
+    assert_eq!(reply.status, 200, "{}", reply.json());
+    assert_eq!(world.entries().await[0].tags, ["batch-job"]);
+}
