@@ -84,8 +84,21 @@ fn run(bytes: &[u8], from: usize, is_part: impl Fn(u8) -> bool) -> usize {
     from + bytes[from..].iter().take_while(|byte| is_part(**byte)).count()
 }
 
+/// Bytes that a known key begins with: most words begin with none of them, and every line of the log is read word by word.
+const KEYS_BEGIN: [bool; 256] = {
+    let (mut begins, mut at) = ([false; 256], 0);
+    while at < KEYS.len() {
+        begins[KEYS[at].prefix.as_bytes()[0] as usize] = true;
+        at += 1;
+    }
+    begins
+};
+
 /// A key that is known by how it begins.
 fn known_key(bytes: &[u8], at: usize) -> Option<Range<usize>> {
+    if !KEYS_BEGIN[usize::from(bytes[at])] {
+        return None;
+    }
     let here = &bytes[at..];
     KEYS.iter().filter(|key| here.starts_with(key.prefix.as_bytes())).find_map(|Key { prefix, least, alphabet }| {
         let from = at + prefix.len();
@@ -146,15 +159,22 @@ fn user_info(bytes: &[u8], at: usize) -> Option<Range<usize>> {
     (host > 0).then_some(from..from + host)
 }
 
+/// The longest name that is compared.
+const LONGEST_NAME: usize = 40;
+
 /// The value of `password=...`, `"api_key": "..."`, `Bearer ...` and their like.
 fn assigned(bytes: &[u8], at: usize) -> Option<Range<usize>> {
     let end = run(bytes, at, |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
     // Names only are compared, and they are short.
-    if end - at > 40 || (at > 0 && matches!(bytes[at - 1], b'_' | b'-')) {
+    let mut name = [0; LONGEST_NAME];
+    let name = name.get_mut(..end - at)?;
+    if at > 0 && matches!(bytes[at - 1], b'_' | b'-') {
         return None;
     }
-    let name: Vec<u8> = bytes[at..end].iter().map(|b| if *b == b'-' { b'_' } else { b.to_ascii_lowercase() }).collect();
-    let named = ASSIGNED.iter().find(|named| named.is(&name))?;
+    for (lower, byte) in name.iter_mut().zip(&bytes[at..end]) {
+        *lower = if *byte == b'-' { b'_' } else { byte.to_ascii_lowercase() };
+    }
+    let named = ASSIGNED.iter().find(|named| named.is(name))?;
     let skip = |from: usize, what: &[u8]| run(bytes, from, |byte| what.contains(&byte));
     let from = match named {
         Named::Scheme(_) => Some(skip(end, b" ")).filter(|from| *from > end)?,

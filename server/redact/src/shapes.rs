@@ -124,12 +124,15 @@ pub(crate) enum Named {
 }
 
 impl Named {
+    fn ends(&self) -> bool {
+        matches!(self, Self::EndsIn(_))
+    }
+
     /// Whether this is the name, in lower case with `_` for `-`.
     pub(crate) fn is(&self, name: &[u8]) -> bool {
-        match self {
-            Self::Exactly(known) | Self::Scheme(known) => name == *known,
-            Self::EndsIn(end) => name.ends_with(end),
-        }
+        let (Self::Exactly(known) | Self::Scheme(known) | Self::EndsIn(known)) = self;
+        // The last byte tells most of them apart, at the price of a comparison in place.
+        known.last() == name.last() && name.ends_with(known) && (self.ends() || name.len() == known.len())
     }
 }
 
