@@ -1,16 +1,21 @@
 //! What goes along with a call: the key, the trace, the deadline, and whatever the listener put into the request.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use axum::{
     body::Body,
+    extract::{Path, rejection::PathRejection},
     http::{HeaderMap, header, request::Parts},
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tonic::metadata::{MetadataKey, MetadataMap, MetadataValue};
 
-use crate::{Gateway, ReadHere, error::Refusal, openai::members};
+use crate::{
+    Gateway, ReadHere,
+    error::Refusal,
+    openai::{Invalid, members},
+};
 
 /// Headers that reach the gateway as metadata; no other does.
 const PASSED_ON: [&str; 3] = ["traceparent", "tracestate", "x-request-id"];
@@ -20,6 +25,15 @@ const LONGEST: f64 = 86_400.0;
 /// The model that a path names, as Azure's do: it counts before the body's.
 #[derive(Clone, Debug)]
 pub(crate) struct ModelInPath(pub(crate) String);
+
+/// What a path names, by the names of its route. What is no text in UTF-8 is for the route to refuse: in JSON.
+pub(crate) type Named = Result<Path<HashMap<String, String>>, PathRejection>;
+
+/// One of them. `field`: what callers call it.
+pub(crate) fn named(path: Named, name: &str, field: &str) -> Result<String, Invalid> {
+    let Path(mut params) = path.map_err(|_| Invalid::at(field, "is no text in UTF-8"))?;
+    Ok(params.remove(name).unwrap_or_default())
+}
 
 /// Wraps `message` with what comes along with it.
 pub(crate) fn request<T>(gateway: &Gateway, parts: &Parts, message: T) -> tonic::Request<T> {

@@ -22,7 +22,7 @@ mod stream;
 mod text;
 mod unary;
 
-use std::{borrow::Cow, collections::HashMap, error::Error as StdError};
+use std::{borrow::Cow, error::Error as StdError};
 
 use axum::{
     Router,
@@ -50,7 +50,13 @@ use tonic::{Status, body::Body};
 use tonic_health::pb::health_client::HealthClient;
 use tower::{ServiceBuilder, util::BoxCloneSyncService};
 
-use crate::{anthropic::error::Refused, error::Refusal, forward::ModelInPath, openai::Invalid, responses::reads};
+use crate::{
+    anthropic::error::Refused,
+    error::Refusal,
+    forward::{ModelInPath, Named},
+    openai::Invalid,
+    responses::reads,
+};
 pub use crate::{error::http_status, quota::reset, responses::Background};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
@@ -192,15 +198,22 @@ where
 }
 
 /// Takes the model from the path.
-async fn model_in_path(
-    Path(params): Path<HashMap<String, String>>,
-    mut request: Request,
-    next: Next,
-) -> Result<Response, Refusal> {
-    let model = params.get("deployment").filter(|model| !model.is_empty()).cloned();
-    let model = model.ok_or_else(|| Refusal::from(Invalid::at("model", "is missing in the path")))?;
-    request.extensions_mut().insert(ModelInPath(model));
-    Ok(next.run(request).await)
+async fn model_in_path(path: Named, mut request: Request, next: Next) -> Response {
+    let model = match path {
+        Ok(Path(mut params)) => {
+            let named = params.remove("deployment").filter(|model| !model.is_empty());
+            named.ok_or_else(|| Invalid::at("model", "is missing in the path"))
+        }
+        // It may be what the path names behind the model.
+        Err(_) => Err(Invalid::at("", "the path is no text in UTF-8")),
+    };
+    match model {
+        Ok(model) => {
+            request.extensions_mut().insert(ModelInPath(model));
+            next.run(request).await
+        }
+        Err(invalid) => in_shape_of(request.uri().path(), invalid.into()),
+    }
 }
 
 async fn no_route(request: Request) -> Response {

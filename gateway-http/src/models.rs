@@ -2,13 +2,19 @@
 
 use axum::{
     Json,
-    extract::{Path, Request, State},
+    extract::{Request, State},
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
 use tollgate_proto::v1::{GetModelRequest, ListModelsRequest, Model};
 
-use crate::{Gateway, anthropic::error::Refused, error::Refusal, forward, messages::speaks_anthropic};
+use crate::{
+    Gateway,
+    anthropic::error::Refused,
+    error::Refusal,
+    forward::{self, Named},
+    messages::speaks_anthropic,
+};
 
 /// Both ask for a time; an alias has none, so all carry the same.
 const CREATED: u64 = 1_767_225_600;
@@ -51,19 +57,21 @@ async fn all(mut gateway: Gateway, parts: &axum::http::request::Parts) -> Result
     }
 }
 
-pub(crate) async fn retrieve(
-    State(mut gateway): State<Gateway>,
-    Path(name): Path<String>,
-    request: Request,
-) -> Response {
+pub(crate) async fn retrieve(State(gateway): State<Gateway>, path: Named, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let is_anthropics = speaks_anthropic(&parts);
-    let asked = forward::request(&gateway, &parts, GetModelRequest { name });
-    let answer = gateway.models.get_model(asked).await.map_err(Refusal::from).map(|answer| {
-        let model = answer.into_inner().model.unwrap_or_default();
-        if is_anthropics { shown_to_anthropics(&model) } else { shown(&model) }
+    let answer = one(gateway, &parts, path).await.map(|model| match is_anthropics {
+        true => shown_to_anthropics(&model),
+        false => shown(&model),
     });
     answered(answer, is_anthropics)
+}
+
+/// The one that the path names last: some name a deployment before it.
+async fn one(mut gateway: Gateway, parts: &axum::http::request::Parts, path: Named) -> Result<Model, Refusal> {
+    let name = forward::named(path, "model", "model")?;
+    let asked = forward::request(&gateway, parts, GetModelRequest { name });
+    Ok(gateway.models.get_model(asked).await?.into_inner().model.unwrap_or_default())
 }
 
 fn answered(answer: Result<Value, Refusal>, is_anthropics: bool) -> Response {

@@ -179,6 +179,31 @@ async fn unknown_routes_and_methods_are_answered_in_json() {
             assert_eq!((shape, told), (&json!("error"), &json!(kind)), "{url}");
         }
     }
+    // What no text can be made of.
+    for (path, param) in [
+        ("/v1/models/%FF", json!("model")),
+        ("/v1/files/%FF", json!("file_id")),
+        ("/v1/batches/%FF", json!("batch_id")),
+        ("/v1/responses/%FF", json!("response_id")),
+        ("/openai/deployments/%FF/models", json!(null)),
+        ("/engines/models/files/%FF", json!(null)),
+    ] {
+        let reply = world.gateway.caller().get(&format!("{root}{path}")).await.unwrap();
+        let error = &reply.json()["error"];
+        assert_eq!((reply.status.as_u16(), &error["type"]), (400, &json!("invalid_request_error")), "{path}");
+        assert_eq!((&error["code"], &error["param"]), (&json!("invalid_value"), &param), "{path}");
+    }
+    let models = Caller::anthropic(world.gateway.key()).get(&format!("{root}/v1/models/%FF")).await.unwrap();
+    let messages = format!("{root}/openai/deployments/%FF/messages");
+    let messages = world.gateway.caller().post(&messages, &json!({})).await.unwrap();
+    for reply in [models, messages] {
+        let (shape, told) = (&reply.json()["type"], &reply.json()["error"]["type"]);
+        assert_eq!((reply.status.as_u16(), shape, told), (400, &json!("error"), &json!("invalid_request_error")));
+    }
+    let key = world.gateway.caller().post(&format!("{root}/key/%FF/regenerate"), &json!({})).await.unwrap();
+    let error = &key.json()["error"];
+    assert_eq!((key.status.as_u16(), &error["type"]), (400, &json!("bad_request_error")));
+    assert_eq!((&error["code"], &error["param"]), (&json!("400"), &json!("key")));
     // Who may not ask is told so, and not that the thing is wrong.
     for path in ["/v1/files/file-1", "/v1/batches/batch_1", "/v1/responses/resp_1"] {
         let reply = Caller::default().get(&format!("{root}{path}")).await.unwrap();

@@ -49,6 +49,20 @@ async fn a_path_may_name_the_model_as_azures_and_old_ones_do() {
 }
 
 #[tokio::test]
+async fn a_model_is_retrieved_by_its_whole_name_whatever_stands_before_it() {
+    let world = World::with(|builder| builder.model("openai/gpt", "scripted", "scripted-upstream")).await;
+    for before in ["/v1", "", "/openai/v1", "/openai", "/openai/deployments/scripted", "/engines/scripted"] {
+        for (path, name) in [("scripted", "scripted"), ("openai/gpt", "openai/gpt"), ("openai%2Fgpt", "openai/gpt")] {
+            let url = at(&world, &format!("{before}/models/{path}"));
+            let reply = world.gateway.caller().get(&url).await.unwrap();
+            assert_eq!((reply.status.as_u16(), &reply.json()["id"]), (200, &json!(name)), "{url}");
+        }
+        let reply = world.gateway.caller().get(&at(&world, &format!("{before}/models/openai/nobody"))).await.unwrap();
+        assert_eq!((reply.status.as_u16(), &reply.json()["error"]["code"]), (404, &json!("model_not_found")));
+    }
+}
+
+#[tokio::test]
 async fn functions_of_old_become_tools_elsewhere_and_come_back_as_functions() {
     let world = World::with_provider(|builder, url| {
         builder.provider_of_kind("claude", "anthropic", url).model("claude", "claude", "up")

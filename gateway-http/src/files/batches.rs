@@ -10,11 +10,11 @@ use tollgate_proto::v1::{
     Batch, CancelBatchRequest, CreateBatchRequest, CreateBatchResponse, Dialect, GetBatchRequest, ListBatchesRequest,
 };
 
-use super::{Asked, Asking, Id, answer, id_in, made, page};
+use super::{Asked, Asking, answer, id_in, made, page};
 use crate::{
     Gateway, chat,
     error::Refusal,
-    forward,
+    forward::{self, Named},
     openai::{
         Invalid,
         members::{Members, text},
@@ -78,7 +78,7 @@ pub(crate) async fn list(
 /// `GET /v1/batches/{id}`.
 pub(crate) async fn retrieve(
     State(mut gateway): State<Gateway>,
-    id: Id,
+    id: Named,
     request: Request,
 ) -> Result<Response, Refusal> {
     let id = id_in(id, "batch_id")?;
@@ -88,7 +88,11 @@ pub(crate) async fn retrieve(
 }
 
 /// `POST /v1/batches/{id}/cancel`.
-pub(crate) async fn cancel(State(mut gateway): State<Gateway>, id: Id, request: Request) -> Result<Response, Refusal> {
+pub(crate) async fn cancel(
+    State(mut gateway): State<Gateway>,
+    id: Named,
+    request: Request,
+) -> Result<Response, Refusal> {
     let id = id_in(id, "batch_id")?;
     let (parts, _) = request.into_parts();
     let asked = forward::request(&gateway, &parts, CancelBatchRequest { id });

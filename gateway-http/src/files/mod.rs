@@ -5,7 +5,7 @@ mod upload;
 
 use axum::{
     body::Body,
-    extract::{Path, Query, Request, State, rejection::PathRejection, rejection::QueryRejection},
+    extract::{Query, Request, State, rejection::QueryRejection},
     http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Response},
 };
@@ -14,9 +14,13 @@ use serde_json::{Value, json};
 use tollgate_proto::v1::{DeleteFileRequest, GetFileContentRequest, GetFileRequest, ListFilesRequest, Receipt};
 
 pub(crate) use self::upload::create;
-use crate::{Gateway, chat, error::Refusal, forward, openai::Invalid};
+use crate::{
+    Gateway, chat,
+    error::Refusal,
+    forward::{self, Named},
+    openai::Invalid,
+};
 
-type Id = Result<Path<std::collections::HashMap<String, String>>, PathRejection>;
 type Asking = Result<Query<Asked>, QueryRejection>;
 
 /// What the query of a list may say.
@@ -52,9 +56,8 @@ impl Asked {
     }
 }
 
-fn id_in(path: Id, name: &str) -> Result<String, Invalid> {
-    let Path(mut params) = path.map_err(|_| Invalid::at(name, "is no text in UTF-8"))?;
-    Ok(params.remove("id").unwrap_or_default())
+fn id_in(path: Named, field: &str) -> Result<String, Invalid> {
+    forward::named(path, "id", field)
 }
 
 fn answer(object_json: String) -> Response {
@@ -97,7 +100,7 @@ pub(crate) async fn list(
 /// `GET /v1/files/{id}`.
 pub(crate) async fn retrieve(
     State(mut gateway): State<Gateway>,
-    id: Id,
+    id: Named,
     request: Request,
 ) -> Result<Response, Refusal> {
     let id = id_in(id, "file_id")?;
@@ -108,7 +111,11 @@ pub(crate) async fn retrieve(
 }
 
 /// `DELETE /v1/files/{id}`.
-pub(crate) async fn delete(State(mut gateway): State<Gateway>, id: Id, request: Request) -> Result<Response, Refusal> {
+pub(crate) async fn delete(
+    State(mut gateway): State<Gateway>,
+    id: Named,
+    request: Request,
+) -> Result<Response, Refusal> {
     let id = id_in(id, "file_id")?;
     let (parts, _) = request.into_parts();
     let asked = forward::request(&gateway, &parts, DeleteFileRequest { id: id.clone() });
@@ -117,7 +124,11 @@ pub(crate) async fn delete(State(mut gateway): State<Gateway>, id: Id, request: 
 }
 
 /// `GET /v1/files/{id}/content`: streamed through.
-pub(crate) async fn content(State(mut gateway): State<Gateway>, id: Id, request: Request) -> Result<Response, Refusal> {
+pub(crate) async fn content(
+    State(mut gateway): State<Gateway>,
+    id: Named,
+    request: Request,
+) -> Result<Response, Refusal> {
     let id = id_in(id, "file_id")?;
     let (parts, _) = request.into_parts();
     let asked = forward::request(&gateway, &parts, GetFileContentRequest { id });

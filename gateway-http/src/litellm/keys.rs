@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use axum::{
-    extract::{Path, Request, State},
+    extract::{Request, State},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -14,6 +14,8 @@ use tollgate_proto::v1::{
 
 use crate::{
     Gateway,
+    error::Refusal,
+    forward::{self, Named},
     litellm::{
         answer::{Answer, Answered, tell_ignored},
         desk::Desk,
@@ -272,10 +274,11 @@ pub(crate) async fn regenerate(State(gateway): State<Gateway>, request: Request)
 
 pub(crate) async fn regenerate_named(
     State(gateway): State<Gateway>,
-    Path(named): Path<String>,
+    path: Named,
     request: Request,
 ) -> Answered<KeyMade> {
     let (desk, fields) = Desk::open(gateway, request).await?;
+    let named = forward::named(path, "key", "key").map_err(Refusal::from)?;
     let key = desk.key(&named).await?;
     rotate(&desk, key, fields).await
 }

@@ -1,12 +1,7 @@
 //! What is kept, as callers read, list and forget it.
 
-use std::collections::HashMap;
-
 use axum::{
-    extract::{
-        Path, Query, Request, State,
-        rejection::{PathRejection, QueryRejection},
-    },
+    extract::{Query, Request, State, rejection::QueryRejection},
     http::HeaderMap,
     response::Response,
 };
@@ -14,14 +9,17 @@ use serde_json::{Value, json};
 use tollgate_proto::v1::{DeleteResponseRequest, ResponseState, get_response_request::By};
 
 use super::{background, follow, kept};
-use crate::{Gateway, chat, error::Refusal, forward, openai::Invalid};
+use crate::{
+    Gateway, chat,
+    error::Refusal,
+    forward::{self, Named},
+    openai::Invalid,
+};
 
-type Id = Result<Path<HashMap<String, String>>, PathRejection>;
 type Asking = Result<Query<Asked>, QueryRejection>;
 
-fn id_in(path: Id) -> Result<String, Invalid> {
-    let Path(mut params) = path.map_err(|_| Invalid::at("response_id", "is no text in UTF-8"))?;
-    Ok(params.remove("id").unwrap_or_default())
+fn id_in(path: Named) -> Result<String, Invalid> {
+    forward::named(path, "id", "response_id")
 }
 
 fn asked_in(query: Asking) -> Result<Asked, Invalid> {
@@ -31,7 +29,7 @@ fn asked_in(query: Asking) -> Result<Asked, Invalid> {
 /// `GET /v1/responses/{id}`.
 pub(crate) async fn retrieve(
     State(gateway): State<Gateway>,
-    id: Id,
+    id: Named,
     query: Asking,
     request: Request,
 ) -> Result<Response, Refusal> {
@@ -60,7 +58,11 @@ pub(crate) async fn retrieve(
 }
 
 /// `DELETE /v1/responses/{id}`.
-pub(crate) async fn delete(State(mut gateway): State<Gateway>, id: Id, request: Request) -> Result<Response, Refusal> {
+pub(crate) async fn delete(
+    State(mut gateway): State<Gateway>,
+    id: Named,
+    request: Request,
+) -> Result<Response, Refusal> {
     let id = id_in(id)?;
     let (parts, _) = request.into_parts();
     let asked = forward::request(&gateway, &parts, DeleteResponseRequest { id: id.clone() });
@@ -71,7 +73,7 @@ pub(crate) async fn delete(State(mut gateway): State<Gateway>, id: Id, request: 
 }
 
 /// `POST /v1/responses/{id}/cancel`: of what has ended nothing changes.
-pub(crate) async fn cancel(State(gateway): State<Gateway>, id: Id, request: Request) -> Result<Response, Refusal> {
+pub(crate) async fn cancel(State(gateway): State<Gateway>, id: Named, request: Request) -> Result<Response, Refusal> {
     let id = id_in(id)?;
     let (parts, _) = request.into_parts();
     let response =
@@ -98,7 +100,7 @@ pub(crate) struct Asked {
 /// `GET /v1/responses/{id}/input_items`: what was asked in that turn, the last first unless `order` is `asc`.
 pub(crate) async fn input_items(
     State(gateway): State<Gateway>,
-    id: Id,
+    id: Named,
     query: Asking,
     request: Request,
 ) -> Result<Response, Refusal> {
