@@ -209,38 +209,43 @@ async fn without_a_deployment_that_can_go_on_the_call_ends_with_the_error() {
 
 fn text_of(events: &[Sse]) -> String {
     let chunks = events.iter().filter(|e| e.data != "[DONE]").map(Sse::json);
-    chunks.filter_map(|c| c["choices"][0]["delta"]["content"].as_str().map(str::to_owned)).collect()
+    let said = |choice: &Value| choice["delta"]["content"].as_str().or(choice["text"].as_str()).map(str::to_owned);
+    chunks.filter_map(|chunk| said(&chunk["choices"][0])).collect()
 }
 
 #[tokio::test]
 async fn callers_of_rest_read_the_boundary_as_a_chunk_without_choices() {
     let world = with_two("scripted", "claude", "fail").await;
-    let url = world.v1("chat/completions");
-    let body = hello(json!({"stream": true, "stream_options": {"include_usage": true}}));
-    for (policy, second, whole) in [("continue", " there was a gate.", STORY), ("restart", STORY, STORY)] {
-        world.provider.script("scripted-upstream", [Step::text(STORY).then_cuts(4, Cut::Rst)]);
-        world.provider.script("claude-upstream", [Step::text(second)]);
-        let caller = world.gateway.caller().with("x-tollgate-on-midstream-failure", policy);
-        let (events, ended) = caller.stream(&url, &body).await.unwrap().rest().await;
-        ended.unwrap();
-        assert_eq!(events.last().unwrap().data, "[DONE]");
-        let at = events.iter().position(|e| e.data.contains("restarted")).unwrap();
-        let boundary = events[at].json();
-        assert_eq!(boundary["object"], "chat.completion.chunk");
-        assert_eq!(boundary["choices"], json!([]));
-        let told = &boundary["tollgate"]["restarted"];
-        assert_eq!(
-            (&told["policy"], &told["attempt"], &told["reason"]),
-            (&json!(policy), &json!(2), &json!("upstream_truncated"))
-        );
-        let (before, after) = events.split_at(at);
-        let text = if policy == "restart" { text_of(after) } else { text_of(before) + &text_of(after) };
-        assert_eq!(text, whole, "{policy}");
-        assert_eq!(told["discard"] == true, policy == "restart");
-        let ids: Vec<_> = events.iter().filter(|e| e.data != "[DONE]").map(|e| e.json()["id"].clone()).collect();
-        assert_eq!(ids.iter().all(|id| *id == ids[0]), policy == "continue", "an answer that goes on keeps its id");
-        let usage = &events[events.len() - 2].json()["usage"];
-        assert!(usage["completion_tokens"].as_u64().unwrap() > 4, "usage of both attempts: {usage}");
+    let streamed = json!({"stream": true, "stream_options": {"include_usage": true}});
+    let mut prompt = json!({"model": "scripted", "prompt": "Say hello"});
+    prompt.as_object_mut().unwrap().extend(streamed.as_object().unwrap().clone());
+    let routes =
+        [("chat/completions", hello(streamed), "chat.completion.chunk"), ("completions", prompt, "text_completion")];
+    for (route, body, object) in routes {
+        for (policy, second, whole) in [("continue", " there was a gate.", STORY), ("restart", STORY, STORY)] {
+            world.provider.script("scripted-upstream", [Step::text(STORY).then_cuts(4, Cut::Rst)]);
+            world.provider.script("claude-upstream", [Step::text(second)]);
+            let caller = world.gateway.caller().with("x-tollgate-on-midstream-failure", policy);
+            let (events, ended) = caller.stream(&world.v1(route), &body).await.unwrap().rest().await;
+            ended.unwrap();
+            assert_eq!(events.last().unwrap().data, "[DONE]");
+            let at = events.iter().position(|e| e.data.contains("restarted")).unwrap();
+            let boundary = events[at].json();
+            assert_eq!((&boundary["object"], &boundary["choices"]), (&json!(object), &json!([])));
+            let told = &boundary["tollgate"]["restarted"];
+            assert_eq!(
+                (&told["policy"], &told["attempt"], &told["reason"]),
+                (&json!(policy), &json!(2), &json!("upstream_truncated"))
+            );
+            let (before, after) = events.split_at(at);
+            let text = if policy == "restart" { text_of(after) } else { text_of(before) + &text_of(after) };
+            assert_eq!(text, whole, "{route}, {policy}");
+            assert_eq!(told["discard"] == true, policy == "restart");
+            let ids: Vec<_> = events.iter().filter(|e| e.data != "[DONE]").map(|e| e.json()["id"].clone()).collect();
+            assert_eq!(ids.iter().all(|id| *id == ids[0]), policy == "continue", "an answer that goes on keeps its id");
+            let usage = &events[events.len() - 2].json()["usage"];
+            assert!(usage["completion_tokens"].as_u64().unwrap() > 4, "usage of both attempts: {usage}");
+        }
     }
 }
 

@@ -74,6 +74,20 @@ impl<C: Print> Printer for Sse<C> {
     }
 }
 
+/// What is told where another attempt takes over, and whether all before it is void.
+pub(super) fn boundary(restarted: &Restarted) -> (Value, bool) {
+    let starts_over = restarted.policy() == MidstreamPolicy::Restart;
+    let mut told = json!({
+        "attempt": restarted.attempt,
+        "reason": restarted.reason,
+        "policy": if starts_over { "restart" } else { "continue" },
+    });
+    if starts_over {
+        told["discard"] = true.into();
+    }
+    (told, starts_over)
+}
+
 /// Prints `chat.completion.chunk`s.
 pub(crate) struct Chunks {
     include_usage: bool,
@@ -127,14 +141,8 @@ impl Chunks {
 
     /// A chunk without choices, which clients that know nothing of it read past.
     fn restarted(&mut self, restarted: &Restarted, out: &mut BytesMut) {
-        let starts_over = restarted.policy() == MidstreamPolicy::Restart;
-        let mut told = json!({
-            "attempt": restarted.attempt,
-            "reason": restarted.reason,
-            "policy": if starts_over { "restart" } else { "continue" },
-        });
+        let (told, starts_over) = boundary(restarted);
         if starts_over {
-            told["discard"] = true.into();
             self.choices.clear();
         }
         self.goes_on = !starts_over;

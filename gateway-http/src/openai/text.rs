@@ -12,7 +12,7 @@ use tollgate_proto::v1::{
 
 use super::{
     Invalid, Wishes,
-    chunk::Print,
+    chunk::{Print, boundary},
     members::{Members, items, string},
     request,
     response::{finish_word, usage},
@@ -185,6 +185,7 @@ pub(crate) struct Chunks {
     started: Started,
     /// Characters that each choice has said.
     offsets: std::collections::BTreeMap<u32, usize>,
+    /// Another attempt has taken over where one broke.
     goes_on: bool,
 }
 
@@ -194,7 +195,7 @@ impl Chunks {
     }
 
     /// Something of the gateway's own, in a chunk without choices.
-    fn tell(&self, name: &str, what: String, out: &mut BytesMut) {
+    fn tell(&self, name: &str, what: Value, out: &mut BytesMut) {
         let mut body = head(&self.started, json!([]));
         body.insert("tollgate".into(), json!({ name: what }));
         data(Value::Object(body).to_string().as_bytes(), out);
@@ -212,8 +213,16 @@ impl Chunks {
 impl Print for Chunks {
     fn print(&mut self, event: CompletionEvent, out: &mut BytesMut) {
         match event.event {
+            // An answer that goes on keeps its id.
             Some(Event::Started(started)) if !self.goes_on => self.started = started,
-            Some(Event::Restarted(_)) => self.goes_on = true,
+            Some(Event::Restarted(restarted)) => {
+                let (told, starts_over) = boundary(&restarted);
+                if starts_over {
+                    self.offsets.clear();
+                }
+                self.goes_on = !starts_over;
+                self.tell("restarted", told, out);
+            }
             Some(Event::Delta(delta)) => {
                 let Some(Piece::Text(text) | Piece::Refusal(text)) = &delta.piece else { return };
                 let offset = self.offsets.entry(delta.choice).or_default();
@@ -227,8 +236,8 @@ impl Print for Chunks {
             Some(Event::Usage(reported)) if self.include_usage => {
                 self.chunk(json!([]), Some(usage(&reported)), out);
             }
-            Some(Event::Routing(routing)) => self.tell("route", routing.in_words(), out),
-            Some(Event::Receipt(receipt)) => self.tell("receipt", receipt_text(&receipt), out),
+            Some(Event::Routing(routing)) => self.tell("route", routing.in_words().into(), out),
+            Some(Event::Receipt(receipt)) => self.tell("receipt", receipt_text(&receipt).into(), out),
             _ => {}
         }
     }
@@ -236,6 +245,8 @@ impl Print for Chunks {
 
 #[cfg(test)]
 mod tests {
+    use tollgate_proto::v1::{Delta, MidstreamPolicy, Restarted};
+
     use super::*;
 
     fn asked(prompt: Value, more: Value) -> Result<CompletionRequest, Invalid> {
@@ -271,5 +282,31 @@ mod tests {
         assert_eq!(listed["text_offset"], json!([0, 2]));
         assert_eq!((&listed["tokens"], &listed["top_logprobs"][0]), (&json!(["Hé", "llo"]), &json!({"Hé": -0.5})));
         assert_eq!(offset, 5);
+    }
+
+    #[test]
+    fn an_answer_that_starts_over_says_so_and_counts_its_characters_anew() {
+        for (policy, word, before) in
+            [(MidstreamPolicy::Restart, "restart", 0), (MidstreamPolicy::Continue, "continue", 3)]
+        {
+            let mut chunks = Chunks::new(false);
+            let mut printed = |event: Event| -> Value {
+                let mut out = BytesMut::new();
+                chunks.print(CompletionEvent { event: Some(event), ..CompletionEvent::default() }, &mut out);
+                serde_json::from_slice(&out[b"data: ".len()..]).unwrap()
+            };
+            let said = || {
+                let logprobs_json = r#"{"content":[{"token":"the","logprob":-0.5}]}"#.to_owned();
+                let piece = Some(Piece::Text("the".into()));
+                Event::Delta(Delta { piece, logprobs_json, ..Delta::default() })
+            };
+            assert_eq!(printed(said())["choices"][0]["logprobs"]["text_offset"], json!([0]));
+            let restarted = Restarted { attempt: 2, policy: policy as i32, ..Restarted::default() };
+            let boundary = printed(Event::Restarted(restarted));
+            let told = &boundary["tollgate"]["restarted"];
+            assert_eq!((&boundary["choices"], &told["policy"]), (&json!([]), &json!(word)));
+            assert_eq!(told["discard"] == true, word == "restart", "{told}");
+            assert_eq!(printed(said())["choices"][0]["logprobs"]["text_offset"], json!([before]), "{word}");
+        }
     }
 }
