@@ -10,7 +10,7 @@ use tollgate_proto::v1::{
 
 use super::{
     functions::as_function,
-    response::{detail, finish_word, usage},
+    response::{detail, finish_word, opaque, usage},
 };
 use crate::{
     chat::receipt_text,
@@ -105,6 +105,8 @@ struct Spoken {
     has_role: bool,
     /// Part of each tool call, in order: its place is the index that OpenAI counts.
     tools: Vec<u32>,
+    /// Citations, which are told at its end: clients keep only the last list that they see.
+    citations: Vec<Value>,
 }
 
 impl Print for Chunks {
@@ -118,6 +120,7 @@ impl Print for Chunks {
             Some(Event::Delta(delta)) => self.delta(delta, out),
             Some(Event::Finished(finished)) => {
                 self.role(finished.choice, out);
+                self.cite(finished.choice, out);
                 let choice = json!({
                     "index": finished.choice,
                     "delta": {},
@@ -188,7 +191,10 @@ impl Chunks {
                 json!({"tool_calls": [{"index": index, "function": {"arguments": text}}]})
             }
             Some(Piece::OpaqueJson(text)) => {
-                json!({"provider_parts": [serde_json::from_str::<Value>(&text).unwrap_or_default()]})
+                let (cited, rest) = opaque(&text);
+                spoken.citations.extend(cited);
+                let Some(rest) = rest else { return };
+                json!({"provider_parts": [rest]})
             }
             None => json!({}),
         };
@@ -201,6 +207,16 @@ impl Chunks {
         let spoken = self.choices.entry(index).or_default();
         if !std::mem::replace(&mut spoken.has_role, true) {
             let delta = json!({"role": "assistant", "content": ""});
+            let choice = json!({"index": index, "delta": delta, "logprobs": null, "finish_reason": null});
+            self.chunk(json!([choice]), None, out);
+        }
+    }
+
+    fn cite(&mut self, index: u32, out: &mut BytesMut) {
+        let Some(spoken) = self.choices.get_mut(&index) else { return };
+        let citations = std::mem::take(&mut spoken.citations);
+        if !citations.is_empty() {
+            let delta = json!({"annotations": citations});
             let choice = json!({"index": index, "delta": delta, "logprobs": null, "finish_reason": null});
             self.chunk(json!([choice]), None, out);
         }
@@ -225,5 +241,57 @@ impl Chunks {
             "model": self.started.served_model,
             "choices": choices,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tollgate_proto::v1::Finished;
+
+    use super::*;
+
+    /// The first choice of every chunk that these events make.
+    fn choices(events: impl IntoIterator<Item = Event>) -> Vec<Value> {
+        let (mut chunks, mut out) = (Chunks::new(false, false), BytesMut::new());
+        for event in events {
+            chunks.print(CompletionEvent { event: Some(event), ..CompletionEvent::default() }, &mut out);
+        }
+        let text = String::from_utf8(out.to_vec()).unwrap();
+        let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+        data.map(|data| serde_json::from_str::<Value>(data).unwrap()["choices"][0].clone()).collect()
+    }
+
+    fn piece(part: u32, piece: Piece) -> Event {
+        Event::Delta(Delta { part, piece: Some(piece), ..Delta::default() })
+    }
+
+    #[test]
+    fn probabilities_stand_beside_the_text_that_they_are_of() {
+        let logprobs = json!({"content": [{"token": "Lima", "logprob": -0.5, "bytes": null, "top_logprobs": []}]});
+        let delta =
+            Delta { piece: Some(Piece::Text("Lima".into())), logprobs_json: logprobs.to_string(), ..Delta::default() };
+        let told = choices([Event::Delta(delta)]);
+        assert_eq!((&told[1]["delta"]["content"], &told[1]["logprobs"]), (&json!("Lima"), &logprobs));
+    }
+
+    #[test]
+    fn citations_are_told_in_one_list_before_the_end() {
+        let page = |url: &str| json!({"start_index": 0, "end_index": 4, "url": url, "title": "Lima"});
+        let cited = |url: &str| {
+            let mut flat = page(url);
+            flat["type"] = "url_citation".into();
+            Piece::OpaqueJson(json!({"annotations": [flat]}).to_string())
+        };
+        let told = choices([
+            piece(0, Piece::Text("Lima".into())),
+            piece(1, cited("https://a.example")),
+            piece(2, cited("https://b.example")),
+            Event::Finished(Finished::default()),
+        ]);
+        let said: Vec<_> = told.iter().filter_map(|choice| choice["delta"].get("annotations")).collect();
+        let in_chats = |url: &str| json!({"type": "url_citation", "url_citation": page(url)});
+        assert_eq!(said, [&json!([in_chats("https://a.example"), in_chats("https://b.example")])]);
+        assert_eq!((told.len(), &told[3]["finish_reason"]), (4, &json!("stop")), "{told:?}");
+        assert!(told.iter().all(|choice| choice["delta"].get("provider_parts").is_none()), "{told:?}");
     }
 }
