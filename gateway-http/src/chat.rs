@@ -167,20 +167,30 @@ pub(crate) fn json(mut headers: HeaderMap, body: Bytes) -> Response {
     (headers, Body::from(body)).into_response()
 }
 
+/// The call's id in ledger and audit log, by every name that clients know.
+pub(crate) fn tell_id(headers: &mut HeaderMap, call_id: &str) {
+    if let Some(id) = HeaderValue::try_from(call_id).ok().filter(|id| !id.is_empty()) {
+        // The last is the one that LiteLLM's users read.
+        for name in ["x-request-id", "x-tollgate-request-id", "x-litellm-call-id"] {
+            headers.insert(name, id.clone());
+        }
+    }
+}
+
 /// Who served, in headers.
 pub(crate) fn tell(headers: &mut HeaderMap, started: Option<&Started>, routing: Option<&Routing>) {
+    if let Some(started) = started {
+        tell_id(headers, &started.call_id);
+    }
     let mut set = |name: &'static str, text: &str| {
         if let Ok(value) = HeaderValue::try_from(text) {
             headers.insert(name, value);
         }
     };
     if let Some(started) = started {
-        set("x-request-id", &started.call_id);
-        set("x-tollgate-request-id", &started.call_id);
         set("x-tollgate-model", &started.served_model);
         set("x-tollgate-deployment", &started.deployment);
-        // By the names that LiteLLM's users read.
-        set("x-litellm-call-id", &started.call_id);
+        // By the name that LiteLLM's users read.
         set("x-litellm-model-id", &started.deployment);
         set("x-tollgate-attempts", &started.attempt.to_string());
         if !started.dropped_params.is_empty() {

@@ -137,6 +137,24 @@ async fn a_batch_is_charged_at_its_bound_and_corrected_to_what_it_cost() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_names_the_call_that_it_is_booked_under() {
+    let world = world().await;
+    let caller = world.gateway.caller();
+    let file = ok(uploaded(&world, &caller, &lines(1, "named")).await);
+    let begun = begin(&world.v1("batches"), &caller, &file).await;
+    let call_id = world.entries().await[0].call_id.clone();
+    let url = world.v1(&format!("batches/{}", begun.json()["id"].as_str().unwrap()));
+    let shown = caller.get(&url).await.unwrap();
+    let cancelled = caller.post(&format!("{url}/cancel"), &json!({})).await.unwrap();
+    for reply in [begun, shown, cancelled] {
+        assert_eq!(reply.status, 200, "{}", reply.json());
+        for name in ["x-request-id", "x-tollgate-request-id", "x-litellm-call-id"] {
+            assert_eq!(reply.header(name), call_id, "{name}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_that_is_cut_short_pays_for_what_was_answered() {
     let world = world().await;
     for (word, status, answered) in [("one", "expired", 2), ("two", "failed", 0), ("three", "cancelled", 1)] {

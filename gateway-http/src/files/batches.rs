@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use axum::{
     extract::{Request, State},
+    http::HeaderMap,
     response::Response,
 };
 use tollgate_proto::v1::{
     Batch, CancelBatchRequest, CreateBatchRequest, CreateBatchResponse, Dialect, GetBatchRequest, ListBatchesRequest,
+    Receipt,
 };
 
-use super::{Asked, Asking, answer, id_in, made, page};
+use super::{Asked, Asking, id_in, made, page};
 use crate::{
     Gateway, chat,
     error::Refusal,
@@ -25,8 +27,12 @@ fn about_batch(status: tonic::Status) -> Refusal {
     Refusal::from(status).about_named("batch_id")
 }
 
-fn told(batch: Option<Batch>) -> Response {
-    answer(batch.unwrap_or_default().object_json)
+/// A batch, and the call that its charge and its correction are booked under.
+fn told(batch: Option<Batch>, receipt: Option<&Receipt>) -> Response {
+    let Batch { call_id, object_json, .. } = batch.unwrap_or_default();
+    let mut headers = HeaderMap::new();
+    chat::tell_id(&mut headers, &call_id);
+    made(headers, object_json, receipt)
 }
 
 fn read(body: &str) -> Result<CreateBatchRequest, Invalid> {
@@ -58,7 +64,7 @@ pub(crate) async fn create(State(mut gateway): State<Gateway>, request: Request)
     asked.tollgate = Some(chat::options(&parts, Dialect::Unspecified)?);
     let asked = forward::request(&gateway, &parts, asked);
     let CreateBatchResponse { batch, receipt } = gateway.batches.create_batch(asked).await?.into_inner();
-    Ok(made(batch.unwrap_or_default().object_json, receipt.as_ref()))
+    Ok(told(batch, receipt.as_ref()))
 }
 
 /// `GET /v1/batches`.
@@ -84,7 +90,7 @@ pub(crate) async fn retrieve(
     let id = id_in(id, "batch_id")?;
     let (parts, _) = request.into_parts();
     let asked = forward::request(&gateway, &parts, GetBatchRequest { id });
-    Ok(told(gateway.batches.get_batch(asked).await.map_err(about_batch)?.into_inner().batch))
+    Ok(told(gateway.batches.get_batch(asked).await.map_err(about_batch)?.into_inner().batch, None))
 }
 
 /// `POST /v1/batches/{id}/cancel`.
@@ -96,5 +102,5 @@ pub(crate) async fn cancel(
     let id = id_in(id, "batch_id")?;
     let (parts, _) = request.into_parts();
     let asked = forward::request(&gateway, &parts, CancelBatchRequest { id });
-    Ok(told(gateway.batches.cancel_batch(asked).await.map_err(about_batch)?.into_inner().batch))
+    Ok(told(gateway.batches.cancel_batch(asked).await.map_err(about_batch)?.into_inner().batch, None))
 }

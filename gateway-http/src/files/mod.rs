@@ -139,8 +139,7 @@ pub(crate) async fn content(
 }
 
 /// What was made, with its receipt.
-fn made(object_json: String, receipt: Option<&Receipt>) -> Response {
-    let mut headers = HeaderMap::new();
+fn made(mut headers: HeaderMap, object_json: String, receipt: Option<&Receipt>) -> Response {
     chat::tell_receipt(&mut headers, receipt);
     chat::json(headers, object_json.into())
 }

@@ -8,7 +8,7 @@ use std::io::SeekFrom;
 use axum::{
     body::Body,
     extract::{Request, State},
-    http::{header, request::Parts},
+    http::{HeaderMap, header, request::Parts},
     response::Response,
 };
 use bytes::Bytes;
@@ -171,7 +171,7 @@ async fn stream(mut gateway: Gateway, parts: &Parts, header: FileHeader, source:
     let (fed, answered) = tokio::join!(feeding, gateway.files.create_file(asked));
     fed?;
     let CreateFileResponse { file, receipt } = answered?.into_inner();
-    Ok(made(file.unwrap_or_default().object_json, receipt.as_ref()))
+    Ok(made(HeaderMap::new(), file.unwrap_or_default().object_json, receipt.as_ref()))
 }
 
 fn parcel(part: Part) -> CreateFileRequest {
