@@ -125,3 +125,40 @@ impl<P: Printer> http_body::Body for SseBody<P> {
         Poll::Pending
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{BodyExt, StreamBody};
+    use tokio::time::timeout;
+    use tonic::codec::{DecodeBuf, Decoder};
+
+    use super::*;
+    use crate::openai::chunk::{Chunks, Sse};
+
+    /// Nothing comes that it could read.
+    struct Nothing;
+
+    impl Decoder for Nothing {
+        type Item = StreamCompletionResponse;
+        type Error = Status;
+
+        fn decode(&mut self, _: &mut DecodeBuf<'_>) -> Result<Option<Self::Item>, Status> {
+            Ok(None)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_is_silent_says_every_so_often_that_it_lives() {
+        let silence = StreamBody::new(futures::stream::pending::<Result<Frame<Bytes>, Status>>());
+        let events = Some(Streaming::new_request(Nothing, silence, None, None));
+        let printer = Sse::new(&CompletionEvent::default(), Chunks::new(false, false));
+        let mut body = SseBody { first: None, events, printer, idle: Box::pin(sleep(KEEP_ALIVE)) };
+        for _ in 0..3 {
+            let begun = Instant::now();
+            let frame = timeout(KEEP_ALIVE * 2, body.frame()).await.expect("it is not silent for so long");
+            let said = frame.unwrap().unwrap().into_data().unwrap();
+            assert_eq!(&said[..], b": ping\n\n");
+            assert_eq!(begun.elapsed().as_secs(), KEEP_ALIVE.as_secs());
+        }
+    }
+}

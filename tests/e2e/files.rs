@@ -190,6 +190,20 @@ async fn a_batch_that_the_budget_cannot_afford_does_not_begin() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_keeps_to_the_tags_that_bind_it() {
+    let world = World::with(|builder| quick(builder).set("/routing", json!({"tags": ["pii"]}))).await;
+    let caller = world.gateway.caller();
+    let file = ok(uploaded(&world, &caller, &lines(1, "private")).await);
+    let url = world.v1("batches");
+    let refused = begin(&url, &caller.clone().with("x-tollgate-tags", "pii"), &file).await;
+    assert_eq!((refused.status.as_u16(), &refused.json()["error"]["code"]), (400, &json!("no_route")));
+    assert_eq!(world.entries().await, [], "nothing was begun, and nothing is charged");
+    // What binds nobody labels what is spent.
+    ok(begin(&url, &caller.with("x-tollgate-tags", "team-a"), &file).await);
+    assert_eq!(world.entries().await[0].tags, ["team-a"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_settles_over_a_restart_without_its_caller() {
     let mut world = world().await;
     let batch = begun(&world, 2, "night").await;

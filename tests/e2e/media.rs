@@ -179,6 +179,26 @@ async fn a_transcript_is_told_while_it_is_made_and_settled_by_tokens() {
 }
 
 #[tokio::test]
+async fn events_that_break_off_end_with_an_error() {
+    let world = world().await;
+    for upstream in ["transcribe", "tts-tokens"] {
+        world.provider.script(upstream, [Step::default().then_cuts(2, Cut::Rst)]);
+    }
+    let parts = [field("model", "hear-tokens"), field("stream", "true"), file("file", &[7; 1_000])];
+    let heard = world.gateway.caller().form(&world.v1("audio/transcriptions"), form(&parts)).await.unwrap();
+    let asked = spoken(json!({"model": "say-tokens", "stream_format": "sse"}));
+    let said = world.gateway.caller().stream(&world.v1("audio/speech"), &asked).await.unwrap();
+    for (stream, kind) in [(heard, "transcript.text.delta"), (said, "speech.audio.delta")] {
+        let (events, end) = stream.rest().await;
+        end.unwrap();
+        let (first, last) = (events[0].json(), events.last().unwrap().json());
+        assert_eq!(first["type"], kind, "{events:?}");
+        assert!(last["error"]["message"].is_string(), "{events:?}");
+    }
+    assert_eq!(world.budget().await.held_nano_usd, 0);
+}
+
+#[tokio::test]
 async fn a_large_upload_goes_on_while_it_comes_in_and_has_one_attempt() {
     let world = world().await;
     const PIECE: usize = 1 << 20;

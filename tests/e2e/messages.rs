@@ -120,6 +120,29 @@ async fn a_tool_loop_goes_round_with_its_thinking_in_every_dialect() {
 }
 
 #[tokio::test]
+async fn a_tool_that_failed_is_told_to_a_model_of_another_dialect() {
+    let world = world().await;
+    let calls = Step { calls_tool: true, ..Step::default() };
+    world.provider.script("gemini-3-upstream", [calls, Step::text("There is no such city.")]);
+    let mut messages = vec![json!({"role": "user", "content": "How is Lmia?"})];
+    let asked = |messages: &[Value]| {
+        let thinking = json!({"type": "enabled", "budget_tokens": 2000});
+        ask("gemini", json!({"messages": messages, "tools": [tool("weather")], "thinking": thinking}))
+    };
+    let message = said(&world, &asked(&messages), false).await;
+    let id = blocks(&message, "tool_use")[0]["id"].clone();
+    let result = json!({"type": "tool_result", "tool_use_id": id, "content": "no such city", "is_error": true});
+    messages.push(json!({"role": "assistant", "content": message["content"]}));
+    messages.push(json!({"role": "user", "content": [result]}));
+    assert_eq!(text(&said(&world, &asked(&messages), false).await), "There is no such city.");
+    let sent = world.provider.log().last().unwrap().body.unwrap();
+    let contents = sent["contents"].as_array().unwrap();
+    let mut parts = contents.iter().flat_map(|content| content["parts"].as_array().unwrap());
+    let told = parts.find_map(|part| part.get("functionResponse")).unwrap();
+    assert_eq!((&told["name"], &told["response"]), (&json!("weather"), &json!({"error": "no such city"})));
+}
+
+#[tokio::test]
 async fn a_budget_of_thinking_is_a_word_where_words_are_taken() {
     let world = world().await;
     for (thinking, effort) in [

@@ -115,6 +115,13 @@ fn check_order(events: &[Event]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tags_of_the_body_label_a_response() {
+    let world = world().await;
+    made(&world, &body("gpt", json!({"metadata": {"tags": ["b"]}, "tags": ["a"]}))).await;
+    assert_eq!(world.entries().await[0].tags, ["a", "b"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_response_comes_whole_from_every_dialect() {
     let world = world().await;
     for model in MODELS {

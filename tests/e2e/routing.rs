@@ -47,6 +47,17 @@ async fn failures_before_the_first_content_fall_back_invisibly() {
 }
 
 #[tokio::test]
+async fn an_answer_in_one_piece_tells_how_many_attempts_it_took() {
+    let world = with_fallback().await;
+    let url = world.v1("chat/completions");
+    world.provider.script("scripted-upstream", [Step::text("at once"), Step::fails(503)]);
+    for (attempts, model) in [("1", "scripted-upstream"), ("2", "spare-upstream")] {
+        let reply = world.gateway.caller().post(&url, &hello(json!({}))).await.unwrap();
+        assert_eq!((reply.header("x-tollgate-attempts"), reply.header("x-tollgate-model")), (attempts, model));
+    }
+}
+
+#[tokio::test]
 async fn the_callers_own_mistakes_are_never_retried() {
     let world = with_fallback().await;
     world.provider.always("scripted-upstream", [Step::fails(400)]);

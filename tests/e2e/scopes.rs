@@ -162,6 +162,12 @@ async fn a_refusal_names_scope_limit_rest_and_reset() {
     let wait = details.retry_info().unwrap().retry_delay.unwrap();
     assert!(wait <= Duration::from_secs(25 * 3_600), "until midnight in Berlin: {wait:?}");
     assert!(!details.quota_failure().unwrap().violations[0].subject.is_empty());
+    // The same over REST, as far as headers go.
+    let refused = world.gateway.caller().post(&world.v1("chat/completions"), &ten_tokens()).await.unwrap();
+    assert_eq!((refused.status.as_u16(), &refused.json()["error"]["code"]), (429, &json!("budget_exceeded")));
+    let told: u64 = refused.header("retry-after").parse().unwrap();
+    assert!((1..=25 * 3_600).contains(&told), "until midnight in Berlin: {told} s");
+    assert_eq!(refused.header("x-should-retry"), "false");
 }
 
 #[tokio::test]

@@ -222,4 +222,9 @@ async fn a_prompt_is_completed_as_it_stands_where_that_is_known_and_by_chat_else
     let said: String = chunks.iter().filter_map(|chunk| chunk["choices"][0]["text"].as_str()).collect();
     assert_eq!(said, "upon a time");
     assert!(chunks.last().unwrap()["usage"]["total_tokens"].as_u64().unwrap() > 0, "{text}");
+    let body = json!({"model": "claude", "prompt": "Once", "stream": true});
+    let stream = world.gateway.caller().stream(&url, &body).await.unwrap().whole().await.unwrap();
+    let text = String::from_utf8(stream.body.to_vec()).unwrap();
+    assert!(text.contains(r#""object":"text_completion""#) && text.ends_with("data: [DONE]\n\n"), "{text}");
+    assert!(!text.contains("\"usage\""), "nobody asked for usage: {text}");
 }

@@ -155,6 +155,16 @@ mod tests {
     }
 
     #[test]
+    fn the_stop_sequence_that_was_met_is_told() {
+        let reason = FinishReason::Stop as i32;
+        let finished = Finished { reason, stop_sequence: Some("END".into()), ..Finished::default() };
+        let choice = Choice { finished: Some(finished), ..Choice::default() };
+        let completion = Completion { choices: vec![choice], ..Completion::default() };
+        let told: Value = serde_json::from_str(&super::message(&completion)).unwrap();
+        assert_eq!((&told["stop_reason"], &told["stop_sequence"]), (&json!("stop_sequence"), &json!("END")));
+    }
+
+    #[test]
     fn a_word_of_anthropics_own_stays() {
         let told = |reason: FinishReason, native: &str| {
             let finished = Finished { reason: reason as i32, native_reason: native.into(), ..Finished::default() };

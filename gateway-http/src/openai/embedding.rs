@@ -67,3 +67,22 @@ pub(crate) fn answer(answer: &CreateEmbeddingResponse, is_base64: bool) -> Strin
     })
     .to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use tollgate_proto::v1::Embedding;
+
+    use super::*;
+
+    #[test]
+    fn vectors_come_as_base64_of_little_endian_floats_where_that_is_asked_for() {
+        let embeddings = vec![Embedding { index: 0, values: vec![1.0, -2.5] }];
+        let told = CreateEmbeddingResponse { embeddings, ..CreateEmbeddingResponse::default() };
+        let shown = |is_base64: bool| {
+            let list: Value = serde_json::from_str(&answer(&told, is_base64)).unwrap();
+            list["data"][0]["embedding"].clone()
+        };
+        assert_eq!(shown(false), json!([1.0, -2.5]));
+        assert_eq!(shown(true), "AACAPwAAIMA=");
+    }
+}

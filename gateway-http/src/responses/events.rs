@@ -402,3 +402,6 @@ fn flat(annotation: &Value) -> Value {
         None => annotation.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -125,3 +125,33 @@ impl Natives {
 fn read(text: &str) -> Option<Head<'_>> {
     serde_json::from_str(text).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::responses::events::written;
+
+    #[test]
+    fn an_answer_that_breaks_keeps_the_items_that_were_complete() {
+        let (mut natives, mut out) = (Natives::default(), BytesMut::new());
+        let item = json!({"id": "msg_1", "type": "message", "status": "completed", "content": []});
+        for (number, mut event) in [
+            json!({"type": "response.created", "response": {"id": "resp_1", "status": "in_progress", "output": []}}),
+            json!({"type": "response.output_item.done", "output_index": 0, "item": item}),
+            json!({"type": "response.output_item.added", "output_index": 1, "item": {"id": "msg_2"}}),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            event["sequence_number"] = number.into();
+            natives.take(event.to_string().as_bytes(), None, true, &mut out);
+        }
+        natives.fail(&Refusal::new(502, "api_error", "stream_truncated", "it broke"), &mut out);
+        let (kind, data) = written(&out).pop().unwrap();
+        let event: Value = serde_json::from_str(&data).unwrap();
+        assert_eq!((kind.as_str(), &event["sequence_number"]), ("response.failed", &json!(3)));
+        let response = &event["response"];
+        assert_eq!((&response["id"], &response["status"]), (&json!("resp_1"), &json!("failed")));
+        assert_eq!((&response["output"], &response["error"]["code"]), (&json!([item]), &json!("stream_truncated")));
+    }
+}

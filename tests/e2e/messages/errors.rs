@@ -38,6 +38,10 @@ async fn refusals_have_anthropics_shape_and_words() {
         assert_eq!((status, kind.as_str()), (400, "invalid_request_error"));
         assert!(message.contains(field), "{message}");
     }
+    // By this word SDKs that would have the provider hold the conversation send all of it.
+    let threaded = post(&world, &ask("claude", json!({"thread": {"type": "create"}}))).await.json();
+    let details = json!({"error_code": "thread_unsupported_request", "unsupported": ["thread"]});
+    assert_eq!(threaded["error"]["details"], details);
     assert!(world.provider.log().records().is_empty(), "nothing was sent");
     for path in ["messages", "messages/batches"] {
         let reply = caller(&world).get(&world.v1(path)).await.unwrap();
