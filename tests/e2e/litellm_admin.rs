@@ -191,6 +191,26 @@ async fn a_model_has_a_budget_of_its_own_within_a_key() {
 }
 
 #[tokio::test]
+async fn budget_limits_bind_each_by_itself_and_stay_when_max_budget_changes() {
+    let desk = Desk::open().await;
+    let limits = json!([{"budget_duration": "1d", "max_budget": 0}, {"budget_duration": "30d", "max_budget": 5}]);
+    let key = desk.key(json!({ "budget_limits": limits })).await;
+    let is_refused = async || desk.call(&key).await.json()["error"]["code"] == "budget_exceeded";
+    assert!(is_refused().await, "the day has nothing to spend");
+    // A `max_budget` comes and goes beside them.
+    for max_budget in [json!(20.0), Value::Null] {
+        let told = desk.post("key/update", json!({"key": key, "max_budget": max_budget})).await;
+        assert_eq!(told["max_budget"], max_budget);
+        let told = desk.get(&format!("key/info?key={key}")).await["info"].clone();
+        let shown = told["budget_limits"].as_array().unwrap().iter();
+        let shown: Vec<_> = shown.map(|it| (text(&it["budget_duration"]), nano(&it["max_budget"]))).collect();
+        assert_eq!(shown, [("1d".to_owned(), 0), ("30d".to_owned(), 5_000_000_000)]);
+        assert_eq!(told["max_budget"], max_budget);
+        assert!(is_refused().await, "the day's window stays");
+    }
+}
+
+#[tokio::test]
 async fn rpm_limit_and_duration_bind() {
     let desk = Desk::open().await;
     let key = desk.key(json!({"rpm_limit": 2})).await;

@@ -1,7 +1,8 @@
 //! What LiteLLM says of money on a key, team, user, organization or customer, as budgets on that scope.
 //!
 //! `max_budget` is a hard budget, `soft_budget` one that only alerts, each entry of `budget_limits` and `model_max_budget` a hard one more. Which
-//! is which is told by what the budgets are, not by names, so that budgets made over gRPC show as well.
+//! is which is told by what the budgets are, so that budgets made over gRPC show as well. Only those of `budget_limits` are told by their names:
+//! nothing else about them differs from `max_budget`.
 
 use std::collections::BTreeMap;
 
@@ -110,7 +111,7 @@ impl Purse {
         let limit = |nano_usd| Limit { nano_usd, window: window.clone() };
         let max = self.max.flatten().map(|max| hard(scope, &limit(max)));
         let soft = self.soft.flatten().map(|amount| soft(scope, &limit(amount)));
-        let further = self.further.iter().map(|limit| hard(scope, limit));
+        let further = self.further.iter().map(|limit| of_several(scope, limit));
         let models = self.models.iter().flatten().map(|(model, limit)| of_model(scope, model, limit));
         max.into_iter().chain(soft).chain(further).chain(models).collect()
     }
@@ -185,6 +186,27 @@ fn soft(scope: &BudgetScope, limit: &Limit) -> Budget {
     Budget { enforcement: BudgetEnforcement::Soft as i32, alert_percents: vec![100], ..hard(scope, limit) }
 }
 
+/// How the budgets of `budget_limits` are called, also by the import.
+const OF_SEVERAL: &str = "LiteLLM budget_limits";
+
+/// One window of several.
+fn of_several(scope: &BudgetScope, limit: &Limit) -> Budget {
+    let length = duration::told(limit.window.as_ref());
+    let display_name = length.map_or_else(|| OF_SEVERAL.to_owned(), |length| format!("{OF_SEVERAL} {length}"));
+    Budget { display_name, ..hard(scope, limit) }
+}
+
+/// Whether a budget is one window of several, so that `max_budget` does not mean it. The import calls those of the budget table
+/// `LiteLLM budget ID budget_limits 1d`.
+fn is_of_several(budget: &Budget) -> bool {
+    let name = budget.display_name.trim_end();
+    let name = match name.rsplit_once(' ') {
+        Some((head, length)) if duration::seconds(length).is_ok() => head,
+        _ => name,
+    };
+    name == OF_SEVERAL || (name.starts_with("LiteLLM budget ") && name.ends_with(" budget_limits"))
+}
+
 fn of_model(scope: &BudgetScope, model: &str, limit: &Limit) -> Budget {
     hard(&BudgetScope { model: model.to_owned(), ..scope.clone() }, limit)
 }
@@ -226,18 +248,23 @@ async fn delete(desk: &Desk, id: &str) -> Result<(), Failure> {
 pub(crate) struct Held<'a> {
     pub(crate) max: Option<&'a Budget>,
     soft: Option<&'a Budget>,
+    several: Vec<&'a Budget>,
     models: BTreeMap<String, &'a Budget>,
 }
 
 impl<'a> Held<'a> {
     pub(crate) fn of(all: &'a [Budget]) -> Self {
-        let mut held = Self { max: None, soft: None, models: BTreeMap::new() };
+        let mut held = Self { max: None, soft: None, several: Vec::new(), models: BTreeMap::new() };
         for budget in all
             .iter()
             .filter(|b| b.scope.as_ref().is_some_and(|scope| scope.provider.is_empty() && scope.deployment.is_empty()))
         {
             let place = match (model_of(budget).as_str(), budget.enforcement()) {
                 ("", BudgetEnforcement::Soft) => &mut held.soft,
+                ("", _) if is_of_several(budget) => {
+                    held.several.push(budget);
+                    continue;
+                }
                 ("", _) => &mut held.max,
                 (_, BudgetEnforcement::Soft) => continue,
                 (model, _) => {
@@ -260,7 +287,16 @@ pub(crate) struct Standing {
     budget_duration: Option<String>,
     budget_reset_at: Option<String>,
     budget_id: Option<String>,
+    budget_limits: Vec<WindowStanding>,
     model_max_budget: BTreeMap<String, ModelStanding>,
+}
+
+#[derive(Serialize)]
+struct WindowStanding {
+    budget_duration: Option<String>,
+    max_budget: Dollars,
+    reset_at: Option<String>,
+    spend: Dollars,
 }
 
 #[derive(Serialize)]
@@ -280,6 +316,12 @@ impl Standing {
             time_period: duration::told(budget.window.as_ref()),
             spend: Dollars(budget.spent_nano_usd),
         };
+        let of_several = |budget: &&Budget| WindowStanding {
+            budget_duration: duration::told(budget.window.as_ref()),
+            max_budget: Dollars(budget.effective_limit_nano_usd),
+            reset_at: times::text(budget.reset_time.as_ref()),
+            spend: Dollars(budget.spent_nano_usd),
+        };
         Self {
             spend: Dollars(held.max.map_or(total, |budget| budget.spent_nano_usd)),
             max_budget: held.max.map(|budget| Dollars(budget.effective_limit_nano_usd)),
@@ -287,7 +329,37 @@ impl Standing {
             budget_duration: main.and_then(|budget| duration::told(budget.window.as_ref())),
             budget_reset_at: main.and_then(|budget| times::text(budget.reset_time.as_ref())),
             budget_id: main.map(|budget| budget.id.clone()),
+            budget_limits: held.several.iter().map(of_several).collect(),
             model_max_budget: held.models.iter().map(|(model, budget)| (model.clone(), of_model(budget))).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn called(display_name: &str) -> Budget {
+        let scope = BudgetScope { id: "key_1".into(), ..BudgetScope::default() };
+        Budget { display_name: display_name.into(), ..hard(&scope, &Limit { nano_usd: 5, window: None }) }
+    }
+
+    #[test]
+    fn windows_of_budget_limits_are_told_from_max_budget() {
+        let window = duration::window("1mo").ok();
+        let made = of_several(&BudgetScope::default(), &Limit { nano_usd: 5, window });
+        assert_eq!(made.display_name, "LiteLLM budget_limits 30d");
+        let without = of_several(&BudgetScope::default(), &Limit { nano_usd: 5, window: None });
+        let imported = "LiteLLM budget free tier budget_limits 1d";
+        for name in [made.display_name.as_str(), &without.display_name, imported] {
+            let all = [called(name)];
+            let held = Held::of(&all);
+            assert!(held.max.is_none() && held.several.len() == 1, "{name}");
+        }
+        for name in ["", "LiteLLM max_budget", "LiteLLM budget budget_limits max_budget", "budget_limits 1d"] {
+            let all = [called(name)];
+            let held = Held::of(&all);
+            assert!(held.max.is_some() && held.several.is_empty(), "{name}");
         }
     }
 }
