@@ -1,4 +1,4 @@
-//! Budgets of deployments and providers.
+//! Budgets of deployments, providers and the gateway.
 
 use serde_json::{Map, Value};
 

@@ -175,7 +175,7 @@ impl<'a> Section<'a> {
 }
 
 /// Seconds as a number, or a length of time with its unit.
-pub(super) fn milliseconds(text: &str) -> Option<u64> {
+fn milliseconds(text: &str) -> Option<u64> {
     let digits = text.bytes().take_while(|b| b.is_ascii_digit() || *b == b'.').count();
     let unit: u64 = match text[digits..].trim() {
         "ms" => 1,

@@ -2,10 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{
-    known::Kind,
-    section::{Section, milliseconds, span},
-};
+use super::{budgets, known::Kind, section::Section};
 
 /// Names that LiteLLM reads unasked.
 const MASTER_KEY: &str = "LITELLM_MASTER_KEY";
@@ -170,24 +167,9 @@ fn address(section: &Section<'_>, prefix: &str) -> Option<String> {
 
 /// The whole gateway's budget.
 pub(super) fn budget(litellm: &Section<'_>) -> Option<Map<String, Value>> {
-    let window = litellm.text("budget_duration");
-    let limit = litellm.decimal("max_budget")?;
-    let Some(text) = limit.plain(9) else {
-        litellm.ignored("max_budget", "is too large");
-        return None;
-    };
+    let budget = budgets::budget(litellm, "max_budget", "budget_duration")?;
     litellm
         .differently("max_budget", "a hard budget on the gateway, made once and changed by BudgetService; models without a price are refused under it");
-    let mut budget = Map::new();
-    budget.insert("limit_usd".into(), text.into());
-    if let Some(window) = window {
-        match milliseconds(&window).filter(|ms| *ms >= 60_000) {
-            Some(ms) => {
-                budget.insert("every".into(), span(ms).into());
-            }
-            None => litellm.ignored("budget_duration", "must be a length of time of at least a minute, such as 30d"),
-        }
-    }
     Some(budget)
 }
 

@@ -434,6 +434,20 @@ fn budgets_logs_and_sizes() {
 }
 
 #[test]
+fn the_gateways_budget_begins_anew_however_short_its_window_is() {
+    let of = |litellm: Value| with(&json!({ "litellm_settings": litellm }).to_string(), &[]);
+    let every = |translated: &Translated| translated.native["budgets"]["gateway"]["every"].clone();
+    let short = of(json!({"max_budget": 1, "budget_duration": "30s"}));
+    assert_eq!((every(&short), verdict(&short, "litellm_settings.budget_duration")), (json!("30s"), String::new()));
+    let too_short = of(json!({"max_budget": 1, "budget_duration": "5ms"}));
+    assert_eq!(every(&too_short), "1s");
+    assert!(verdict(&too_short, "litellm_settings.budget_duration").contains("at least a second"));
+    assert!(verdict(&too_short, "litellm_settings.max_budget").contains("without a price"));
+    let alone = of(json!({"budget_duration": "30d"}));
+    assert!(verdict(&alone, "litellm_settings.budget_duration").contains("no max_budget"));
+}
+
+#[test]
 fn the_files_own_variables_count() {
     let text = "
 environment_variables: {OPENAI_API_KEY: from-file, URL: os.environ/ELSEWHERE}
