@@ -93,12 +93,33 @@ pub(super) fn bedrock(params: &Section<'_>, account: &mut Account) {
         put(&mut aws, ours, params.text(theirs));
     }
     let environment = &params.context.environment;
-    if !aws.is_empty() {
-        account.settings.insert("aws".into(), aws.into());
-    } else if !params.has("api_key") && environment.get("AWS_BEARER_TOKEN_BEDROCK").is_some() {
+    let has_own =
+        params.has("api_key") || ["access_key_id", "secret_access_key", "profile"].iter().any(|k| aws.contains_key(*k));
+    if !has_own && aws.is_empty() && environment.get("AWS_BEARER_TOKEN_BEDROCK").is_some() {
         let key = environment.reference_to("AWS_BEARER_TOKEN_BEDROCK");
         account.settings.insert("api_key".into(), key.into());
+    } else if !has_own {
+        aws.extend(keys_of_the_file(params));
     }
+    if !aws.is_empty() {
+        account.settings.insert("aws".into(), aws.into());
+    }
+}
+
+/// The pair of keys among the file's own variables. Those of the process are not looked for: AWS's default chain finds them.
+fn keys_of_the_file(params: &Section<'_>) -> Map<String, Value> {
+    let environment = &params.context.environment;
+    let mut keys = Map::new();
+    if ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].iter().all(|name| environment.has_own(name)) {
+        for (ours, theirs) in [
+            ("access_key_id", "AWS_ACCESS_KEY_ID"),
+            ("secret_access_key", "AWS_SECRET_ACCESS_KEY"),
+            ("session_token", "AWS_SESSION_TOKEN"),
+        ] {
+            put(&mut keys, ours, environment.has_own(theirs).then(|| environment.reference_to(theirs)));
+        }
+    }
+    keys
 }
 
 pub(super) fn vertex(params: &Section<'_>, account: &mut Account) -> Result<(), String> {

@@ -1,6 +1,9 @@
 //! `os.environ/NAME`, the file's own variables, and the variables that LiteLLM reads unasked.
 
-use std::collections::HashMap;
+use std::{
+    cell::RefCell,
+    collections::{HashMap, HashSet},
+};
 
 use super::node::Node;
 
@@ -11,6 +14,8 @@ const PREFIX: &str = "os.environ/";
 pub(super) struct Environment<'a> {
     /// `environment_variables` of the file: they win over the process's, as they are written into its environment there.
     own: HashMap<String, String>,
+    /// Those of them that somebody asked for.
+    asked: RefCell<HashSet<String>>,
     process: &'a dyn Fn(&str) -> Option<String>,
 }
 
@@ -26,15 +31,38 @@ impl<'a> Environment<'a> {
             _ => None,
         };
         let own = entries.iter().filter_map(|(name, node)| Some((name.clone(), text(node)?))).collect();
-        Self { own, process }
+        Self { own, asked: RefCell::default(), process }
+    }
+
+    /// A variable of the file, and that it is asked for.
+    fn own(&self, name: &str) -> Option<&String> {
+        let (name, value) = self.own.get_key_value(name)?;
+        self.asked.borrow_mut().insert(name.clone());
+        Some(value)
+    }
+
+    /// Whether the file sets the variable. To look is not yet to use it.
+    pub(super) fn has_own(&self, name: &str) -> bool {
+        let is_set = |value: &String| match value.strip_prefix(PREFIX) {
+            Some(other) => (self.process)(other).is_some_and(|value| !value.is_empty()),
+            None => !value.is_empty(),
+        };
+        self.own.get(name).is_some_and(is_set)
+    }
+
+    /// Whether somebody asked for the variable of the file.
+    pub(super) fn is_asked(&self, name: &str) -> bool {
+        self.asked.borrow().contains(name)
     }
 
     /// The value of a variable; empty is unset.
     pub(super) fn get(&self, name: &str) -> Option<String> {
-        let found = match self.own.get(name).map(|value| value.strip_prefix(PREFIX).unwrap_or(value)) {
-            // Of itself: the process's.
-            Some(other) if self.own[name].starts_with(PREFIX) => (self.process)(other),
-            Some(value) => Some(value.to_owned()),
+        let found = match self.own(name) {
+            Some(value) => match value.strip_prefix(PREFIX) {
+                // Of itself: the process's.
+                Some(other) => (self.process)(other),
+                None => Some(value.clone()),
+            },
             None => (self.process)(name),
         };
         found.filter(|value| !value.is_empty())
@@ -58,7 +86,7 @@ impl<'a> Environment<'a> {
 
     /// The same of a variable.
     pub(super) fn reference_to(&self, name: &str) -> String {
-        match self.own.get(name) {
+        match self.own(name) {
             None => format!("env:{name}"),
             Some(value) => match value.strip_prefix(PREFIX) {
                 Some(other) => format!("env:{other}"),
@@ -85,7 +113,7 @@ mod tests {
 
     #[test]
     fn variables_are_the_files_own_and_then_the_processs() {
-        let own = Node::read("A: from-file\nB: os.environ/C\nN: 5\n").unwrap();
+        let own = Node::read("A: from-file\nB: os.environ/C\nN: 5\nZ: os.environ/EMPTY\n").unwrap();
         let process = |name: &str| match name {
             "A" | "C" => Some(format!("process-{name}")),
             "EMPTY" => Some(String::new()),
@@ -102,5 +130,8 @@ mod tests {
         assert_eq!(environment.reference("os.environ/B"), "env:C");
         assert_eq!(environment.reference("os.environ/A"), "from-file");
         assert_eq!(environment.reference("env:X"), "text:env:X");
+        assert!(environment.has_own("A") && environment.has_own("B"));
+        assert!(!environment.has_own("C") && !environment.has_own("Z"));
+        assert!(environment.is_asked("A") && !environment.is_asked("Z"), "nobody asked for Z");
     }
 }

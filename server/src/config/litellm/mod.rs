@@ -113,10 +113,8 @@ fn native(context: &Context<'_>, root: &Node) -> Map<String, Value> {
     let top = Section::new(context, "", Some(root));
     let [router, litellm, general] =
         ["router_settings", "litellm_settings", "general_settings"].map(|name| top.section(name));
-    for known in ["include", "environment_variables"] {
-        if top.node(known).is_some() {
-            top.honoured(known);
-        }
+    if top.node("include").is_some() {
+        top.honoured("include");
     }
     let times = router::times(&router, &litellm);
     let mut rows = models::read(context, &top, &router, times);
@@ -176,9 +174,30 @@ fn native(context: &Context<'_>, root: &Node) -> Map<String, Value> {
     if !channels.is_empty() {
         put("alerts", serde_json::json!({ "channels": channels }));
     }
+    variables(&top);
     router.finish(Kind::Router);
     litellm.finish(Kind::Litellm);
     general.finish(Kind::General);
     top.finish(Kind::Top);
     native
+}
+
+/// `environment_variables`: which of them reached something. Called when everything else is read.
+fn variables(top: &Section<'_>) {
+    const KEY: &str = "environment_variables";
+    let entries = match top.node(KEY) {
+        None => return,
+        Some(Node::Map(entries)) => entries,
+        Some(other) => return top.ignored(KEY, format!("must be a map of variable to text, not {}", other.what())),
+    };
+    top.honoured(KEY);
+    for (name, node) in entries {
+        let key = format!("{KEY}.{name}");
+        match node {
+            Node::Null => {}
+            Node::List(_) | Node::Map(_) => top.ignored(&key, format!("must be text, not {}", node.what())),
+            _ if top.context.environment.is_asked(name) => {}
+            _ => top.ignored(&key, "nothing here reads it from the file: set it in the environment of the process"),
+        }
+    }
 }

@@ -461,6 +461,49 @@ model_list:
 }
 
 #[test]
+fn variables_of_the_file_that_nothing_reads_are_told() {
+    let text = "
+environment_variables: {OPENAI_API_KEY: sk-1, HTTPS_PROXY: 'http://secret-proxy:3128', MANY: [a], NOTHING: null}
+model_list: [{model_name: a, litellm_params: {model: openai/x}}]
+";
+    let translated = with(text, &[]);
+    let said = |name: &str| verdict(&translated, &format!("environment_variables.{name}"));
+    assert!(said("HTTPS_PROXY").contains("nothing here reads it"));
+    assert!(said("MANY").contains("must be text"));
+    assert_eq!(verdict(&translated, "environment_variables"), "");
+    let told = translated.report.tell();
+    assert!(!told.contains("OPENAI_API_KEY") && !told.contains("NOTHING") && !told.contains("secret-proxy"), "{told}");
+    let no_map = with("environment_variables: [A]\nmodel_list: []\n", &[]);
+    assert!(verdict(&no_map, "environment_variables").contains("must be a map"));
+}
+
+#[test]
+fn keys_of_aws_among_the_files_variables_are_bedrocks() {
+    let aws = |variables: Value, params: Value| {
+        let mut all = json!({"model": "bedrock/anthropic.claude-x"});
+        all.as_object_mut().unwrap().extend(params.as_object().unwrap().clone());
+        let text =
+            json!({"environment_variables": variables, "model_list": [{"model_name": "m", "litellm_params": all}]});
+        native(&text.to_string(), &[("ID", "AKIA"), ("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "y")])
+            ["providers"]["bedrock"]
+            .clone()
+    };
+    let pair = json!({"AWS_ACCESS_KEY_ID": "os.environ/ID", "AWS_SECRET_ACCESS_KEY": "of-the-file"});
+    let of_file = json!({"access_key_id": "env:ID", "secret_access_key": "of-the-file"});
+    assert_eq!(aws(pair.clone(), json!({}))["aws"], of_file);
+    let role = aws(pair.clone(), json!({"aws_role_name": "arn:r"}));
+    assert_eq!((&role["aws"]["role_arn"], &role["aws"]["access_key_id"]), (&json!("arn:r"), &json!("env:ID")));
+    // What a row says itself comes first, and half a pair is none.
+    let own = json!({"aws_access_key_id": "a", "aws_secret_access_key": "b"});
+    assert_eq!(aws(pair.clone(), own)["aws"], json!({"access_key_id": "a", "secret_access_key": "b"}));
+    assert_eq!(aws(pair.clone(), json!({"aws_profile_name": "p"}))["aws"], json!({"profile": "p"}));
+    let by_key = aws(pair, json!({"api_key": "k"}));
+    assert_eq!((&by_key["api_key"], &by_key["aws"]), (&json!("k"), &Value::Null));
+    assert_eq!(aws(json!({"AWS_ACCESS_KEY_ID": "alone"}), json!({}))["aws"], Value::Null);
+    assert_eq!(aws(json!({}), json!({}))["aws"], Value::Null, "the process's own are found by AWS's default chain");
+}
+
+#[test]
 fn named_credentials_are_looked_up() {
     let text = "
 credential_list: [{credential_name: prod, credential_values: {api_key: os.environ/PROD, api_base: 'http://h/v1'}}]
