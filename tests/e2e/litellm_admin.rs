@@ -349,6 +349,41 @@ async fn customers_and_named_budgets_limit() {
 }
 
 #[tokio::test]
+async fn what_members_spent_in_a_team_is_told_with_and_without_a_budget_of_theirs() {
+    let desk = Desk::open().await;
+    let roles = json!([{"role": "user", "user_id": "alice"}, {"role": "user", "user_id": "bob"}]);
+    desk.post("team/new", json!({"team_id": "blue", "members_with_roles": roles})).await;
+    let in_team = desk.key(json!({"team_id": "blue", "user_id": "alice"})).await;
+    let elsewhere = desk.key(json!({"user_id": "alice"})).await;
+    for key in [&in_team, &elsewhere] {
+        assert_eq!(desk.call(key).await.status, 200);
+    }
+    let in_team = desk.world.entries().await[0].cost_nano_usd;
+    let admin = desk.key(json!({"team_id": "blue", "key_type": "management"})).await;
+    // The team's own admin sees it too.
+    for caller in [&desk.admin, &Caller::bearer(&admin)] {
+        let reply = desk.get_as(caller, "team/info?team_id=blue").await;
+        assert_eq!(reply.status, 200, "{:?}", reply.json());
+        let told = reply.json()["team_memberships"].clone();
+        assert_eq!((nano(&told[0]["spend"]), nano(&told[1]["spend"])), (in_team, 0), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_share_of_nothing_in_a_team_stops_its_members() {
+    let desk = Desk::open().await;
+    let roles = json!([{"role": "user", "user_id": "alice"}]);
+    desk.post("team/new", json!({"team_id": "blue", "members_with_roles": roles, "team_member_budget": 0})).await;
+    let share = desk.get("team/info?team_id=blue").await["team_memberships"][0].clone();
+    assert_eq!((&share["user_id"], &share["team_id"]), (&json!("alice"), &json!("blue")));
+    assert_eq!(share["max_budget"], 0.0);
+    let member = desk.key(json!({"team_id": "blue", "user_id": "alice"})).await;
+    assert_eq!(desk.call(&member).await.json()["error"]["code"], "budget_exceeded");
+    let other = desk.key(json!({"team_id": "blue"})).await;
+    assert_eq!(desk.call(&other).await.status, 200, "the team itself has no budget");
+}
+
+#[tokio::test]
 async fn nobody_does_here_what_grpc_refuses_them() {
     let desk = Desk::open().await;
     desk.post("team/new", json!({"team_id": "blue"})).await;

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use axum::extract::{Request, State};
 use serde::{Deserialize, Serialize};
-use tollgate_proto::v1::{AddTeamMemberRequest, BudgetScope, ListUsersRequest, ScopeKind, Team, User};
+use tollgate_proto::v1::{
+    AddTeamMemberRequest, BudgetScope, GetSpendRequest, ListUsersRequest, ScopeKind, SpendGroup, Team, User,
+};
 
 use crate::{
     Gateway,
@@ -74,13 +76,27 @@ fn scope(team_id: &str, user_id: &str) -> BudgetScope {
     BudgetScope { kind, id: user_id.to_owned(), team_id: team_id.to_owned(), ..BudgetScope::default() }
 }
 
+/// What each member spent in a team over all time, by our id. It is the team's spend that is asked for: who governs a team may see that, and
+/// not what a user spends elsewhere.
+pub(crate) async fn spent(desk: &Desk, team_id: &str) -> Result<HashMap<String, i64>, Failure> {
+    let group_by = SpendGroup::User as i32;
+    let asked = GetSpendRequest { team_id: team_id.to_owned(), group_by, ..GetSpendRequest::default() };
+    let (rows, _) = desk.spend(asked).await?;
+    Ok(rows.into_iter().map(|row| (row.group, row.cost_nano_usd)).collect())
+}
+
 /// A member's part, as it stands.
-pub(crate) async fn membership(desk: &Desk, team_id: &str, user_id: &str) -> Result<Membership, Failure> {
+pub(crate) async fn membership(
+    desk: &Desk,
+    team_id: &str,
+    user_id: &str,
+    spent: &HashMap<String, i64>,
+) -> Result<Membership, Failure> {
     let budgets = desk.budgets_on(&scope(team_id, user_id)).await?;
     Ok(Membership {
         user_id: desk.user_named(user_id).await.unwrap_or_default(),
         team_id: desk.team_named(team_id).await.unwrap_or_default(),
-        standing: Standing::of(&budgets, 0),
+        standing: Standing::of(&budgets, spent.get(user_id).copied().unwrap_or_default()),
     })
 }
 
@@ -155,12 +171,13 @@ pub(crate) async fn add(State(gateway): State<Gateway>, request: Request) -> Ans
     let mut ignored = fields.finish()?;
     ignored.extend(self::ignored(&members));
     let mut team = desk.team(&team_id).await?;
+    let spent = spent(&desk, &team.id).await?;
     let (mut updated_users, mut updated_team_memberships) = (Vec::new(), Vec::new());
     for member in &members {
         let user;
         (team, user) = join(&desk, team, member, share.as_ref()).await?;
         updated_users.push(users::row(&desk, &user).await?);
-        updated_team_memberships.push(membership(&desk, &team.id, &user.id).await?);
+        updated_team_memberships.push(membership(&desk, &team.id, &user.id, &spent).await?);
     }
     let team = teams::row(&desk, &team).await?;
     Ok(Answer::ignoring(Added { team, updated_users, updated_team_memberships }, ignored))

@@ -202,9 +202,10 @@ pub(crate) async fn info(State(gateway): State<Gateway>, request: Request) -> An
     let team = desk.team(&query.text("team_id").unwrap_or_default()).await?;
     let team_info = row(&desk, &team).await?;
     let keys = keys_of(&desk, ListKeysRequest { team_id: team.id.clone(), ..Default::default() }).await?;
+    let spent = team_members::spent(&desk, &team.id).await?;
     let mut team_memberships = Vec::new();
     for user_id in &team.member_ids {
-        team_memberships.push(team_members::membership(&desk, &team.id, user_id).await?);
+        team_memberships.push(team_members::membership(&desk, &team.id, user_id, &spent).await?);
     }
     let info = TeamInfo { team_id: team_info.team_id.clone(), team_info, keys, team_memberships };
     Ok(Answer::ignoring(info, query.left()))
