@@ -40,36 +40,57 @@ pub(crate) async fn startup(State(mut gateway): State<Gateway>) -> Response {
     }
 }
 
-/// What does not work of what the gateway needs, with what that means. A gateway that knows no such check has nothing to say of it.
-async fn failing(gateway: &mut Gateway) -> Map<String, Value> {
-    let mut failing = Map::new();
+/// What was found of what the gateway needs.
+#[derive(Default)]
+struct Found {
+    /// What does not work, with what that means. A gateway that knows no such check has nothing to say of it.
+    failing: Map<String, Value>,
+    /// The ledger of record, in the words of LiteLLM's answer.
+    db: Option<&'static str>,
+}
+
+async fn look(gateway: &mut Gateway) -> Found {
+    let mut found = Found::default();
     for (check, meaning) in CHECKS {
         let asked = HealthCheckRequest { service: format!("tollgate.check.{check}") };
-        let told = gateway.health.check(asked).await;
-        if told.is_ok_and(|reply| reply.get_ref().status() == ServingStatus::NotServing) {
-            failing.insert((*check).to_owned(), (*meaning).into());
+        let Ok(reply) = gateway.health.check(asked).await else { continue };
+        let fails = reply.get_ref().status() == ServingStatus::NotServing;
+        if *check == "store" {
+            found.db = Some(if fails { "disconnected" } else { "connected" });
+        }
+        if fails {
+            found.failing.insert((*check).to_owned(), (*meaning).into());
         }
     }
-    failing
+    found
+}
+
+impl Found {
+    /// The answer, with `db` and `failing` where there is something to say of them.
+    fn beside(self, status: &str, reason: Option<&str>) -> Json<Value> {
+        let mut told = Map::new();
+        told.insert("status".into(), status.into());
+        told.extend(reason.map(|reason| ("reason".to_owned(), reason.into())));
+        told.extend(self.db.map(|db| ("db".to_owned(), db.into())));
+        if !self.failing.is_empty() || reason.is_some() {
+            told.insert("failing".into(), self.failing.into());
+        }
+        Json(told.into())
+    }
 }
 
 pub(crate) async fn readiness(State(mut gateway): State<Gateway>) -> Response {
     let reason = match gateway.health.check(HealthCheckRequest { service: String::new() }).await {
         Ok(reply) if reply.get_ref().status() == ServingStatus::Serving => {
-            let failing = failing(&mut gateway).await;
-            return match failing.is_empty() {
-                true => Json(json!({"status": "ready"})).into_response(),
-                false => Json(json!({"status": "ready", "failing": failing})).into_response(),
-            };
+            return look(&mut gateway).await.beside("ready", None).into_response();
         }
         Ok(_) => {
-            let failing = failing(&mut gateway).await;
-            let reason = match failing.get("journal") {
-                Some(meaning) => meaning.as_str().unwrap_or_default(),
-                None => "the gateway is not serving: it is starting or stopping",
+            let found = look(&mut gateway).await;
+            let reason = match found.failing.get("journal") {
+                Some(meaning) => meaning.as_str().unwrap_or_default().to_owned(),
+                None => "the gateway is not serving: it is starting or stopping".to_owned(),
             };
-            let told = json!({"status": "not ready", "reason": reason, "failing": failing});
-            return (StatusCode::SERVICE_UNAVAILABLE, Json(told)).into_response();
+            return (StatusCode::SERVICE_UNAVAILABLE, found.beside("not ready", Some(&reason))).into_response();
         }
         Err(status) => format!("the gateway does not answer: {}", status.message()),
     };

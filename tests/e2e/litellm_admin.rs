@@ -251,6 +251,7 @@ async fn every_call_is_a_row_of_spend_logs() {
         assert_eq!(row["completion_tokens"].as_u64(), usage.output.map(|output| output.total));
         assert_eq!((&row["model"], &row["user"]), (&json!("scripted"), &json!("alice")));
         assert!(row["startTime"].as_str() <= row["endTime"].as_str() && row["startTime"].is_string());
+        assert!(row["request_duration_ms"].is_u64(), "{row}");
     }
     let one = desk.get(&format!("spend/logs?request_id={}", ids[1])).await;
     assert_eq!(one.as_array().unwrap().len(), 1);

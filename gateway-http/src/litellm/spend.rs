@@ -35,6 +35,8 @@ struct LogRow {
     start_time: Option<String>,
     #[serde(rename = "endTime")]
     end_time: Option<String>,
+    /// From the beginning of the call until the attempt was booked.
+    request_duration_ms: Option<i64>,
     /// The alias that was asked for.
     model: String,
     model_group: String,
@@ -96,10 +98,11 @@ async fn row(desk: &Desk, names: &mut Names, entry: LedgerEntry) -> LogRow {
     let (prompt_tokens, completion_tokens) = tokens(entry.usage.as_ref());
     let given = |text: String| (!text.is_empty()).then_some(text);
     let kind = LedgerEntryKind::try_from(entry.kind).unwrap_or_default();
-    let settled = times::text(entry.settle_time.as_ref());
+    let (begun, settled) = (times::of_id(&entry.call_id), entry.settle_time);
     LogRow {
-        start_time: times::text(times::of_id(&entry.call_id).as_ref()).or(settled.clone()),
-        end_time: settled,
+        start_time: times::text(begun.or(settled).as_ref()),
+        end_time: times::text(settled.as_ref()),
+        request_duration_ms: begun.zip(settled).map(|(begun, settled)| times::ms_between(&begun, &settled)),
         litellm_call_id: entry.call_id.clone(),
         request_id: entry.call_id,
         api_key: entry.key_id,

@@ -43,6 +43,12 @@ pub(crate) fn day(time: &Timestamp) -> String {
     day.to_string().chars().take(10).collect()
 }
 
+/// Milliseconds from one moment to another; 0 where clocks disagree about which was first.
+pub(crate) fn ms_between(from: &Timestamp, to: &Timestamp) -> i64 {
+    let ms = |time: &Timestamp| time.seconds.saturating_mul(1_000).saturating_add(i64::from(time.nanos / 1_000_000));
+    ms(to).saturating_sub(ms(from)).max(0)
+}
+
 /// When an id was made that begins with a time (a UUIDv7).
 pub(crate) fn of_id(id: &str) -> Option<Timestamp> {
     let hex: String = id.chars().filter(|c| *c != '-').collect();
