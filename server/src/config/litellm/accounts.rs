@@ -132,16 +132,22 @@ fn key(params: &Section<'_>, meant: &Meant, keyless: bool) -> Option<String> {
 
 fn headers(params: &Section<'_>) -> Option<Value> {
     let mut headers = Map::new();
-    if let Some(Node::Map(entries)) = params.node("extra_headers") {
-        params.honoured("extra_headers");
-        for (name, value) in entries {
-            match value {
-                Node::Text(text) | Node::Number(text) => {
-                    headers.insert(name.clone(), params.context.environment.reference(text).into());
+    match params.node("extra_headers") {
+        Some(Node::Map(entries)) => {
+            params.honoured("extra_headers");
+            for (name, value) in entries {
+                match value {
+                    Node::Text(text) | Node::Number(text) => {
+                        headers.insert(name.clone(), params.context.environment.reference(text).into());
+                    }
+                    other => params.ignored("extra_headers", format!("{name:?} must be text, not {}", other.what())),
                 }
-                other => params.ignored("extra_headers", format!("{name:?} must be text, not {}", other.what())),
             }
         }
+        Some(other) => {
+            params.ignored("extra_headers", format!("must be a map of header to text, not {}", other.what()))
+        }
+        None => {}
     }
     if let Some(organization) = params.secret("organization") {
         headers.insert("OpenAI-Organization".into(), organization.into());

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{node::Node, section::Section};
+use super::{known::Kind, node::Node, section::Section};
 
 /// The lists of callbacks, and whether what stands there sees successes.
 const LISTS: [(&str, bool); 3] = [("callbacks", true), ("success_callback", true), ("failure_callback", false)];
@@ -193,12 +193,17 @@ fn s3(litellm: &Section<'_>) -> Option<Value> {
             s3[setting] = value.into();
         }
     }
-    let keys = [("access_key_id", "s3_aws_access_key_id"), ("secret_access_key", "s3_aws_secret_access_key")];
+    let keys = [
+        ("access_key_id", "s3_aws_access_key_id"),
+        ("secret_access_key", "s3_aws_secret_access_key"),
+        ("session_token", "s3_aws_session_token"),
+    ];
     let keys: Vec<_> = keys.into_iter().filter_map(|(setting, param)| Some((setting, params.secret(param)?))).collect();
     // One without the other is no key: the machine's own is used, as there.
     for (setting, key) in keys.into_iter().filter(|_| params.has("s3_aws_secret_access_key")) {
         s3[setting] = key.into();
     }
+    params.finish(Kind::S3);
     Some(json!({ "s3": s3 }))
 }
 

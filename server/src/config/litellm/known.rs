@@ -13,13 +13,14 @@ pub(super) enum Kind {
     Litellm,
     General,
     Cache,
+    S3,
 }
 
 /// What becomes of a setting that nothing asked for.
 pub(super) fn verdict(kind: Kind, name: &str) -> Verdict {
     let of_kind = match kind {
         Kind::Top => TOP,
-        Kind::Row => &[],
+        Kind::Row | Kind::S3 => &[],
         Kind::Params => PARAMS,
         Kind::Info => INFO,
         Kind::Router => ROUTER,

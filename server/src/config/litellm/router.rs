@@ -55,6 +55,10 @@ pub(super) fn models(models: &Models, router: &Section<'_>, litellm: &Section<'_
             fallbacks(&mut natives, section, kind);
         }
     }
+    // Those of the first kind are the native `default_fallbacks`; the others have no default of their own.
+    for kind in &KINDS[1..] {
+        fallbacks_of_all(&mut natives, [router, litellm], kind);
+    }
     natives
 }
 
@@ -275,6 +279,10 @@ fn fallbacks(natives: &mut Vec<Map<String, Value>>, section: &Section<'_>, kind:
         }
     };
     section.honoured(kind);
+    for other in maps.iter().filter(|map| !matches!(map, Node::Map(_))) {
+        let what = other.what();
+        section.ignored(kind, format!("must be a list of maps such as {{model: [other]}}; one entry is {what}"));
+    }
     let entries = maps.iter().flat_map(|map| match map {
         Node::Map(entries) => entries.as_slice(),
         _ => &[],
@@ -295,6 +303,28 @@ fn fallbacks(natives: &mut Vec<Map<String, Value>>, section: &Section<'_>, kind:
         let known: Vec<_> = known.collect();
         if let Some(native) = named(natives, model) {
             known.into_iter().for_each(|target| push(native, kind, target));
+        }
+    }
+}
+
+/// What `*` has: the fallbacks of every model that names none of this kind.
+fn fallbacks_of_all(natives: &mut [Map<String, Value>], sections: [&Section<'_>; 2], kind: &str) {
+    let open: Vec<_> =
+        natives.iter().filter(|native| !native.contains_key(kind)).map(|n| name_of(n).to_owned()).collect();
+    let key = format!("{kind}.*");
+    for section in sections {
+        let Some(Node::List(maps)) = section.node(kind) else { continue };
+        for targets in maps.iter().filter_map(|map| map.get("*")) {
+            for target in targets_of(targets, section, &key) {
+                if !has(natives, &target) {
+                    section.ignored(&format!("{key}.{target}"), "there is no such model to fall back to");
+                    continue;
+                }
+                let others = natives.iter_mut().filter(|native| name_of(native) != target);
+                for native in others.filter(|native| open.iter().any(|name| name == name_of(native))) {
+                    push(native, kind, target.clone());
+                }
+            }
         }
     }
 }

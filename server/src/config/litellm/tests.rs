@@ -381,6 +381,52 @@ router_settings: {fallbacks: [{openai/gpt-4o: [anything]}, {'*': [openai/o3]}]}
 }
 
 #[test]
+fn fallbacks_of_every_kind_may_be_for_all_models() {
+    let text = "
+model_list:
+  - {model_name: small, litellm_params: {model: openai/x}}
+  - {model_name: large, litellm_params: {model: openai/y}}
+  - {model_name: other, litellm_params: {model: openai/z}}
+router_settings:
+  context_window_fallbacks: [{small: [other]}, {'*': [large, gone]}]
+litellm_settings:
+  content_policy_fallbacks: [{'*': [other]}]
+";
+    let translated = with(text, &[]);
+    let native = Value::from(translated.native.clone());
+    let of = |kind: &str| (0..3).map(|at| native["models"][at][kind].clone()).collect::<Vec<_>>();
+    assert_eq!(of("context_window_fallbacks"), [json!(["other"]), Value::Null, json!(["large"])]);
+    assert_eq!(of("content_policy_fallbacks"), [json!(["other"]), json!(["other"]), Value::Null]);
+    assert_eq!(of("fallbacks"), [Value::Null, Value::Null, Value::Null]);
+    assert!(verdict(&translated, "router_settings.context_window_fallbacks.*.gone").contains("no such model"));
+    assert_eq!(verdict(&translated, "litellm_settings.content_policy_fallbacks"), "");
+}
+
+#[test]
+fn what_has_the_wrong_form_is_told() {
+    let text = "
+model_list:
+  - {model_name: a, litellm_params: {model: openai/x, extra_headers: [X-Team]}}
+  - {model_name: b, litellm_params: {model: openai/y}}
+router_settings: {fallbacks: [a, {b: [a]}]}
+litellm_settings:
+  success_callback: [s3]
+  s3_callback_params: {s3_bucket_name: calls, s3_aws_session_token: os.environ/T, s3_aws_secret_access_key: os.environ/S, s3_aws_access_key_id: os.environ/I, s3_frobnicate: 1}
+";
+    let translated = with(text, &[("T", "t"), ("S", "s"), ("I", "i")]);
+    for (path, says) in [
+        ("model_list[0] (a).litellm_params.extra_headers", "not a list"),
+        ("router_settings.fallbacks", "one entry is text"),
+        ("litellm_settings.s3_callback_params.s3_frobnicate", "not a setting"),
+    ] {
+        assert!(verdict(&translated, path).contains(says), "{path}: {}", verdict(&translated, path));
+    }
+    let native = Value::from(translated.native.clone());
+    assert_eq!(native["models"][1]["fallbacks"], json!(["a"]), "the rest of the list holds");
+    assert_eq!(native["sinks"]["s3"]["s3"]["session_token"], "env:T");
+}
+
+#[test]
 fn labels_bind_where_they_are_switched_on() {
     let text = |on: bool| {
         format!(
