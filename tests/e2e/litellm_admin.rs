@@ -385,6 +385,32 @@ async fn a_share_of_nothing_in_a_team_stops_its_members() {
 }
 
 #[tokio::test]
+async fn a_customer_whose_budgets_were_made_in_part_gets_the_rest() {
+    let desk = Desk::open().await;
+    let budget = |nano_usd: i64, enforcement: v1::BudgetEnforcement| v1::Budget {
+        scope: Some(v1::BudgetScope { kind: v1::ScopeKind::Customer as i32, id: "shop".into(), ..Default::default() }),
+        limit_nano_usd: nano_usd,
+        enforcement: enforcement as i32,
+        ..Default::default()
+    };
+    // As a request leaves it that ends after its first budget.
+    let first = budget(5_000_000_000, v1::BudgetEnforcement::Hard);
+    let asked = v1::CreateBudgetRequest { budget: Some(first), ..Default::default() };
+    desk.world.admin().await.budgets().create_budget(asked).await.unwrap();
+    let other = json!({"user_id": "shop", "max_budget": 6, "soft_budget": 3});
+    assert_eq!(desk.post_as(&desk.admin, "customer/new", other).await.status, 400, "it has another budget");
+    let again = json!({"user_id": "shop", "max_budget": 5, "soft_budget": 3});
+    let made = desk.post("customer/new", again.clone()).await;
+    assert_eq!((&made["max_budget"], &made["soft_budget"]), (&json!(5.0), &json!(3.0)));
+    let scope = budget(0, v1::BudgetEnforcement::Hard).scope;
+    let asked = v1::ListBudgetsRequest { scope, ..Default::default() };
+    let budgets = desk.world.admin().await.budgets().list_budgets(asked).await.unwrap().into_inner().budgets;
+    assert_eq!(budgets.iter().map(|b| b.limit_nano_usd).collect::<Vec<_>>(), [5_000_000_000, 3_000_000_000]);
+    let twice = desk.post_as(&desk.admin, "customer/new", again).await;
+    assert_eq!((twice.status.as_u16(), &twice.json()["error"]["param"]), (400, &json!("user_id")));
+}
+
+#[tokio::test]
 async fn nobody_does_here_what_grpc_refuses_them() {
     let desk = Desk::open().await;
     desk.post("team/new", json!({"team_id": "blue"})).await;

@@ -43,11 +43,10 @@ pub(crate) async fn new(State(gateway): State<Gateway>, request: Request) -> Ans
     let mut ignored = fields.finish()?;
     ignored.extend(purse.ignored());
     ignored.extend(alias.is_some().then(|| "alias".to_owned()));
-    if !desk.budgets_on(&scope).await?.is_empty() {
-        return Err(Failure::field("user_id", format!("the customer {user_id:?} has a budget already")));
-    }
     // Customers exist by being named: without a budget there is nothing to make.
-    let made = purse.fill(&desk, &scope).await?;
+    let Some(made) = purse.fill(&desk, &scope).await? else {
+        return Err(Failure::field("user_id", format!("the customer {user_id:?} has a budget already")));
+    };
     let row = CustomerRow { user_id, alias, blocked: false, standing: Standing::of(&made, 0) };
     Ok(Answer::ignoring(row, ignored))
 }

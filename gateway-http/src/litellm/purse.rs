@@ -116,13 +116,19 @@ impl Purse {
         max.into_iter().chain(soft).chain(further).chain(models).collect()
     }
 
-    /// Makes them.
-    pub(crate) async fn fill(&self, desk: &Desk, scope: &BudgetScope) -> Result<Vec<Budget>, Failure> {
-        let mut made = Vec::new();
-        for budget in self.budgets(scope) {
+    /// Makes them on a scope that has none, or only the first of them: then an earlier attempt ended in between, and this one goes on. `None`:
+    /// the scope has others, or all of them.
+    pub(crate) async fn fill(&self, desk: &Desk, scope: &BudgetScope) -> Result<Option<Vec<Budget>>, Failure> {
+        let (wanted, mut made) = (self.budgets(scope), desk.budgets_on(scope).await?);
+        let has_begun =
+            made.len() < wanted.len() && made.iter().zip(&wanted).all(|(made, wanted)| is_same(made, wanted));
+        if !made.is_empty() && !has_begun {
+            return Ok(None);
+        }
+        for budget in wanted.into_iter().skip(made.len()) {
             made.push(desk.create_budget(budget).await?);
         }
-        Ok(made)
+        Ok(Some(made))
     }
 
     /// Changes what a scope has to what the request says.
@@ -209,6 +215,15 @@ fn is_of_several(budget: &Budget) -> bool {
 
 fn of_model(scope: &BudgetScope, model: &str, limit: &Limit) -> Budget {
     hard(&BudgetScope { model: model.to_owned(), ..scope.clone() }, limit)
+}
+
+/// Whether a budget is the one that was asked for.
+fn is_same(made: &Budget, wanted: &Budget) -> bool {
+    made.limit_nano_usd == wanted.limit_nano_usd
+        && made.enforcement() == wanted.enforcement()
+        && made.display_name == wanted.display_name
+        && model_of(made) == model_of(wanted)
+        && duration::told(made.window.as_ref()) == duration::told(wanted.window.as_ref())
 }
 
 fn model_of(budget: &Budget) -> String {
