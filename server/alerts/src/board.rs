@@ -27,21 +27,13 @@ pub struct Timing {
     pub cooldown: Duration,
 }
 
-/// Whether a beginning was told, and by whom.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
-    NotYet,
-    Here,
-    /// By another replica, which tells its end too.
-    Elsewhere,
-}
-
 #[derive(Clone, Debug)]
 struct Alert {
     since_us: i64,
     /// Since when it is good again.
     good_since_us: Option<i64>,
-    told: Told,
+    /// When this replica told its beginning, or last renewed its claim to be the one who does; `None`: it did not.
+    ours_us: Option<i64>,
     last: Bad,
 }
 
@@ -78,26 +70,39 @@ impl Board {
 
     /// What is so now and was told, by subject.
     pub fn firing(&self) -> impl Iterator<Item = &str> {
-        self.alerts.iter().filter(|(_, alert)| alert.told == Told::Here).map(|(subject, _)| subject.as_str())
+        self.alerts.iter().filter(|(_, alert)| alert.ours_us.is_some()).map(|(subject, _)| subject.as_str())
     }
 
-    /// It was not told after all: another replica did, and will tell its end.
+    /// It is not for this replica to tell: another did, and tells its end too. After the cooldown it is tried again, for by then the other
+    /// may be gone, or may have seen an end that is none here.
     pub fn leave_to_others(&mut self, subject: &str) {
         if let Some(alert) = self.alerts.get_mut(subject) {
-            alert.told = Told::Elsewhere;
+            alert.ours_us = None;
         }
     }
 
+    /// What this replica told or renewed so long ago that it must say again that it is there: its subjects, which count as renewed now.
+    pub fn to_renew(&mut self, after: Duration, now_us: i64) -> Vec<String> {
+        let mut due = Vec::new();
+        for (subject, alert) in &mut self.alerts {
+            if alert.ours_us.is_some_and(|ours| now_us - ours >= micros(after)) {
+                alert.ours_us = Some(now_us);
+                due.push(subject.clone());
+            }
+        }
+        due
+    }
+
     fn bad(&mut self, subject: String, bad: Bad, now_us: i64, source: &str) -> Option<Notice> {
-        let fresh = || Alert { since_us: now_us, good_since_us: None, told: Told::NotYet, last: Bad::default() };
+        let fresh = || Alert { since_us: now_us, good_since_us: None, ours_us: None, last: Bad::default() };
         let alert = self.alerts.entry(subject.clone()).or_insert_with(fresh);
         alert.good_since_us = None;
         alert.last = bad;
         let rests = self.told_us.get(&subject).is_some_and(|told| now_us - told < micros(self.timing.cooldown));
-        if alert.told != Told::NotYet || rests || now_us - alert.since_us < micros(self.timing.lasting) {
+        if alert.ours_us.is_some() || rests || now_us - alert.since_us < micros(self.timing.lasting) {
             return None;
         }
-        alert.told = Told::Here;
+        alert.ours_us = Some(now_us);
         self.told_us.insert(subject.clone(), now_us);
         let alert = alert.clone();
         Some(self.notice(subject, &alert, State::Firing, now_us, source))
@@ -110,7 +115,7 @@ impl Board {
             return None;
         }
         let alert = self.alerts.remove(subject)?;
-        (alert.told == Told::Here).then(|| self.notice(subject.to_owned(), &alert, State::Resolved, now_us, source))
+        alert.ours_us.is_some().then(|| self.notice(subject.to_owned(), &alert, State::Resolved, now_us, source))
     }
 
     fn notice(&self, subject: String, alert: &Alert, state: State, now_us: i64, source: &str) -> Notice {
@@ -200,11 +205,36 @@ mod tests {
     }
 
     #[test]
-    fn what_another_replica_told_is_neither_told_again_nor_resolved_by_this_one() {
+    fn what_another_replica_told_is_not_resolved_by_this_one() {
         let mut board = board(0, 0, 60);
         assert_eq!(board.see(wrong(&["a"]), 0, "g").len(), 1);
         board.leave_to_others("a");
-        assert!(board.see(wrong(&["a"]), 1_000 * SECOND, "g").is_empty(), "long after the cooldown");
-        assert!(board.see(wrong(&[]), 1_001 * SECOND, "g").is_empty());
+        assert!(board.see(wrong(&["a"]), 59 * SECOND, "g").is_empty(), "it is the other's within the cooldown");
+        assert!(board.see(wrong(&[]), 59 * SECOND, "g").is_empty(), "and so is its end");
+    }
+
+    #[test]
+    fn what_another_replica_told_is_tried_again_after_the_cooldown() {
+        let mut board = board(0, 0, 60);
+        board.see(wrong(&["a"]), 0, "g");
+        board.leave_to_others("a");
+        assert!(board.see(wrong(&["a"]), 59 * SECOND, "g").is_empty());
+        assert_eq!(board.see(wrong(&["a"]), 60 * SECOND, "g")[0].state, State::Firing);
+        assert_eq!(board.see(wrong(&[]), 61 * SECOND, "g")[0].state, State::Resolved, "who told it tells its end");
+    }
+
+    #[test]
+    fn what_this_replica_told_is_renewed_now_and_then_and_nothing_else_is() {
+        let mut board = board(0, 10, 60);
+        let half = Duration::from_secs(30);
+        board.see(wrong(&["mine", "theirs"]), 0, "g");
+        board.leave_to_others("theirs");
+        assert_eq!(board.to_renew(half, 29 * SECOND), Vec::<String>::new());
+        assert_eq!(board.to_renew(half, 30 * SECOND), ["mine"]);
+        assert_eq!(board.to_renew(half, 31 * SECOND), Vec::<String>::new());
+        board.see(wrong(&[]), 32 * SECOND, "g");
+        assert_eq!(board.to_renew(half, 60 * SECOND), ["mine"], "its end is not told yet");
+        board.see(wrong(&[]), 60 * SECOND, "g");
+        assert_eq!(board.to_renew(half, 100 * SECOND), Vec::<String>::new(), "its end is told");
     }
 }

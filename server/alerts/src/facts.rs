@@ -59,6 +59,6 @@ pub trait Facts: Send + Sync {
 /// Where several replicas see the same, one of them tells it.
 #[async_trait]
 pub trait Turns: Send + Sync {
-    /// Whether it is for this replica to tell `what`; nobody else may for so long.
+    /// Whether it is for this replica to tell `what`; nobody else may for so long. Who has it and asks again has it for so long from now.
     async fn is_ours(&self, what: &str, how_long: Duration) -> bool;
 }

@@ -67,10 +67,7 @@ pub struct Notice {
 impl Notice {
     /// The same for all notices of one alert: what receivers know repetitions and recoveries by.
     pub fn dedup_key(&self) -> String {
-        match self.subject.as_str() {
-            "" => format!("tollgate/{}", self.rule),
-            subject => format!("tollgate/{}/{subject}", self.rule),
-        }
+        dedup_key(&self.rule, &self.subject)
     }
 
     /// The one that `tollgate alerts test` sends.
@@ -98,6 +95,13 @@ impl Notice {
     /// `[firing] rule: summary`, for people.
     pub(crate) fn headline(&self) -> String {
         format!("[{}] {}: {}", self.state.name(), self.rule, self.summary)
+    }
+}
+
+pub(crate) fn dedup_key(rule: &str, subject: &str) -> String {
+    match subject {
+        "" => format!("tollgate/{rule}"),
+        _ => format!("tollgate/{rule}/{subject}"),
     }
 }
 

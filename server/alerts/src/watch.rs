@@ -7,7 +7,7 @@ use tollgate_proto::v1::{AuditRecord, BudgetAlert};
 
 use crate::{
     Board, ChannelError, ChannelStats, Channels, Facts, Notice, Options, Rule, State, Turns, channels::Counts,
-    condition::Seen,
+    condition::Seen, notice::dedup_key,
 };
 
 /// What waits to be looked at.
@@ -121,9 +121,13 @@ impl Alerts {
                 continue;
             }
             watched.looked = Some(tokio::time::Instant::now());
+            let turn = watched.turn(self.every);
+            if let Some(turns) = turns {
+                watched.renew(turns, turn, facts.now_us()).await;
+            }
             let Some(wrong) = watched.seen.wrong(facts).await else { continue };
             for notice in watched.board.see(wrong, facts.now_us(), &self.source) {
-                if is_ours(turns, &watched.rule, &notice).await {
+                if is_ours(turns, turn, &notice).await {
                     self.channels.tell(&watched.rule.channels, &notice);
                 } else {
                     watched.board.leave_to_others(&notice.subject);
@@ -133,12 +137,28 @@ impl Alerts {
     }
 }
 
-/// A beginning is for whoever is first; an end is for whoever told the beginning.
-async fn is_ours(turns: Option<&dyn Turns>, rule: &Rule, notice: &Notice) -> bool {
-    match turns {
-        Some(turns) if notice.state == State::Firing => {
-            turns.is_ours(&notice.dedup_key(), rule.timing.cooldown.max(LEAST_TURN)).await
+impl Watched {
+    /// For how long nobody else may tell what this replica told: it is renewed at least once meanwhile.
+    fn turn(&self, every: Duration) -> Duration {
+        let pause = if self.seen.is_costly() { every.max(COSTLY) } else { every };
+        self.rule.timing.cooldown.max(LEAST_TURN).max(pause.saturating_mul(3))
+    }
+
+    /// Says that what this replica told is still its own: another tells it once this one is gone. What another has come to tell meanwhile is
+    /// the other's, its end too.
+    async fn renew(&mut self, turns: &dyn Turns, turn: Duration, now_us: i64) {
+        for subject in self.board.to_renew(turn / 2, now_us) {
+            if !turns.is_ours(&dedup_key(&self.rule.name, &subject), turn).await {
+                self.board.leave_to_others(&subject);
+            }
         }
+    }
+}
+
+/// A beginning is for whoever is first; an end is for whoever told the beginning.
+async fn is_ours(turns: Option<&dyn Turns>, turn: Duration, notice: &Notice) -> bool {
+    match turns {
+        Some(turns) if notice.state == State::Firing => turns.is_ours(&notice.dedup_key(), turn).await,
         _ => true,
     }
 }

@@ -1,6 +1,10 @@
 //! Each condition, from what the gateway sees to what is told.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use axum::http::StatusCode;
@@ -234,22 +238,107 @@ async fn a_key_that_ends_soon_is_told_of_until_it_is_renewed() {
     assert_eq!(scene.tells(2).await.0, "resolve");
 }
 
-/// Another replica has told everything already.
-struct Theirs;
+/// Where two replicas meet, with time as a test wants it.
+#[derive(Default)]
+struct Meeting {
+    now_us: i64,
+    /// Who may tell what, and until when.
+    claims: BTreeMap<String, (&'static str, i64)>,
+    /// Who asked, and when.
+    asked: Vec<(&'static str, i64)>,
+}
+
+struct Claimant {
+    name: &'static str,
+    meeting: Arc<Mutex<Meeting>>,
+}
 
 #[async_trait]
-impl Turns for Theirs {
-    async fn is_ours(&self, _: &str, _: Duration) -> bool {
-        false
+impl Turns for Claimant {
+    async fn is_ours(&self, what: &str, how_long: Duration) -> bool {
+        let mut meeting = self.meeting.lock();
+        let now_us = meeting.now_us;
+        meeting.asked.push((self.name, now_us));
+        let is_others = |(owner, until): &(&str, i64)| *owner != self.name && *until > now_us;
+        if meeting.claims.get(what).is_some_and(is_others) {
+            return false;
+        }
+        let until_us = now_us + i64::try_from(how_long.as_micros()).unwrap();
+        meeting.claims.insert(what.to_owned(), (self.name, until_us));
+        true
+    }
+}
+
+/// Two replicas that see a degraded ledger; the first tells it.
+struct Replicas {
+    meeting: Arc<Mutex<Meeting>>,
+    first: Scene,
+    second: Scene,
+}
+
+impl Replicas {
+    async fn start() -> Self {
+        let meeting = Arc::new(Mutex::new(Meeting { now_us: BEGIN, ..Meeting::default() }));
+        let claimant = |name| Some(Arc::new(Claimant { name, meeting: meeting.clone() }) as Arc<dyn Turns>);
+        let first = Scene::with(Condition::LedgerDegraded, claimant("first")).await;
+        let second = Scene::with(Condition::LedgerDegraded, claimant("second")).await;
+        first.is(|state| state.degraded = true);
+        assert_eq!(first.tells(1).await.0, "trigger");
+        second.is(|state| state.degraded = true);
+        let replicas = Self { meeting, first, second };
+        replicas.asks("second").await;
+        replicas
+    }
+
+    /// Time passes, for all of them.
+    fn passes(&self, seconds: i64) {
+        self.meeting.lock().now_us += seconds * SECOND;
+        for scene in [&self.first, &self.second] {
+            scene.is(|state| state.now_us += seconds * SECOND);
+        }
+    }
+
+    /// Waits until this one has asked whether it is to tell, at the time that it is now.
+    async fn asks(&self, who: &str) {
+        let until = Instant::now() + Duration::from_secs(15);
+        loop {
+            let has_asked = {
+                let meeting = self.meeting.lock();
+                meeting.asked.iter().any(|(name, at_us)| *name == who && *at_us == meeting.now_us)
+            };
+            if has_asked {
+                return;
+            }
+            assert!(Instant::now() < until, "{who} does not ask");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 }
 
 #[tokio::test]
-async fn what_another_replica_tells_is_told_once() {
-    let scene = Scene::with(Condition::LedgerDegraded, Some(Arc::new(Theirs))).await;
-    scene.is(|state| state.degraded = true);
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    scene.is(|state| state.degraded = false);
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert!(scene.pager.taken().is_empty());
+async fn what_one_replica_tells_no_other_does_however_long_it_goes_on() {
+    let replicas = Replicas::start().await;
+    // Ten times as long as a claim lasts that is not renewed.
+    for _ in 0..20 {
+        replicas.passes(30);
+        replicas.asks("first").await;
+        replicas.asks("second").await;
+    }
+    assert!(replicas.second.pager.taken().is_empty());
+    assert_eq!(replicas.first.pager.taken().len(), 1);
+    replicas.second.is(|state| state.degraded = false);
+    replicas.first.is(|state| state.degraded = false);
+    assert_eq!(replicas.first.tells(2).await.0, "resolve");
+    assert!(replicas.second.pager.taken().is_empty(), "its end is told by who told it");
+}
+
+#[tokio::test]
+async fn what_the_replica_that_told_it_sees_no_more_is_told_by_one_that_still_does() {
+    let replicas = Replicas::start().await;
+    replicas.first.is(|state| state.degraded = false);
+    assert_eq!(replicas.first.tells(2).await.0, "resolve");
+    replicas.passes(120);
+    assert_eq!(replicas.second.tells(1).await.0, "trigger", "it still fails there");
+    replicas.second.is(|state| state.degraded = false);
+    assert_eq!(replicas.second.tells(2).await.0, "resolve");
 }
