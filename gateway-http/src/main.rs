@@ -7,6 +7,7 @@ use axum::serve::ListenerExt;
 use clap::Parser;
 use tokio::net::TcpListener;
 use tollgate_http::{Background, Options};
+use tollgate_redact::Hidden;
 use tonic::transport::Endpoint;
 
 #[global_allocator]
@@ -45,7 +46,9 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt().with_writer(|| Hidden(std::io::stderr())).with_ansi(is_terminal).init();
+    tollgate_redact::keep_crashes_quiet();
     let channel = Endpoint::from_shared(cli.upstream.clone())
         .with_context(|| format!("--upstream: {:?} is not a URL", cli.upstream))?
         .tcp_nodelay(true)

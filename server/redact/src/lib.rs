@@ -3,10 +3,12 @@
 //! Callers and providers put secrets where none belong: into tags, model names, error messages. [`redact`] takes them out of what is
 //! recorded, logged or answered. It knows shapes, not values: what has no shape (a password that stands alone) it cannot know.
 
+mod lines;
 mod shapes;
 
 use std::{borrow::Cow, ops::Range};
 
+pub use lines::{Hidden, keep_crashes_quiet};
 use shapes::{ASSIGNED, KEYS, Key, Named};
 
 /// What stands in a secret's place.
