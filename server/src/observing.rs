@@ -47,6 +47,11 @@ impl Observing {
         self.alerts.as_ref().map(Observer::channels).unwrap_or_default()
     }
 
+    /// What alerts had no time to look at, where there are any.
+    pub(crate) fn missed(&self) -> Option<u64> {
+        self.alerts.as_ref().map(Observer::missed)
+    }
+
     pub(crate) fn budget(&self, alert: &BudgetAlert) {
         if let Some(alerts) = &self.alerts {
             alerts.budget(alert);

@@ -1,8 +1,14 @@
 //! Looks, and tells.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tollgate_proto::v1::{AuditRecord, BudgetAlert};
 
 use crate::{
@@ -27,17 +33,35 @@ enum Observed {
 pub struct Observer {
     queue: mpsc::Sender<Observed>,
     counts: Counts,
+    /// What found no room in the queue.
+    missed: Arc<AtomicU64>,
 }
 
 impl Observer {
     /// A closed record.
     pub fn record(&self, record: &Arc<AuditRecord>) {
-        let _ = self.queue.try_send(Observed::Record(record.clone()));
+        self.push(Observed::Record(record.clone()));
     }
 
     /// A budget has passed a threshold.
     pub fn budget(&self, alert: &BudgetAlert) {
-        let _ = self.queue.try_send(Observed::Budget(Box::new(alert.clone())));
+        self.push(Observed::Budget(Box::new(alert.clone())));
+    }
+
+    /// Records and thresholds that there was no time to look at: alerts may be late for it, or not told at all.
+    pub fn missed(&self) -> u64 {
+        self.missed.load(Ordering::Relaxed)
+    }
+
+    fn push(&self, observed: Observed) {
+        // Once nobody watches any more the gateway ends: nothing is missed then.
+        if let Err(TrySendError::Full(_)) = self.queue.try_send(observed)
+            && self.missed.fetch_add(1, Ordering::Relaxed) == 0
+        {
+            tracing::warn!(
+                "alerts have no time to look at every call; tollgate_alert_missed_total counts what they miss"
+            );
+        }
     }
 
     /// What became of notices so far, by channel.
@@ -79,7 +103,7 @@ impl Alerts {
             rule,
         };
         let (queue, observed) = mpsc::channel(QUEUE);
-        let observer = Observer { queue, counts: channels.counts() };
+        let observer = Observer { queue, counts: channels.counts(), missed: Arc::default() };
         let rules = options.rules.into_iter().map(watched).collect();
         let alerts = Self { observed, source: options.source, every: options.every, rules, channels };
         Ok((alerts, observer))
@@ -160,5 +184,25 @@ async fn is_ours(turns: Option<&dyn Turns>, turn: Duration, notice: &Notice) -> 
     match turns {
         Some(turns) if notice.state == State::Firing => turns.is_ours(&notice.dedup_key(), turn).await,
         _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_finds_no_room_in_the_queue_is_counted() {
+        let (queue, observed) = mpsc::channel(QUEUE);
+        let observer = Observer { queue, counts: Counts::default(), missed: Arc::default() };
+        let record = Arc::new(AuditRecord::default());
+        (0..QUEUE).for_each(|_| observer.record(&record));
+        assert_eq!(observer.missed(), 0);
+        observer.record(&record);
+        observer.budget(&BudgetAlert::default());
+        assert_eq!(observer.missed(), 2);
+        drop(observed);
+        observer.record(&record);
+        assert_eq!(observer.missed(), 2, "nobody watches any more");
     }
 }

@@ -137,6 +137,8 @@ pub mod names {
             "Spans that no collector took, while calls are traced";
         NOTICES Counter "alert_notices" ["channel", "outcome"]
             "Notices of alerts to a channel: delivered, or lost after all tries";
+        ALERT_MISSED Counter "alert_missed" []
+            "Calls and passed thresholds of budgets that alerts had no time to look at";
         BUILD Gauge "build_info" ["version", "commit", "rustc"]
             "1: which build this is";
         CONFIG Gauge "config_info" ["hash"]

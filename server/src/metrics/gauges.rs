@@ -158,6 +158,9 @@ pub(super) fn observing(page: &mut Page, observing: &Observing, spans: Option<&E
         page.count(names::NOTICES, &[&channel.name, "delivered"], channel.delivered);
         page.count(names::NOTICES, &[&channel.name, "lost"], channel.lost);
     }
+    if let Some(missed) = observing.missed() {
+        page.count(names::ALERT_MISSED, &[], missed);
+    }
 }
 
 /// Which build and which configuration.
