@@ -203,6 +203,7 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
         observing: observing.clone(),
         spans: exporter.clone(),
         snapshot_us,
+        journal: journal_dir(&dir),
         export,
         settings: config.metrics.clone(),
         process,
@@ -290,7 +291,7 @@ fn ledger_options(
     let trail = trail.clone();
     let (of_records, of_budgets) = (observing.clone(), observing.clone());
     Ok(tollgate_ledger::Options {
-        journal: dir.join("journal"),
+        journal: journal_dir(dir),
         replica: backend.replica.clone(),
         durability: match config.journal.durability {
             config::Durability::Process => Durability::Process,
@@ -307,6 +308,10 @@ fn ledger_options(
         offline: None,
         latest_us: 0,
     })
+}
+
+fn journal_dir(dir: &Path) -> PathBuf {
+    dir.join("journal")
 }
 
 /// When the last audit record was closed that the store has of this replica, in microseconds; 0: there is none.

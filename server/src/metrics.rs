@@ -3,9 +3,12 @@
 
 mod gauges;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering},
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 use axum::{
@@ -42,6 +45,8 @@ pub(crate) struct Sources {
     pub(crate) spans: Option<Exporter>,
     /// Of when the local snapshot is, in microseconds since the epoch; before any time where there is none.
     pub(crate) snapshot_us: Arc<AtomicI64>,
+    /// Where the journal is.
+    pub(crate) journal: PathBuf,
     /// How exports of the audit log go, where there are any.
     pub(crate) export: Option<Arc<Status>>,
     pub(crate) settings: MetricsSettings,
@@ -120,6 +125,7 @@ impl Sources {
         gauges::deployments(&mut page, &self.pipeline);
         gauges::budgets(&mut page, self.pipeline.ledger(), &self.settings);
         gauges::ledger(&mut page, self.pipeline.ledger(), self.snapshot_us.load(Ordering::Relaxed));
+        gauges::journal(&mut page, &self.journal);
         if let Some(export) = &self.export {
             gauges::export(&mut page, export, self.pipeline.ledger().now_us());
         }

@@ -89,6 +89,10 @@ async fn troubled(provider: &ScriptedProvider, copy: &Path) -> Gateway {
         .deployment("narrow", with(at("scripted", "narrow-upstream"), "limits", json!({"concurrent_requests": 1})))
         .deployment("nearly", with(at("scripted", "nearly-upstream"), "budget", budget("0.1")))
         .deployment("spent", with(at("scripted", "spent-upstream"), "budget", budget("0.01")))
+        .deployment(
+            "overrun",
+            json!({ "provider": "scripted", "model": "overrun-upstream", "price": {"input": "100", "output": "0"}, "max_output_tokens": 4096 }),
+        )
         .set("/audit", json!({ "export": { "local": { "dir": copy }, "every": "1s" } }))
         .start()
         .await
@@ -101,6 +105,8 @@ async fn each_alert_fires_when_its_condition_is_there() {
     let provider = ScriptedProvider::start().await;
     provider.always("slow-upstream", [Step::streams(3).after_ms(5_500)]);
     provider.always("narrow-upstream", [Step::text("at last").after_ms(7_000)]);
+    // A prompt that is longer than it can be: what was held does not cover it.
+    provider.always("overrun-upstream", [Step { prompt_tokens: Some(50_000), ..Step::text("dear") }]);
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("copy");
     let alone = troubled(&provider, &copy).await;
@@ -125,7 +131,7 @@ async fn each_alert_fires_when_its_condition_is_there() {
     tokio::task::block_in_place(|| postgres.kill());
     std::fs::remove_dir_all(&copy).unwrap();
     std::fs::write(&copy, "no directory any more").unwrap();
-    for model in ["failing", "falling", "spent"] {
+    for model in ["failing", "falling", "spent", "overrun"] {
         let ten_tokens = hello(json!({"model": model, "max_completion_tokens": 10}));
         keep_calling(&mut calls, &alone, ten_tokens, often);
     }

@@ -65,6 +65,8 @@ pub mod names {
             "Calls that a cache served: prompt (attempts whose provider read input from its cache), replay (an answer kept under an idempotency key)";
         COST Counter "cost_usd" ["model", "provider", "deployment", "team", "key", "user"]
             "What was booked for calls, in US dollars; counted in nano-dollars";
+        OVERRUN Counter "overrun_usd" ["provider"]
+            "What attempts cost beyond what was held for them, in US dollars; counted in nano-dollars";
         ESTIMATED Counter "estimated_usage" ["model", "provider", "deployment"]
             "Attempts that were billed by the gateway's own count, because the provider gave none or none that can be";
         ATTEMPTS Counter "attempts" ["model", "provider", "deployment", "class"]
@@ -107,6 +109,10 @@ pub mod names {
             "How long the store has taken nothing although there is something for it";
         JOURNAL_WAITING Gauge "journal_waiting_records" []
             "Ends of calls that the journal's disk refused: kept in memory, and no new call starts";
+        JOURNAL_FREE Gauge "journal_free_bytes" []
+            "Bytes that are free where the journal is";
+        CLOCK_SKEW Gauge "clock_skew_seconds" []
+            "What the clock of the ledger of record is ahead of this replica's, in seconds; budgets go by the former";
         HOLDS Gauge "holds" []
             "Attempts in flight at this replica";
         HELD Gauge "holds_usd" []

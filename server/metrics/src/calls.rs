@@ -126,6 +126,7 @@ pub struct Metrics {
     places: Series<3, Place>,
     attempts: Series<4, Counter>,
     spent: Series<6, Spent>,
+    overruns: Series<1, Counter>,
     cache_hits: Series<4, Counter>,
     retries: Series<2, Counter>,
     fallbacks: Series<3, Counter>,
@@ -157,6 +158,7 @@ impl Metrics {
             places: Series::new([true, true, true], most, place),
             attempts: Series::new([true, true, true, false], most, Counter::default),
             spent: Series::new([true; 6], most, Spent::default),
+            overruns: Series::new([true], most, Counter::default),
             cache_hits: Series::new([false, true, true, true], most, Counter::default),
             retries: Series::new([true, false], most, Counter::default),
             fallbacks: Series::new([true, true, false], most, Counter::default),
@@ -250,6 +252,9 @@ impl Metrics {
         if usage.input.is_some_and(|input| input.cached_read > 0) {
             self.cache_hits.at(["prompt", model, provider, deployment], |n| n.add(1));
         }
+        // Also where there is none: a counter that begins with its first overrun shows no increase of it.
+        let overrun = usage.cost_nano_usd.saturating_sub(usage.held_nano_usd);
+        self.overruns.at([provider], |n| n.add(u64::try_from(overrun).unwrap_or(0)));
         let tokens = by_class(usage);
         self.spent.at([model, provider, deployment, payer.team, payer.key, payer.user], |spent| {
             for (counter, n) in spent.tokens.iter().zip(tokens).filter(|(_, n)| *n > 0) {
@@ -293,6 +298,9 @@ impl Metrics {
             // The nearest number of dollars, which is what Prometheus keeps: no money is computed from it.
             page.number(names::COST, labels, spent.nano_usd.get() as f64 / 1e9);
         }
+        for (labels, overrun) in self.overruns.read() {
+            page.number(names::OVERRUN, labels, overrun.get() as f64 / 1e9);
+        }
         put(page, names::CACHE_HITS, &self.cache_hits);
         put(page, names::ATTEMPTS, &self.attempts);
         put(page, names::RETRIES, &self.retries);
@@ -308,6 +316,7 @@ impl Metrics {
         overflow(names::ATTEMPT_SECONDS, self.places.overflowed());
         overflow(names::ATTEMPTS, self.attempts.overflowed());
         overflow(names::COST, self.spent.overflowed());
+        overflow(names::OVERRUN, self.overruns.overflowed());
         overflow(names::CACHE_HITS, self.cache_hits.overflowed());
         overflow(names::RETRIES, self.retries.overflowed());
         overflow(names::FALLBACKS, self.fallbacks.overflowed());

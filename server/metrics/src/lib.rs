@@ -15,7 +15,7 @@ mod series;
 pub use about::{About, Kind, NAMES, docs_table, names};
 pub use calls::{Ended, KnownAs, Metrics, Payer, Settings};
 pub use page::{Figure, Format, Page, Point};
-pub use process::{Build, Process};
+pub use process::{Build, Process, free_bytes};
 
 /// The label value of what is not known by name, or is one too many.
 pub const OTHER: &str = "other";

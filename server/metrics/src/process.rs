@@ -1,6 +1,9 @@
 //! What the process itself is and uses.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use crate::{Page, names};
 
@@ -42,6 +45,12 @@ impl Process {
             page.count(names::FILES, &[], files.count().saturating_sub(1) as u64);
         }
     }
+}
+
+/// Bytes that are free, for who is not root, on the file system of this directory; `None`: the system does not tell.
+pub fn free_bytes(directory: &Path) -> Option<u64> {
+    let told = rustix::fs::statvfs(directory).ok()?;
+    Some(told.f_bavail.saturating_mul(told.f_frsize))
 }
 
 /// Linux counts it for user space in hundredths of a second, on every architecture.

@@ -1,10 +1,10 @@
 //! What is the case when somebody asks.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
 use tollgate_export::Status;
 use tollgate_ledger::{Ledger, Mode};
-use tollgate_metrics::{About, Build, Page, names};
+use tollgate_metrics::{About, Build, Page, free_bytes, names};
 use tollgate_otlp::Exporter;
 use tollgate_pipeline::Pipeline;
 use tollgate_proto::v1::{BudgetScope, ScopeKind};
@@ -115,9 +115,17 @@ pub(super) fn ledger(page: &mut Page, ledger: &Ledger, snapshot_us: i64) {
     page.count(names::HOLDS, &[], holds.len() as u64);
     page.put(names::HELD, &[], holds.iter().map(|hold| hold.amount_nano_usd).sum::<i64>() as f64 / NANO);
     page.count(names::REPLICAS, &[], ledger.live_replicas() as u64);
+    page.put(names::CLOCK_SKEW, &[], ledger.skew_us() as f64 / 1e6);
     if snapshot_us > i64::MIN {
         let age = u64::try_from((ledger.now_us() - snapshot_us) / 1_000_000).unwrap_or(0);
         page.count(names::SNAPSHOT_AGE, &[], age);
+    }
+}
+
+/// What room the journal has: without it no new call starts.
+pub(super) fn journal(page: &mut Page, directory: &Path) {
+    if let Some(bytes) = free_bytes(directory) {
+        page.count(names::JOURNAL_FREE, &[], bytes);
     }
 }
 

@@ -110,6 +110,20 @@ fn keys_and_users_are_labels_only_where_they_are_switched_on() {
 }
 
 #[test]
+fn what_was_billed_beyond_what_was_held_is_counted_by_provider() {
+    let metrics = Metrics::default();
+    let billed = |cost: i64, held: i64| {
+        let mut attempt = attempt("a1", "ok", Some(cost));
+        attempt.usage.as_mut().unwrap().held_nano_usd = held;
+        record(vec![attempt])
+    };
+    metrics.ended(&ended(&billed(2_000_000_000, 5_000_000_000)));
+    says(&text(&metrics), r#"tollgate_overrun_usd_total{provider="p"} 0.0"#);
+    metrics.ended(&ended(&billed(7_500_000_000, 5_000_000_000)));
+    says(&text(&metrics), r#"tollgate_overrun_usd_total{provider="p"} 2.5"#);
+}
+
+#[test]
 fn an_answer_that_is_given_again_is_a_hit_without_a_deployment() {
     let metrics = Metrics::default();
     metrics.ended(&Ended { replayed: true, ..ended(&record(Vec::new())) });
