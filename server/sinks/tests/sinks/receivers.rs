@@ -1,15 +1,19 @@
 //! What each receiver requires, and that it gets it.
 
+use std::time::Duration;
+
 use axum::http::StatusCode;
 use hmac::{Hmac, KeyInit, Mac};
 use opentelemetry_proto::tonic::{
-    collector::logs::v1::ExportLogsServiceRequest,
+    collector::logs::v1::{ExportLogsPartialSuccess, ExportLogsServiceRequest, ExportLogsServiceResponse},
     common::v1::{AnyValue, any_value},
 };
 use prost::Message;
 use serde_json::{Value, json};
 use tollgate_domain::Secret;
-use tollgate_sinks::{Act, Datadog, Field, Helicone, Kind, Langfuse, Otlp, Redaction, Sentry, Webhook};
+use tollgate_sinks::{
+    Act, Batching, Datadog, Field, Filter, Helicone, Kind, Langfuse, Otlp, Redaction, Sampling, Sentry, Webhook,
+};
 
 use crate::support::{Mood, Receiver, Request, World, each, eventually, expect, failed, hasty, id, is_time, record};
 
@@ -276,6 +280,52 @@ fn one_record_that_is_refused_keeps_no_other_from_arriving() {
     let stats = eventually("they are dealt with", || world.stats(0), |s| s.delivered + s.dropped.total() == 40);
     assert_eq!((stats.delivered, stats.dropped.refused), (39, 1));
     assert_eq!(receiver.ids(), (0..40).filter(|n| *n != 13).map(id).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_sink_takes_what_its_filter_and_its_sample_let_through() {
+    let ((_, of_failures, to_failures), (_, of_sample, to_sample)) = (webhook(), webhook());
+    let mut filtered = hasty("filtered", to_failures);
+    filtered.filter = Filter { only_failures: true, ..Filter::default() };
+    let mut sampled = hasty("sampled", to_sample);
+    sampled.sampling = Sampling { per_million: 0, all_failures: true };
+    let world = World::with(vec![filtered, sampled]);
+    // The last is one that both take: what came before it has been decided by then.
+    (0..20).for_each(|n| world.publish_one(&if n % 5 == 4 { failed(n) } else { record(n) }));
+    for (name, receiver) in [("filtered", of_failures), ("sampled", of_sample)] {
+        let got = eventually(name, || receiver.ids(), |ids| ids.last() == Some(&id(19)));
+        assert_eq!(got, [4, 9, 14, 19].map(id), "{name}");
+    }
+}
+
+/// One batch of exactly so many records.
+fn at_once(max_records: usize) -> Batching {
+    Batching { max_records, max_bytes: 64 << 20, max_age: Duration::from_secs(3_600) }
+}
+
+#[test]
+fn what_a_collector_rejects_in_part_counts_as_refused() {
+    let (_, receiver, kind) = otlp();
+    let partly = ExportLogsPartialSuccess { rejected_log_records: 2, error_message: "too old".into() };
+    receiver.is(Mood::Answers(ExportLogsServiceResponse { partial_success: Some(partly) }.encode_to_vec()));
+    let mut options = hasty("otlp", kind);
+    options.batching = at_once(5);
+    let world = World::with(vec![options]);
+    world.publish(0..5);
+    let stats = eventually("they are dealt with", || world.stats(0), |s| s.delivered + s.dropped.total() == 5);
+    assert_eq!((stats.delivered, stats.dropped.refused), (3, 2));
+}
+
+#[test]
+fn no_more_than_a_thousand_logs_go_to_datadog_at_once() {
+    let (_, receiver, kind) = datadog();
+    let mut options = hasty("datadog", kind);
+    (options.batching, options.memory_records) = (at_once(2_500), 10_000);
+    let world = World::with(vec![options]);
+    world.publish(0..2_500);
+    eventually("they are taken", || world.stats(0), |stats| stats.delivered == 2_500);
+    // The receiver refuses more than it may be sent.
+    assert_eq!((receiver.taken().len(), receiver.requests()), (2_500, 3));
 }
 
 #[test]

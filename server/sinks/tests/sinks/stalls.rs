@@ -8,7 +8,7 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 use prost::Message;
-use tollgate_sinks::{Batching, Event, Kind, Owner, Stdout, WriteTo};
+use tollgate_sinks::{Batching, Event, Kind, Owner, Owners, Stdout, WriteTo};
 
 use crate::{
     receivers::{all, helicone, webhook},
@@ -79,6 +79,49 @@ fn what_is_on_disk_is_sent_first_after_a_restart() {
     world.publish(50..60);
     eventually("they arrive", || world.stats(0), |stats| stats.delivered == 60);
     assert_eq!(receiver.ids(), (0..60).map(id).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_is_in_memory_at_a_stop_is_kept() {
+    let (_, receiver, kind) = webhook();
+    receiver.is(Mood::Hangs);
+    let mut world = World::with(vec![hasty("webhook", kind.clone())]);
+    world.publish(0..5);
+    world.close(Duration::from_millis(200));
+    assert!(receiver.taken().is_empty());
+    receiver.is(Mood::Takes);
+    world.start(vec![hasty("webhook", kind)]);
+    eventually("they arrive", || world.stats(0), |stats| stats.delivered == 5);
+    assert_eq!(receiver.ids(), (0..5).map(id).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_a_full_queue_refuses_is_counted() {
+    const PUBLISHED: u64 = 70_000;
+    let gate = Arc::new(Mutex::new(()));
+    let of_owners = gate.clone();
+    // Who owns a key is asked for every record that is taken from the queue: none is, for a while.
+    let owners: Owners = Arc::new(move |_| {
+        drop(of_owners.lock());
+        Owner::default()
+    });
+    let mut options = hasty("stdout", Kind::Stdout(Stdout { to: WriteTo::new(io::sink()) }));
+    options.batching = Batching { max_records: 1_000, ..Batching::default() };
+    options.memory_records = 100_000;
+    let closed = gate.lock();
+    let world = World::where_owners_are(owners, vec![options]);
+    let record = record(0);
+    (0..PUBLISHED).for_each(|_| world.publish_one(&record));
+    // 65,536 wait, and 512 at most were taken before.
+    let refused = world.stats(0).dropped.queue;
+    assert!((PUBLISHED - 65_536 - 512..=PUBLISHED - 65_536).contains(&refused), "{refused}");
+    drop(closed);
+    let stats = eventually(
+        "they are dealt with",
+        || world.stats(0),
+        |stats| stats.delivered + stats.spilled + stats.dropped.total() == PUBLISHED,
+    );
+    assert_eq!((stats.dropped.queue, stats.dropped.total()), (refused, refused));
 }
 
 #[test]

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tollgate_proto::v1::{
     Attempt, AuditRecord, ErrorReason, FinishReason, InputUsage, OutputUsage, RouteNeeds, Routing, Usage,
 };
-use tollgate_sinks::{Batching, Kind, Options, Owner, Publisher, SinkOptions, Sinks};
+use tollgate_sinks::{Batching, Kind, Options, Owner, Owners, Publisher, SinkOptions, Sinks};
 
 /// What a request is read as: the events in it, or what is wrong with it.
 pub(crate) type Check = fn(&Request) -> Result<Vec<Value>, String>;
@@ -72,6 +72,8 @@ pub(crate) enum Mood {
     Refuses(String),
     /// Answers so.
     Says(StatusCode, Value),
+    /// Takes a request, and answers with these bytes.
+    Answers(Vec<u8>),
 }
 
 struct Inside {
@@ -157,6 +159,7 @@ async fn answer(
     }
     match mood {
         Mood::Says(status, body) => (status, axum::Json(body)).into_response(),
+        Mood::Answers(body) => body.into_response(),
         // S3 always names the object's hash.
         _ => (inside.status, [("etag", "\"0123456789abcdef\"")]).into_response(),
     }
@@ -227,28 +230,34 @@ pub(crate) fn hasty(name: &str, kind: Kind) -> SinkOptions {
 
 pub(crate) struct World {
     dir: tempfile::TempDir,
+    owners: Owners,
     publisher: Publisher,
     sinks: Option<Sinks>,
 }
 
 impl World {
     pub(crate) fn with(sinks: Vec<SinkOptions>) -> Self {
-        let mut world = Self { dir: tempfile::tempdir().unwrap(), publisher: Publisher::default(), sinks: None };
-        world.start(sinks);
-        world
-    }
-
-    pub(crate) fn start(&mut self, sinks: Vec<SinkOptions>) {
         let owner = Owner {
             key_name: "ci".into(),
             organization_id: "org_1".into(),
             team_id: "team_1".into(),
             user_id: "user_1".into(),
         };
+        Self::where_owners_are(Arc::new(move |_| owner.clone()), sinks)
+    }
+
+    pub(crate) fn where_owners_are(owners: Owners, sinks: Vec<SinkOptions>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut world = Self { dir, owners, publisher: Publisher::default(), sinks: None };
+        world.start(sinks);
+        world
+    }
+
+    pub(crate) fn start(&mut self, sinks: Vec<SinkOptions>) {
         let options = Options {
             dir: self.dir.path().join("sinks"),
             replica: "replica-1".into(),
-            owners: Arc::new(move |_| owner.clone()),
+            owners: self.owners.clone(),
             hash_key: b"key".to_vec(),
             sinks,
         };
