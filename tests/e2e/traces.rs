@@ -130,6 +130,7 @@ async fn a_call_tells_its_stages_what_it_used_and_who_made_it_and_not_what_was_s
         ("gen_ai.provider.name", "openai"),
         ("gen_ai.request.model", "scripted-upstream"),
         ("gen_ai.response.model", "scripted-upstream"),
+        ("tollgate.upstream_request_id", entry.upstream_request_id.as_str()),
         ("gen_ai.usage.input_tokens", input.as_str()),
         ("gen_ai.usage.output_tokens", output.as_str()),
         ("http.response.status_code", "200"),
@@ -140,6 +141,9 @@ async fn a_call_tells_its_stages_what_it_used_and_who_made_it_and_not_what_was_s
     ] {
         assert_eq!(attempt.get(name), value, "{name} of {attempt:#?}");
     }
+    // The completion's id, which is not the request's.
+    let id = attempt.get("gen_ai.response.id");
+    assert!(id.starts_with("chatcmpl-") && entry.upstream_request_id.starts_with("req_"), "{id} of {attempt:#?}");
     assert_eq!((call.resource["service.name"].as_str(), call.scope.as_str()), ("our-gateway", "tollgate"));
     assert_eq!(call.resource["deployment.environment.name"], "test");
     assert_eq!(collector.keys()[0], "the collector's own");

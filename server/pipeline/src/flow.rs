@@ -70,8 +70,8 @@ struct OpenAttempt {
     trial: Trial,
     /// What of it is traced.
     span: Guard,
-    /// The model as its answer names it; known where it is traced.
-    served_model: String,
+    /// What its answer says of itself; known where it is traced.
+    said: told::Answered,
 }
 
 /// Why an attempt cannot be opened.
@@ -295,7 +295,7 @@ impl FlowState {
             place,
             trial,
             span: self.call.trace.attempt(),
-            served_model: String::new(),
+            said: told::Answered::default(),
         });
         Ok((id, sequence))
     }
@@ -458,7 +458,9 @@ impl FlowState {
             open.record.upstream_request_id.clone_from(&started.response_id);
         }
         if self.call.trace.is_recorded() {
-            open.served_model.clone_from(&started.served_model);
+            open.said = told::Answered { model: started.served_model.clone(), id: started.response_id.clone() };
+            // It may repeat what it was sent, as its head may.
+            clean(&mut open.said.id);
         }
     }
 
@@ -891,7 +893,7 @@ fn by_time(deployment: &Deployment) -> bool {
 impl OpenAttempt {
     /// Says of its span what it was.
     fn trace(&mut self, action: &str) {
-        told::attempt(&mut self.span, &self.record, &self.deployment, action, &self.served_model);
+        told::attempt(&mut self.span, &self.record, &self.deployment, action, &self.said);
     }
 
     /// What a recording may have cost that the provider counts in another unit than its price, or not at all: time where time is paid, else

@@ -95,18 +95,27 @@ fn attributes(record: &AuditRecord, who: Option<&Caller>) -> Attributes {
     told
 }
 
+/// What an answer says of itself.
+#[derive(Default)]
+pub(crate) struct Answered {
+    /// The model, as it names it.
+    pub(crate) model: String,
+    /// Its id: of the completion, not of the request.
+    pub(crate) id: String,
+}
+
 /// Says what an attempt was, and ends its span with its guard.
-pub(crate) fn attempt(span: &mut Guard, attempt: &Attempt, deployment: &Deployment, action: &str, served: &str) {
+pub(crate) fn attempt(span: &mut Guard, attempt: &Attempt, deployment: &Deployment, action: &str, answered: &Answered) {
     if attempt.class != "ok" {
         span.failed(&attempt.class);
     }
     span.tell(|| {
         let model = &deployment.endpoint.target.model;
-        (format!("{} {model}", operation(action)), of_attempt(attempt, deployment, action, served))
+        (format!("{} {model}", operation(action)), of_attempt(attempt, deployment, action, answered))
     });
 }
 
-fn of_attempt(attempt: &Attempt, deployment: &Deployment, action: &str, served: &str) -> Attributes {
+fn of_attempt(attempt: &Attempt, deployment: &Deployment, action: &str, answered: &Answered) -> Attributes {
     let endpoint = &deployment.endpoint;
     let mut told = vec![
         ("gen_ai.operation.name", operation(action).into()),
@@ -125,8 +134,9 @@ fn of_attempt(attempt: &Attempt, deployment: &Deployment, action: &str, served: 
         told.push(("server.port", Value::Int(port.into())));
     }
     let mut text = |name, text: &str| told.extend((!text.is_empty()).then(|| (name, text.into())));
-    text("gen_ai.response.model", served);
-    text("gen_ai.response.id", &attempt.upstream_request_id);
+    text("gen_ai.response.model", &answered.model);
+    text("gen_ai.response.id", &answered.id);
+    text("tollgate.upstream_request_id", &attempt.upstream_request_id);
     text("tollgate.native_code", &attempt.native_code);
     text("error.type", if attempt.class == "ok" { "" } else { &attempt.class });
     if attempt.upstream_status != 0 {
