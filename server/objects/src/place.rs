@@ -95,6 +95,18 @@ pub enum ObjectPlace {
     },
 }
 
+impl ObjectPlace {
+    /// What it is called in settings and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::S3(_) => "s3",
+            Self::Gcs { .. } => "gcs",
+            Self::Azure { .. } => "azure",
+            Self::Local { .. } => "local",
+        }
+    }
+}
+
 /// Opens it without reaching for anybody. A request is tried no second time: whoever puts knows what is to come before what.
 pub fn open(place: &ObjectPlace) -> Result<Arc<dyn ObjectStore>, String> {
     store(place, 0)

@@ -543,6 +543,7 @@ mod tests {
     #[test]
     fn a_sink_leads_to_exactly_one_receiver() {
         assert_eq!(read("stdout: {}").map(|o| o.kind.name().to_owned()), Ok("stdout".into()));
+        assert_eq!(read("local: { dir: /tmp/x }").map(|o| o.kind.name().to_owned()), Ok("local".into()));
         assert!(read("filter: { only_failures: true }").is_err_and(|why| why.contains("names no receiver")));
         assert!(read("stdout: {}\nlocal: { dir: /tmp/x }").is_err_and(|why| why.contains("several receivers")));
     }

@@ -53,7 +53,7 @@ impl Kind {
             Self::Langfuse(_) => "langfuse",
             Self::Helicone(_) => "helicone",
             Self::Datadog(_) => "datadog",
-            Self::Objects(_) => "objects",
+            Self::Objects(objects) => objects.place.name(),
             Self::Sentry(_) => "sentry",
             Self::Webhook(_) => "webhook",
             Self::Otlp(_) => "otlp",
