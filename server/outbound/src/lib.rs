@@ -138,3 +138,24 @@ fn tls() -> ClientConfig {
     let rooted = builder.clone().with_native_roots().unwrap_or_else(|_| builder.with_webpki_roots());
     rooted.with_no_client_auth()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(value: &'static str) -> Option<Duration> {
+        let headers = HeaderMap::from_iter([(RETRY_AFTER, http::HeaderValue::from_static(value))]);
+        Answer { status: StatusCode::TOO_MANY_REQUESTS, headers, body: Bytes::new() }.retry_after()
+    }
+
+    #[test]
+    fn who_asks_to_be_left_alone_is_for_so_many_seconds_and_at_most_an_hour() {
+        assert_eq!(told("7"), Some(Duration::from_secs(7)));
+        assert_eq!(told(" 0 "), Some(Duration::ZERO));
+        assert_eq!(told("99999"), Some(Duration::from_secs(3_600)));
+        assert_eq!(told("Wed, 21 Oct 2026 07:28:00 GMT"), None, "a date says nothing: whose clock would it be?");
+        assert_eq!(told("-1"), None);
+        let silent = Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::new() };
+        assert_eq!(silent.retry_after(), None);
+    }
+}

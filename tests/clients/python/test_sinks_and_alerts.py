@@ -227,3 +227,15 @@ def test_a_channel_that_does_not_take_it_is_named_without_its_password(tmp_path)
     for refused in (done, untrusted):
         assert refused.returncode == 1 and refused.stdout.startswith("mail: refused: "), refused
         assert "letmein" not in refused.stdout + refused.stderr
+
+
+def test_no_letter_goes_in_the_clear_where_the_server_offers_no_tls(tmp_path):
+    inbox = Inbox()
+    server = Controller(inbox, hostname="127.0.0.1", port=free_port())
+    server.start()
+    try:
+        done = alerts_test(tmp_path, server.port, {"security": "starttls"})
+    finally:
+        server.stop()
+    assert done.returncode == 1 and done.stdout.startswith("mail: refused: "), done
+    assert inbox.letters == []

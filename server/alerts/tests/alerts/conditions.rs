@@ -173,6 +173,31 @@ async fn slow_calls_are_told_of() {
 }
 
 #[tokio::test]
+async fn slow_calls_of_another_model_than_the_rule_names_say_nothing() {
+    let slow = Condition::SlowCalls {
+        over: Duration::from_secs(30),
+        percent: 50,
+        window: Duration::from_secs(300),
+        least: 2,
+        models: vec!["fast".into()],
+    };
+    let scene = Scene::of(slow).await;
+    let slow_one = |model: &'static str| {
+        move |record: &mut AuditRecord| {
+            record.model = model.into();
+            record.duration_us = 31 * SECOND;
+        }
+    };
+    (0..5).for_each(|_| scene.call(slow_one("batch")));
+    (0..2).for_each(|_| scene.call(slow_one("fast")));
+    // Records are taken in their order, and subjects told in theirs: that of the other would have come first.
+    assert_eq!(scene.tells(1).await.1, "100 % of 2 calls of fast took longer than 30s");
+    scene.is(|state| state.now_us += 400 * SECOND);
+    assert_eq!(scene.tells(2).await.0, "resolve");
+    assert_eq!(scene.pager.taken().len(), 2);
+}
+
+#[tokio::test]
 async fn a_budgets_threshold_is_told_of_until_its_window_is_over() {
     let scene = Scene::of(Condition::BudgetThreshold { from_percent: 80 }).await;
     let budget = |window, spent| {
