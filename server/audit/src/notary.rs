@@ -183,7 +183,14 @@ impl Notary {
         let head_of = |log: &str| heads.iter().find(|head| head.log == log);
         let mut leaves = Vec::new();
         let mut signed = Vec::new();
-        for log in self.logs.audit_logs().await? {
+        let mut logs = self.logs.audit_logs().await?;
+        if let Whose::Closing(replica) = whose
+            && logs.iter().all(|log| log.replica != replica)
+        {
+            // It left no record. Its log ends all the same: what its journal may have is never signed, and others go on with its work.
+            logs.push(StoredLog { replica: replica.to_owned(), size: 0 });
+        }
+        for log in logs {
             let is_wanted = match whose {
                 Whose::Own => log.replica == self.replica,
                 Whose::All => true,

@@ -229,14 +229,15 @@ impl Membership for PostgresStore {
 
     async fn close(&self, replica: &str) -> Result<Option<i64>, Lost> {
         let mut tx = self.pool.begin().await.map_err(lost)?;
-        let alive: bool = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM replica WHERE id = $1 AND seen_time > clock_timestamp() - interval '1 minute')",
+        let is_silent: Option<bool> = sqlx::query_scalar(
+            "SELECT seen_time <= clock_timestamp() - interval '1 minute' FROM replica WHERE id = $1",
         )
         .bind(replica)
-        .fetch_one(&mut *tx)
+        .fetch_optional(&mut *tx)
         .await
         .map_err(lost)?;
-        if alive {
+        // One that never was has no log to end, either.
+        if is_silent != Some(true) {
             return Ok(None);
         }
         let released: Option<i64> = sqlx::query_scalar(

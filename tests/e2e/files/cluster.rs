@@ -97,11 +97,18 @@ async fn the_charge_of_a_batch_is_corrected_in_one_journal() {
         eventually("it is looked at again", async || due().await > before).await;
     }
     assert_eq!(corrections().await, 0, "it is the other replica's");
-    // That one is given up.
-    let closed = "INSERT INTO audit_head (log, size, note, closed) VALUES ('r9', 0, '', true)";
-    sqlx::query(closed).execute(&pool).await.unwrap();
-    eventually("it is corrected", async || corrections().await == 1).await;
-    sqlx::query("DELETE FROM audit_head WHERE log = 'r9'").execute(&pool).await.unwrap();
+    // That one is given up: it died before it left anything on record.
     let admin = Client::connect(&gateway.grpc(), &admin).await.unwrap();
+    let close = async || admin.budgets().close_replica(v1::CloseReplicaRequest { replica: "r9".into() }).await;
+    assert_eq!(close().await.unwrap_err().code(), tonic::Code::InvalidArgument, "nobody has heard of it yet");
+    let known = "INSERT INTO replica (id, incarnation, applied, epoch, sees_redis, seen_time)
+                 VALUES ('r9', 1, 0, 0, false, clock_timestamp() - interval '2 minutes')";
+    sqlx::query(known).execute(&pool).await.unwrap();
+    close().await.unwrap();
+    eventually("it is corrected", async || corrections().await == 1).await;
+    let told = crate::audit_log::Export::of(&admin).await.root_entries();
+    let ended =
+        |entry: &v1::root_entry::Entry| matches!(entry, v1::root_entry::Entry::ReplicaClosed(c) if c.replica == "r9");
+    assert!(told.iter().any(ended), "its log has ended, though there is nothing in it: {told:?}");
     assert_eq!(crate::audit_log::Export::of(&admin).await.intact().entries, 2, "a charge and a correction");
 }
