@@ -239,6 +239,8 @@ impl Control {
 
     /// Destroys the keys of months that have been over for as long as this; what is held stays. Tells how many.
     pub async fn expire_bodies(&self, retention: Duration) -> Result<usize, Error> {
+        // Until what is decided here is done, no other replica decides on the same keys: each stands in one record.
+        let Some(_lead) = self.body_store()?.lead_expiry().await.map_err(store_failed)? else { return Ok(0) };
         let us = i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
         let month = month_of(self.now_us().saturating_sub(us).max(0));
         let drafted = |erased: &Erased| {

@@ -181,11 +181,16 @@ impl AuditLogs for PostgresStore {
     }
 
     async fn lead_export(&self) -> Result<Option<Lead>> {
-        self.ensure_begun().await?;
-        // The lock is the connection's: it ends with this process, however that ends. So it is none of the pool's.
-        let mut connection = self.pool.acquire().await.map_err(failed)?.detach();
-        let locked = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(EXPORT).fetch_one(&mut connection);
-        let is_ours: bool = locked.await.map_err(failed)?;
-        Ok(is_ours.then(|| Box::new(connection) as Lead))
+        lead(self, EXPORT).await
     }
+}
+
+/// Takes a lock that only one replica has; `None`: another one has it.
+pub(crate) async fn lead(store: &PostgresStore, lock: i64) -> Result<Option<Lead>> {
+    store.ensure_begun().await?;
+    // The lock is the connection's: it ends with this process, however that ends. So it is none of the pool's.
+    let mut connection = store.pool.acquire().await.map_err(failed)?.detach();
+    let locked = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(lock).fetch_one(&mut connection);
+    let is_ours: bool = locked.await.map_err(failed)?;
+    Ok(is_ours.then(|| Box::new(connection) as Lead))
 }

@@ -3,10 +3,10 @@ use prost::Message;
 use sqlx::{PgPool, Postgres, Row, Transaction, postgres::PgRow};
 use tollgate_proto::v1::LegalHold;
 use tollgate_store::{
-    Bodies, Decided, Doomed, Erased, Erasure, KekOwner, Result, StoredBody, StoredHold, StoredKek, held_on,
+    Bodies, Decided, Doomed, Erased, Erasure, KekOwner, Lead, Result, StoredBody, StoredHold, StoredKek, held_on,
 };
 
-use crate::{PostgresStore, failed};
+use crate::{PostgresStore, audit_log::lead, failed};
 
 type Tx<'a> = Transaction<'a, Postgres>;
 
@@ -42,6 +42,9 @@ const KEEPS: &str = "NOT h.is_released AND (
 
 /// Names the lock under which bodies are erased and held: a hold counts for every erasure that begins after it.
 const BODIES: i64 = 0x746f_6c6c_626f_6479;
+
+/// Names the lock of whoever destroys keys whose time is over.
+const EXPIRY: i64 = 0x746f_6c6c_6578_7069;
 
 async fn lock(tx: &mut Tx<'_>) -> sqlx::Result<()> {
     sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(BODIES).execute(&mut **tx).await.map(drop)
@@ -96,6 +99,10 @@ impl Bodies for PostgresStore {
         // The lock goes with it; nothing was written.
         let _ = tx.rollback().await;
         Ok(erased)
+    }
+
+    async fn lead_expiry(&self) -> Result<Option<Lead>> {
+        lead(self, EXPIRY).await
     }
 
     async fn put_hold(&self, hold: &StoredHold) -> Result<()> {

@@ -69,6 +69,22 @@ async fn one_replica_at_a_time_exports_and_the_next_one_may_when_it_is_gone() {
     }
 }
 
+#[tokio::test]
+async fn one_replica_at_a_time_destroys_keys_whose_time_is_over() {
+    use tollgate_store::Bodies;
+    let database = SERVER.database();
+    let first = PostgresStore::connect(&database.url, "r1").await.unwrap();
+    let second = PostgresStore::connect(&database.url, "r2").await.unwrap();
+    let lead = first.lead_expiry().await.unwrap();
+    assert!(lead.is_some());
+    assert!(second.lead_expiry().await.unwrap().is_none());
+    assert!(second.lead_export().await.unwrap().is_some(), "exports have a lock of their own");
+    drop(lead);
+    while second.lead_expiry().await.unwrap().is_none() {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
 macro_rules! keeps {
     ($($case:ident),+ $(,)?) => {
         $(#[tokio::test]

@@ -3,7 +3,7 @@ use prost::Message;
 use sqlx::{Row, Sqlite, SqlitePool, Transaction, sqlite::SqliteRow};
 use tollgate_proto::v1::LegalHold;
 use tollgate_store::{
-    Bodies, Decided, Doomed, Erased, Erasure, KekOwner, Result, StoredBody, StoredHold, StoredKek, held_on,
+    Bodies, Decided, Doomed, Erased, Erasure, KekOwner, Lead, Result, StoredBody, StoredHold, StoredKek, held_on,
 };
 
 use crate::{SqliteStore, failed};
@@ -87,6 +87,11 @@ impl Bodies for SqliteStore {
             decided(&erased);
         }
         Ok(erased)
+    }
+
+    async fn lead_expiry(&self) -> Result<Option<Lead>> {
+        // There is no other replica.
+        Ok(Some(Box::new(())))
     }
 
     async fn put_hold(&self, hold: &StoredHold) -> Result<()> {

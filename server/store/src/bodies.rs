@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use prost::Message;
 
-use crate::Result;
+use crate::{Lead, Result};
 
 /// The key of one subject and month, encrypted: never in a journal, never in an export.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,6 +147,10 @@ pub trait Bodies: Send + Sync {
     /// Says what is to be erased, and erases nothing: the batch with the [`Erasure`] and its record does. Unless a hold forbids it, `decided`
     /// journals both before a hold can be made, so that a hold is before an erasure or behind it.
     async fn decide_erasure(&self, doomed: &Doomed, decided: Decided<'_>) -> Result<Erased>;
+
+    /// Takes the lock of whoever destroys keys whose time is over; `None`: another replica has it. Held until that is done, so that no two
+    /// records tell of one key. It is given back when the guard is dropped, or this process ends.
+    async fn lead_expiry(&self) -> Result<Option<Lead>>;
 
     /// Keeps a hold, new or changed.
     async fn put_hold(&self, hold: &StoredHold) -> Result<()>;
