@@ -3,7 +3,8 @@ use prost::Message;
 use sqlx::{PgPool, Postgres, Row, Transaction, postgres::PgRow};
 use tollgate_proto::v1::LegalHold;
 use tollgate_store::{
-    Bodies, Decided, Doomed, Erased, Erasure, KekOwner, Lead, Result, StoredBody, StoredHold, StoredKek, held_on,
+    Bodies, Decided, Doomed, Erased, Erasure, KekOwner, Lead, NAMED_AT_ONCE, Result, StoredBody, StoredHold, StoredKek,
+    held_on,
 };
 
 use crate::{PostgresStore, audit_log::lead, failed};
@@ -186,7 +187,8 @@ async fn foresee(tx: &mut Tx<'_>, doomed: &Doomed) -> sqlx::Result<Erased> {
         }
         Doomed::Before(month) => {
             let keks = format!(
-                "SELECT id FROM body_kek AS k WHERE month < $1 AND NOT EXISTS (SELECT 1 FROM body_hold AS h WHERE {KEEPS})"
+                "SELECT id FROM body_kek AS k WHERE month < $1 AND NOT EXISTS (SELECT 1 FROM body_hold AS h WHERE {KEEPS})
+                 ORDER BY month, id LIMIT {NAMED_AT_ONCE}"
             );
             sqlx::query_scalar(sqlx::AssertSqlSafe(keks)).bind(month).fetch_all(&mut **tx).await?
         }

@@ -104,6 +104,7 @@ bodies! {
     a_subjects_keys_take_its_bodies_with_them,
     a_hold_keeps_what_it_is_on,
     keys_of_months_that_are_over_go,
+    keys_go_in_pieces_that_a_record_can_name,
 }
 
 #[tokio::test]

@@ -100,9 +100,12 @@ pub enum Doomed {
         /// Only there; empty: everywhere.
         tenant: String,
     },
-    /// All keys of months before this one, but those that are held.
+    /// Keys of months before this one, but those that are held; at most [`NAMED_AT_ONCE`] of them, the oldest first.
     Before(i64),
 }
+
+/// So many keys one audit record has room to name; and so many go at once because their time is over.
+pub const NAMED_AT_ONCE: usize = 500;
 
 /// What an erasure will do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -7,7 +7,8 @@ use std::sync::Mutex;
 use tollgate_proto::v1::{AuditRecord, LegalHold};
 
 use crate::{
-    Batch, Bodies, Change, Doomed, Erased, Erasure, HeldOn, KekOwner, Store, StoredBody, StoredHold, StoredKek,
+    Batch, Bodies, Change, Doomed, Erased, Erasure, HeldOn, KekOwner, NAMED_AT_ONCE, Store, StoredBody, StoredHold,
+    StoredKek,
 };
 
 /// November 2026.
@@ -172,6 +173,18 @@ pub async fn keys_of_months_that_are_over_go<S: Store + Bodies>(store: &S) {
     assert_eq!(erased, Erased { kek_ids: vec!["kek_1".into()], bodies: 1, held_by: None });
     assert!(sealed(store, "call1").await.is_empty());
     assert!(!sealed(store, "call2").await.is_empty());
+}
+
+/// Of many keys that are over those go first that are oldest, no more than one record names.
+pub async fn keys_go_in_pieces_that_a_record_can_name<S: Store + Bodies>(store: &S) {
+    for n in 0..NAMED_AT_ONCE + 1 {
+        let month = if n == 0 { MONTH - 1 } else { MONTH - 2 };
+        store.make_kek(&kek(&format!("kek_{n:04}"), owner("team", &format!("user {n}"), month))).await.unwrap();
+    }
+    let erased = erase(store, &Doomed::Before(MONTH)).await;
+    assert_eq!(erased.kek_ids.len(), NAMED_AT_ONCE);
+    assert_eq!(erased.kek_ids[0], "kek_0001");
+    assert_eq!(erase(store, &Doomed::Before(MONTH)).await.kek_ids, ["kek_0000"]);
 }
 
 /// What was decided on is there until it is applied. `refused`: a record that the store does not take, with which nothing is erased.

@@ -29,7 +29,8 @@ use async_trait::async_trait;
 pub use audit_log::{ALONE, AuditLogs, Head, Lead, RootGrowth, StoredLog, filled, prove, tile_root, tree_of};
 pub use batches::{Batches, Listing, StoredBatch, StoredFile, StoredLines};
 pub use bodies::{
-    Bodies, Decided, Doomed, Erased, Erasure, HeldOn, KekOwner, StoredBody, StoredHold, StoredKek, held_on,
+    Bodies, Decided, Doomed, Erased, Erasure, HeldOn, KekOwner, NAMED_AT_ONCE, StoredBody, StoredHold, StoredKek,
+    held_on,
 };
 pub use change::{AlertRule, Batch, Change, Idempotency, LedgerRow};
 pub use claims::{Claimed, Claims};
