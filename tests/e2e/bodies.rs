@@ -234,6 +234,38 @@ async fn a_crash_between_an_erasure_and_its_record_leaves_neither_without_the_ot
 }
 
 #[tokio::test]
+async fn the_records_of_an_erasure_name_every_key_however_many_there_are() {
+    let world = start().await;
+    let admin = world.admin().await;
+    let (_, secret) = team(&admin, v1::BodyPolicy::Full).await;
+    let mut of_ann = asking(PROMPT);
+    of_ann["user"] = "ann".into();
+    call(&world.v1("chat/completions"), &secret, &of_ann).await;
+    let database = SqliteConnectOptions::new().filename(world.gateway.data_dir().join("tollgate.db"));
+    let mut connection = database.connect().await.unwrap();
+    // As if she had been asking for a hundred years.
+    let older = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 1200)
+                 INSERT INTO body_kek (id, tenant, subject, month, wrapped)
+                 SELECT 'kek_' || printf('%08x', n) || substr(id, 13), tenant, subject, month - n, wrapped
+                 FROM body_kek CROSS JOIN n";
+    sqlx::query(older).execute(&mut connection).await.unwrap();
+    use v1::erase_bodies_request::What;
+    let mut erased = admin.audit().erase_bodies(erase(What::Subject(end_user("ann")))).await.unwrap().into_inner();
+    assert_eq!((erased.kek_ids.len(), erased.bodies), (1_201, 1));
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM body_kek").fetch_one(&mut connection).await.unwrap();
+    assert_eq!(left, 0);
+    let erasures: Vec<_> = world.records().await.into_iter().filter(|record| record.action == "body.erase").collect();
+    assert_eq!(erasures.len(), 3, "no record has room for so many");
+    let changes = erasures.iter().flat_map(|record| &record.changes);
+    assert!(changes.clone().all(|change| !change.starts_with("cut:")));
+    let named = changes.filter_map(|change| change.strip_prefix("keks: ")).flat_map(|keks| keks.split(", "));
+    let mut named: Vec<_> = named.collect();
+    named.sort_unstable();
+    erased.kek_ids.sort_unstable();
+    assert_eq!(named, erased.kek_ids);
+}
+
+#[tokio::test]
 async fn a_legal_hold_keeps_bodies_until_it_is_released() {
     let world = start().await;
     let admin = world.admin().await;

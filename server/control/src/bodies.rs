@@ -120,7 +120,7 @@ impl Control {
         };
         let basis = format!("legal_basis: {:?}", request.legal_basis);
         let draft = |changes| drafted::<act::EraseBodies>(principal, &caller, &subject, changes);
-        match self.erase(&doomed, |erased| Some(draft(changes_of(erased, &basis)))).await {
+        match self.erase(&doomed, |erased| told_of(erased, &basis).map(&draft).collect()).await {
             Ok(Erased { kek_ids, bodies, .. }) => {
                 Ok(EraseBodiesResponse { kek_ids, bodies: i64::try_from(bodies).unwrap_or(i64::MAX) })
             }
@@ -131,11 +131,12 @@ impl Control {
         }
     }
 
-    /// Erases, and puts on record with it what `draft` makes of it; `None`: there is nothing to erase. When it returns, it is done.
+    /// Erases, and puts on record with it what `drafts` makes of it: one record for each part that it can name, none where there is nothing
+    /// to erase. When it returns, it is done, unless the journal's disk takes nothing.
     async fn erase(
         &self,
         doomed: &Doomed,
-        draft: impl Fn(&Erased) -> Option<Draft> + Send + Sync,
+        drafts: impl Fn(&Erased) -> Vec<Draft> + Send + Sync,
     ) -> Result<Erased, Error> {
         let _one = self.erasing.lock().await;
         let ledger = self.pipeline.ledger();
@@ -143,8 +144,9 @@ impl Control {
         ledger.shipped().await;
         let call_id = if let Doomed::Call(call_id) = doomed { call_id.clone() } else { String::new() };
         let journal = |erased: &Erased| {
-            let erasure = Erasure { kek_ids: erased.kek_ids.clone(), call_id: call_id.clone() };
-            if let Some(draft) = draft(erased) {
+            // Each record takes the keys with it that it names.
+            for (draft, kek_ids) in drafts(erased).into_iter().zip(parts(erased)) {
+                let erasure = Erasure { kek_ids: kek_ids.to_vec(), call_id: call_id.clone() };
                 ledger.end(End { record: Some(draft.close(None, 0)), erasure: Some(erasure), ..End::default() });
             }
         };
@@ -243,10 +245,15 @@ impl Control {
         let Some(_lead) = self.body_store()?.lead_expiry().await.map_err(store_failed)? else { return Ok(0) };
         let us = i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
         let month = month_of(self.now_us().saturating_sub(us).max(0));
-        let drafted = |erased: &Erased| {
+        let why = format!("months before: {}", month_name(month));
+        let draft = |changes| {
             let mut draft = Draft::open("body.expire", None);
-            draft.subject("", changes_of(erased, &format!("months before: {}", month_name(month))));
-            (!erased.kek_ids.is_empty()).then_some(draft)
+            draft.subject("", changes);
+            draft
+        };
+        let drafted = |erased: &Erased| match erased.kek_ids.is_empty() {
+            true => Vec::new(),
+            false => told_of(erased, &why).map(draft).collect(),
         };
         let mut keys = 0;
         loop {
@@ -357,10 +364,21 @@ fn free(erased: Erased) -> Result<Erased, Error> {
     Err(Error::new(ErrorReason::ResourceInUse, message).with("resource", "legal_hold").with("id", hold))
 }
 
-fn changes_of(erased: &Erased, why: &str) -> Vec<String> {
-    let bodies = format!("bodies: {}", erased.bodies);
-    let keks = erased.kek_ids.chunks(64).map(|ids| format!("keks: {}", ids.join(", ")));
-    [why.to_owned(), bodies].into_iter().chain(keks).collect()
+/// The keys that go, as many together as a record has room to name; one part at least.
+fn parts(erased: &Erased) -> impl Iterator<Item = &[String]> {
+    let none = Some(&erased.kek_ids[..]).filter(|ids| ids.is_empty());
+    none.into_iter().chain(erased.kek_ids.chunks(NAMED_AT_ONCE))
+}
+
+/// What the record of each part says.
+fn told_of(erased: &Erased, why: &str) -> impl Iterator<Item = Vec<String>> {
+    let count = parts(erased).count();
+    (1..).zip(parts(erased)).map(move |(part, kek_ids)| {
+        let bodies = format!("bodies: {}", erased.bodies);
+        let of_parts = (count > 1).then(|| format!("part: {part} of {count}; the bodies are those of all parts"));
+        let keks = kek_ids.chunks(64).map(|ids| format!("keks: {}", ids.join(", ")));
+        [why.to_owned(), bodies].into_iter().chain(of_parts).chain(keks).collect()
+    })
 }
 
 fn said(field: &str, text: &str) -> Result<(), Error> {
