@@ -265,6 +265,28 @@ async fn the_records_of_an_erasure_name_every_key_however_many_there_are() {
     assert_eq!(named, erased.kek_ids);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_erasure_that_the_journals_disk_refuses_is_not_called_done() {
+    let world = World::with(|builder| {
+        let kept = builder.set("/audit", json!({"bodies": "full"}));
+        kept.wrapped_in(["sh", "-c", r#"trap "" XFSZ; exec "$0" "$@""#])
+    })
+    .await;
+    world.provider.always("scripted-upstream", [Step::text(ANSWER)]);
+    let (id, _) = call(&world.v1("chat/completions"), world.gateway.key(), &asking(PROMPT)).await;
+    let admin = world.admin().await;
+    assert!(body_of(&admin, &id).await.body.is_some());
+    crate::crash::fill_disk(&world.gateway);
+    use v1::erase_bodies_request::What;
+    let status = admin.audit().erase_bodies(erase(What::CallId(id.clone()))).await.unwrap_err();
+    assert_eq!(reason(&status), Some(v1::ErrorReason::LedgerUnavailable), "{status:?}");
+    crate::crash::file_size_limit(world.gateway.pid(), "unlimited:");
+    crate::support::eventually("it is done once the disk takes it", async || body_of(&admin, &id).await.is_erased)
+        .await;
+    let erasures = world.records().await.into_iter().filter(|record| record.action == "body.erase");
+    assert_eq!(erasures.map(|record| record.error_reason).collect::<Vec<_>>(), [0], "and is on record once");
+}
+
 #[tokio::test]
 async fn a_legal_hold_keeps_bodies_until_it_is_released() {
     let world = start().await;

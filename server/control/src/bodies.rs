@@ -6,7 +6,7 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 use tollgate_audit::Draft;
 use tollgate_bodies::{month_name, month_of};
-use tollgate_domain::{Error, new_id, timestamp};
+use tollgate_domain::{Error, Retry, new_id, timestamp};
 use tollgate_ledger::{Before, End};
 use tollgate_pipeline::{Caller, Content, damaged};
 use tollgate_proto::v1::{
@@ -122,6 +122,7 @@ impl Control {
         let draft = |changes| drafted::<act::EraseBodies>(principal, &caller, &subject, changes);
         match self.erase(&doomed, |erased| told_of(erased, &basis).map(&draft).collect()).await {
             Ok(Erased { kek_ids, bodies, .. }) => {
+                self.is_journalled()?;
                 Ok(EraseBodiesResponse { kek_ids, bodies: i64::try_from(bodies).unwrap_or(i64::MAX) })
             }
             Err(error) => {
@@ -155,6 +156,16 @@ impl Control {
         ledger.shipped().await;
         self.pipeline.bodies().forget_keys();
         Ok(erased)
+    }
+
+    /// Refuses to call an erasure done that waits for the journal's disk. Its record waits with it, so there is no other.
+    fn is_journalled(&self) -> Result<(), Error> {
+        if self.pipeline.ledger().waiting() == 0 {
+            return Ok(());
+        }
+        let message = "the gateway's journal cannot be written: what was to be erased may wait in memory, is erased once the disk \
+                       takes it, and is forgotten if the gateway ends before; ask again";
+        Err(Error::new(ErrorReason::LedgerUnavailable, message).retry(Retry::Later))
     }
 
     /// Keeps bodies from being erased.
