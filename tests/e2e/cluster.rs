@@ -418,6 +418,55 @@ async fn two_replicas_have_a_log_each_and_one_root_log_even_where_one_was_killed
     crate::audit_log::Export::of(&cluster.admin(1).await).await.intact();
 }
 
+/// The next record of a tail.
+async fn next_of(tail: &mut tonic::Streaming<v1::TailRecordsResponse>) -> v1::AuditRecord {
+    let next = tokio::time::timeout(std::time::Duration::from_secs(20), tail.message()).await;
+    next.expect("a record within twenty seconds").unwrap().unwrap().record.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tail_tells_what_all_replicas_record_and_goes_on_from_any_position() {
+    let cluster = Cluster::start().await;
+    let filter = Some(v1::AuditFilter { action_prefix: "completion.".into(), ..Default::default() });
+    // The replica that is asked has more on record than the other: what it counts itself says nothing of that one.
+    for _ in 0..3 {
+        assert_eq!(cluster.call_as(&cluster.free, 0).await.0, 200);
+    }
+    let mut audit = cluster.admin(0).await.audit();
+    let asked = v1::QueryRecordsRequest { filter: filter.clone(), ..Default::default() };
+    let mut stored = audit.query_records(asked).await.unwrap().into_inner();
+    let mut last = 0;
+    while let Some(response) = stored.message().await.unwrap() {
+        last = response.record.unwrap().sequence;
+    }
+    let asked = v1::TailRecordsRequest { filter: filter.clone(), after_sequence: None };
+    let mut tail = audit.tail_records(asked).await.unwrap().into_inner();
+    for replica in [1, 0, 1] {
+        assert_eq!(cluster.call_as(&cluster.free, replica).await.0, 200);
+    }
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        told.push(next_of(&mut tail).await);
+    }
+    let mut replicas: Vec<_> = told.iter().map(|record| record.replica.as_str()).collect();
+    replicas.sort_unstable();
+    assert_eq!(replicas, ["r1", "r2", "r2"]);
+    let positions: Vec<_> = [last].into_iter().chain(told.iter().map(|record| record.sequence)).collect();
+    assert!(positions.is_sorted_by(|a, b| a < b), "one order, that of the store: {positions:?}");
+
+    let asked = v1::TailRecordsRequest { filter, after_sequence: Some(told[0].sequence) };
+    let mut again = cluster.admin(1).await.audit().tail_records(asked).await.unwrap().into_inner();
+    for record in &told[1..] {
+        assert_eq!(&next_of(&mut again).await, record, "at the other replica too");
+    }
+    assert_eq!(cluster.call_as(&cluster.free, 0).await.0, 200);
+    for tail in [&mut tail, &mut again] {
+        let next = next_of(tail).await;
+        assert_eq!(next.replica, "r1");
+        assert!(next.sequence > told[2].sequence);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_log_of_a_replica_that_is_given_up_ends_and_takes_nothing_more() {
     use crate::audit_log::Export;

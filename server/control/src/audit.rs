@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use futures::stream::BoxStream;
 use tollgate_audit::{Lagged, Trail};
 use tollgate_domain::{Error, Retry};
@@ -9,6 +11,8 @@ use crate::{Action, Actor, Control, Principal, Resource, act, is_allowed, store_
 pub type Records = BoxStream<'static, Result<AuditRecord, Error>>;
 
 const PAGE: i64 = 500;
+/// How often other replicas' records are looked for.
+const LOOK: Duration = Duration::from_millis(250);
 
 impl Control {
     /// Records that exist now and match, oldest first.
@@ -25,16 +29,19 @@ impl Control {
     pub async fn tail_records(&self, principal: &Principal, request: TailRecordsRequest) -> Result<Records, Error> {
         use futures::StreamExt;
         let actor = self.lister::<act::ReadAudit>(principal)?;
-        let filter = request.filter.unwrap_or_default();
+        let (filter, after) = (request.filter.unwrap_or_default(), request.after_sequence);
+        if self.pipeline.ledger().is_shared() {
+            return self.followed(actor, filter, after).await;
+        }
         // Listening comes first, so that nothing falls between what is stored and what comes.
         let mut listener = self.pipeline.trail().listen();
-        let mut stored = match request.after_sequence {
+        let mut stored = match after {
             Some(after) => Some(self.stored(actor.clone(), filter.clone(), after, i64::MAX).await),
             None => None,
         };
         let control = self.clone();
         Ok(async_stream::stream! {
-            let mut last = 0;
+            let mut last = after.unwrap_or(0);
             while let Some(record) = match &mut stored { Some(stored) => stored.next().await, None => None } {
                 if let Ok(record) = &record {
                     last = record.sequence;
@@ -55,6 +62,36 @@ impl Control {
                         return;
                     }
                 }
+            }
+        }
+        .boxed())
+    }
+
+    /// Records of all replicas as the store gets them: it alone has their order, and the positions from which somebody may go on.
+    async fn followed(&self, actor: Actor, filter: AuditFilter, after: Option<i64>) -> Result<Records, Error> {
+        use futures::StreamExt;
+        let control = self.clone();
+        let ledger = self.pipeline.ledger().clone();
+        let mut shipped = ledger.watch_shipped();
+        let mut at = match after {
+            Some(after) => after,
+            None => ledger.store().records_end(0).await.map_err(store_failed)?,
+        };
+        Ok(async_stream::try_stream! {
+            loop {
+                let end = ledger.store().records_end(at).await.map_err(store_failed)?;
+                while at < end {
+                    let page = ledger.store().records(&filter, at, PAGE).await.map_err(store_failed)?;
+                    let full = page.len() as i64 == PAGE;
+                    at = page.last().filter(|_| full).map_or(end, |last| last.sequence.min(end));
+                    for record in page {
+                        if record.sequence <= end && control.sees_record(&actor, &record) {
+                            yield record;
+                        }
+                    }
+                }
+                // What is shipped here is told at once; other replicas' records are looked for.
+                let _ = tokio::time::timeout(LOOK, shipped.changed()).await;
             }
         }
         .boxed())

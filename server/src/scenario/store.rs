@@ -74,4 +74,8 @@ impl Store for Forgetful {
     async fn records(&self, _filter: &AuditFilter, _after_sequence: i64, _limit: i64) -> Result<Vec<AuditRecord>> {
         Ok(Vec::new())
     }
+
+    async fn records_end(&self, after: i64) -> Result<i64> {
+        Ok(after)
+    }
 }

@@ -210,6 +210,10 @@ impl Store for PostgresStore {
     async fn records(&self, filter: &AuditFilter, after_sequence: i64, limit: i64) -> Result<Vec<AuditRecord>> {
         read::records(&self.pool, filter, after_sequence, limit).await.map_err(failed)
     }
+
+    async fn records_end(&self, after: i64) -> Result<i64> {
+        read::records_end(&self.pool, after).await.map_err(failed)
+    }
 }
 
 /// Classes and codes that may pass: connection, serialization, resources, operator intervention (PostgreSQL's appendix A), and a plan

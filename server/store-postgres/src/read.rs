@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use prost::Message;
 use sqlx::{PgPool, Postgres, QueryBuilder, Row, postgres::PgRow};
 use tollgate_domain::micros as micros_of;
@@ -386,4 +388,26 @@ pub(crate) async fn records(
     .await?;
     // Of several replicas' logs the position in the store is the one order.
     rows.iter().map(|row| Ok(AuditRecord { sequence: row.try_get("position")?, ..decode(row, "record")? })).collect()
+}
+
+/// How often it is looked whether somebody still writes.
+const WRITING: Duration = Duration::from_millis(10);
+
+/// Positions are given out in order and appear as their transactions end, in any order. Whoever was given one has a number as a transaction
+/// since before: so what stands up to the last position is all there once no transaction is under way with a number below a new one.
+pub(crate) async fn records_end(pool: &PgPool, after: i64) -> sqlx::Result<i64> {
+    let last = "SELECT coalesce((SELECT position FROM audit_record ORDER BY position DESC LIMIT 1), 0)";
+    let last: i64 = sqlx::query_scalar(last).fetch_one(pool).await?;
+    if last <= after {
+        return Ok(after);
+    }
+    let new: i64 = sqlx::query_scalar("SELECT pg_current_xact_id()::text::bigint").fetch_one(pool).await?;
+    loop {
+        let oldest = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint";
+        let oldest: i64 = sqlx::query_scalar(oldest).fetch_one(pool).await?;
+        if oldest >= new {
+            return Ok(last);
+        }
+        tokio::time::sleep(WRITING).await;
+    }
 }

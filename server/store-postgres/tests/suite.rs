@@ -85,6 +85,27 @@ async fn one_replica_at_a_time_destroys_keys_whose_time_is_over() {
     }
 }
 
+#[tokio::test]
+async fn the_end_of_the_records_waits_for_those_that_will_stand_before_it() {
+    let database = SERVER.database();
+    let store = PostgresStore::connect(&database.url, "r1").await.unwrap();
+    let pool = sqlx::PgPool::connect(&database.url).await.unwrap();
+    let put = "INSERT INTO audit_record (replica, sequence, time_us, action, key_id, call_id, record)
+               VALUES ($1, 1, 0, '', '', '', '')";
+    let (mut first, mut second) = (pool.begin().await.unwrap(), pool.begin().await.unwrap());
+    // Begun in one order, given positions in the other, as batches of two replicas may be.
+    sqlx::query("SELECT pg_current_xact_id()").execute(&mut *first).await.unwrap();
+    sqlx::query(put).bind("r2").execute(&mut *second).await.unwrap();
+    sqlx::query(put).bind("r1").execute(&mut *first).await.unwrap();
+    assert_eq!(store.records_end(0).await.unwrap(), 0, "nothing is there yet");
+    first.commit().await.unwrap();
+    let waiting = tokio::time::timeout(std::time::Duration::from_millis(200), store.records_end(0)).await;
+    assert!(waiting.is_err(), "one will stand before what is there: {waiting:?}");
+    second.commit().await.unwrap();
+    assert_eq!(store.records_end(0).await.unwrap(), 2);
+    assert_eq!(store.records_end(2).await.unwrap(), 2);
+}
+
 macro_rules! keeps {
     ($($case:ident),+ $(,)?) => {
         $(#[tokio::test]

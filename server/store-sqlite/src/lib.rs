@@ -125,6 +125,13 @@ impl Store for SqliteStore {
     async fn records(&self, filter: &AuditFilter, after_sequence: i64, limit: i64) -> Result<Vec<AuditRecord>> {
         read::records(&self.readers, filter, after_sequence, limit).await.map_err(failed)
     }
+
+    async fn records_end(&self, after: i64) -> Result<i64> {
+        // There is one writer.
+        let last = sqlx::query_scalar("SELECT coalesce(max(sequence), 0) FROM audit_record").fetch_one(&self.readers);
+        let last: i64 = last.await.map_err(failed)?;
+        Ok(last.max(after))
+    }
 }
 
 /// SQLite's primary result codes that may pass: BUSY, LOCKED, IOERR, FULL, CANTOPEN.

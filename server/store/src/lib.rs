@@ -226,4 +226,8 @@ pub trait Store: Send + Sync {
 
     /// Audit records after a position that match, oldest first, at most `limit`.
     async fn records(&self, filter: &AuditFilter, after_sequence: i64, limit: i64) -> Result<Vec<AuditRecord>>;
+
+    /// Through which position the audit records are all there, so that none will come to stand before it any more; `after` itself while
+    /// there is none behind it. Waits for those that are being written.
+    async fn records_end(&self, after: i64) -> Result<i64>;
 }

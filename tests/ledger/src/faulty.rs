@@ -166,6 +166,10 @@ impl Store for FaultyStore {
     async fn records(&self, filter: &AuditFilter, after: i64, limit: i64) -> Result<Vec<AuditRecord>> {
         self.store.records(filter, after, limit).await
     }
+
+    async fn records_end(&self, after: i64) -> Result<i64> {
+        self.store.records_end(after).await
+    }
 }
 
 #[async_trait]

@@ -380,6 +380,10 @@ impl Store for MemoryStore {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         Ok(found.take(limit).map(|(at, record)| AuditRecord { sequence: at, ..record.clone() }).collect())
     }
+
+    async fn records_end(&self, after: i64) -> Result<i64> {
+        Ok(self.shared.lock().records.len().checked_sub(1).map_or(after, |last| position(last).max(after)))
+    }
 }
 
 #[async_trait]
