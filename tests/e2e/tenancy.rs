@@ -141,6 +141,63 @@ async fn keys_move_within_their_organization_only() {
     assert_eq!((moved.team_id, moved.user_id), (sibling.id, company.user.id.clone()));
 }
 
+/// The records of completions that somebody may read.
+async fn completions(client: &Client) -> Vec<v1::AuditRecord> {
+    let filter = Some(v1::AuditFilter { action_prefix: "completion.".into(), ..Default::default() });
+    let asked = v1::QueryRecordsRequest { filter, ..Default::default() };
+    let mut stream = client.audit().query_records(asked).await.unwrap().into_inner();
+    let mut records = Vec::new();
+    while let Some(response) = stream.message().await.unwrap() {
+        records.extend(response.record);
+    }
+    records
+}
+
+#[tokio::test]
+async fn an_organizations_admin_reads_no_other_records() {
+    let company = Company::new(v1::Team::default()).await;
+    let admin = company.role(v1::KeyRole::OrganizationAdmin).await;
+    let made = company.world.key(company.key()).await;
+    let filter = Some(v1::AuditFilter { action_prefix: "completion.".into(), ..Default::default() });
+    let asked = v1::TailRecordsRequest { filter, after_sequence: None };
+    let mut tail = admin.audit().tail_records(asked).await.unwrap().into_inner();
+    let url = company.world.v1("chat/completions");
+    // A stranger's call comes first.
+    for secret in [company.world.gateway.key(), &made.secret] {
+        assert_eq!(Caller::bearer(secret).post(&url, &hello(json!({}))).await.unwrap().status, 200);
+    }
+    let told = tail.message().await.unwrap().unwrap().record.unwrap();
+    assert_eq!((&told.key_id, &told.organization_id), (&made.key.unwrap().id, &company.organization.id));
+    assert_eq!(completions(&admin).await, [told]);
+    assert_eq!(completions(&company.world.admin().await).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_key_that_moved_takes_no_records_along() {
+    let company = Company::new(v1::Team::default()).await;
+    let before = company.role(v1::KeyRole::Member).await;
+    let made = company.world.key(company.key()).await;
+    let mut tenancy = company.world.admin().await.tenancy();
+    let user = v1::User { organization_id: company.organization.id.clone(), ..Default::default() };
+    let asked = v1::CreateUserRequest { user: Some(user), ..Default::default() };
+    let user = tenancy.create_user(asked).await.unwrap().into_inner().user.unwrap();
+    let asked = v1::AddTeamMemberRequest { team_id: company.team.id.clone(), user_id: user.id.clone() };
+    tenancy.add_team_member(asked).await.unwrap();
+    let own = v1::Key { role: v1::KeyRole::Member as i32, user_id: user.id.clone(), ..company.key() };
+    let own = company.world.key(own).await;
+    let after = Client::connect(&company.world.gateway.grpc(), &own.secret).await.unwrap();
+
+    let (caller, url) = (Caller::bearer(&made.secret), company.world.v1("chat/completions"));
+    assert_eq!(caller.post(&url, &hello(json!({}))).await.unwrap().status, 200);
+    let asked = v1::MoveKeyRequest { id: made.key.unwrap().id, team_id: None, user_id: Some(user.id.clone()) };
+    tenancy.move_key(asked).await.unwrap();
+    assert_eq!(caller.post(&url, &hello(json!({}))).await.unwrap().status, 200);
+    for (reader, id) in [(before, company.user.id), (after, user.id)] {
+        let read = completions(&reader).await;
+        assert_eq!(read.iter().map(|record| &record.user_id).collect::<Vec<_>>(), [&id]);
+    }
+}
+
 #[tokio::test]
 async fn what_is_in_use_is_not_taken_away() {
     let company = Company::new(v1::Team::default()).await;

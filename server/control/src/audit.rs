@@ -97,11 +97,23 @@ impl Control {
         .boxed())
     }
 
-    /// Whether a record is about a key that the actor reaches.
+    /// Whether the actor reaches the place of which the record is.
     fn sees_record(&self, actor: &Actor, record: &AuditRecord) -> bool {
-        let entry = self.pipeline.keyring().get(&record.key_id);
-        let place = entry.map_or(Resource::default(), |e| Resource::of_key(e.stored().key()));
-        is_allowed(actor, Action::ReadAudit, &place)
+        is_allowed(actor, Action::ReadAudit, &self.place_of_record(record))
+    }
+
+    /// Where the key lay that acted, which may have moved since. Records from before the log do not tell: where it lies now.
+    pub(crate) fn place_of_record(&self, record: &AuditRecord) -> Resource {
+        if record.replica.is_empty() {
+            let entry = self.pipeline.keyring().get(&record.key_id);
+            return entry.map_or(Resource::default(), |e| Resource::of_key(e.stored().key()));
+        }
+        Resource {
+            organization_id: record.organization_id.clone(),
+            team_id: record.team_id.clone(),
+            user_id: record.user_id.clone(),
+            key_id: record.key_id.clone(),
+        }
     }
 
     async fn stored(&self, actor: Actor, filter: AuditFilter, after: i64, limit: i64) -> Records {

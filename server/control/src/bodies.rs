@@ -286,12 +286,7 @@ impl Control {
         }
         let found = self.records_of(call_id).await?;
         let record = found.first().ok_or_else(|| Error::not_found("call", call_id))?;
-        let place = Resource {
-            organization_id: record.organization_id.clone(),
-            team_id: record.team_id.clone(),
-            user_id: record.user_id.clone(),
-            key_id: record.key_id.clone(),
-        };
+        let place = self.place_of_record(record);
         let authorized = self.allowed::<A>(principal, |_| Ok(place))?;
         Ok((authorized.caller().clone(), found))
     }
