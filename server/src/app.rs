@@ -117,6 +117,9 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
     let settler = Settler::start(ledger.clone());
     let retention_us = i64::try_from(settings.idempotency_retention.as_micros()).unwrap_or(i64::MAX);
     let notary = Arc::new(backend.notary(&config.audit, &clock)?);
+    if !is_offline {
+        notary.look().await?;
+    }
     if let Some(alerts) = alerts {
         let facts = Arc::new(Known { ledger: ledger.clone(), directory: directory.clone() });
         let turns = backend.claims.clone().map(|claims| FirstTells { claims, replica: backend.replica.clone() });

@@ -498,7 +498,10 @@ async fn the_log_of_a_replica_that_is_given_up_ends_and_takes_nothing_more() {
 
     // It comes back all the same, and answers.
     cluster.replicas[1].restart().await;
-    cluster.call_as(&cluster.free, 1).await;
+    let asking = Caller::bearer(&cluster.free).with("x-tollgate-receipt", "true");
+    let reply = asking.post(&cluster.replicas[1].v1("chat/completions"), &hello(json!({}))).await.unwrap();
+    assert_eq!(reply.status, 200);
+    assert_eq!(reply.header("x-tollgate-receipt"), "", "it promises nothing that nobody would keep");
     let later = Export::of(&cluster.admin(1).await).await;
     assert_eq!(later.size_of("r2"), size, "its log grows no more");
     let report = later.verified(vec![export.root_checkpoint()]);

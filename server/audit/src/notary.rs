@@ -4,7 +4,13 @@
 //! records behind. What is signed stands in the root log, which grows under the store's lock. Nothing is signed that contradicts what was
 //! signed before: a store that was rolled back or changed is told of instead.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use prost::Message;
 use tokio::{sync::watch, time::Instant};
@@ -99,6 +105,8 @@ pub struct Notary {
     replica: String,
     logs: Arc<dyn AuditLogs>,
     clock: Clock,
+    /// This replica was given up: nothing that it records from then on is signed.
+    closed: AtomicBool,
 }
 
 impl Notary {
@@ -110,7 +118,7 @@ impl Notary {
         logs: Arc<dyn AuditLogs>,
         clock: Clock,
     ) -> Self {
-        Self { key, previous, replica: replica.to_owned(), logs, clock }
+        Self { key, previous, replica: replica.to_owned(), logs, clock, closed: AtomicBool::new(false) }
     }
 
     /// The key that anybody may have.
@@ -128,8 +136,23 @@ impl Notary {
         log_origin(self.key.verifier().name(), log)
     }
 
-    /// The promise that the log holds a record of this replica.
-    pub fn receipt(&self, record: &AuditRecord) -> Receipt {
+    /// Learns whether this replica was given up, before it promises anything.
+    pub async fn look(&self) -> Result<(), NotaryError> {
+        self.learn(&self.logs.heads().await?);
+        Ok(())
+    }
+
+    fn learn(&self, heads: &[Head]) {
+        if heads.iter().any(|head| head.log == self.replica && head.closed) {
+            self.closed.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The promise that the log holds a record of this replica; `None`: its log was closed, so nobody would keep it.
+    pub fn receipt(&self, record: &AuditRecord) -> Option<Receipt> {
+        if self.closed.load(Ordering::Relaxed) {
+            return None;
+        }
         let closed_us = record.time.as_ref().map_or(0, micros);
         let merge_us = i64::try_from(MERGE.as_micros()).unwrap_or(i64::MAX);
         let receipt = Receipt {
@@ -141,7 +164,7 @@ impl Notary {
             merge_by: Some(timestamp(closed_us.saturating_add(merge_us))),
             ..Receipt::default()
         };
-        issue_receipt(receipt, &self.key)
+        Some(issue_receipt(receipt, &self.key))
     }
 
     /// Signs for as long as the gateway runs. `shipped`: through which sequence of the journal the store has what there is.
@@ -180,6 +203,7 @@ impl Notary {
         // First: if the root log grows while the rest is read, this no longer fits and nothing is appended.
         let from = self.logs.root_size().await?;
         let heads = self.logs.heads().await?;
+        self.learn(&heads);
         let head_of = |log: &str| heads.iter().find(|head| head.log == log);
         let mut leaves = Vec::new();
         let mut signed = Vec::new();

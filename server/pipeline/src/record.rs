@@ -153,7 +153,7 @@ impl Record {
         let (sequence, record) = self.settler.ledger().end_on_record(end);
         // Strangers get none: a position in the log tells how busy the gateway is.
         let record = record.filter(|record| !record.key_id.is_empty());
-        let receipt = record.and_then(|record| Some(self.notary.as_ref()?.receipt(&record)));
+        let receipt = record.and_then(|record| self.notary.as_ref()?.receipt(&record));
         (sequence, receipt)
     }
 
@@ -215,7 +215,7 @@ impl Pipeline {
 
     fn promised(&self, is_wanted: bool, record: Option<&AuditRecord>) -> Option<Receipt> {
         let record = record.filter(|record| is_wanted && !record.key_id.is_empty())?;
-        Some(self.notary.as_ref()?.receipt(record))
+        self.notary.as_ref()?.receipt(record)
     }
 
     /// Opens the record of a call: before anything is decided about it.

@@ -68,7 +68,7 @@ impl Replica {
                 ..End::default()
             });
             self.ledger.durable(sequence, Before::LastFrame).await;
-            told(&self.notary.receipt(&record.unwrap()));
+            told(&self.notary.receipt(&record.unwrap()).unwrap());
             if call % 2 == 1 {
                 self.erase(&kek_id).await;
                 self.notary.sign(Whose::Own).await.unwrap();
