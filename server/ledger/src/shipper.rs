@@ -27,7 +27,7 @@ async fn ship_loop(ledger: Weak<Ledger>, mut written: tokio::sync::watch::Receiv
     while written.changed().await.is_ok() {
         let Some(ledger) = ledger.upgrade() else { return };
         let _ = tokio::time::timeout(GATHER, ledger.ship_now.notified()).await;
-        while let Err(error) = ledger.ship().await {
+        while let Err(error) = ledger.ship_gathered().await {
             if let StoreError::Fenced(_) = error {
                 ledger.fail(error.to_string());
                 return;
@@ -72,6 +72,17 @@ async fn sync_loop(ledger: Weak<Ledger>, mut written: tokio::sync::watch::Receiv
 impl Ledger {
     /// Ships everything that is queued. A batch that the store refused is kept and goes first.
     pub(crate) async fn ship(&self) -> Result<(), StoreError> {
+        self.ship_down_to(0).await
+    }
+
+    /// The same, but what comes meanwhile gathers: under load each batch would be as small as what came during the one before, and a batch costs
+    /// much the same whatever is in it.
+    async fn ship_gathered(&self) -> Result<(), StoreError> {
+        self.ship_down_to(MOST).await
+    }
+
+    /// Ships until no more than so many notes are left.
+    async fn ship_down_to(&self, left: usize) -> Result<(), StoreError> {
         let mut unshipped = self.unshipped.lock().await;
         if self.cluster.as_ref().is_some_and(|c| c.is_offline()) {
             return Err(StoreError::Unavailable("it has not been reached since the start".into()));
@@ -87,7 +98,7 @@ impl Ledger {
             let keep_from = writer.oldest_open().min(through + 1);
             let positions = writer.positions(through);
             writer.journal.trim_before(keep_from, positions);
-            let more = !writer.queue.is_empty();
+            let more = writer.queue.len() > left;
             drop(writer);
             self.moved();
             self.shipped.send_replace(through);
