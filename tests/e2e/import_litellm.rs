@@ -187,6 +187,34 @@ async fn keys_go_on_working_with_the_budgets_and_the_spend_that_they_had() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn budgets_of_models_come_along_with_what_was_spent_of_each() {
+    let row = r#"INSERT INTO "LiteLLM_VerificationToken" ("token", "key_alias", "model_max_budget", "model_spend") VALUES
+        (encode(sha256('sk-models-0123456789'), 'hex'), 'models', '{"exact": {"budget_limit": 0.002, "time_period": "30d"}}',
+         '{"exact": 0.0015}')"#;
+    let it = Move::with(&[row]).await;
+    it.import(&["--apply"]);
+    let budget = it.budget(v1::ScopeKind::Key, "LiteLLM model_max_budget exact").await;
+    assert_eq!((budget.limit_nano_usd, budget.spent_nano_usd), (2_000_000, 1_500_000));
+    let scope = budget.scope.unwrap();
+    assert_eq!((scope.id, scope.model.as_str()), (it.key("models").await.id, "exact"));
+    // A call costs a tenth of a cent, and half of that is left.
+    assert_eq!(it.call("sk-models-0123456789").await, (429, "budget_exceeded".into()));
+    let other = call(&it.world.gateway, "sk-models-0123456789", json!({"model": "scripted"})).await;
+    assert_eq!(other, (200, String::new()), "the budget is of one model");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rates_of_the_budget_table_bind_the_keys_that_name_the_row() {
+    let rows = r#"INSERT INTO "LiteLLM_BudgetTable" ("budget_id", "rpm_limit") VALUES ('b-rate', 1);
+        INSERT INTO "LiteLLM_VerificationToken" ("token", "key_alias", "budget_id") VALUES
+        (encode(sha256('sk-shared-0123456789'), 'hex'), 'shared', 'b-rate')"#;
+    let it = Move::with(&[rows]).await;
+    it.import(&["--apply"]);
+    assert_eq!(it.call("sk-shared-0123456789").await, (200, String::new()));
+    assert_eq!(it.call("sk-shared-0123456789").await, (429, "rate_limit_exceeded".into()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_refused_there_is_refused_here() {
     let it = Move::new().await;
     it.import(&["--apply"]);

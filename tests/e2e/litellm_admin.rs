@@ -1,5 +1,9 @@
 //! LiteLLM's admin routes, asked over HTTP as its scripts ask: what they make counts, and they let nobody do more than gRPC does.
 
+mod keys;
+mod places;
+mod spend;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};

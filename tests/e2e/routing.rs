@@ -247,6 +247,18 @@ async fn a_tagged_call_reaches_only_deployments_with_its_tag() {
 }
 
 #[tokio::test]
+async fn tags_of_a_key_bind_its_calls() {
+    let world = with_two(json!({"model": "local-upstream", "tags": ["pii"]}), json!({})).await;
+    let key = world.key(v1::Key { tags: vec!["pii".into()], ..Default::default() }).await;
+    let caller = tollgate_tests::support::http::Caller::bearer(&key.secret);
+    let url = world.v1("chat/completions");
+    for _ in 0..10 {
+        assert_eq!(caller.post(&url, &hello(json!({}))).await.unwrap().status, 200);
+    }
+    assert_eq!((served(&world, "local-upstream"), served(&world, "scripted-upstream")), (10, 0));
+}
+
+#[tokio::test]
 async fn a_call_names_its_own_fallbacks_or_none() {
     let world = with_fallback().await;
     world.provider.always("scripted-upstream", [Step::fails(500)]);

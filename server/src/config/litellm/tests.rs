@@ -381,6 +381,62 @@ router_settings: {fallbacks: [{openai/gpt-4o: [anything]}, {'*': [openai/o3]}]}
 }
 
 #[test]
+fn default_fallbacks_may_have_a_name_that_a_star_covers() {
+    for section in ["router_settings", "litellm_settings"] {
+        let text = json!({
+            "model_list": [
+                {"model_name": "plain", "litellm_params": {"model": "openai/x"}},
+                {"model_name": "*", "litellm_params": {"model": "openrouter/*"}}],
+            section: {"default_fallbacks": ["anything"]},
+        });
+        assert_eq!(native(&text.to_string(), &[])["routing"]["default_fallbacks"], json!(["anything"]), "{section}");
+    }
+}
+
+#[test]
+fn included_files_go_on_with_lists_and_replace_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let more =
+        "model_list: [{model_name: b, litellm_params: {model: openai/y}}]\nlitellm_settings: {drop_params: true}\n";
+    std::fs::write(dir.path().join("more.yaml"), more).unwrap();
+    let text = "include: [more.yaml]\nmodel_list: [{model_name: a, litellm_params: {model: openai/x}}]\n\
+                litellm_settings: {drop_params: false}\n";
+    let translated = translate(text, dir.path(), &|_| None).unwrap();
+    let native = Value::from(translated.native.clone());
+    let names: Vec<_> = native["models"].as_array().unwrap().iter().map(|model| &model["name"]).collect();
+    assert_eq!(names, [&json!("a"), &json!("b")]);
+    assert_eq!(native["drop_params"], true);
+    assert!(verdict(&translated, "include").contains("only a change of the file itself"));
+    let gone = translate("include: [gone.yaml]\nmodel_list: []\n", dir.path(), &|_| None);
+    assert!(gone.is_err_and(|error| error.contains("gone.yaml")));
+}
+
+#[test]
+fn rows_of_other_environments_are_left_out() {
+    let text = "
+model_list:
+  - {model_name: a, litellm_params: {model: openai/x}, model_info: {supported_environments: [production]}}
+  - {model_name: b, litellm_params: {model: openai/x}, model_info: {supported_environments: [staging, development]}}
+";
+    let staging = with(text, &[("LITELLM_ENVIRONMENT", "staging")]);
+    let native = Value::from(staging.native.clone());
+    assert_eq!((native["models"].as_array().unwrap().len(), &native["models"][0]["name"]), (1, &json!("b")));
+    assert!(verdict(&staging, "model_list[0] (a)").contains("supported_environments"));
+    assert_eq!(with(text, &[]).native["models"].as_array().unwrap().len(), 2, "nobody says where this is");
+}
+
+#[test]
+fn cooldowns_may_be_switched_off_and_days_and_places_are_limited() {
+    let params = json!({"model": "openai/x", "rpd": 1_000, "max_parallel_requests": 4});
+    let text = json!({"model_list": [{"model_name": "m", "litellm_params": params}],
+        "router_settings": {"disable_cooldowns": true, "cooldown_time": 30}});
+    let native = native(&text.to_string(), &[]);
+    assert_eq!(native["routing"]["cooldown"]["time"], "0s");
+    let limits = json!({"requests_per_day": 1_000, "concurrent_requests": 4});
+    assert_eq!(native["models"][0]["deployments"][0]["limits"], limits);
+}
+
+#[test]
 fn fallbacks_of_every_kind_may_be_for_all_models() {
     let text = "
 model_list:
@@ -443,6 +499,8 @@ router_settings: {{enable_tag_filtering: {on}}}
     assert_eq!(on["routing"], json!({"tags": ["*"], "tags_match": "any", "default_tag": "default"}));
     assert_eq!(on["models"][0]["deployments"][0]["tags"], json!(["free", "default"]));
     assert_eq!(on["models"][1]["deployments"][0]["tags"], json!(["pii", "default"]), "b knows no default");
+    let all = text(true).replace("tag_filtering: true", "tag_filtering: true, tag_filtering_match_any: false");
+    assert_eq!(native(&all, &[])["routing"]["tags_match"], "all");
     let off = with(&text(false), &[]);
     assert!(Value::from(off.native.clone())["models"][1]["deployments"][0]["tags"].is_null());
     assert!(verdict(&off, "model_list[2] (b).tags").contains("enable_tag_filtering"));
