@@ -136,6 +136,20 @@ async fn headers_and_tags_go_by_litellms_names_too() {
     let refused =
         caller.post(&world.v1("chat/completions"), &json!({"model": "nobody", "messages": []})).await.unwrap();
     assert_eq!(refused.header("x-litellm-call-id"), refused.header("x-tollgate-request-id"));
+    for told_of_answers in ["x-tollgate-model", "x-tollgate-deployment", "x-tollgate-attempts", "x-tollgate-cost"] {
+        assert!(refused.header(told_of_answers).is_empty(), "{told_of_answers}");
+    }
+}
+
+#[tokio::test]
+async fn tags_in_the_body_of_a_response_are_those_of_the_call() {
+    let world = World::start().await;
+    let body = json!({"model": "scripted", "input": "Say hello", "tags": ["from-body"], "metadata": {"tags": "from-metadata"}});
+    let reply = world.gateway.caller().post(&world.v1("responses"), &body).await.unwrap();
+    assert_eq!(reply.status, 200, "{}", reply.json());
+    let mut tags = world.entries().await[0].tags.clone();
+    tags.sort_unstable();
+    assert_eq!(tags, ["from-body", "from-metadata"]);
 }
 
 #[tokio::test]
