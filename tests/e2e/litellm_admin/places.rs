@@ -52,12 +52,13 @@ async fn tags_of_a_new_model_are_those_of_both_objects() {
     let asked = json!({
         "model_name": "live",
         "litellm_params": {
-            "model": "openai/live-upstream", "api_base": desk.world.provider.base_url(), "api_key": UPSTREAM_KEY, "tags": ["eu"]
+            "model": "openai/live-upstream", "api_base": desk.world.provider.base_url(), "api_key": UPSTREAM_KEY,
+            "input_cost_per_token": 1.5e-7, "output_cost_per_token": 6e-7, "tags": ["eu"],
         },
         "model_info": {"tags": ["pii"]},
     });
     desk.post("model/new", asked).await;
-    let models = desk.get("model/info").await;
+    let models = desk.get_as(&desk.world.gateway.caller(), "model/info").await.json();
     let live = models["data"].as_array().unwrap().iter().find(|row| row["model_name"] == "live");
     assert_eq!(live.unwrap()["litellm_params"]["tags"], json!(["eu", "pii"]), "{models}");
 }
