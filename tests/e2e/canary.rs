@@ -15,7 +15,9 @@ use tollgate_tests::support::{
 };
 
 use crate::{
-    support::{World, hello, request},
+    media::{field, file, form},
+    observing::Receiver,
+    support::{World, eventually, hello, request},
     traces::{Collector, traced},
 };
 
@@ -196,6 +198,50 @@ async fn over_rest(world: &World, seen: &mut Seen, secret: &str) {
     seen.look("broken JSON", &broken);
 }
 
+/// What callers may say, whatever it is: the secret is in the prompt of every operation, and in what a provider says in the middle of
+/// an answer. Whoever looks on gets to see none of it.
+async fn in_prompts(world: &World, seen: &mut Seen, secret: &str) {
+    let caller = world.gateway.caller();
+    let prompt = format!("keep {secret} to yourself");
+    let said = json!([{"role": "user", "content": prompt}]);
+    for (route, body) in [
+        ("messages", json!({"model": "scripted", "max_tokens": 16, "messages": said})),
+        ("responses", json!({"model": "scripted", "input": prompt, "instructions": secret, "store": false})),
+        ("completions", json!({"model": "scripted", "prompt": prompt})),
+        ("embeddings", json!({"model": "embed", "input": [prompt]})),
+        ("moderations", json!({"model": "judge", "input": [prompt]})),
+        ("rerank", json!({"model": "rank", "query": prompt, "documents": [secret, "another"]})),
+        ("images/generations", json!({"model": "draw", "prompt": prompt})),
+        ("audio/speech", json!({"model": "say", "input": prompt, "voice": "coral", "instructions": secret})),
+    ] {
+        let reply = caller.post(&world.v1(route), &body).await.unwrap();
+        // Answers are the caller's, and may repeat what was asked.
+        assert_eq!(reply.status, 200, "{route}: {}", String::from_utf8_lossy(&reply.body));
+    }
+    let heard = [field("model", "hear"), field("prompt", &prompt), file("file", &[7; 2_500])];
+    let heard = caller.form(&world.v1("audio/transcriptions"), form(&heard)).await.unwrap().whole().await.unwrap();
+    assert_eq!(heard.status, 200);
+
+    let line = json!({"custom_id": "r1", "method": "POST", "url": "/v1/chat/completions",
+                      "body": {"model": "bulk", "messages": said, "max_completion_tokens": 10}});
+    let file = [("purpose", "batch"), ("file", "input.jsonl")];
+    let kept = caller.upload(&world.v1("files"), &file, &format!("{line}\n")).await.unwrap();
+    assert_eq!(kept.status, 200, "{}", String::from_utf8_lossy(&kept.body));
+    let batch =
+        json!({"input_file_id": kept.json()["id"], "endpoint": "/v1/chat/completions", "completion_window": "24h"});
+    let begun = caller.post(&world.v1("batches"), &batch).await.unwrap();
+    assert_eq!(begun.status, 200, "{}", String::from_utf8_lossy(&begun.body));
+
+    let step = json!({"mid_stream_error_after": 2, "error": {"error": {"message": format!("upstream said {secret}"), "code": secret}}});
+    let url = world.v1("chat/completions");
+    for content in [prompt.clone(), format!("[[script {step}]]")] {
+        let body = hello(json!({"stream": true, "messages": [{"role": "user", "content": content}]}));
+        let (events, _) = caller.stream(&url, &body).await.unwrap().rest().await;
+        assert!(events.len() > 2, "{events:?}");
+        seen.look("a stream", format!("{events:?}").as_bytes());
+    }
+}
+
 /// A body as it is, JSON or not.
 async fn raw(world: &World, body: &str) -> Vec<u8> {
     let address = world.gateway.url().replace("http://", "");
@@ -246,13 +292,32 @@ async fn over_grpc(world: &World, seen: &mut Seen, secret: &str) {
 
 #[tokio::test]
 async fn forty_shapes_of_secrets_go_through_every_field_and_failure_and_come_out_nowhere() {
-    let collector = Collector::start().await;
-    let world = World::with(|b| {
+    let (collector, sink, pager) = (Collector::start().await, Receiver::start().await, Receiver::start().await);
+    let world = World::with_provider(|b, base_url| {
         let never = json!({"cooldown": {"time": "0s", "credential_time": "0s"}});
+        let failing = json!({"provider_failures": {"percent": 1, "window": "1m", "least": 1}});
+        let at = |provider: &str, model: &str, price: Value| json!({"provider": provider, "model": model, "price": price});
+        let bulk = json!({"input": "2", "output": "10", "batch_input": "1", "batch_output": "5"});
+        let bulk = json!({"provider": "scripted", "model": "bulk-upstream", "price": bulk, "max_output_tokens": 4096,
+                          "context_window": 400_000});
         traced(b, &collector.grpc, "grpc")
             .set("/log", json!({"level": "debug"}))
             .set("/routing", never)
             .set("/models/0/retries", 0)
+            .set("/metrics", json!({"otlp": {"enabled": true, "interval": "200ms"}}))
+            .set("/sinks", json!({"calls": {"webhook": {"url": sink.url}, "batch": {"max_age": "20ms"}}}))
+            .set(
+                "/alerts",
+                json!({"channels": {"hook": {"webhook": {"url": pager.url}}}, "rules": {"failing": failing}, "every": "100ms"}),
+            )
+            .provider_of_kind("ranker", "cohere", base_url.trim_end_matches("/v1"))
+            .model("embed", "scripted", "embed-upstream")
+            .deployment("judge", at("scripted", "judges", json!({"input": "0.15", "output": "0.60"})))
+            .deployment("rank", at("ranker", "ranks", json!({"per_query": "0.002"})))
+            .deployment("draw", at("scripted", "draws", json!({"input": "2.5", "output": "10"})))
+            .deployment("say", at("scripted", "tts", json!({"per_million_characters": "15"})))
+            .deployment("hear", at("scripted", "whisper", json!({"per_audio_second": "0.0001"})))
+            .deployment("bulk", bulk)
     })
     .await;
     let mut seen = Seen { canaries: canaries(), leaks: Vec::new() };
@@ -260,11 +325,21 @@ async fn forty_shapes_of_secrets_go_through_every_field_and_failure_and_come_out
     for secret in &secrets {
         over_rest(&world, &mut seen, secret).await;
         over_grpc(&world, &mut seen, secret).await;
+        in_prompts(&world, &mut seen, secret).await;
     }
     let last = "bbf7651916cd43dd8448eb211c80319c";
     let caller = world.gateway.caller().with("traceparent", format!("00-{last}-b7ad6b7169203331-01"));
     caller.post(&world.v1("chat/completions"), &hello(json!({}))).await.unwrap();
     collector.trace(last).await;
+
+    let newest = world.records().await.into_iter().rev().find(|record| !record.call_id.is_empty()).unwrap().call_id;
+    eventually("the sink has every call", async || sink.calls().contains(&newest)).await;
+    eventually("a failure is told", async || !pager.taken().is_empty()).await;
+    let before = collector.metrics();
+    eventually("metrics are sent again", async || collector.metrics() != before).await;
+    seen.look("what a sink gets", json!(sink.taken()).to_string().as_bytes());
+    seen.look("alerts", json!(pager.taken()).to_string().as_bytes());
+    seen.look("metrics at a collector", format!("{:?}", collector.metrics()).as_bytes());
 
     let logs = world.gateway.logs();
     let (spans, records) = (collector.spans().len(), world.records().await.len());

@@ -20,14 +20,14 @@ use crate::{
 
 /// Takes JSON, unless it is told to fail.
 #[derive(Clone)]
-struct Receiver {
-    url: String,
+pub(crate) struct Receiver {
+    pub(crate) url: String,
     taken: Arc<Mutex<Vec<Value>>>,
     fails: Arc<AtomicBool>,
 }
 
 impl Receiver {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/taken", listener.local_addr().unwrap());
         let receiver = Self { url, taken: Arc::default(), fails: Arc::default() };
@@ -41,12 +41,12 @@ impl Receiver {
     }
 
     /// Everything that it took; of arrays each part.
-    fn taken(&self) -> Vec<Value> {
+    pub(crate) fn taken(&self) -> Vec<Value> {
         let taken = self.taken.lock();
         taken.iter().flat_map(|body| body.as_array().cloned().unwrap_or_else(|| vec![body.clone()])).collect()
     }
 
-    fn calls(&self) -> Vec<String> {
+    pub(crate) fn calls(&self) -> Vec<String> {
         self.taken().iter().map(|record| record["call_id"].as_str().unwrap_or_default().to_owned()).collect()
     }
 }
