@@ -9,7 +9,10 @@ use tollgate_tests::{
     support::{Gateway, GatewayBuilder, http::Caller, keys::virtual_key},
 };
 
-use crate::support::{eventually, hello};
+use crate::{
+    observing::{Receiver, ends_in_an_hour, watched},
+    support::{eventually, hello},
+};
 
 struct Cluster {
     /// What stands before PostgreSQL for the first replica.
@@ -159,7 +162,47 @@ async fn modes_are_shown_and_calls_go_on_while_a_store_is_away() {
     eventually("normal again", async || cluster.metric(0, "tollgate_ledger_mode{mode=\"normal\"} 1").await).await;
     tokio::task::block_in_place(|| cluster.redis.kill());
     eventually("redis gone", async || cluster.metric(0, "tollgate_ledger_mode{mode=\"redis_gone\"} 1").await).await;
+    let ready = Caller::default().get(&format!("{}/health/readiness", cluster.replicas[0].url())).await.unwrap();
+    assert_eq!(ready.status, 200, "who takes replicas out because a store is away has none");
+    assert!(ready.json()["failing"]["redis"].is_string(), "{}", ready.json());
     eventually("postgres hands out leases", async || cluster.call(1).await.0 == 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ledger_that_loses_its_store_is_told_of_and_that_it_is_back() {
+    let receiver = Receiver::start().await;
+    let alerts = watched(&receiver, json!({ "ledger_degraded": {} }));
+    let mut cluster = Cluster::start_with(|builder| builder.set("/alerts", alerts.clone())).await;
+    let normal = async || cluster.metric(0, "tollgate_ledger_mode{mode=\"normal\"} 1").await;
+    eventually("normal", normal).await;
+    tokio::task::block_in_place(|| cluster.postgres.kill());
+    let is = |state: &str, notice: &serde_json::Value| notice["state"] == state;
+    let gone = |notice: &serde_json::Value| is("firing", notice) && notice["details"]["mode"] == "postgres_gone";
+    eventually("it is told", async || receiver.taken().iter().any(gone)).await;
+    tokio::task::block_in_place(|| cluster.postgres.run());
+    eventually("its end is told", async || receiver.taken().iter().any(|notice| is("resolved", notice))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_both_replicas_see_one_of_them_tells() {
+    let receiver = Receiver::start().await;
+    let alerts = watched(&receiver, json!({ "key_expiring": { "within": "2h" } }));
+    let cluster = Cluster::start_with(|builder| builder.set("/alerts", alerts.clone())).await;
+    // Where the two meet.
+    cluster.redis_is_told().await;
+    for replica in 0..2 {
+        let normal = async || cluster.metric(replica, "tollgate_ledger_mode{mode=\"normal\"} 1").await;
+        eventually("normal", normal).await;
+    }
+    let asked = v1::CreateKeyRequest { key: Some(ends_in_an_hour()), ..Default::default() };
+    let made = cluster.admin(0).await.keys().create_key(asked).await.unwrap().into_inner();
+    eventually("the other knows the key", async || cluster.call_as(&made.secret, 1).await.0 == 200).await;
+    eventually("it is told", async || !receiver.taken().is_empty()).await;
+    // Both look ten times meanwhile.
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let told = receiver.taken();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!((&told[0]["state"], &told[0]["subject"]), (&json!("firing"), &json!(made.key.unwrap().id)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

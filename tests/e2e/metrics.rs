@@ -109,6 +109,42 @@ async fn what_a_cache_served_is_counted_apart() {
 }
 
 #[tokio::test]
+async fn calls_tokens_and_money_of_a_team_are_counted_as_its_own() {
+    let world = World::start().await;
+    let admin = world.admin().await;
+    let asked = v1::CreateTeamRequest { team: Some(v1::Team::default()), ..Default::default() };
+    let team = admin.tenancy().create_team(asked).await.unwrap().into_inner().team.unwrap().id;
+    let key = v1::Key { team_id: team.clone(), models: vec!["*".into()], ..Default::default() };
+    let asked = v1::CreateKeyRequest { key: Some(key), ..Default::default() };
+    let secret = admin.keys().create_key(asked).await.unwrap().into_inner().secret;
+    let url = world.v1("chat/completions");
+    for caller in [Caller::bearer(&secret), world.gateway.caller()] {
+        assert_eq!(caller.post(&url, &hello(json!({}))).await.unwrap().status, 200);
+    }
+    let text = exposed(&world.gateway).await;
+    let of_team = format!(r#"team="{team}""#);
+    let model = r#"model="scripted""#;
+    assert_eq!(value(&text, "tollgate_requests_total", &[&of_team, model]), Some(1.0), "{text}");
+    for name in ["tollgate_tokens_total", "tollgate_cost_usd_total"] {
+        assert!(value(&text, name, &[&of_team, model]).is_some_and(|n| n > 0.0), "{name} in {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_model_behind_a_star_is_counted_under_the_name_with_the_star() {
+    let star = json!({"provider": "scripted", "model": "*", "price": {"input": "1", "output": "1"}});
+    let world = World::with(|b| b.deployment("x/*", star)).await;
+    let body = hello(json!({"model": "x/anything"}));
+    let reply = world.gateway.caller().post(&world.v1("chat/completions"), &body).await.unwrap();
+    assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
+    let text = exposed(&world.gateway).await;
+    for name in ["tollgate_requests_total", "tollgate_attempts_total"] {
+        assert_eq!(value(&text, name, &[r#"model="x/*""#]), Some(1.0), "{name} in {text}");
+    }
+    assert!(!text.contains("x/anything") && !text.contains(r#"model="other""#), "{text}");
+}
+
+#[tokio::test]
 async fn keys_and_their_budgets_are_labels_where_that_is_switched_on() {
     let world = World::with(|b| b.budget_usd("10").set("/metrics", json!({"labels": ["key"]}))).await;
     world.gateway.caller().post(&world.v1("chat/completions"), &hello(json!({}))).await.unwrap();
@@ -279,8 +315,8 @@ async fn a_replica_that_cannot_write_its_journal_is_taken_out_until_it_can() {
     assert_eq!(health(&world, "").await, SERVING);
 }
 
-const SERVING: i32 = 1;
-const NOT_SERVING: i32 = 2;
+pub(crate) const SERVING: i32 = 1;
+pub(crate) const NOT_SERVING: i32 = 2;
 
 /// What `grpc.health.v1` says of a service.
 async fn health(world: &World, service: &str) -> i32 {

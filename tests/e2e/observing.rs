@@ -11,6 +11,7 @@ use std::{
 use axum::{Router, extract::State, http::StatusCode};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tollgate_client::v1;
 use tollgate_tests::{provider::Step, support::gateway::locate};
 
 use crate::{
@@ -192,7 +193,15 @@ async fn metrics_tell_what_became_of_notices() {
     .await;
 }
 
-fn watched(receiver: &Receiver, rule: Value) -> Value {
+/// A key that ends by itself in an hour.
+pub(crate) fn ends_in_an_hour() -> v1::Key {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let seconds = i64::try_from(now.as_secs()).unwrap() + 3_600;
+    let expire_time = Some(prost_types::Timestamp { seconds, nanos: 0 });
+    v1::Key { display_name: "ci".into(), models: vec!["*".into()], expire_time, ..Default::default() }
+}
+
+pub(crate) fn watched(receiver: &Receiver, rule: Value) -> Value {
     let mut rule = rule;
     rule["settled"] = "100ms".into();
     json!({
@@ -239,6 +248,43 @@ async fn calls_that_a_budget_refuses_are_told_of() {
     eventually("it is told", async || !receiver.taken().is_empty()).await;
     let told = receiver.taken().remove(0);
     assert!(told["subject"].as_str().is_some_and(|subject| subject.starts_with("key:key_")), "{told}");
+}
+
+#[tokio::test]
+async fn a_key_that_ends_in_an_hour_is_told_of() {
+    let receiver = Receiver::start().await;
+    let rule = json!({ "key_expiring": { "within": "2h" } });
+    let world = World::with(|builder| builder.set("/alerts", watched(&receiver, rule))).await;
+    let asked = v1::CreateKeyRequest { key: Some(ends_in_an_hour()), ..Default::default() };
+    let made = world.admin().await.keys().create_key(asked).await.unwrap().into_inner().key.unwrap();
+    eventually("it is told", async || !receiver.taken().is_empty()).await;
+    let told = receiver.taken().remove(0);
+    assert_eq!((&told["state"], &told["subject"]), (&json!("firing"), &json!(made.id)));
+    assert!(told["summary"].as_str().is_some_and(|text| text.starts_with("the key ci (")), "{told}");
+}
+
+#[tokio::test]
+async fn a_soft_budget_of_which_four_fifths_are_spent_is_told_of() {
+    let receiver = Receiver::start().await;
+    let rule = json!({ "budget_threshold": { "from_percent": 80 } });
+    let world = World::with(|builder| builder.set("/alerts", watched(&receiver, rule))).await;
+    assert_eq!(call(&world).await, 200);
+    // The next one costs as much: 85 % of it.
+    let entry = world.entries().await.remove(0);
+    let budget = v1::Budget {
+        limit_nano_usd: entry.cost_nano_usd * 100 / 85,
+        enforcement: v1::BudgetEnforcement::Soft as i32,
+        scope: Some(v1::BudgetScope { kind: v1::ScopeKind::Key as i32, id: entry.key_id, ..Default::default() }),
+        display_name: "the pilot".into(),
+        ..Default::default()
+    };
+    let asked = v1::CreateBudgetRequest { budget: Some(budget), ..Default::default() };
+    let made = world.admin().await.budgets().create_budget(asked).await.unwrap().into_inner().budget.unwrap();
+    assert_eq!(call(&world).await, 200);
+    eventually("it is told", async || !receiver.taken().is_empty()).await;
+    let told = receiver.taken().remove(0);
+    assert_eq!((&told["state"], &told["subject"]), (&json!("firing"), &json!(format!("{}@80", made.id))));
+    assert!(told["summary"].as_str().is_some_and(|text| text.starts_with("80 % of the budget the pilot")), "{told}");
 }
 
 #[tokio::test]

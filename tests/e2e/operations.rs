@@ -1,6 +1,9 @@
 //! Running it: health, reflection, TLS, draining, reload, a second process, the standalone shim.
 
-use std::{process::Stdio, time::Duration};
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
 use tollgate_client::v1;
@@ -12,7 +15,10 @@ use tollgate_tests::{
     },
 };
 
-use crate::support::{Shim, World, hello};
+use crate::{
+    metrics::{NOT_SERVING, SERVING},
+    support::{Shim, World, hello},
+};
 
 #[tokio::test]
 async fn health_serves_and_reflection_lists_every_service() {
@@ -57,7 +63,7 @@ async fn health_serves_and_reflection_lists_every_service() {
 #[tokio::test]
 async fn sigterm_lets_a_stream_end_and_exits_with_zero() {
     let mut world = World::start().await;
-    world.provider.always("scripted-upstream", [Step::streams(10).every_ms(40)]);
+    world.provider.always("scripted-upstream", [Step::streams(20).every_ms(50)]);
     let mut tail =
         world.admin().await.audit().tail_records(v1::TailRecordsRequest::default()).await.unwrap().into_inner();
     let mut stream = world
@@ -67,11 +73,26 @@ async fn sigterm_lets_a_stream_end_and_exits_with_zero() {
         .await
         .unwrap();
     stream.next().await.unwrap();
-    let reading = tokio::spawn(async move { stream.rest().await });
+    let channel = tonic::transport::Endpoint::from_shared(world.gateway.grpc()).unwrap().connect().await.unwrap();
+    let asked = tonic_health::pb::HealthCheckRequest { service: String::new() };
+    let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
+    let mut watched = health.watch(asked).await.unwrap().into_inner();
+    assert_eq!(watched.message().await.unwrap().unwrap().status, SERVING);
+    let reading = tokio::spawn(async move { (stream.rest().await.0, Instant::now()) });
+    let watching = tokio::spawn(async move {
+        while let Ok(Some(told)) = watched.message().await {
+            if told.status == NOT_SERVING {
+                return Some(Instant::now());
+            }
+        }
+        None
+    });
     let status = world.gateway.sigterm(Duration::from_secs(10)).await.unwrap();
     assert!(status.success(), "{status:?}");
-    let (events, _) = reading.await.unwrap();
+    let (events, ended) = reading.await.unwrap();
     assert_eq!(events.last().unwrap().data, "[DONE]");
+    let told = watching.await.unwrap().expect("whoever watches is told that nothing new is taken");
+    assert!(told < ended, "while the stream still runs");
     while let Ok(Some(_)) = tail.message().await {}
     world.gateway.restart().await;
     assert_eq!(world.entries().await[0].outcome, "complete");

@@ -83,8 +83,23 @@ async fn one_trace_runs_from_a_caller_through_a_fallback_to_the_provider_over_re
     shows_both_attempts(&world, &spans, trace);
     let sent = world.provider.log().records();
     assert!(sent.iter().all(|sent| !sent.headers.contains_key("tracestate")), "what other systems say stays here");
+    assert!(spans.iter().all(|span| span.state == "vendor=1"), "and goes to the collector: {spans:#?}");
     let answered = named(&spans, "chat spare-upstream");
     assert_eq!(answered.events, ["head", "first_content"]);
+}
+
+#[tokio::test]
+async fn the_provider_of_an_embedding_is_told_of_the_attempts_span() {
+    let collector = Collector::start().await;
+    let world = World::with(|b| traced(b, &collector.grpc, "grpc").model("embed", "scripted", "embed-upstream")).await;
+    let trace = "dbf7651916cd43dd8448eb211c80319c";
+    let caller = world.gateway.caller().with("traceparent", parent(trace));
+    let reply = caller.post(&world.v1("embeddings"), &json!({"model": "embed", "input": "a"})).await.unwrap();
+    assert_eq!(reply.status, 200);
+    let spans = collector.trace(trace).await;
+    let attempt = named(&spans, "embeddings embed-upstream");
+    let told = world.provider.log().last().unwrap().headers.get("traceparent").cloned();
+    assert_eq!(told, Some(format!("00-{trace}-{}-01", attempt.id)));
 }
 
 #[tokio::test]

@@ -45,6 +45,8 @@ pub(crate) struct Told {
     pub(crate) attributes: BTreeMap<String, String>,
     pub(crate) resource: BTreeMap<String, String>,
     pub(crate) scope: String,
+    /// `tracestate`, as it is exported.
+    pub(crate) state: String,
     pub(crate) events: Vec<String>,
 }
 
@@ -214,6 +216,7 @@ fn told(span: Span, resource: &BTreeMap<String, String>, scope: &str) -> Told {
         attributes: attributes(&span.attributes),
         resource: resource.clone(),
         scope: scope.to_owned(),
+        state: span.trace_state,
         events: span.events.into_iter().map(|event| event.name).collect(),
         name: span.name,
     }
