@@ -206,6 +206,8 @@ async fn the_process_tells_what_it_is_and_uses() {
     let started = found("tollgate_start_time_seconds");
     assert!((seconds(before)..=seconds(std::time::SystemTime::now())).contains(&started), "{started}");
     assert!(found("tollgate_open_files") > 3.0);
+    assert!(found("tollgate_journal_free_bytes") > 0.0);
+    assert_eq!(found("tollgate_clock_skew_seconds"), 0.0, "its own clock is the ledger's");
     let version = format!(r#"version="{}""#, env!("CARGO_PKG_VERSION"));
     assert_eq!(value(&text, "tollgate_build_info", &[&version]), Some(1.0));
     eventually("it has used the processor", async || {
