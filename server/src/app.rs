@@ -229,7 +229,8 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
         let control = control.clone();
         async move { control.follow_batches().await }
     });
-    let serving = listen::serve(listener, tls, front, shutdown.clone(), config.drain_timeout.duration());
+    let (peers, drain) = (config.audit.peer, config.drain_timeout.duration());
+    let serving = listen::serve(listener, tls, front, peers, shutdown.clone(), drain);
     tokio::pin!(serving);
     tokio::select! {
         () = &mut serving => {}

@@ -1,6 +1,6 @@
 //! One port for gRPC, gRPC-Web and REST: an accept loop of our own, since tonic's TLS cannot serve HTTP/1.1.
 
-use std::{convert::Infallible, fs, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, fs, io, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use axum::body::Body;
@@ -21,7 +21,7 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 
 use crate::{
-    config::Tls,
+    config::{KeptPeer, Tls},
     grpc::{Grpc, PeerAddr},
 };
 
@@ -96,6 +96,7 @@ pub(crate) async fn serve(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     app: axum::Router,
+    peers: KeptPeer,
     shutdown: CancellationToken,
     drain: Duration,
 ) {
@@ -129,7 +130,7 @@ pub(crate) async fn serve(
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY");
         }
-        let app = with_peer(app.clone(), peer);
+        let app = with_peer(app.clone(), PeerAddr(peers.told(peer)));
         let (builder, tls, watcher) = (builder.clone(), tls.clone(), graceful.watcher());
         let handshaking = handshaking.clone();
         tokio::spawn(async move {
@@ -180,11 +181,11 @@ type AppFuture = std::pin::Pin<Box<dyn Future<Output = Result<Response<Body>, In
 
 fn with_peer(
     app: axum::Router,
-    peer: SocketAddr,
+    peer: PeerAddr,
 ) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future = AppFuture> + Clone + Send {
     service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(PeerAddr(peer));
+        request.extensions_mut().insert(peer.clone());
         let app = app.clone();
         Box::pin(async move { app.oneshot(request).await }) as AppFuture
     })

@@ -114,7 +114,7 @@ impl Sources {
         if !self.settings.require_key {
             return Ok(());
         }
-        let peer = request.extensions().get::<PeerAddr>().map(|peer| peer.0.to_string());
+        let peer = request.extensions().get::<PeerAddr>().and_then(|peer| peer.0.clone());
         let principal = Principal { credential: credential(request.headers()), peer };
         self.control.may_read_metrics(&principal).map_err(|error| refusal(&error, principal.credential.is_some()))
     }

@@ -131,6 +131,7 @@ async fn an_export_proves_itself_and_names_every_ledger_entry_once() {
     assert_eq!(of_call(&twice.call_id), [1, 1], "each attempt in a record of its own");
     let called = records.iter().find(|r| r.action == "completion.create").unwrap();
     assert_eq!((called.replica.as_str(), called.role()), ("alone", v1::KeyRole::Caller));
+    assert!(called.peer.starts_with("127.0.0.1:"), "{called:?}");
     assert!(records.iter().any(|r| r.action == "audit.export"), "that it was taken along is on record");
 
     // What was exported once stays: a later export holds it, and goes on.
@@ -139,6 +140,22 @@ async fn an_export_proves_itself_and_names_every_ledger_entry_once() {
     let later = Export::of(&world.admin().await).await;
     let report = later.verified(vec![before, export.files.0["logs/alone/checkpoint"].clone()]);
     assert!(report.intact, "{:#?}", report.findings);
+}
+
+#[tokio::test]
+async fn from_where_it_was_asked_is_told_as_far_as_is_wanted() {
+    for (peer, told) in [("prefix", "127.0.0.0/24"), ("none", "")] {
+        let world = World::with(|b| b.set("/audit", json!({"peer": peer}))).await;
+        let url = world.gateway.v1("chat/completions");
+        assert_eq!(world.gateway.caller().post(&url, &hello(json!({}))).await.unwrap().status, 200);
+        let made = v1::CreateKeyRequest { key: Some(v1::Key::default()), ..Default::default() };
+        world.admin().await.keys().create_key(made).await.unwrap();
+        let records = world.records().await;
+        for action in ["completion.create", "key.create"] {
+            let record = records.iter().rfind(|record| record.action == action).unwrap();
+            assert_eq!(record.peer, told, "{action}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,3 +1,5 @@
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
 use anyhow::{Context, ensure};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -33,6 +35,8 @@ pub struct AuditSettings {
     /// For how long bodies are kept after the end of their month; then the keys of the month are destroyed, but those under legal hold.
     /// Absent: until somebody erases them.
     pub body_retention: Option<Span>,
+    /// What records say of the address that was asked from; it stands in them for good.
+    pub peer: KeptPeer,
     /// Where a copy of the log is kept, and how (`docs/audit-export.md`). Absent: nowhere.
     pub export: Option<AuditExport>,
 }
@@ -48,6 +52,7 @@ impl Default for AuditSettings {
             redact_patterns: Vec::new(),
             max_body_bytes: 256 << 10,
             body_retention: None,
+            peer: KeptPeer::Address,
             export: None,
         }
     }
@@ -80,6 +85,36 @@ pub enum RedactPattern {
     Phone,
 }
 
+/// What is told of an address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KeptPeer {
+    /// The address and the port.
+    #[default]
+    Address,
+    /// The network that it is in: 24 bits of an IPv4 address, 48 of an IPv6 one, no port.
+    Prefix,
+    /// Nothing.
+    None,
+}
+
+impl KeptPeer {
+    pub(crate) fn told(self, peer: SocketAddr) -> Option<String> {
+        match (self, peer.ip().to_canonical()) {
+            (Self::None, _) => None,
+            (Self::Address, _) => Some(peer.to_string()),
+            (Self::Prefix, IpAddr::V4(ip)) => {
+                let [a, b, c, _] = ip.octets();
+                Some(format!("{a}.{b}.{c}.0/24"))
+            }
+            (Self::Prefix, IpAddr::V6(ip)) => {
+                let [a, b, c, ..] = ip.segments();
+                Some(format!("{}/48", Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0)))
+            }
+        }
+    }
+}
+
 impl AuditSettings {
     /// As the stages want it.
     pub(crate) fn bodies(&self) -> anyhow::Result<BodySettings> {
@@ -106,5 +141,25 @@ impl AuditSettings {
             max_bytes: usize::try_from(self.max_body_bytes).context("audit.max_body_bytes")?,
             redactor: Redactor::new(&patterns, &self.redact_patterns).context("audit.redact_patterns")?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_an_address_as_much_is_told_as_is_wanted() {
+        for (peer, address, prefix) in [
+            ("192.0.2.77:4242", "192.0.2.77:4242", "192.0.2.0/24"),
+            ("[2001:db8:7:8::9]:4242", "[2001:db8:7:8::9]:4242", "2001:db8:7::/48"),
+            // What came over IPv4 to a socket for both.
+            ("[::ffff:192.0.2.77]:4242", "[::ffff:192.0.2.77]:4242", "192.0.2.0/24"),
+        ] {
+            let peer: SocketAddr = peer.parse().unwrap();
+            assert_eq!(KeptPeer::Address.told(peer).as_deref(), Some(address));
+            assert_eq!(KeptPeer::Prefix.told(peer).as_deref(), Some(prefix));
+            assert_eq!(KeptPeer::None.told(peer), None);
+        }
     }
 }

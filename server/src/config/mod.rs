@@ -23,7 +23,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 pub use self::tracing::{MetricsOtlp, Tracing, TracingProtocol};
 pub use alerts::Alerts;
 use anyhow::Context;
-pub use audit::{AuditSettings, KeptBodies, RedactPattern};
+pub use audit::{AuditSettings, KeptBodies, KeptPeer, RedactPattern};
 pub use credentials::{Aws, Entra, Google};
 pub use defaults::Defaults;
 pub use duration::Span;

@@ -18,7 +18,7 @@ mod trace;
 mod unary;
 mod validate;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use futures::{Stream, StreamExt, stream::BoxStream};
 use tokio_util::sync::CancellationToken;
@@ -34,9 +34,9 @@ use tollgate_proto::v1::ErrorReason;
 
 pub use deadline::Deadline;
 
-/// Address of the peer, put into every request by the listener.
-#[derive(Clone, Copy, Debug)]
-pub struct PeerAddr(pub SocketAddr);
+/// What records say of the peer's address, put into every request by the listener.
+#[derive(Clone, Debug)]
+pub struct PeerAddr(pub Option<String>);
 
 /// What the doors lead to.
 #[derive(Clone)]
@@ -53,7 +53,7 @@ fn principal<T>(request: &tonic::Request<T>) -> Principal {
         let (scheme, key) = text.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| Secret::new(key.trim()))
     });
-    let peer = request.extensions().get::<PeerAddr>().map(|p| p.0.to_string());
+    let peer = request.extensions().get::<PeerAddr>().and_then(|peer| peer.0.clone());
     Principal { credential: key, peer }
 }
 

@@ -854,7 +854,7 @@ type AuditRecord struct {
 	Metadata map[string]string `protobuf:"bytes,15,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Changed fields of an admin act, `name: old -> new`, without secrets.
 	Changes []string `protobuf:"bytes,16,rep,name=changes,proto3" json:"changes,omitempty"`
-	// The caller's address, `ip:port`, or empty.
+	// The caller's address, `ip:port`, as far as `audit.peer` has it told, or empty.
 	Peer string `protobuf:"bytes,17,opt,name=peer,proto3" json:"peer,omitempty"`
 	// Why the choices ended, by choice.
 	FinishReasons []FinishReason `protobuf:"varint,18,rep,packed,name=finish_reasons,json=finishReasons,proto3,enum=tollgate.v1.FinishReason" json:"finish_reasons,omitempty"`
