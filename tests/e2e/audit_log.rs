@@ -229,6 +229,8 @@ async fn a_receipt_is_kept_by_a_later_export_over_rest_and_grpc() {
         let verdict = export.receipt(&receipt);
         assert!(matches!(verdict, ReceiptVerdict::Held { .. }), "{verdict:?}");
         sequences.push(receipt.sequence);
+        let us = |time: &Option<prost_types::Timestamp>| tollgate_domain::micros(time.as_ref().unwrap());
+        assert_eq!(us(&receipt.merge_by) - us(&receipt.time), 60_000_000, "within a minute");
         let record = world.records().await.into_iter().find(|r| r.sequence == receipt.sequence).unwrap();
         assert_eq!(record.action.split('.').next(), Some("completion"));
         assert_eq!(tollgate_tlog::leaf_hash(&record.encode_to_vec()).0.as_slice(), receipt.leaf_hash.as_ref());

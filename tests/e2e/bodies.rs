@@ -315,6 +315,36 @@ async fn a_legal_hold_keeps_bodies_until_it_is_released() {
     let all = v1::ListLegalHoldsRequest { include_released: true, ..Default::default() };
     let all = admin.audit().list_legal_holds(all).await.unwrap().into_inner().holds;
     assert_eq!(all.iter().filter(|held| held.release_time.is_some()).count(), 3);
+    let records = world.records().await;
+    let made = records.iter().filter(|record| record.action == "hold.create");
+    let mut held: Vec<_> = made.map(|record| &record.subject).collect();
+    held.sort_unstable();
+    assert_eq!(held, all.iter().map(|held| &held.id).collect::<Vec<_>>(), "each hold is on record");
+    let erasures = records.iter().filter(|record| record.action == "body.erase");
+    let refused = erasures.filter(|record| record.error_reason() == v1::ErrorReason::ResourceInUse);
+    assert_eq!(refused.count(), 6, "and so is what each forbade");
+}
+
+#[tokio::test]
+async fn a_subject_that_comes_back_gets_another_key() {
+    let world = start().await;
+    let admin = world.admin().await;
+    let (_, secret) = team(&admin, v1::BodyPolicy::Full).await;
+    let url = world.v1("chat/completions");
+    let mut of_ann = asking(PROMPT);
+    of_ann["user"] = "ann".into();
+    let (before, _) = call(&url, &secret, &of_ann).await;
+    use v1::erase_bodies_request::What;
+    admin.audit().erase_bodies(erase(What::Subject(end_user("ann")))).await.unwrap();
+    let (after, _) = call(&url, &secret, &of_ann).await;
+    assert!(body_of(&admin, &before).await.is_erased);
+    assert_eq!(text_of(&body_of(&admin, &after).await.body.unwrap()), ANSWER);
+    let records = world.records().await;
+    let kek_of = |id: &str| {
+        let record = records.iter().find(|record| record.call_id == id).unwrap();
+        record.body.as_ref().unwrap().kek_id.clone()
+    };
+    assert_ne!(kek_of(&before), kek_of(&after));
 }
 
 #[tokio::test]
@@ -325,12 +355,16 @@ async fn bodies_go_when_their_time_is_over() {
     let url = world.v1("chat/completions");
     let (old, _) = call(&url, world.gateway.key(), &asking(PROMPT)).await;
     let admin = world.admin().await;
-    assert!(body_of(&admin, &old).await.body.is_some(), "the month is not over");
+    assert!(body_of(&admin, &old).await.body.is_some());
+    world.gateway.sigterm(std::time::Duration::from_secs(10)).await.unwrap();
+    world.gateway.restart().await;
+    assert!(body_of(&world.admin().await, &old).await.body.is_some(), "the month is not over");
     world.gateway.sigterm(std::time::Duration::from_secs(10)).await.unwrap();
     // As if it had been made three months ago.
     let database = SqliteConnectOptions::new().filename(world.gateway.data_dir().join("tollgate.db"));
     let mut connection = database.connect().await.unwrap();
-    sqlx::query("UPDATE body_kek SET month = month - 3").execute(&mut connection).await.unwrap();
+    let aged = sqlx::query("UPDATE body_kek SET month = month - 3").execute(&mut connection).await.unwrap();
+    assert_eq!(aged.rows_affected(), 1, "whoever looked for what is over left it");
     connection.close().await.unwrap();
     world.gateway.restart().await;
     let admin = world.admin().await;

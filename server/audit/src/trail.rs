@@ -57,3 +57,19 @@ impl Listener {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_falls_too_far_behind_is_told_so() {
+        let trail = Trail::default();
+        let (mut quick, mut slow) = (trail.listen(), trail.listen());
+        for sequence in 1..=5_000 {
+            trail.publish(&Arc::new(AuditRecord { sequence, ..AuditRecord::default() }));
+            assert!(quick.next().await.unwrap().is_ok_and(|record| record.sequence == sequence));
+        }
+        assert!(slow.next().await.unwrap().is_err(), "it missed the first");
+    }
+}

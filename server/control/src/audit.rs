@@ -1,7 +1,7 @@
-use std::time::Duration;
+use std::{pin::pin, sync::Arc, time::Duration};
 
-use futures::stream::BoxStream;
-use tollgate_audit::{Lagged, Trail};
+use futures::{Stream, stream::BoxStream};
+use tollgate_audit::{Lagged, Listener, Trail};
 use tollgate_domain::{Error, Retry};
 use tollgate_proto::v1::{AuditFilter, AuditRecord, ErrorReason, QueryRecordsRequest, TailRecordsRequest};
 
@@ -34,7 +34,7 @@ impl Control {
             return self.followed(actor, filter, after).await;
         }
         // Listening comes first, so that nothing falls between what is stored and what comes.
-        let mut listener = self.pipeline.trail().listen();
+        let listener = self.pipeline.trail().listen();
         let mut stored = match after {
             Some(after) => Some(self.stored(actor.clone(), filter.clone(), after, i64::MAX).await),
             None => None,
@@ -48,7 +48,8 @@ impl Control {
                 }
                 yield record;
             }
-            while let Some(next) = listener.next().await {
+            let mut live = pin!(heard(listener));
+            while let Some(next) = live.next().await {
                 match next {
                     Ok(record) => {
                         let wanted = record.sequence > last && Trail::matches(&filter, &record);
@@ -56,11 +57,7 @@ impl Control {
                             yield Ok((*record).clone());
                         }
                     }
-                    Err(Lagged) => {
-                        let message = "the reader fell too far behind; go on with after_sequence";
-                        yield Err(Error::new(ErrorReason::Overloaded, message).retry(Retry::Later));
-                        return;
-                    }
+                    Err(error) => yield Err(error),
                 }
             }
         }
@@ -154,5 +151,42 @@ impl Control {
             }
         }
         .boxed()
+    }
+}
+
+/// What somebody hears who listens, until they have missed something.
+fn heard(mut listener: Listener) -> impl Stream<Item = Result<Arc<AuditRecord>, Error>> + Send {
+    async_stream::stream! {
+        while let Some(next) = listener.next().await {
+            match next {
+                Ok(record) => yield Ok(record),
+                Err(Lagged) => {
+                    let message = "the reader fell too far behind; go on with after_sequence";
+                    yield Err(Error::new(ErrorReason::Overloaded, message).retry(Retry::Later));
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_tail_ends_where_its_reader_has_missed_something() {
+        let trail = Trail::default();
+        let mut tail = pin!(heard(trail.listen()));
+        let record = Arc::new(AuditRecord::default());
+        trail.publish(&record);
+        assert_eq!(tail.next().await.unwrap().unwrap(), record);
+        for _ in 0..5_000 {
+            trail.publish(&record);
+        }
+        assert_eq!(tail.next().await.unwrap().unwrap_err().reason, ErrorReason::Overloaded);
+        assert!(tail.next().await.is_none(), "nothing comes behind what is missing");
     }
 }
