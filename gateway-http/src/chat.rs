@@ -31,7 +31,7 @@ use tonic::metadata::MetadataMap;
 /// Asks for a receipt, and brings it.
 pub(crate) const RECEIPT: &str = "x-tollgate-receipt";
 
-pub(crate) async fn create(State(mut gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
+pub(crate) async fn create(State(gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
     let body = forward::read(&gateway, &parts, body).await?;
     let (mut asked, wishes) = openai::read_chat_with_wishes(&body)?;
@@ -40,12 +40,12 @@ pub(crate) async fn create(State(mut gateway): State<Gateway>, request: Request)
     asked.tollgate = Some(asked_options(&parts, Dialect::OpenaiChat, wishes)?);
     if stream {
         let request = forward::request(&gateway, &parts, StreamCompletionRequest { request: Some(asked) });
-        let (metadata, events, _) = gateway.completions.stream_completion(request).await?.into_parts();
+        let (metadata, events, _) = gateway.completions().stream_completion(request).await?.into_parts();
         let chunks = Chunks::new(include_usage, functions);
         return stream::respond(events, &metadata, |first| Sse::new(first, chunks)).await;
     }
     let request = forward::request(&gateway, &parts, CreateCompletionRequest { request: Some(asked) });
-    let (metadata, answer, _) = gateway.completions.create_completion(request).await?.into_parts();
+    let (metadata, answer, _) = gateway.completions().create_completion(request).await?.into_parts();
     let completion = answer.completion.unwrap_or_default();
     let headers = told_of(&completion, &metadata);
     let body = match completion.native {

@@ -30,8 +30,8 @@ const CHECKS: &[(&str, &str)] = &[
 ];
 
 /// Whether the gateway has started: its stores are read and its port answers, whatever its checks say.
-pub(crate) async fn startup(State(mut gateway): State<Gateway>) -> Response {
-    match gateway.health.check(HealthCheckRequest { service: String::new() }).await {
+pub(crate) async fn startup(State(gateway): State<Gateway>) -> Response {
+    match gateway.health().check(HealthCheckRequest { service: String::new() }).await {
         Ok(_) => Json(json!({"status": "started"})).into_response(),
         Err(status) => {
             let reason = format!("the gateway does not answer: {}", status.message());
@@ -49,11 +49,11 @@ struct Found {
     db: Option<&'static str>,
 }
 
-async fn look(gateway: &mut Gateway) -> Found {
+async fn look(gateway: &Gateway) -> Found {
     let mut found = Found::default();
     for (check, meaning) in CHECKS {
         let asked = HealthCheckRequest { service: format!("tollgate.check.{check}") };
-        let Ok(reply) = gateway.health.check(asked).await else { continue };
+        let Ok(reply) = gateway.health().check(asked).await else { continue };
         let fails = reply.get_ref().status() == ServingStatus::NotServing;
         if *check == "store" {
             found.db = Some(if fails { "disconnected" } else { "connected" });
@@ -79,13 +79,13 @@ impl Found {
     }
 }
 
-pub(crate) async fn readiness(State(mut gateway): State<Gateway>) -> Response {
-    let reason = match gateway.health.check(HealthCheckRequest { service: String::new() }).await {
+pub(crate) async fn readiness(State(gateway): State<Gateway>) -> Response {
+    let reason = match gateway.health().check(HealthCheckRequest { service: String::new() }).await {
         Ok(reply) if reply.get_ref().status() == ServingStatus::Serving => {
-            return look(&mut gateway).await.beside("ready", None).into_response();
+            return look(&gateway).await.beside("ready", None).into_response();
         }
         Ok(_) => {
-            let found = look(&mut gateway).await;
+            let found = look(&gateway).await;
             let reason = match found.failing.get("journal") {
                 Some(meaning) => meaning.as_str().unwrap_or_default().to_owned(),
                 None => "the gateway is not serving: it is starting or stopping".to_owned(),

@@ -22,7 +22,7 @@ mod stream;
 mod text;
 mod unary;
 
-use std::{borrow::Cow, error::Error as StdError};
+use std::{borrow::Cow, error::Error as StdError, sync::Arc};
 
 use axum::{
     Router,
@@ -93,24 +93,43 @@ impl Default for Options {
 #[derive(Clone, Copy, Debug)]
 pub struct ReadHere;
 
-/// The clients that routes call through.
+/// What routes call the gateway through.
 #[derive(Clone)]
 struct Gateway {
-    completions: CompletionServiceClient<Wire>,
-    embeddings: EmbeddingServiceClient<Wire>,
-    reranks: RerankServiceClient<Wire>,
-    moderations: ModerationServiceClient<Wire>,
-    images: ImageServiceClient<Wire>,
-    audio: AudioServiceClient<Wire>,
-    responses: ResponseServiceClient<Wire>,
-    files: FileServiceClient<Wire>,
-    batches: BatchServiceClient<Wire>,
-    models: ModelServiceClient<Wire>,
-    keys: KeyAdminServiceClient<Wire>,
-    tenancy: TenancyServiceClient<Wire>,
-    budgets: BudgetServiceClient<Wire>,
-    health: HealthClient<Wire>,
-    options: Options,
+    wire: Arc<Wire>,
+    options: Arc<Options>,
+}
+
+macro_rules! clients {
+    ($($name:ident: $client:ident),* $(,)?) => {
+        impl Gateway {
+            $(
+                fn $name(&self) -> $client<Wire> {
+                    $client::new(Wire::clone(&self.wire))
+                        .max_decoding_message_size(self.options.max_message_bytes)
+                        .max_encoding_message_size(usize::MAX)
+                }
+            )*
+        }
+    };
+}
+
+// Made for each call: a route needs one of them, and to keep all would mean to clone all with every request.
+clients! {
+    completions: CompletionServiceClient,
+    embeddings: EmbeddingServiceClient,
+    reranks: RerankServiceClient,
+    moderations: ModerationServiceClient,
+    images: ImageServiceClient,
+    audio: AudioServiceClient,
+    responses: ResponseServiceClient,
+    files: FileServiceClient,
+    batches: BatchServiceClient,
+    models: ModelServiceClient,
+    keys: KeyAdminServiceClient,
+    tenancy: TenancyServiceClient,
+    budgets: BudgetServiceClient,
+    health: HealthClient,
 }
 
 /// Every route.
@@ -126,30 +145,7 @@ where
         .map_response(|response: http::Response<B>| response.map(Body::new))
         .map_err(|error: T::Error| Status::from_error(error.into()))
         .service(transport);
-    let wire: Wire = BoxCloneSyncService::new(wire);
-    let limit = options.max_message_bytes;
-    macro_rules! client {
-        ($client:ident) => {
-            $client::new(wire.clone()).max_decoding_message_size(limit).max_encoding_message_size(usize::MAX)
-        };
-    }
-    let gateway = Gateway {
-        completions: client!(CompletionServiceClient),
-        embeddings: client!(EmbeddingServiceClient),
-        reranks: client!(RerankServiceClient),
-        moderations: client!(ModerationServiceClient),
-        images: client!(ImageServiceClient),
-        audio: client!(AudioServiceClient),
-        responses: client!(ResponseServiceClient),
-        files: client!(FileServiceClient),
-        batches: client!(BatchServiceClient),
-        models: client!(ModelServiceClient),
-        keys: client!(KeyAdminServiceClient),
-        tenancy: client!(TenancyServiceClient),
-        budgets: client!(BudgetServiceClient),
-        health: HealthClient::new(wire.clone()),
-        options,
-    };
+    let gateway = Gateway { wire: Arc::new(BoxCloneSyncService::new(wire)), options: Arc::new(options) };
     let openai = Router::new()
         .route("/chat/completions", post(chat::create))
         .route("/completions", post(text::create))

@@ -23,18 +23,18 @@ use crate::{
 /// What every client of Anthropic's says with a call.
 const VERSION: &str = "anthropic-version";
 
-pub(crate) async fn create(State(mut gateway): State<Gateway>, request: Request) -> Result<Response, Refused> {
+pub(crate) async fn create(State(gateway): State<Gateway>, request: Request) -> Result<Response, Refused> {
     let (parts, body) = request.into_parts();
     let (asked, streams, places) = read(&gateway, &parts, body).await?;
     if streams {
         let request = forward::request(&gateway, &parts, StreamCompletionRequest { request: Some(asked) });
-        let answer = gateway.completions.stream_completion(request).await;
+        let answer = gateway.completions().stream_completion(request).await;
         let (metadata, events, _) = answer.map_err(|status| refused(status.into(), &places))?.into_parts();
         let response = stream::respond(events, &metadata, Events::new).await;
         return Ok(addressed(response.map_err(|refusal| refused(refusal, &places))?, &places));
     }
     let request = forward::request(&gateway, &parts, CreateCompletionRequest { request: Some(asked) });
-    let answer = gateway.completions.create_completion(request).await;
+    let answer = gateway.completions().create_completion(request).await;
     let (metadata, answer, _) = answer.map_err(|status| refused(status.into(), &places))?.into_parts();
     let completion = answer.completion.unwrap_or_default();
     let headers = chat::told_of(&completion, &metadata);
@@ -45,11 +45,11 @@ pub(crate) async fn create(State(mut gateway): State<Gateway>, request: Request)
     Ok(addressed(chat::json(headers, body), &places))
 }
 
-pub(crate) async fn count_tokens(State(mut gateway): State<Gateway>, request: Request) -> Result<Response, Refused> {
+pub(crate) async fn count_tokens(State(gateway): State<Gateway>, request: Request) -> Result<Response, Refused> {
     let (parts, body) = request.into_parts();
     let (asked, _, places) = read(&gateway, &parts, body).await?;
     let request = forward::request(&gateway, &parts, CountTokensRequest { request: Some(asked) });
-    let counted = gateway.completions.count_tokens(request).await;
+    let counted = gateway.completions().count_tokens(request).await;
     let counted = counted.map_err(|status| refused(status.into(), &places))?.into_inner();
     Ok(Json(json!({"input_tokens": counted.input_tokens})).into_response())
 }

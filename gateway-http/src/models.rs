@@ -43,12 +43,12 @@ pub(crate) async fn list(State(gateway): State<Gateway>, request: Request) -> Re
     answered(answer, is_anthropics)
 }
 
-async fn all(mut gateway: Gateway, parts: &axum::http::request::Parts) -> Result<Vec<Model>, Refusal> {
+async fn all(gateway: Gateway, parts: &axum::http::request::Parts) -> Result<Vec<Model>, Refusal> {
     let mut models = Vec::new();
     let mut page_token = String::new();
     loop {
         let asked = ListModelsRequest { page_size: 0, page_token };
-        let page = gateway.models.list_models(forward::request(&gateway, parts, asked)).await?.into_inner();
+        let page = gateway.models().list_models(forward::request(&gateway, parts, asked)).await?.into_inner();
         models.extend(page.models);
         page_token = page.next_page_token;
         if page_token.is_empty() {
@@ -68,10 +68,10 @@ pub(crate) async fn retrieve(State(gateway): State<Gateway>, path: Named, reques
 }
 
 /// The one that the path names last: some name a deployment before it.
-async fn one(mut gateway: Gateway, parts: &axum::http::request::Parts, path: Named) -> Result<Model, Refusal> {
+async fn one(gateway: Gateway, parts: &axum::http::request::Parts, path: Named) -> Result<Model, Refusal> {
     let name = forward::named(path, "model", "model")?;
     let asked = forward::request(&gateway, parts, GetModelRequest { name });
-    Ok(gateway.models.get_model(asked).await?.into_inner().model.unwrap_or_default())
+    Ok(gateway.models().get_model(asked).await?.into_inner().model.unwrap_or_default())
 }
 
 fn answered(answer: Result<Value, Refusal>, is_anthropics: bool) -> Response {

@@ -19,7 +19,7 @@ use crate::{
     stream,
 };
 
-pub(crate) async fn create(State(mut gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
+pub(crate) async fn create(State(gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
     let body = forward::read(&gateway, &parts, body).await?;
     let (mut asked, wishes) = text::read_with_wishes(&body)?;
@@ -28,11 +28,11 @@ pub(crate) async fn create(State(mut gateway): State<Gateway>, request: Request)
     asked.tollgate = Some(chat::asked_options(&parts, Dialect::OpenaiCompletions, wishes)?);
     if stream {
         let request = forward::request(&gateway, &parts, StreamCompletionRequest { request: Some(asked) });
-        let (metadata, events, _) = gateway.completions.stream_completion(request).await?.into_parts();
+        let (metadata, events, _) = gateway.completions().stream_completion(request).await?.into_parts();
         return stream::respond(events, &metadata, |first| Sse::new(first, Chunks::new(include_usage))).await;
     }
     let request = forward::request(&gateway, &parts, CreateCompletionRequest { request: Some(asked) });
-    let (metadata, answer, _) = gateway.completions.create_completion(request).await?.into_parts();
+    let (metadata, answer, _) = gateway.completions().create_completion(request).await?.into_parts();
     let completion = answer.completion.unwrap_or_default();
     let headers = chat::told_of(&completion, &metadata);
     let body = match completion.native {

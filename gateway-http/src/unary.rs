@@ -33,7 +33,7 @@ pub(crate) trait Routed: Operation {
     fn read(body: &[u8]) -> Result<(Self::Request, Self::Form), Invalid>;
     /// Asks the gateway.
     fn ask(
-        gateway: &mut Gateway,
+        gateway: &Gateway,
         request: tonic::Request<Self::Request>,
     ) -> impl Future<Output = Result<tonic::Response<Self::Response>, Status>> + Send;
     /// Writes an answer that the provider did not give in this dialect.
@@ -49,10 +49,10 @@ impl Routed for Embeddings {
     }
 
     async fn ask(
-        gateway: &mut Gateway,
+        gateway: &Gateway,
         request: tonic::Request<Self::Request>,
     ) -> Result<tonic::Response<Self::Response>, Status> {
-        gateway.embeddings.create_embedding(request).await
+        gateway.embeddings().create_embedding(request).await
     }
 
     fn write(answer: &Self::Response, is_base64: bool) -> String {
@@ -68,10 +68,10 @@ impl Routed for Reranking {
     }
 
     async fn ask(
-        gateway: &mut Gateway,
+        gateway: &Gateway,
         request: tonic::Request<Self::Request>,
     ) -> Result<tonic::Response<Self::Response>, Status> {
-        gateway.reranks.rerank(request).await
+        gateway.reranks().rerank(request).await
     }
 
     fn write(answer: &Self::Response, (): ()) -> String {
@@ -87,10 +87,10 @@ impl Routed for Moderations {
     }
 
     async fn ask(
-        gateway: &mut Gateway,
+        gateway: &Gateway,
         request: tonic::Request<Self::Request>,
     ) -> Result<tonic::Response<Self::Response>, Status> {
-        gateway.moderations.create_moderation(request).await
+        gateway.moderations().create_moderation(request).await
     }
 
     fn write(answer: &Self::Response, (): ()) -> String {
@@ -106,10 +106,10 @@ impl Routed for Images {
     }
 
     async fn ask(
-        gateway: &mut Gateway,
+        gateway: &Gateway,
         request: tonic::Request<Self::Request>,
     ) -> Result<tonic::Response<Self::Response>, Status> {
-        gateway.images.generate_image(request).await
+        gateway.images().generate_image(request).await
     }
 
     fn write(answer: &Self::Response, (): ()) -> String {
@@ -126,7 +126,7 @@ pub(crate) async fn create<O: Routed>(State(gateway): State<Gateway>, request: R
 
 /// Asks what was read, and answers.
 pub(crate) async fn answer<O: Routed>(
-    mut gateway: Gateway,
+    gateway: Gateway,
     parts: Parts,
     body: Bytes,
     aside: Aside,
@@ -135,7 +135,7 @@ pub(crate) async fn answer<O: Routed>(
     let original = Original { dialect: O::DIALECT as i32, body };
     let asked = asked.with(Some(original), Some(chat::options_beside(&parts, O::DIALECT, aside)?));
     let request = forward::request(&gateway, &parts, asked);
-    let (metadata, mut answer, _) = O::ask(&mut gateway, request).await?.into_parts();
+    let (metadata, mut answer, _) = O::ask(&gateway, request).await?.into_parts();
     let envelope = answer.envelope();
     let mut headers =
         chat::told(&metadata, envelope.started.as_ref(), envelope.routing.as_ref(), envelope.usage.as_ref());

@@ -57,50 +57,38 @@ fn read(body: &str) -> Result<CreateBatchRequest, Invalid> {
 }
 
 /// `POST /v1/batches`.
-pub(crate) async fn create(State(mut gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
+pub(crate) async fn create(State(gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
     let body = forward::read(&gateway, &parts, body).await?;
     let mut asked = read(text(&body)?)?;
     asked.tollgate = Some(chat::options(&parts, Dialect::Unspecified)?);
     let asked = forward::request(&gateway, &parts, asked);
-    let CreateBatchResponse { batch, receipt } = gateway.batches.create_batch(asked).await?.into_inner();
+    let CreateBatchResponse { batch, receipt } = gateway.batches().create_batch(asked).await?.into_inner();
     Ok(told(batch, receipt.as_ref()))
 }
 
 /// `GET /v1/batches`.
-pub(crate) async fn list(
-    State(mut gateway): State<Gateway>,
-    query: Asking,
-    request: Request,
-) -> Result<Response, Refusal> {
+pub(crate) async fn list(State(gateway): State<Gateway>, query: Asking, request: Request) -> Result<Response, Refusal> {
     let asked = Asked::in_query(query)?;
     let (parts, _) = request.into_parts();
     let wanted = ListBatchesRequest { page_size: asked.size()?, page_token: asked.after.unwrap_or_default() };
     let wanted = forward::request(&gateway, &parts, wanted);
-    let told = gateway.batches.list_batches(wanted).await?.into_inner();
+    let told = gateway.batches().list_batches(wanted).await?.into_inner();
     Ok(page(told.batches.iter().map(|batch| batch.object_json.as_str()), !told.next_page_token.is_empty()))
 }
 
 /// `GET /v1/batches/{id}`.
-pub(crate) async fn retrieve(
-    State(mut gateway): State<Gateway>,
-    id: Named,
-    request: Request,
-) -> Result<Response, Refusal> {
+pub(crate) async fn retrieve(State(gateway): State<Gateway>, id: Named, request: Request) -> Result<Response, Refusal> {
     let id = id_in(id, "batch_id")?;
     let (parts, _) = request.into_parts();
     let asked = forward::request(&gateway, &parts, GetBatchRequest { id });
-    Ok(told(gateway.batches.get_batch(asked).await.map_err(about_batch)?.into_inner().batch, None))
+    Ok(told(gateway.batches().get_batch(asked).await.map_err(about_batch)?.into_inner().batch, None))
 }
 
 /// `POST /v1/batches/{id}/cancel`.
-pub(crate) async fn cancel(
-    State(mut gateway): State<Gateway>,
-    id: Named,
-    request: Request,
-) -> Result<Response, Refusal> {
+pub(crate) async fn cancel(State(gateway): State<Gateway>, id: Named, request: Request) -> Result<Response, Refusal> {
     let id = id_in(id, "batch_id")?;
     let (parts, _) = request.into_parts();
     let asked = forward::request(&gateway, &parts, CancelBatchRequest { id });
-    Ok(told(gateway.batches.cancel_batch(asked).await.map_err(about_batch)?.into_inner().batch, None))
+    Ok(told(gateway.batches().cancel_batch(asked).await.map_err(about_batch)?.into_inner().batch, None))
 }

@@ -79,11 +79,7 @@ fn about_file(status: tonic::Status) -> Refusal {
 }
 
 /// `GET /v1/files`.
-pub(crate) async fn list(
-    State(mut gateway): State<Gateway>,
-    query: Asking,
-    request: Request,
-) -> Result<Response, Refusal> {
+pub(crate) async fn list(State(gateway): State<Gateway>, query: Asking, request: Request) -> Result<Response, Refusal> {
     let asked = Asked::in_query(query)?;
     let (parts, _) = request.into_parts();
     let wanted = ListFilesRequest {
@@ -93,46 +89,34 @@ pub(crate) async fn list(
         page_token: asked.after.unwrap_or_default(),
     };
     let wanted = forward::request(&gateway, &parts, wanted);
-    let told = gateway.files.list_files(wanted).await?.into_inner();
+    let told = gateway.files().list_files(wanted).await?.into_inner();
     Ok(page(told.files.iter().map(|file| file.object_json.as_str()), !told.next_page_token.is_empty()))
 }
 
 /// `GET /v1/files/{id}`.
-pub(crate) async fn retrieve(
-    State(mut gateway): State<Gateway>,
-    id: Named,
-    request: Request,
-) -> Result<Response, Refusal> {
+pub(crate) async fn retrieve(State(gateway): State<Gateway>, id: Named, request: Request) -> Result<Response, Refusal> {
     let id = id_in(id, "file_id")?;
     let (parts, _) = request.into_parts();
     let asked = forward::request(&gateway, &parts, GetFileRequest { id });
-    let told = gateway.files.get_file(asked).await.map_err(about_file)?.into_inner();
+    let told = gateway.files().get_file(asked).await.map_err(about_file)?.into_inner();
     Ok(answer(told.file.unwrap_or_default().object_json))
 }
 
 /// `DELETE /v1/files/{id}`.
-pub(crate) async fn delete(
-    State(mut gateway): State<Gateway>,
-    id: Named,
-    request: Request,
-) -> Result<Response, Refusal> {
+pub(crate) async fn delete(State(gateway): State<Gateway>, id: Named, request: Request) -> Result<Response, Refusal> {
     let id = id_in(id, "file_id")?;
     let (parts, _) = request.into_parts();
     let asked = forward::request(&gateway, &parts, DeleteFileRequest { id: id.clone() });
-    gateway.files.delete_file(asked).await.map_err(about_file)?;
+    gateway.files().delete_file(asked).await.map_err(about_file)?;
     Ok(answer(json!({"id": id, "object": "file", "deleted": true}).to_string()))
 }
 
 /// `GET /v1/files/{id}/content`: streamed through.
-pub(crate) async fn content(
-    State(mut gateway): State<Gateway>,
-    id: Named,
-    request: Request,
-) -> Result<Response, Refusal> {
+pub(crate) async fn content(State(gateway): State<Gateway>, id: Named, request: Request) -> Result<Response, Refusal> {
     let id = id_in(id, "file_id")?;
     let (parts, _) = request.into_parts();
     let asked = forward::request(&gateway, &parts, GetFileContentRequest { id });
-    let chunks = gateway.files.get_file_content(asked).await.map_err(about_file)?.into_inner();
+    let chunks = gateway.files().get_file_content(asked).await.map_err(about_file)?.into_inner();
     let bytes = chunks.map(|told| told.map(|told| told.chunk).map_err(std::io::Error::other));
     let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))];
     Ok((kind, Body::from_stream(bytes)).into_response())

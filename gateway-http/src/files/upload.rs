@@ -152,7 +152,7 @@ async fn to_disk(gateway: &Gateway, mut field: Field<'_>) -> Result<tokio::fs::F
 }
 
 /// Sends header and bytes on, and waits for what becomes of them.
-async fn stream(mut gateway: Gateway, parts: &Parts, header: FileHeader, source: Source) -> Result<Response, Refusal> {
+async fn stream(gateway: Gateway, parts: &Parts, header: FileHeader, source: Source) -> Result<Response, Refusal> {
     let (mut parcels, upload) = mpsc::channel(4);
     let asked = forward::request(&gateway, parts, upload);
     let feeding = async move {
@@ -168,7 +168,8 @@ async fn stream(mut gateway: Gateway, parts: &Parts, header: FileHeader, source:
         }
         fed
     };
-    let (fed, answered) = tokio::join!(feeding, gateway.files.create_file(asked));
+    let mut files = gateway.files();
+    let (fed, answered) = tokio::join!(feeding, files.create_file(asked));
     fed?;
     let CreateFileResponse { file, receipt } = answered?.into_inner();
     Ok(made(HeaderMap::new(), file.unwrap_or_default().object_json, receipt.as_ref()))

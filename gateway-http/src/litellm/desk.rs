@@ -28,7 +28,7 @@ macro_rules! lists {
         impl Desk {
             $($(#[doc = $doc])+
             pub(crate) async fn $name(&self, mut asked: $request) -> Result<Vec<$item>, Failure> {
-                let mut client = self.gateway.$client.clone();
+                let mut client = self.gateway.$client();
                 let mut all = Vec::new();
                 asked.page_size = PAGE;
                 loop {
@@ -86,7 +86,7 @@ impl Desk {
             id if id.is_empty() || id.starts_with("key_") => GetKeyRequest { id: id.to_owned(), secret: String::new() },
             secret => GetKeyRequest { id: String::new(), secret: secret.to_owned() },
         };
-        let key = self.gateway.keys.clone().get_key(self.ask(asked)).await?.into_inner().key;
+        let key = self.gateway.keys().get_key(self.ask(asked)).await?.into_inner().key;
         Ok(key.unwrap_or_default())
     }
 
@@ -113,7 +113,7 @@ impl Desk {
         let mut refused = Failure::missing("organization", "organization_id", id);
         if id.is_empty() || id.starts_with("org_") {
             let asked = self.ask(GetOrganizationRequest { id: id.to_owned() });
-            match self.gateway.tenancy.clone().get_organization(asked).await.map_err(Failure::from) {
+            match self.gateway.tenancy().get_organization(asked).await.map_err(Failure::from) {
                 // What looks like an id of ours may be one of the caller's own.
                 Err(failure) if !id.is_empty() && failure.is_unseen() => refused = failure,
                 found => return Ok(found?.into_inner().organization.unwrap_or_default()),
@@ -128,7 +128,7 @@ impl Desk {
         let mut refused = Failure::missing("team", "team_id", id);
         if id.is_empty() || id.starts_with("team_") {
             let asked = self.ask(GetTeamRequest { id: id.to_owned() });
-            match self.gateway.tenancy.clone().get_team(asked).await.map_err(Failure::from) {
+            match self.gateway.tenancy().get_team(asked).await.map_err(Failure::from) {
                 // What looks like an id of ours may be one of the caller's own.
                 Err(failure) if !id.is_empty() && failure.is_unseen() => refused = failure,
                 found => return Ok(found?.into_inner().team.unwrap_or_default()),
@@ -143,7 +143,7 @@ impl Desk {
         let mut refused = Failure::missing("user", "user_id", id);
         if id.is_empty() || id.starts_with("user_") {
             let asked = self.ask(GetUserRequest { id: id.to_owned() });
-            match self.gateway.tenancy.clone().get_user(asked).await.map_err(Failure::from) {
+            match self.gateway.tenancy().get_user(asked).await.map_err(Failure::from) {
                 // What looks like an id of ours may be one of the caller's own.
                 Err(failure) if !id.is_empty() && failure.is_unseen() => refused = failure,
                 found => return Ok(found?.into_inner().user.unwrap_or_default()),
@@ -161,12 +161,12 @@ impl Desk {
     /// Makes a budget.
     pub(crate) async fn create_budget(&self, budget: Budget) -> Result<Budget, Failure> {
         let asked = self.ask(CreateBudgetRequest { budget: Some(budget), ..Default::default() });
-        Ok(self.gateway.budgets.clone().create_budget(asked).await?.into_inner().budget.unwrap_or_default())
+        Ok(self.gateway.budgets().create_budget(asked).await?.into_inner().budget.unwrap_or_default())
     }
 
     /// Spend by group, and its sum.
     pub(crate) async fn spend(&self, asked: GetSpendRequest) -> Result<(Vec<SpendRow>, SpendRow), Failure> {
-        let told = self.gateway.budgets.clone().get_spend(self.ask(asked)).await?.into_inner();
+        let told = self.gateway.budgets().get_spend(self.ask(asked)).await?.into_inner();
         Ok((told.rows, told.total.unwrap_or_default()))
     }
 }

@@ -47,7 +47,7 @@ pub(crate) async fn endpoints(State(gateway): State<Gateway>, request: Request) 
     let mut query = Query::of(&desk)?;
     let (wanted, id) = (query.text("model"), query.text("model_id"));
     let asked = desk.ask(CheckHealthRequest { model: wanted.clone().unwrap_or_default() });
-    let mut found = match (desk.gateway.models.clone().check_health(asked).await.map_err(Failure::from), &wanted) {
+    let mut found = match (desk.gateway.models().check_health(asked).await.map_err(Failure::from), &wanted) {
         (Err(failure), Some(name)) if failure.is_missing_model() => {
             return Err(Failure::missing("model", "model", name));
         }
@@ -88,7 +88,7 @@ pub(crate) async fn services(State(gateway): State<Gateway>, request: Request) -
     let mut query = Query::of(&desk)?;
     // Only for those with a key, as everything that is not a probe.
     let any = desk.ask(ListModelsRequest { page_size: 1, page_token: String::new() });
-    desk.gateway.models.clone().list_models(any).await?;
+    desk.gateway.models().list_models(any).await?;
     match query.text("service") {
         None => Err(Failure::field("service", "is needed: which service to try")),
         Some(service) => {

@@ -55,7 +55,7 @@ async fn make_with(desk: &Desk, wish: KeyWish, place: Key, purse: &Purse, secret
     let budgets = purse.budgets(&BudgetScope::default());
     let key = wish.key(desk, place).await?;
     let asked = CreateKeyRequest { key: Some(key), budgets, unique_display_name: true, secret, ..Default::default() };
-    let made = desk.gateway.keys.clone().create_key(desk.ask(asked)).await;
+    let made = desk.gateway.keys().create_key(desk.ask(asked)).await;
     let made = made.map_err(|status| Failure::from(status).called("secret", "key"))?.into_inner();
     let mut key = made.key.unwrap_or_default();
     if blocked {
@@ -152,7 +152,7 @@ async fn change(desk: &Desk, mut key: Key, mut fields: Fields) -> Result<(Key, V
         let renamed = paths.iter().any(|path| path == "display_name");
         let update_mask = Some(prost_types::FieldMask { paths });
         let asked = desk.ask(UpdateKeyRequest { key: Some(changed), update_mask, unique_display_name: renamed });
-        key = desk.gateway.keys.clone().update_key(asked).await?.into_inner().key.unwrap_or_default();
+        key = desk.gateway.keys().update_key(asked).await?.into_inner().key.unwrap_or_default();
     }
     if team_id.is_some() || user_id.is_some() {
         key = move_key(desk, key, team_id, user_id).await?;
@@ -186,7 +186,7 @@ async fn move_key(
     if stays(&asked.team_id, &key.team_id) && stays(&asked.user_id, &key.user_id) {
         return Ok(key);
     }
-    let moved = desk.gateway.tenancy.clone().move_key(desk.ask(asked)).await?.into_inner();
+    let moved = desk.gateway.tenancy().move_key(desk.ask(asked)).await?.into_inner();
     Ok(moved.key.unwrap_or_default())
 }
 
@@ -205,7 +205,7 @@ async fn increase(desk: &Desk, key_id: &str, by: Option<i64>, until: Option<Stri
         }
     };
     let asked = desk.ask(IncreaseBudgetRequest { id: budget.id.clone(), increase });
-    desk.gateway.budgets.clone().increase_budget(asked).await?;
+    desk.gateway.budgets().increase_budget(asked).await?;
     Ok(())
 }
 
@@ -226,7 +226,7 @@ async fn set_blocked(gateway: Gateway, request: Request, blocked: bool) -> Answe
 }
 
 async fn block_key(desk: &Desk, id: &str, blocked: bool) -> Result<Key, Failure> {
-    let (mut keys, id) = (desk.gateway.keys.clone(), id.to_owned());
+    let (mut keys, id) = (desk.gateway.keys(), id.to_owned());
     let key = match blocked {
         true => keys.block_key(desk.ask(BlockKeyRequest { id })).await?.into_inner().key,
         false => keys.unblock_key(desk.ask(UnblockKeyRequest { id })).await?.into_inner().key,
@@ -260,7 +260,7 @@ pub(crate) async fn delete(State(gateway): State<Gateway>, request: Request) -> 
     }
     let mut deleted_keys = Vec::new();
     for (id, named) in found {
-        desk.gateway.keys.clone().revoke_key(desk.ask(RevokeKeyRequest { id })).await?;
+        desk.gateway.keys().revoke_key(desk.ask(RevokeKeyRequest { id })).await?;
         deleted_keys.push(named);
     }
     Ok(Answer::ignoring(Deleted { deleted_keys }, ignored))
@@ -289,7 +289,7 @@ async fn rotate(desk: &Desk, key: Key, mut fields: Fields) -> Answered<KeyMade> 
     let secret = fields.text("new_key")?.unwrap_or_default();
     let (key, ignored) = change(desk, key, fields).await?;
     let asked = desk.ask(RotateKeyRequest { id: key.id, grace_seconds, secret });
-    let made = desk.gateway.keys.clone().rotate_key(asked).await;
+    let made = desk.gateway.keys().rotate_key(asked).await;
     let made = made.map_err(|status| Failure::from(status).called("secret", "new_key"))?.into_inner();
     let row = KeyRow::of(desk, &made.key.unwrap_or_default()).await?;
     Ok(Answer::ignoring(KeyMade { key: made.secret, row }, ignored))

@@ -74,7 +74,7 @@ pub(crate) async fn new(State(gateway): State<Gateway>, request: Request) -> Ans
     ignored.extend(params.finish()?.into_iter().map(|name| format!("litellm_params.{name}")));
     ignored.extend(info.finish()?.into_iter().map(|name| format!("model_info.{name}")));
     let asked = desk.ask(CreateModelRequest { model: Some(model), request_id: String::new() });
-    let made = desk.gateway.models.clone().create_model(asked).await?.into_inner().model.unwrap_or_default();
+    let made = desk.gateway.models().create_model(asked).await?.into_inner().model.unwrap_or_default();
     Ok(Answer::ignoring(shown(made), ignored))
 }
 
@@ -179,7 +179,7 @@ pub(crate) async fn delete(State(gateway): State<Gateway>, request: Request) -> 
     let id = fields.needed("id")?;
     let ignored = fields.finish()?;
     let asked = desk.ask(DeleteModelRequest { id: id.clone() });
-    desk.gateway.models.clone().delete_model(asked).await?;
+    desk.gateway.models().delete_model(asked).await?;
     Ok(Answer::ignoring(Deleted { message: format!("Model: {id} deleted successfully") }, ignored))
 }
 

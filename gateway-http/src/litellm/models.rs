@@ -114,7 +114,7 @@ pub(crate) async fn all(desk: &Desk) -> Result<Vec<Model>, Failure> {
     let (mut models, mut page_token) = (Vec::new(), String::new());
     loop {
         let asked = desk.ask(ListModelsRequest { page_size: 0, page_token });
-        let page = desk.gateway.models.clone().list_models(asked).await?.into_inner();
+        let page = desk.gateway.models().list_models(asked).await?.into_inner();
         models.extend(page.models);
         page_token = page.next_page_token;
         if page_token.is_empty() {

@@ -85,7 +85,7 @@ pub(crate) async fn new(State(gateway): State<Gateway>, request: Request) -> Ans
     let request_id = labels::request_id(&organization.metadata, labels::ORGANIZATION_ID);
     let asked =
         CreateOrganizationRequest { organization: Some(organization), request_id, budgets: purse.budgets(&scope("")) };
-    let made = desk.gateway.tenancy.clone().create_organization(desk.ask(asked)).await?.into_inner();
+    let made = desk.gateway.tenancy().create_organization(desk.ask(asked)).await?.into_inner();
     let made = made.organization.unwrap_or_default();
     Ok(Answer::ignoring(row(&desk, &made).await?, ignored))
 }

@@ -250,12 +250,12 @@ async fn update(desk: &Desk, budget: &Budget, limit: &Limit) -> Result<(), Failu
         ..Budget::default()
     };
     let asked = UpdateBudgetRequest { budget: Some(budget), update_mask: Some(prost_types::FieldMask { paths }) };
-    desk.gateway.budgets.clone().update_budget(desk.ask(asked)).await?;
+    desk.gateway.budgets().update_budget(desk.ask(asked)).await?;
     Ok(())
 }
 
 async fn delete(desk: &Desk, id: &str) -> Result<(), Failure> {
-    desk.gateway.budgets.clone().delete_budget(desk.ask(DeleteBudgetRequest { id: id.to_owned() })).await?;
+    desk.gateway.budgets().delete_budget(desk.ask(DeleteBudgetRequest { id: id.to_owned() })).await?;
     Ok(())
 }
 

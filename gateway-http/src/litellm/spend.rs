@@ -150,7 +150,7 @@ pub(crate) fn span(query: &mut Query, asked: &mut ListLedgerEntriesRequest) -> R
 async fn page(desk: &Desk, asked: &mut ListLedgerEntriesRequest) -> Result<Vec<LedgerEntry>, Failure> {
     asked.page_size = PAGE;
     let request = desk.ask(asked.clone());
-    let page = desk.gateway.budgets.clone().list_ledger_entries(request).await?.into_inner();
+    let page = desk.gateway.budgets().list_ledger_entries(request).await?.into_inner();
     asked.page_token = page.next_page_token;
     Ok(page.entries)
 }

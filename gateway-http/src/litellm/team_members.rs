@@ -143,7 +143,7 @@ pub(crate) async fn join(
         (None, None) => return Err(Failure::field("member", "needs a user_id or a user_email")),
     };
     let asked = desk.ask(AddTeamMemberRequest { team_id: team.id.clone(), user_id: user.id.clone() });
-    let team = desk.gateway.tenancy.clone().add_team_member(asked).await?.into_inner().team.unwrap_or_default();
+    let team = desk.gateway.tenancy().add_team_member(asked).await?.into_inner().team.unwrap_or_default();
     if let Some(share) = share {
         share.change(desk, &scope(&team.id, &user.id)).await?;
     }

@@ -132,7 +132,7 @@ pub(crate) async fn new(State(gateway): State<Gateway>, request: Request) -> Ans
     let request_id = labels::request_id(&team.metadata, labels::TEAM_ID);
     // The scope is the gateway's: the team has no id yet.
     let asked = CreateTeamRequest { team: Some(team), request_id, budgets: purse.budgets(&scope("")) };
-    let made = desk.gateway.tenancy.clone().create_team(desk.ask(asked)).await?.into_inner().team;
+    let made = desk.gateway.tenancy().create_team(desk.ask(asked)).await?.into_inner().team;
     let mut made = made.unwrap_or_default();
     for member in &members {
         made = team_members::join(&desk, made, member, share.as_ref()).await?.0;
@@ -181,7 +181,7 @@ pub(crate) async fn update(State(gateway): State<Gateway>, request: Request) -> 
     if !paths.is_empty() {
         let update_mask = Some(prost_types::FieldMask { paths });
         let asked = desk.ask(UpdateTeamRequest { team: Some(team), update_mask });
-        team = desk.gateway.tenancy.clone().update_team(asked).await?.into_inner().team.unwrap_or_default();
+        team = desk.gateway.tenancy().update_team(asked).await?.into_inner().team.unwrap_or_default();
     }
     let data = row(&desk, &team).await?;
     Ok(Answer::ignoring(Updated { team_id: data.team_id.clone(), data }, ignored))

@@ -69,7 +69,7 @@ pub(crate) async fn row(desk: &Desk, it: &User) -> Result<UserRow, Failure> {
 pub(crate) async fn make(desk: &Desk, user: User, budgets: Vec<Budget>) -> Result<User, Failure> {
     let request_id = labels::request_id(&user.metadata, labels::USER_ID);
     let asked = desk.ask(CreateUserRequest { user: Some(user), request_id, budgets });
-    Ok(desk.gateway.tenancy.clone().create_user(asked).await?.into_inner().user.unwrap_or_default())
+    Ok(desk.gateway.tenancy().create_user(asked).await?.into_inner().user.unwrap_or_default())
 }
 
 /// The user that a caller means, made where there is none.

@@ -38,7 +38,7 @@ use crate::{
     unary,
 };
 
-pub(crate) async fn speak(State(mut gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
+pub(crate) async fn speak(State(gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
     let (body, aside) = wishes::cut(forward::read(&gateway, &parts, body).await?)?;
     let asked = openai::read_speech(&body)?;
@@ -52,7 +52,7 @@ pub(crate) async fn speak(State(mut gateway): State<Gateway>, request: Request) 
     };
     let asked = asked.with(Some(original), Some(options));
     let request = forward::request(&gateway, &parts, asked);
-    let (metadata, messages, _) = gateway.audio.create_speech(request).await?.into_parts();
+    let (metadata, messages, _) = gateway.audio().create_speech(request).await?.into_parts();
     respond(messages, metadata, passed, || Shape::Sound { in_events }).await
 }
 
@@ -73,7 +73,7 @@ pub(crate) async fn translate(State(gateway): State<Gateway>, request: Request) 
 }
 
 /// Once its model is known a recording goes on while it comes in.
-async fn listen(mut gateway: Gateway, parts: Parts, body: Body, to_english: bool) -> Result<Response, Refusal> {
+async fn listen(gateway: Gateway, parts: Parts, body: Body, to_english: bool) -> Result<Response, Refusal> {
     let mut form = Incoming::new(&gateway, &parts, body)?.read(true).await?;
     let aside = Aside { tags: form.take_tags()?, ..Aside::default() };
     let head = TranscriptionHead {
@@ -97,7 +97,7 @@ async fn listen(mut gateway: Gateway, parts: Parts, body: Body, to_english: bool
         })
     });
     let request = forward::request(&gateway, &parts, messages);
-    let answer = unless(broke, gateway.audio.create_transcription(request)).await?;
+    let answer = unless(broke, gateway.audio().create_transcription(request)).await?;
     let (metadata, messages, _) = answer.into_parts();
     let shape = || Shape::Words {
         format: format.or_else(|| late.found("response_format")).unwrap_or_default(),
@@ -123,7 +123,7 @@ fn said(part: Said) -> CreateTranscriptionRequest {
     CreateTranscriptionRequest { part: Some(part) }
 }
 
-pub(crate) async fn draw(State(mut gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
+pub(crate) async fn draw(State(gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
     let (body, aside) = wishes::cut(forward::read(&gateway, &parts, body).await?)?;
     let (asked, is_streamed) = openai::read_image_with_stream(&body)?;
@@ -133,12 +133,12 @@ pub(crate) async fn draw(State(mut gateway): State<Gateway>, request: Request) -
     let original = Original { dialect: Dialect::OpenaiImages as i32, body };
     let asked = asked.with(Some(original), Some(chat::options_beside(&parts, Dialect::OpenaiImages, aside)?));
     let request = forward::request(&gateway, &parts, StreamImageRequest { request: Some(asked) });
-    let (metadata, messages, _) = gateway.images.stream_image(request).await?.into_parts();
+    let (metadata, messages, _) = gateway.images().stream_image(request).await?.into_parts();
     respond(messages, metadata, Passed::Whole, || Shape::Images { name: "image_generation", in_events: true }).await
 }
 
 /// What an edit costs stands in fields that may come behind its images: all of it is read before.
-pub(crate) async fn edit(State(mut gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
+pub(crate) async fn edit(State(gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
     let mut form = Incoming::new(&gateway, &parts, body)?.read(false).await?;
     let aside = Aside { tags: form.take_tags()?, ..Aside::default() };
@@ -165,7 +165,7 @@ pub(crate) async fn edit(State(mut gateway): State<Gateway>, request: Request) -
         Piece::Field(_) => EditImageRequest::default(),
     });
     let request = forward::request(&gateway, &parts, messages);
-    let answer = unless(broke, gateway.images.edit_image(request)).await?;
+    let answer = unless(broke, gateway.images().edit_image(request)).await?;
     let (metadata, messages, _) = answer.into_parts();
     respond(messages, metadata, Passed::Whole, || Shape::Images { name: "image_edit", in_events }).await
 }

@@ -95,7 +95,7 @@ pub(super) fn is_asked_for(body: &str) -> Result<bool, Invalid> {
 }
 
 /// `POST /v1/responses` with `background: true`: admitted, and answered before it is made.
-pub(super) async fn create(mut gateway: Gateway, parts: Parts, body: &str) -> Result<Response, Refusal> {
+pub(super) async fn create(gateway: Gateway, parts: Parts, body: &str) -> Result<Response, Refusal> {
     let idempotency_key = forward::text(&parts, "idempotency-key");
     let id = match idempotency_key {
         None => format!("resp_{}", uuid::Uuid::now_v7().simple()),
@@ -138,7 +138,7 @@ pub(super) async fn create(mut gateway: Gateway, parts: Parts, body: &str) -> Re
     };
     // Kept before it is asked for: what costs is never without a place.
     let begin = forward::request(&gateway, &parts, BeginResponseRequest { response: Some(response) });
-    let kept = gateway.responses.begin_response(begin).await?.into_inner();
+    let kept = gateway.responses().begin_response(begin).await?.into_inner();
     let Some(response) = kept.response else {
         let what = "needs a gateway that keeps responses (`responses.retention` is 0 here); leave it out";
         return Err(Invalid::at("background", what).into());
@@ -147,12 +147,12 @@ pub(super) async fn create(mut gateway: Gateway, parts: Parts, body: &str) -> Re
         return begun(gateway, parts, body, &response, HeaderMap::new());
     }
     let request = forward::request(&gateway, &parts, StreamCompletionRequest { request: Some(asked) });
-    let (metadata, events, _) = match gateway.completions.stream_completion(request).await {
+    let (metadata, events, _) = match gateway.completions().stream_completion(request).await {
         Ok(admitted) => admitted.into_parts(),
         Err(status) => {
             // Refused before it began: there is no such response.
             let forget = forward::request(&gateway, &parts, DeleteResponseRequest { id });
-            if let Err(status) = gateway.responses.delete_response(forget).await {
+            if let Err(status) = gateway.responses().delete_response(forget).await {
                 tracing::warn!(code = ?status.code(), "a refused response could not be forgotten; it will be found lost");
             }
             return Err(status.into());
@@ -211,7 +211,7 @@ pub(super) fn lost(response: &str) -> String {
 /// Has a response end, and waits until it has; tells how it stands then.
 pub(super) async fn cancel(gateway: &Gateway, parts: &Parts, id: String) -> Result<StoredResponse, Refusal> {
     let asked = forward::request(gateway, parts, CancelResponseRequest { id: id.clone() });
-    let asked = gateway.responses.clone().cancel_response(asked).await?.into_inner();
+    let asked = gateway.responses().cancel_response(asked).await?.into_inner();
     let mut response = asked.response.unwrap_or_default();
     let end = Instant::now() + CANCELS_WITHIN;
     let is_made =

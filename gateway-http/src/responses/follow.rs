@@ -85,7 +85,7 @@ impl Follower {
     async fn list(&self) -> Result<(Vec<ResponseEvent>, ResponseState), Refusal> {
         let asked = ListResponseEventsRequest { id: self.id.clone(), after_sequence_number: Some(self.after) };
         let asked = forward::request(&self.gateway, &self.parts, asked);
-        let listed = self.gateway.responses.clone().list_response_events(asked).await?.into_inner();
+        let listed = self.gateway.responses().list_response_events(asked).await?.into_inner();
         let state = listed.state();
         Ok((listed.events, state))
     }

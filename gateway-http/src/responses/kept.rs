@@ -107,7 +107,7 @@ async fn find(gateway: &Gateway, parts: &Parts, id: &str, place: usize) -> Resul
 /// Everything up to a response, in order.
 async fn conversation(gateway: &Gateway, parts: &Parts, id: &str) -> Result<Vec<String>, Refusal> {
     let asked = forward::request(gateway, parts, GetConversationRequest { id: id.to_owned() });
-    let turns = gateway.responses.clone().get_conversation(asked).await;
+    let turns = gateway.responses().get_conversation(asked).await;
     let turns =
         turns.map_err(|status| Refusal::from(status).about_named("previous_response_id"))?.into_inner().responses;
     let is_made = |turn: &StoredResponse| matches!(turn.state(), ResponseState::Running | ResponseState::Cancelling);
@@ -125,7 +125,7 @@ async fn conversation(gateway: &Gateway, parts: &Parts, id: &str) -> Result<Vec<
 /// One response that the caller's key keeps.
 pub(super) async fn get(gateway: &Gateway, parts: &Parts, by: By) -> Result<StoredResponse, Refusal> {
     let asked = forward::request(gateway, parts, GetResponseRequest { by: Some(by) });
-    let answer = gateway.responses.clone().get_response(asked).await;
+    let answer = gateway.responses().get_response(asked).await;
     Ok(answer.map_err(Refusal::from)?.into_inner().response.unwrap_or_default())
 }
 
@@ -208,7 +208,7 @@ impl Keeper {
             ..StoredResponse::default()
         };
         let asked = forward::request(&self.gateway, &self.parts, StoreResponseRequest { response: Some(response) });
-        match self.gateway.responses.clone().store_response(asked).await {
+        match self.gateway.responses().store_response(asked).await {
             Ok(kept) => kept.into_inner().expire_time.is_some(),
             Err(status) => {
                 tracing::warn!(code = ?status.code(), "a response could not be kept");

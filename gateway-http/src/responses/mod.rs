@@ -56,7 +56,7 @@ pub(crate) async fn create(State(gateway): State<Gateway>, request: Request) -> 
     Box::pin(answer(gateway, request)).await.map_err(Refusal::in_responses)
 }
 
-async fn answer(mut gateway: Gateway, request: Request) -> Result<Response, Refusal> {
+async fn answer(gateway: Gateway, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
     let body = forward::read(&gateway, &parts, body).await?;
     let body = text(&body)?;
@@ -73,12 +73,12 @@ async fn answer(mut gateway: Gateway, request: Request) -> Result<Response, Refu
     asked.tollgate = Some(options(&parts, wishes)?);
     if stream {
         let request = forward::request(&gateway, &parts, StreamCompletionRequest { request: Some(asked) });
-        let (metadata, events, _) = gateway.completions.stream_completion(request).await?.into_parts();
+        let (metadata, events, _) = gateway.completions().stream_completion(request).await?.into_parts();
         let keeper = Keeper { gateway, parts, items, previous, wanted };
         return stream::respond(events, &metadata, shown, keeper).await;
     }
     let request = forward::request(&gateway, &parts, CreateCompletionRequest { request: Some(asked) });
-    let (metadata, answer, _) = gateway.completions.create_completion(request).await?.into_parts();
+    let (metadata, answer, _) = gateway.completions().create_completion(request).await?.into_parts();
     let mut keeper = Keeper { gateway, parts, items, previous, wanted };
     let completion = answer.completion.unwrap_or_default();
     let headers = chat::told_of(&completion, &metadata);
@@ -128,7 +128,7 @@ fn id_of(response: &str) -> String {
 }
 
 /// `POST /v1/responses/input_tokens`.
-pub(crate) async fn count(State(mut gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
+pub(crate) async fn count(State(gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
     let body = forward::read(&gateway, &parts, body).await?;
     let turn = Turn::read(&gateway, &parts, text(&body)?).await?;
@@ -136,7 +136,7 @@ pub(crate) async fn count(State(mut gateway): State<Gateway>, request: Request) 
     asked.original = Some(Original { dialect: Dialect::OpenaiResponses as i32, body: turn.body.into() });
     asked.tollgate = Some(options(&parts, Wishes { stream: false, ..wishes })?);
     let request = forward::request(&gateway, &parts, CountTokensRequest { request: Some(asked) });
-    let counted = gateway.completions.count_tokens(request).await;
+    let counted = gateway.completions().count_tokens(request).await;
     let counted = counted.map_err(|status| Refusal::from(status).in_responses())?.into_inner();
     let told = json!({"object": "response.input_tokens", "input_tokens": counted.input_tokens});
     Ok(chat::json(HeaderMap::new(), told.to_string().into()))

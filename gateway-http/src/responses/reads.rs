@@ -58,15 +58,11 @@ pub(crate) async fn retrieve(
 }
 
 /// `DELETE /v1/responses/{id}`.
-pub(crate) async fn delete(
-    State(mut gateway): State<Gateway>,
-    id: Named,
-    request: Request,
-) -> Result<Response, Refusal> {
+pub(crate) async fn delete(State(gateway): State<Gateway>, id: Named, request: Request) -> Result<Response, Refusal> {
     let id = id_in(id)?;
     let (parts, _) = request.into_parts();
     let asked = forward::request(&gateway, &parts, DeleteResponseRequest { id: id.clone() });
-    let deleted = gateway.responses.delete_response(asked).await;
+    let deleted = gateway.responses().delete_response(asked).await;
     deleted.map_err(|status| Refusal::from(status).about_named("response_id"))?;
     let told = json!({"id": id, "object": "response", "deleted": true});
     Ok(chat::json(HeaderMap::new(), told.to_string().into()))

@@ -352,7 +352,7 @@ impl Runner {
 
     async fn say(&mut self, step: AdvanceResponseRequest) -> Result<bool, Status> {
         let asked = forward::request(&self.gateway, &self.parts, step);
-        Ok(self.gateway.responses.advance_response(asked).await?.into_inner().is_cancelled)
+        Ok(self.gateway.responses().advance_response(asked).await?.into_inner().is_cancelled)
     }
 }
 
