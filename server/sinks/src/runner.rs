@@ -22,6 +22,8 @@ use crate::{
 const TELL: Duration = Duration::from_secs(60);
 /// Records that are taken in at once.
 const AT_ONCE: usize = 512;
+/// How long records gather before they are looked at: to be woken for each would cost calls more than all else that is done with it.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// What all sinks share.
 #[derive(Clone)]
@@ -83,6 +85,7 @@ impl Runner {
         let mut fresh = Vec::with_capacity(AT_ONCE);
         let mut sending: Option<BoxFuture<'static, Report>> = None;
         let mut give_up = self.around.give_up.clone();
+        let mut look_at = Instant::now();
         loop {
             if sending.is_none() {
                 sending = self.begin();
@@ -97,8 +100,11 @@ impl Runner {
                     let report: Option<Report> = report;
                     self.settle(report.unwrap_or_default());
                 }
-                taken = records.recv_many(&mut fresh, AT_ONCE), if self.open => {
+                taken = async { sleep_until(look_at).await; records.recv_many(&mut fresh, AT_ONCE).await }, if self.open => {
                     self.open = taken > 0;
+                    if taken < AT_ONCE {
+                        look_at = Instant::now() + GATHER;
+                    }
                     fresh.drain(..).for_each(|record| self.take(&record));
                 }
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if sending.is_none() && wake.is_some() => {}
