@@ -9,7 +9,7 @@ use std::{
 use anyhow::ensure;
 use clap::{Parser, Subcommand};
 use rand::{SeedableRng, rngs::SmallRng};
-use tollgate_audit_log_tests::{Case, Deployment, Meaning, oddities, python::Judge};
+use tollgate_audit_log_tests::{Case, Deployment, oddities, python::Judge};
 use tollgate_tlog::{Dir, Memory};
 
 #[derive(Parser)]
@@ -58,8 +58,8 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
-/// A new export after so many.
-const EACH: u64 = 2_000;
+/// A new export after so many, in one layout and the other by turns.
+const EACH: u64 = 500;
 
 #[derive(Default)]
 struct Tally {
@@ -75,9 +75,12 @@ fn run(count: u64, seed: u64, python: Option<PathBuf>) -> anyhow::Result<()> {
     let (mut case, mut whole, mut judge) = (None, None, None);
     for number in 0..count {
         if number % EACH == 0 {
-            let fresh = Case::new(seed + number);
+            let fresh = match (number / EACH).is_multiple_of(2) {
+                true => Case::new(seed + number),
+                false => Case::dated(seed + number),
+            };
             judge = python.as_ref().map(|python| Judge::start(python, &fresh)).transpose()?;
-            whole = Meaning::of(&fresh.whole.files, &fresh.whole.dump(), &fresh.key);
+            whole = fresh.meaning(&fresh.whole.files, &fresh.whole.dump());
             case = Some(fresh);
         }
         let Some(case) = &case else { continue };
@@ -90,7 +93,7 @@ fn run(count: u64, seed: u64, python: Option<PathBuf>) -> anyhow::Result<()> {
         theirs += began.elapsed();
         let tally = tallies.entry(damage.what).or_default();
         tally.done += 1;
-        if whole.is_some() && Meaning::of(&damage.files, &damage.dump, &case.key) == whole {
+        if whole.is_some() && case.meaning(&damage.files, &damage.dump) == whole {
             tally.same += 1;
             continue;
         }

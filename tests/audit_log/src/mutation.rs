@@ -1,6 +1,6 @@
 //! What can be done to an export, and whether it still says the same afterwards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand::{Rng, seq::IndexedRandom};
 use tollgate_tlog::{
@@ -26,6 +26,8 @@ pub struct Case {
     foreign: Made,
     /// The checkpoint that the auditor kept.
     pub since: Vec<u8>,
+    /// Where files are never overwritten, those that count: others are of earlier exports, and may be missing. `None`: all.
+    counting: Option<BTreeSet<String>>,
 }
 
 const BIG: &str = "replica-a";
@@ -51,7 +53,36 @@ impl Case {
         stranger.born(SMALL);
         grow(&mut stranger, 290);
         let (key, since) = (deployment.key(), whole.checkpoint());
-        Self { key, whole, old, forked, forked_all, foreign: stranger.export(), since }
+        Self { key, whole, old, forked, forked_all, foreign: stranger.export(), since, counting: None }
+    }
+
+    /// The same as `audit.export` writes it: the whole beside the older one, no file overwritten.
+    pub fn dated(seed: u64) -> Self {
+        let mut case = Self::new(seed);
+        let mut counting = Memory::default();
+        case.whole.put_beside(&mut counting);
+        let before = case.old.clone();
+        for made in [&mut case.whole, &mut case.forked, &mut case.forked_all] {
+            let mut files = Memory::default();
+            before.put_beside(&mut files);
+            made.put_beside(&mut files);
+            made.files = files;
+        }
+        for made in [&mut case.old, &mut case.foreign] {
+            let mut files = Memory::default();
+            made.put_beside(&mut files);
+            made.files = files;
+        }
+        Self { counting: Some(counting.0.into_keys().collect()), ..case }
+    }
+
+    /// What an export of this case says, and the dump beside it.
+    pub fn meaning(&self, files: &Memory, dump: &[u8]) -> Option<Meaning> {
+        let mut files = files.clone();
+        if let Some(counting) = &self.counting {
+            files.0.retain(|path, _| counting.contains(path));
+        }
+        Meaning::of(&files, dump, &self.key)
     }
 
     /// Does something to the export. Returns what, in words.
@@ -125,7 +156,6 @@ impl Case {
                 "put a copy in a record's place"
             }
         };
-        let checkpoint = files.0[&format!("{folder}/checkpoint")].clone();
         let packed = pack(folder, &records);
         let with_tiles = random.random_bool(0.5);
         // Without the tiles the records stand in the bundles that there were, the last of them longer or shorter.
@@ -137,7 +167,6 @@ impl Case {
         if random.random_bool(0.5) {
             keep_width(files, &self.whole.files, folder);
         }
-        files.0.insert(format!("{folder}/checkpoint"), checkpoint);
         what
     }
 
@@ -179,7 +208,7 @@ impl Meaning {
         let keys: Vec<VerifierKey> = vec![key.parse().ok()?];
         let (mut other, mut checkpoints, mut ledger) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
         for (path, bytes) in &files.0 {
-            if path.ends_with("/checkpoint") {
+            if path.ends_with("/checkpoint") || path.contains("/checkpoints/") {
                 checkpoints.insert(path.clone(), Checkpoint::open(bytes, &keys).ok()?.0);
             } else {
                 other.insert(path.clone(), bytes.clone());
@@ -285,8 +314,17 @@ fn swap_files(files: &mut Memory, random: &mut impl Rng) -> &'static str {
 
 fn records(files: &Memory, folder: &str) -> Vec<Vec<u8>> {
     let prefix = format!("{folder}/tile/entries/");
-    let bundles = files.0.iter().filter(|(path, _)| path.starts_with(&prefix));
-    bundles.flat_map(|(_, bytes)| split_bundle(bytes).0.into_iter().map(|range| bytes[range].to_vec())).collect()
+    let mut bundles = BTreeMap::<&str, Vec<Vec<u8>>>::new();
+    for (path, bytes) in files.0.iter().filter(|(path, _)| path.starts_with(&prefix)) {
+        let index = path.split_once(".p/").map_or(path.as_str(), |(index, _)| index);
+        let records: Vec<_> = split_bundle(bytes).0.into_iter().map(|range| bytes[range].to_vec()).collect();
+        // Of the right edges that exports left one beside the other, the widest.
+        let widest = bundles.entry(index).or_default();
+        if widest.len() < records.len() {
+            *widest = records;
+        }
+    }
+    bundles.into_values().flatten().collect()
 }
 
 /// Bundles and tiles of these records, without a checkpoint.

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, Cursor};
 
-use tollgate_audit_log_tests::{Case, Deployment, Made, Meaning, oddities};
+use tollgate_audit_log_tests::{Case, Damage, Deployment, Made, oddities};
 use tollgate_tlog::{
     Memory, SigningKey, leaf_hash,
     verify::{Kind, Options, ReceiptVerdict, Report, check_receipt, verify},
@@ -382,12 +382,17 @@ fn what_is_signed_and_yet_wrong_is_named_by_its_kind() {
 #[test]
 fn mutations_are_found_or_say_the_same() {
     use rand::{SeedableRng, rngs::SmallRng};
-    let (case, mut random) = (Case::new(11), SmallRng::seed_from_u64(11));
-    let whole = Meaning::of(&case.whole.files, &case.whole.dump(), &case.key);
-    for number in 0..300 {
-        let damage = case.damage(&mut random);
-        let report = case.judge(&damage).unwrap();
-        let same = Meaning::of(&damage.files, &damage.dump, &case.key) == whole;
-        assert!(same || !report.intact, "{number}: {}", damage.what);
+    for case in [Case::new(11), Case::dated(11)] {
+        let mut random = SmallRng::seed_from_u64(11);
+        let whole = Damage { what: "nothing", files: case.whole.files.clone(), dump: case.whole.dump() };
+        let report = case.judge(&whole).unwrap();
+        assert!(report.intact, "{:#?}", report.findings);
+        let whole = case.meaning(&whole.files, &whole.dump);
+        for number in 0..300 {
+            let damage = case.damage(&mut random);
+            let report = case.judge(&damage).unwrap();
+            let same = case.meaning(&damage.files, &damage.dump) == whole;
+            assert!(same || !report.intact, "{number}: {}", damage.what);
+        }
     }
 }
