@@ -308,6 +308,15 @@ async fn edits_take_several_images_and_a_mask_and_may_be_streamed() {
 }
 
 #[tokio::test]
+async fn an_edit_that_names_no_model_is_for_the_one_that_openai_named_last() {
+    let draws = json!({"provider": "scripted", "model": "draws", "price": {"input": "2.5", "output": "10"}});
+    let world = World::with(|builder| builder.deployment("gpt-image-1.5", draws)).await;
+    let reply = send(&world, "images/edits", &[file("image", b"one"), field("prompt", "a gate")]).await;
+    assert_eq!(reply.status, 200, "{:?}", reply.body);
+    assert_eq!(world.provider.log().last().unwrap().body.unwrap()["model"], "draws");
+}
+
+#[tokio::test]
 async fn what_is_no_form_or_lacks_something_is_told_by_name() {
     let world = world().await;
     let reply =

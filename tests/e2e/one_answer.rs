@@ -191,6 +191,23 @@ async fn images_come_as_bytes_or_as_the_provider_wrote_them_and_cost_what_they_c
 }
 
 #[tokio::test]
+async fn who_names_no_model_gets_the_one_that_openai_named_as_its_own() {
+    let by = |model: &str| json!({"provider": "scripted", "model": model, "price": {"input": "1", "output": "1"}});
+    let world =
+        World::with(|b| b.deployment("omni-moderation-latest", by("judges")).deployment("gpt-image-1.5", by("draws")))
+            .await;
+    for (route, body, model) in [
+        ("moderations", json!({"input": "be nice"}), "judges"),
+        ("images/generations", json!({"prompt": "a gate"}), "draws"),
+        ("images/generations", json!({"prompt": "a gate", "stream": true}), "draws"),
+    ] {
+        let reply = post(&world, route, &body).await;
+        assert_eq!(reply.status, 200, "{route} {body}");
+        assert_eq!(world.provider.log().last().unwrap().body.unwrap()["model"], model, "{route} {body}");
+    }
+}
+
+#[tokio::test]
 async fn images_that_tell_no_usage_and_answers_that_cannot_be_read_are_booked_at_the_hold() {
     let world = world().await;
     world.provider.script("draws", [Step { usage: Some(false), ..Step::default() }]);

@@ -32,7 +32,7 @@ use crate::{
     error::Refusal,
     forward,
     openai::{
-        self,
+        self, image,
         wishes::{self, Aside},
     },
     unary,
@@ -143,7 +143,7 @@ pub(crate) async fn edit(State(gateway): State<Gateway>, request: Request) -> Re
     let mut form = Incoming::new(&gateway, &parts, body)?.read(false).await?;
     let aside = Aside { tags: form.take_tags()?, ..Aside::default() };
     let head = EditImageHead {
-        model: form.take("model"),
+        model: Some(form.take("model").unwrap_or_else(|| image::DEFAULT_MODEL.to_owned())),
         prompt: form.take("prompt"),
         n: form.parsed("n", "a whole number")?,
         size: form.take("size"),

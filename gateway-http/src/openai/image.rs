@@ -6,12 +6,15 @@ use tollgate_proto::v1::{GenerateImageRequest, GenerateImageResponse, generated_
 
 use super::{Invalid, members::Members};
 
+/// Who names no model gets this one: the last that OpenAI named as its own default ("Images", edit).
+pub(crate) const DEFAULT_MODEL: &str = "gpt-image-1.5";
+
 /// Also tells whether images are wanted while they are made.
 pub(super) fn read(body: &str) -> Result<(GenerateImageRequest, bool), Invalid> {
     let mut m = Members::read(body, "")?;
     let is_streamed = m.take::<bool>("stream")?.unwrap_or(false);
     let request = GenerateImageRequest {
-        model: m.take("model")?,
+        model: Some(m.take("model")?.unwrap_or_else(|| DEFAULT_MODEL.to_owned())),
         prompt: m.take("prompt")?,
         n: m.take("n")?,
         size: m.take("size")?,
@@ -68,5 +71,12 @@ mod tests {
         let (request, is_streamed) = read(r#","moderation":"low","stream":false"#).unwrap();
         assert_eq!((request.n, request.extra_json.as_str()), (Some(2), r#"{"moderation":"low"}"#));
         assert!(!is_streamed && read(r#","stream":true"#).unwrap().1);
+    }
+
+    #[test]
+    fn who_names_no_model_gets_the_one_that_openai_named_last() {
+        for body in [r#"{"prompt":"a gate"}"#, r#"{"model":null,"prompt":"a gate"}"#] {
+            assert_eq!(read(body).unwrap().0.model.as_deref(), Some(DEFAULT_MODEL), "{body}");
+        }
     }
 }
