@@ -133,7 +133,7 @@ impl Events {
                 let (mut event, usage) = match &self.shape {
                     Shape::Sound { .. } => (json!({"type": "speech.audio.done"}), tokens(&usage)),
                     Shape::Words { .. } => (last.unwrap_or(Value::Null), heard(&usage, false)),
-                    Shape::Images { .. } => (last.unwrap_or(Value::Null), tokens(&usage)),
+                    Shape::Images { .. } => (last.unwrap_or(Value::Null), image::tokens(&usage)),
                 };
                 if event.is_object() {
                     event["usage"] = usage;

@@ -2,7 +2,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
-use tollgate_proto::v1::{GenerateImageRequest, GenerateImageResponse, generated_image::Image};
+use tollgate_proto::v1::{GenerateImageRequest, GenerateImageResponse, Usage, generated_image::Image};
 
 use super::{Invalid, members::Members};
 
@@ -41,13 +41,10 @@ pub(crate) fn answer(answer: &GenerateImageResponse) -> String {
         }
         row
     };
-    let usage = answer.usage.as_ref();
-    let read = usage.and_then(|u| u.input).map_or(0, |i| i.total);
-    let written = usage.and_then(|u| u.output).map_or(0, |o| o.total);
     let mut body = json!({
         "created": answer.started.as_ref().map_or(0, |s| s.created),
         "data": answer.images.iter().map(row).collect::<Vec<_>>(),
-        "usage": {"input_tokens": read, "output_tokens": written, "total_tokens": read + written},
+        "usage": answer.usage.as_ref().map_or_else(|| tokens(&Usage::default()), tokens),
     });
     let told = [
         ("size", &answer.size),
@@ -59,6 +56,17 @@ pub(crate) fn answer(answer: &GenerateImageResponse) -> String {
         body[name] = json!(text);
     }
     body.to_string()
+}
+
+/// What was read and written, and the parts of both.
+pub(crate) fn tokens(usage: &Usage) -> Value {
+    let (read, written) = (usage.input.unwrap_or_default(), usage.output.unwrap_or_default());
+    let parts = |total: u64, image: u64| json!({"text_tokens": total.saturating_sub(image), "image_tokens": image});
+    json!({
+        "input_tokens": read.total, "output_tokens": written.total, "total_tokens": read.total + written.total,
+        "input_tokens_details": parts(read.total, read.image),
+        "output_tokens_details": parts(written.total, written.image),
+    })
 }
 
 #[cfg(test)]

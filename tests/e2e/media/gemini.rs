@@ -143,7 +143,9 @@ async fn images_are_made_and_edited() {
         .collect();
     let reply = send(&world, "images/edits", &edit).await;
     assert_eq!(reply.status, 200, "{:?}", reply.body);
-    assert_eq!(reply.json()["usage"]["input_tokens"], 2 + 2 * 258);
+    let usage = &reply.json()["usage"];
+    assert_eq!(usage["input_tokens"], 2 + 2 * 258);
+    assert_eq!(usage["input_tokens_details"], json!({"text_tokens": 2, "image_tokens": 2 * 258}));
     let sent = world.provider.log().last().unwrap().body.unwrap();
     assert_eq!(sent["contents"][0]["parts"][1]["inlineData"], json!({"mimeType": "image/png", "data": "dHdv"}));
 
@@ -152,10 +154,9 @@ async fn images_are_made_and_edited() {
     let (events, end) = stream.rest().await;
     end.unwrap();
     let names: Vec<_> = events.iter().map(|event| event.name.clone().unwrap()).collect();
-    assert_eq!(
-        (names, &events[0].json()["usage"]["output_tokens"]),
-        (vec!["image_generation.completed".to_owned()], &json!(1_290))
-    );
+    let usage = &events[0].json()["usage"];
+    assert_eq!((names, &usage["output_tokens"]), (vec!["image_generation.completed".to_owned()], &json!(1_290)));
+    assert_eq!(usage["output_tokens_details"], json!({"text_tokens": 0, "image_tokens": 1_290}));
     let image = 1_290 * 30_000;
     let expected = [2 * 1_000 + image, (2 + 2 * 258) * 1_000 + image, 2 * 1_000 + image];
     assert_eq!(costs(&world).await, expected.map(|cost| (cost, v1::LedgerEntryKind::Exact)));

@@ -156,7 +156,8 @@ impl Ask {
                 if tells {
                     let (read, written) = (usage.prompt_tokens, usage.completion_tokens);
                     document["usage"] = json!({
-                        "input_tokens": read, "output_tokens": written, "total_tokens": read + written
+                        "input_tokens": read, "output_tokens": written, "total_tokens": read + written,
+                        "input_tokens_details": { "text_tokens": read, "image_tokens": 0 }
                     });
                 }
                 return document.to_string().into_bytes();
