@@ -1,6 +1,5 @@
 """Programs that people already have, pointed at the gateway: what they make of its answers. docs/compatibility.md lists them."""
 
-import asyncio
 import os
 import subprocess
 import sys
@@ -28,15 +27,17 @@ def model(request):
 
 
 class TestLangChain:
-    @pytest.fixture
-    def chat(self, rest, model):
+    @pytest.fixture(params=["chat completions", "responses"])
+    def chat(self, request, rest, model):
         from langchain_openai import ChatOpenAI
 
-        return ChatOpenAI(model=model, base_url=f"{rest.url}/v1", api_key=rest.key, max_retries=0)
+        return ChatOpenAI(
+            model=model, base_url=f"{rest.url}/v1", api_key=rest.key, max_retries=0, use_responses_api=request.param == "responses"
+        )
 
     def test_it_answers_and_streams(self, chat):
-        assert chat.invoke(script("one two three")).content == "one two three"
-        pieces = [chunk.content for chunk in chat.stream(script("one two three"))]
+        assert chat.invoke(script("one two three")).text == "one two three"
+        pieces = [chunk.text for chunk in chat.stream(script("one two three"))]
         assert "".join(pieces).split() == WORDS
         assert len([piece for piece in pieces if piece]) == 3
 
@@ -91,17 +92,26 @@ def test_litellm_as_a_client(rest, model):
 
 
 class TestPydanticAi:
-    @pytest.fixture
-    def chat(self, rest, model):
-        from pydantic_ai.models.openai import OpenAIChatModel
+    @pytest.fixture(params=["chat completions", "responses"])
+    def chat(self, request, rest, model):
+        from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
         from pydantic_ai.providers.openai import OpenAIProvider
 
-        return OpenAIChatModel(model, provider=OpenAIProvider(base_url=f"{rest.url}/v1", api_key=rest.key))
+        kind = OpenAIChatModel if request.param == "chat completions" else OpenAIResponsesModel
+        return kind(model, provider=OpenAIProvider(base_url=f"{rest.url}/v1", api_key=rest.key))
 
     def test_it_answers(self, chat):
         from pydantic_ai import Agent
 
         assert Agent(chat).run_sync(script("one two three")).output == "one two three"
+
+    async def test_it_streams(self, chat):
+        from pydantic_ai import Agent
+
+        async with Agent(chat).run_stream(script("one two three")) as answer:
+            pieces = [piece async for piece in answer.stream_text(delta=True, debounce_by=None)]
+        assert "".join(pieces).split() == WORDS
+        assert len(pieces) == 3
 
     def test_it_runs_a_tool_and_goes_on(self, chat):
         from pydantic_ai import Agent
@@ -122,26 +132,43 @@ class TestPydanticAi:
         assert isinstance(Agent(chat, output_type=NativeOutput(City)).run_sync("Which?").output, City)
 
 
-def test_openai_agents(rest, model):
-    from agents import Agent, OpenAIChatCompletionsModel, Runner, function_tool, set_tracing_disabled
-    from openai import AsyncOpenAI
+class TestOpenaiAgents:
+    @pytest.fixture(params=["chat completions", "responses"])
+    def chat(self, request, rest, model):
+        from agents import OpenAIChatCompletionsModel, OpenAIResponsesModel, set_tracing_disabled
+        from openai import AsyncOpenAI
 
-    set_tracing_disabled(True)
-    cities = []
+        set_tracing_disabled(True)
+        kind = OpenAIChatCompletionsModel if request.param == "chat completions" else OpenAIResponsesModel
+        return kind(model=model, openai_client=AsyncOpenAI(base_url=f"{rest.url}/v1", api_key=rest.key))
 
-    @function_tool
-    def weather(city: str) -> str:
-        """Tells the weather."""
-        cities.append(city)
-        return "fine"
+    async def test_an_agent_runs_a_tool_and_goes_on(self, chat):
+        from agents import Agent, Runner, function_tool
 
-    async def run():
-        client = AsyncOpenAI(base_url=f"{rest.url}/v1", api_key=rest.key)
-        chat = OpenAIChatCompletionsModel(model=model, openai_client=client)
-        return await Runner.run(Agent(name="clerk", tools=[weather], model=chat), "Weather?")
+        cities = []
 
-    assert asyncio.run(run()).final_output
-    assert len(cities) == 1
+        @function_tool
+        def weather(city: str) -> str:
+            """Tells the weather."""
+            cities.append(city)
+            return "fine"
+
+        assert (await Runner.run(Agent(name="clerk", tools=[weather], model=chat), "Weather?")).final_output
+        assert len(cities) == 1
+
+    async def test_an_agent_fills_a_type(self, chat):
+        from agents import Agent, Runner
+
+        answer = await Runner.run(Agent(name="clerk", output_type=City, model=chat), "Which?")
+        assert isinstance(answer.final_output, City)
+
+    async def test_an_agent_streams(self, chat):
+        from agents import Agent, Runner
+
+        run = Runner.run_streamed(Agent(name="clerk", model=chat), script("one two three"))
+        kinds = [event.data.type async for event in run.stream_events() if event.type == "raw_response_event"]
+        assert kinds.count("response.output_text.delta") == 3
+        assert run.final_output == "one two three"
 
 
 def test_llm_on_the_command_line(rest, model, tmp_path):
