@@ -10,6 +10,7 @@ use tollgate_tests::{
 };
 
 use crate::{
+    metrics::{exposed, value},
     observing::{Receiver, ends_in_an_hour, watched},
     support::{eventually, hello},
 };
@@ -162,25 +163,34 @@ async fn modes_are_shown_and_calls_go_on_while_a_store_is_away() {
     eventually("normal again", async || cluster.metric(0, "tollgate_ledger_mode{mode=\"normal\"} 1").await).await;
     tokio::task::block_in_place(|| cluster.redis.kill());
     eventually("redis gone", async || cluster.metric(0, "tollgate_ledger_mode{mode=\"redis_gone\"} 1").await).await;
-    let ready = Caller::default().get(&format!("{}/health/readiness", cluster.replicas[0].url())).await.unwrap();
-    assert_eq!(ready.status, 200, "who takes replicas out because a store is away has none");
-    assert!(ready.json()["failing"]["redis"].is_string(), "{}", ready.json());
+    eventually(
+        "readiness says so, and is ready: who takes replicas out because a store is away has none",
+        async || {
+            let ready =
+                Caller::default().get(&format!("{}/health/readiness", cluster.replicas[0].url())).await.unwrap();
+            ready.status == 200 && ready.json()["failing"]["redis"].is_string()
+        },
+    )
+    .await;
     eventually("postgres hands out leases", async || cluster.call(1).await.0 == 200).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_ledger_that_loses_its_store_is_told_of_and_that_it_is_back() {
     let receiver = Receiver::start().await;
-    let alerts = watched(&receiver, json!({ "ledger_degraded": {} }));
+    // A replica that starts is in a mode of its own: that is told as well, and what follows is not put off.
+    let alerts = watched(&receiver, json!({ "ledger_degraded": {}, "cooldown": "100ms" }));
     let mut cluster = Cluster::start_with(|builder| builder.set("/alerts", alerts.clone())).await;
     let normal = async || cluster.metric(0, "tollgate_ledger_mode{mode=\"normal\"} 1").await;
     eventually("normal", normal).await;
     tokio::task::block_in_place(|| cluster.postgres.kill());
-    let is = |state: &str, notice: &serde_json::Value| notice["state"] == state;
-    let gone = |notice: &serde_json::Value| is("firing", notice) && notice["details"]["mode"] == "postgres_gone";
+    let told = |state: &str, notice: &serde_json::Value| {
+        notice["state"] == state && notice["details"]["mode"] != "registering"
+    };
+    let gone = |notice: &serde_json::Value| told("firing", notice) && notice["details"]["mode"] == "postgres_gone";
     eventually("it is told", async || receiver.taken().iter().any(gone)).await;
     tokio::task::block_in_place(|| cluster.postgres.run());
-    eventually("its end is told", async || receiver.taken().iter().any(|notice| is("resolved", notice))).await;
+    eventually("its end is told", async || receiver.taken().iter().any(|notice| told("resolved", notice))).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -308,6 +318,8 @@ async fn a_replica_that_starts_while_postgres_is_away_serves_from_its_snapshot_a
     cluster.replicas[0].kill9();
     cluster.replicas[0].restart().await;
     assert!(cluster.metric(0, "tollgate_ledger_mode{mode=\"both_gone\"} 1").await);
+    let age = value(&exposed(&cluster.replicas[0]).await, "tollgate_snapshot_age_seconds", &[]);
+    assert!(age.is_some_and(|age| (0.0..300.0).contains(&age)), "{age:?}");
     assert_eq!(cluster.call_as(&cluster.free, 0).await.0, 200);
     assert_eq!(cluster.call(0).await.0, 200, "what is allowed without knowing what others spend: a tenth of a cent");
     assert_eq!(cluster.call(0).await, (503, "ledger_unavailable".into()));
