@@ -47,7 +47,7 @@ type AuditServiceClient interface {
 	GetBody(ctx context.Context, in *GetBodyRequest, opts ...grpc.CallOption) (*GetBodyResponse, error)
 	// Makes bodies unreadable for good, in every copy: their keys are destroyed. The log still proves what it proved, and has a record of
 	// it. Done a second time it erases what has come since. Errors: RESOURCE_NOT_FOUND, RESOURCE_IN_USE (a legal hold, by its id),
-	// STORE_UNAVAILABLE.
+	// STORE_UNAVAILABLE, LEDGER_UNAVAILABLE (the journal's disk refuses it).
 	EraseBodies(ctx context.Context, in *EraseBodiesRequest, opts ...grpc.CallOption) (*EraseBodiesResponse, error)
 	// Keeps bodies from being erased, until the hold is released. Errors: RESOURCE_NOT_FOUND, STORE_UNAVAILABLE.
 	CreateLegalHold(ctx context.Context, in *CreateLegalHoldRequest, opts ...grpc.CallOption) (*CreateLegalHoldResponse, error)
@@ -230,7 +230,7 @@ type AuditServiceServer interface {
 	GetBody(context.Context, *GetBodyRequest) (*GetBodyResponse, error)
 	// Makes bodies unreadable for good, in every copy: their keys are destroyed. The log still proves what it proved, and has a record of
 	// it. Done a second time it erases what has come since. Errors: RESOURCE_NOT_FOUND, RESOURCE_IN_USE (a legal hold, by its id),
-	// STORE_UNAVAILABLE.
+	// STORE_UNAVAILABLE, LEDGER_UNAVAILABLE (the journal's disk refuses it).
 	EraseBodies(context.Context, *EraseBodiesRequest) (*EraseBodiesResponse, error)
 	// Keeps bodies from being erased, until the hold is released. Errors: RESOURCE_NOT_FOUND, STORE_UNAVAILABLE.
 	CreateLegalHold(context.Context, *CreateLegalHoldRequest) (*CreateLegalHoldResponse, error)
