@@ -324,7 +324,7 @@ fn form_effort_tier_and_labels_have_members_of_their_own() {
 fn what_converse_cannot_say_is_named() {
     let request = read(json!({
         "n": 2, "seed": 1, "temperature": 1.5, "logprobs": true, "service_tier": "scale", "store": true,
-        "response_format": {"type": "json_object"}, "metadata": {"job": "a"}, "reasoning_effort": "none",
+        "response_format": {"type": "json_object"}, "metadata": {"jobs": ["a"]}, "reasoning_effort": "none",
     }));
     let (body, unsupported, _) = sent(NOVA, &request);
     let expected = [
