@@ -2,10 +2,12 @@
 //!
 //! Tests see it the way an operator does: a binary, a configuration file, a data directory, a port, log files.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -247,12 +249,24 @@ pub fn locate() -> Result<PathBuf> {
     found.next().with_context(|| format!("no gateway near {}: build it, or set TOLLGATE_BIN", program.display()))
 }
 
-/// A port nobody listens on right now.
+/// A port nobody listens on right now, and that this process has given to nobody else: a test whose port another one takes would find a gateway
+/// that is ready, and not its own.
 ///
 /// # Errors
 /// When the loopback interface has none.
 pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+        // Kept below the number of ports that there are.
+        if given.len() > 10_000 {
+            given.clear();
+        }
+        if given.insert(port) {
+            return Ok(port);
+        }
+    }
 }
 
 fn signal(pid: u32, name: &str) -> Result<()> {
