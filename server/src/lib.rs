@@ -22,6 +22,7 @@ mod metrics;
 pub mod models;
 mod observing;
 mod price;
+mod request_body;
 mod runtime_models;
 pub mod scenario;
 mod secrets;

@@ -23,6 +23,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 use crate::{
     config::{KeptPeer, Tls},
     grpc::{Grpc, PeerAddr},
+    request_body::RequestBody,
 };
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -35,10 +36,9 @@ pub(crate) fn front(grpc: Grpc, rest: axum::Router, origins: &[String]) -> anyho
         async move {
             let kind = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
             let response: Response<Body> = if kind.starts_with(b"application/grpc-web") {
-                let request = request.map(tonic::body::Body::new);
-                web.oneshot(request).await.unwrap_or_else(|e| match e {}).map(Body::new)
+                web.oneshot(RequestBody::of(request)).await.unwrap_or_else(|e| match e {}).map(Body::new)
             } else if kind.starts_with(b"application/grpc") {
-                crate::grpc::call(grpc, request.map(tonic::body::Body::new)).await.map(Body::new)
+                crate::grpc::call(grpc, RequestBody::of(request)).await.map(Body::new)
             } else {
                 rest.oneshot(request).await.unwrap_or_else(|e| match e {})
             };
