@@ -12,7 +12,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use futures::{SinkExt, channel::mpsc};
+use futures::{SinkExt, Stream, StreamExt, channel::mpsc, future::ready, stream};
 use multer::{Field, Multipart};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tollgate_proto::v1::{
@@ -35,8 +35,8 @@ const MAX_FIELD: usize = 4_096;
 /// How much is read of a file at once that waited on disk.
 const PIECE: usize = 256 << 10;
 
-/// Where the parts of an upload go.
-type Parcels = mpsc::Sender<CreateFileRequest>;
+/// Where the parts of an upload go; `None` is its end.
+type Parcels = mpsc::Sender<Option<CreateFileRequest>>;
 
 pub(crate) async fn create(State(gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
@@ -52,7 +52,7 @@ pub(crate) async fn create(State(gateway): State<Gateway>, request: Request) -> 
                 field.file_name().unwrap_or("file").clone_into(&mut header.filename);
                 header.media_type = field.content_type().map(ToString::to_string).unwrap_or_default();
                 if !header.purpose.is_empty() {
-                    return stream(gateway, &parts, header, Source::Form(form, field)).await;
+                    return pass_on(gateway, &parts, header, Source::Form(form, field)).await;
                 }
                 waiting = Some(to_disk(&gateway, field).await?);
             }
@@ -61,7 +61,7 @@ pub(crate) async fn create(State(gateway): State<Gateway>, request: Request) -> 
     }
     match waiting {
         None => Err(Invalid::at("file", "is required").into()),
-        Some(file) => stream(gateway, &parts, header, Source::Disk(file)).await,
+        Some(file) => pass_on(gateway, &parts, header, Source::Disk(file)).await,
     }
 }
 
@@ -152,9 +152,9 @@ async fn to_disk(gateway: &Gateway, mut field: Field<'_>) -> Result<tokio::fs::F
 }
 
 /// Sends header and bytes on, and waits for what becomes of them.
-async fn stream(gateway: Gateway, parts: &Parts, header: FileHeader, source: Source) -> Result<Response, Refusal> {
+async fn pass_on(gateway: Gateway, parts: &Parts, header: FileHeader, source: Source) -> Result<Response, Refusal> {
     let (mut parcels, upload) = mpsc::channel(4);
-    let asked = forward::request(&gateway, parts, upload);
+    let asked = forward::request(&gateway, parts, whole(upload));
     let feeding = async move {
         // Nobody listens any more where it is refused: the answer says why.
         let _ = parcels.send(parcel(Part::Header(header))).await;
@@ -162,9 +162,8 @@ async fn stream(gateway: Gateway, parts: &Parts, header: FileHeader, source: Sou
             Source::Form(form, field) => feed(form, field, &mut parcels).await,
             Source::Disk(file) => feed_from_disk(file, &mut parcels).await,
         };
-        if fed.is_err() {
-            // An end would make a whole file of it: a second header is none.
-            let _ = parcels.send(parcel(Part::Header(FileHeader::default()))).await;
+        if fed.is_ok() {
+            let _ = parcels.send(None).await;
         }
         fed
     };
@@ -175,8 +174,15 @@ async fn stream(gateway: Gateway, parts: &Parts, header: FileHeader, source: Sou
     Ok(made(HeaderMap::new(), file.unwrap_or_default().object_json, receipt.as_ref()))
 }
 
-fn parcel(part: Part) -> CreateFileRequest {
-    CreateFileRequest { part: Some(part) }
+fn parcel(part: Part) -> Option<CreateFileRequest> {
+    Some(CreateFileRequest { part: Some(part) })
+}
+
+/// What goes on to the gateway. A form that breaks and a caller who goes away, dropping whoever feeds it, end it without its end: the
+/// gateway is told so, for a mere end would make a whole file of it.
+fn whole(parcels: mpsc::Receiver<Option<CreateFileRequest>>) -> impl Stream<Item = CreateFileRequest> + Send {
+    let given_up = stream::iter([parcel(Part::Header(FileHeader::default()))]);
+    parcels.chain(given_up).scan((), |(), parcel| ready(parcel))
 }
 
 async fn feed(mut form: Multipart<'static>, mut field: Field<'static>, parcels: &mut Parcels) -> Result<(), Refusal> {

@@ -1,10 +1,13 @@
 //! What becomes of a file while it is passed on.
 
+use bytes::Bytes;
+use futures::{SinkExt, channel::mpsc};
 use serde_json::json;
+use tollgate_client::v1::{AuditRecord, CreateFileRequest, ErrorReason, FileHeader, create_file_request::Part};
 use tollgate_tests::support::{http::Caller, keys::virtual_key};
 
 use super::{line, lines, ok, quick, uploaded, world};
-use crate::support::World;
+use crate::support::{World, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_goes_through_byte_for_byte_and_is_found_again() {
@@ -134,4 +137,55 @@ async fn what_is_no_upload_is_told_what_one_is() {
         assert_eq!((refused.status.as_u16(), refused.json()["error"]["param"].as_str()), (400, Some(param)));
     }
     assert!(world.provider.files().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_a_file_whose_caller_goes_away_is_no_file() {
+    let world = world().await;
+    let has_begun = async |purpose: &str, before: u64| {
+        let what = format!("the provider reads the half of {purpose}");
+        eventually(&what, async || world.provider.received() > before + HALF as u64 / 2).await;
+    };
+    for (purpose, half) in halves() {
+        let (mut pieces, incoming) = mpsc::channel::<Bytes>(1);
+        let head = format!(
+            "--BOUNDARY\r\ncontent-disposition: form-data; name=\"purpose\"\r\n\r\n{purpose}\r\n\
+             --BOUNDARY\r\ncontent-disposition: form-data; name=\"file\"; filename=\"half\"\r\n\r\n{half}"
+        );
+        let (url, caller, before) = (world.v1("files"), world.gateway.caller(), world.provider.received());
+        let asking = tokio::spawn(async move { caller.form(&url, incoming).await });
+        pieces.send(head.into()).await.unwrap();
+        has_begun(purpose, before).await;
+        asking.abort();
+    }
+    let mut unended = Vec::new();
+    for (purpose, half) in halves() {
+        let (mut messages, incoming) = mpsc::channel(1);
+        let (client, before) = (world.caller().await, world.provider.received());
+        let asking = tokio::spawn(async move { client.files().create_file(incoming).await });
+        let header = FileHeader { filename: "half".into(), purpose: purpose.into(), ..FileHeader::default() };
+        messages.send(CreateFileRequest { part: Some(Part::Header(header)) }).await.unwrap();
+        messages.send(CreateFileRequest { part: Some(Part::Chunk(half.into())) }).await.unwrap();
+        has_begun(purpose, before).await;
+        asking.abort();
+        // Its end would be the file's.
+        unended.push(messages);
+    }
+    let ends = async || {
+        let records = world.records().await;
+        let ends = records.iter().filter(|record| record.action == "file.create");
+        ends.map(AuditRecord::error_reason).collect::<Vec<_>>()
+    };
+    eventually("all of them are on record", async || ends().await.len() == 4).await;
+    assert_eq!(ends().await, [ErrorReason::Cancelled; 4]);
+    assert!(world.provider.files().is_empty(), "nothing is at the provider");
+    assert_eq!(ok(world.gateway.caller().get(&world.v1("files")).await.unwrap())["data"], json!([]));
+}
+
+/// More than what lies in buffers on the way.
+const HALF: usize = 4 << 20;
+
+/// Of each purpose the beginning of a file that would be one by itself.
+fn halves() -> [(&'static str, String); 2] {
+    [("user_data", "x".repeat(HALF)), ("batch", lines(HALF / 100, "half"))]
 }

@@ -207,7 +207,8 @@ type isCreateFileRequest_Part interface {
 }
 
 type CreateFileRequest_Header struct {
-	// What the file is: the first message, and no other.
+	// What the file is: the first message. An empty one later gives the upload up: nothing is kept, and the call fails with CANCELLED.
+	// Going away without ending the stream does the same.
 	Header *FileHeader `protobuf:"bytes,1,opt,name=header,proto3,oneof"`
 }
 
