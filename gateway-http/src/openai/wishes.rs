@@ -48,31 +48,37 @@ pub(crate) fn cut(body: Bytes) -> Result<(Bytes, Aside), Invalid> {
     let json = text(&body)?;
     let mut m = Members::read(json, "")?;
     let metadata = m.peek("metadata").filter(|json| json.starts_with('{'));
-    let metadata = metadata.map(|json| edited(json, "metadata", &[("tags", None)])).transpose()?;
+    let metadata = metadata.map(without_tags).transpose()?;
     let aside = Aside::take(&mut m)?;
     let mut edits: Vec<_> = MEMBERS.map(|name| (name, None)).into();
     if let Some(left) = &metadata {
-        edits.push(("metadata", Some(left.as_str()).filter(|left| *left != "{}")));
+        edits.push(("metadata", left.as_deref()));
     }
     Ok((edited(json, "", &edits)?.into(), aside))
 }
 
 /// Members that are left of a request, without the tags in their `metadata`: providers take strings there, or have no such member.
 pub(crate) fn untagged(members: String) -> Result<String, Invalid> {
-    if !members.contains("tags") {
+    if !may_have_some(members.as_bytes()) {
         return Ok(members);
     }
     let mut m = Members::read(&members, "")?;
     let Some(metadata) = m.raw("metadata").filter(|json| json.starts_with('{')) else { return Ok(members) };
-    let left = edited(metadata, "metadata", &[("tags", None)])?;
-    let left = edited(&members, "", &[("metadata", Some(left.as_str()).filter(|left| *left != "{}"))])?;
+    let metadata = without_tags(metadata)?;
+    let left = edited(&members, "", &[("metadata", metadata.as_deref())])?;
     Ok(if left == "{}" { String::new() } else { left })
+}
+
+/// A `metadata` without its tags; `None`: nothing is left.
+fn without_tags(metadata: &str) -> Result<Option<String>, Invalid> {
+    let left = edited(metadata, "metadata", &[("tags", None)])?;
+    Ok(Some(left).filter(|left| left != "{}"))
 }
 
 /// Whether it is worth reading a body for them: most have none, and may be long.
 fn may_have_some(body: &[u8]) -> bool {
     // A name may be written with escapes.
-    MEMBERS.into_iter().chain(["\\u"]).any(|name| memchr::memmem::find(body, name.as_bytes()).is_some())
+    MEMBERS.into_iter().chain(["\\u00"]).any(|name| memchr::memmem::find(body, name.as_bytes()).is_some())
 }
 
 /// The tags in a `metadata` that is an object.
@@ -123,6 +129,7 @@ mod tests {
     fn tags_are_no_metadata_of_the_provider() {
         let left = |members: &str| untagged(members.into()).unwrap();
         assert_eq!(left(r#"{"metadata":{"tags":["a"]}}"#), "");
+        assert_eq!(left(r#"{"metadata":{"t\u0061gs":["a"]}}"#), "");
         assert_eq!(
             left(r#"{"store":true,"metadata":{"tags":["a"],"job":"1"}}"#),
             r#"{"store":true,"metadata":{"job":"1"}}"#

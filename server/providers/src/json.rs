@@ -34,7 +34,8 @@ pub fn untagged_metadata(body: &[u8]) -> Result<Option<Option<String>>, NotEdita
         #[serde(borrow)]
         metadata: Option<&'a serde_json::value::RawValue>,
     }
-    if memchr::memmem::find(body, b"metadata").is_none() {
+    // A name may be written with escapes.
+    if ["metadata", "\\u00"].iter().all(|part| memchr::memmem::find(body, part.as_bytes()).is_none()) {
         return Ok(None);
     }
     let body: Body<'_> = serde_json::from_slice(body).map_err(|error| NotEditable(error.to_string()))?;
@@ -227,6 +228,14 @@ mod tests {
     fn edited(body: &str, edits: &[(&str, Option<&str>)]) -> String {
         let edits: Vec<_> = edits.iter().map(|(k, v)| (*k, v.map(str::to_owned))).collect();
         String::from_utf8(edit(body.as_bytes(), &edits).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn tags_are_no_metadata_however_their_names_are_written() {
+        let left = |body: &str| untagged_metadata(body.as_bytes()).unwrap();
+        assert_eq!(left(r#"{"metadata":{"tags":["a"],"job":"1"}}"#), Some(Some(r#"{"job":"1"}"#.into())));
+        assert_eq!(left(r#"{"m\u0065tadata":{"t\u0061gs":["a"]}}"#), Some(None));
+        assert_eq!(left(r#"{"input":"metadata \u00e9"}"#), None);
     }
 
     #[test]
