@@ -325,40 +325,32 @@ pub(crate) async fn alerts(
     rows.iter().map(|row| Ok((row.try_get("position")?, decode(row, "alert")?))).collect()
 }
 
-/// Rows of transactions before which none is under way any more.
-const WRITTEN: &str = "xid < pg_snapshot_xmin(pg_current_snapshot())";
-
+/// What follows `after` in the ledger and among the alerts.
 pub(crate) async fn tail(
     pool: &PgPool,
     payer: &Payer,
     after: Option<Tail>,
     limit: i64,
 ) -> sqlx::Result<(Tail, Vec<Posted>, Vec<(i64, BudgetAlert)>)> {
-    // One snapshot for all of it, so that the end is the end of what was read.
-    let mut tx = pool.begin().await?;
-    sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").execute(&mut *tx).await?;
-    let last = |table: &str| {
-        let newest = format!(
-            "SELECT coalesce((SELECT position FROM {table} WHERE {WRITTEN} ORDER BY position DESC LIMIT 1), 0)"
-        );
-        sqlx::query_scalar::<_, i64>(sqlx::AssertSqlSafe(newest))
-    };
-    let end = Tail {
-        entry: last("ledger_entry").fetch_one(&mut *tx).await?,
-        alert: last("budget_alert").fetch_one(&mut *tx).await?,
-    };
+    let Tail { entry, alert } = after.unwrap_or_default();
+    let [entry, alert] = ends(pool, [("ledger_entry", entry), ("budget_alert", alert)]).await?;
+    let end = Tail { entry, alert };
     let Some(after) = after else { return Ok((end, Vec::new(), Vec::new())) };
     let mut select = QueryBuilder::new("SELECT position, entry FROM ledger_entry WHERE position > ");
-    select.push_bind(after.entry).push(" AND position <= ").push_bind(end.entry).push(" AND ").push(WRITTEN);
+    select.push_bind(after.entry).push(" AND position <= ").push_bind(end.entry);
     push_payer(&mut select, payer);
     select.push(" ORDER BY position LIMIT ").push_bind(limit);
-    let rows = select.build().fetch_all(&mut *tx).await?;
+    let rows = select.build().fetch_all(pool).await?;
     let posted = |row: &PgRow| Ok(Posted { position: row.try_get("position")?, entry: decode(row, "entry")? });
     let entries = rows.iter().map(posted).collect::<sqlx::Result<Vec<_>>>()?;
-    let mut select = QueryBuilder::new("SELECT position, alert FROM budget_alert WHERE position > ");
-    select.push_bind(after.alert).push(" AND position <= ").push_bind(end.alert).push(" AND ").push(WRITTEN);
-    select.push(" ORDER BY position LIMIT ").push_bind(limit);
-    let rows = select.build().fetch_all(&mut *tx).await?;
+    let rows = sqlx::query(
+        "SELECT position, alert FROM budget_alert WHERE position > $1 AND position <= $2 ORDER BY position LIMIT $3",
+    )
+    .bind(after.alert)
+    .bind(end.alert)
+    .bind(limit)
+    .fetch_all(pool)
+    .await?;
     let alert = |row: &PgRow| Ok((row.try_get("position")?, decode(row, "alert")?));
     let alerts = rows.iter().map(alert).collect::<sqlx::Result<Vec<(i64, BudgetAlert)>>>()?;
     Ok((Tail::reached(end, limit, &entries, &alerts), entries, alerts))
@@ -393,20 +385,34 @@ pub(crate) async fn records(
 /// How often it is looked whether somebody still writes.
 const WRITING: Duration = Duration::from_millis(10);
 
+/// Up to where the records can be read.
+pub(crate) async fn records_end(pool: &PgPool, after: i64) -> sqlx::Result<i64> {
+    let [end] = ends(pool, [("audit_record", after)]).await?;
+    Ok(end)
+}
+
+/// Up to where each table can be read, from a position on, without passing over what will stand there. All of one moment: what was written
+/// together ends together.
+///
 /// Positions are given out in order and appear as their transactions end, in any order. Whoever was given one has a number as a transaction
 /// since before: so what stands up to the last position is all there once no transaction is under way with a number below a new one.
-pub(crate) async fn records_end(pool: &PgPool, after: i64) -> sqlx::Result<i64> {
-    let last = "SELECT coalesce((SELECT position FROM audit_record ORDER BY position DESC LIMIT 1), 0)";
-    let last: i64 = sqlx::query_scalar(last).fetch_one(pool).await?;
-    if last <= after {
-        return Ok(after);
+async fn ends<const N: usize>(pool: &PgPool, tables: [(&str, i64); N]) -> sqlx::Result<[i64; N]> {
+    let last = tables.map(|(table, after)| {
+        format!("greatest((SELECT position FROM {table} ORDER BY position DESC LIMIT 1), {after})")
+    });
+    let last = format!("SELECT ARRAY[{}]::bigint[]", last.join(", "));
+    let last: Vec<i64> = sqlx::query_scalar(sqlx::AssertSqlSafe(last)).fetch_one(pool).await?;
+    let mut ends = tables.map(|(_, after)| after);
+    if last == ends {
+        return Ok(ends);
     }
     let new: i64 = sqlx::query_scalar("SELECT pg_current_xact_id()::text::bigint").fetch_one(pool).await?;
     loop {
         let oldest = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint";
         let oldest: i64 = sqlx::query_scalar(oldest).fetch_one(pool).await?;
         if oldest >= new {
-            return Ok(last);
+            ends.copy_from_slice(&last);
+            return Ok(ends);
         }
         tokio::time::sleep(WRITING).await;
     }

@@ -6,8 +6,8 @@ use std::sync::{Arc, LazyLock};
 
 use tollgate_services::Postgres;
 use tollgate_store::{
-    AuditLogs, Store, StoreError, audit_log_suite, batches_suite, bodies_suite, coordinator_suite, responses_suite,
-    suite,
+    AuditLogs, Payer, Store, StoreError, Tail, audit_log_suite, batches_suite, bodies_suite, coordinator_suite,
+    responses_suite, suite,
 };
 use tollgate_store_postgres::PostgresStore;
 
@@ -104,6 +104,26 @@ async fn the_end_of_the_records_waits_for_those_that_will_stand_before_it() {
     second.commit().await.unwrap();
     assert_eq!(store.records_end(0).await.unwrap(), 2);
     assert_eq!(store.records_end(2).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn whoever_follows_waits_for_what_will_stand_before_what_is_there() {
+    let database = SERVER.database();
+    let store = PostgresStore::connect(&database.url, "r1").await.unwrap();
+    let pool = sqlx::PgPool::connect(&database.url).await.unwrap();
+    let put = "INSERT INTO budget_alert (budget_id, \"window\", percent, alert) VALUES ($1, 0, 50, '')";
+    let start = Some(Tail::default());
+    let follow = async || store.tail(&Payer::default(), start, 10).await.unwrap();
+    let (mut first, mut second) = (pool.begin().await.unwrap(), pool.begin().await.unwrap());
+    sqlx::query("SELECT pg_current_xact_id()").execute(&mut *first).await.unwrap();
+    sqlx::query(put).bind("b2").execute(&mut *second).await.unwrap();
+    sqlx::query(put).bind("b1").execute(&mut *first).await.unwrap();
+    first.commit().await.unwrap();
+    let waiting = tokio::time::timeout(std::time::Duration::from_millis(200), follow()).await;
+    assert!(waiting.is_err(), "one will stand before what is there: {waiting:?}");
+    second.commit().await.unwrap();
+    let (end, _, alerts) = follow().await;
+    assert_eq!((end.alert, alerts.len()), (2, 2));
 }
 
 macro_rules! keeps {
