@@ -47,6 +47,27 @@ async fn a_second_of_an_attempt_has_a_price_and_is_held_for_the_whole_time_that_
 }
 
 #[tokio::test]
+async fn a_second_of_sound_that_is_made_or_heard_has_its_price_too() {
+    let timed = json!({"provider": "scripted", "model": "timed", "price": {"per_second": "0.01"}});
+    let world = World::with(|b| b.deployment("timed", timed)).await;
+    world.provider.always("timed", [Step::default().after_ms(300)]);
+    let spoken = json!({"model": "timed", "input": "Hello", "voice": "coral"});
+    assert_eq!(world.gateway.caller().post(&world.v1("audio/speech"), &spoken).await.unwrap().status, 200);
+    let form = "--BOUNDARY\r\ncontent-disposition: form-data; name=\"model\"\r\n\r\ntimed\r\n\
+                --BOUNDARY\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.mp3\"\r\n\r\nsound\r\n\
+                --BOUNDARY--\r\n";
+    let form = futures::stream::iter([bytes::Bytes::from(form)]);
+    let heard = world.gateway.caller().form(&world.v1("audio/transcriptions"), form).await.unwrap();
+    assert_eq!(heard.whole().await.unwrap().status, 200);
+    for entry in world.entries().await {
+        let us = entry.usage.as_ref().unwrap().upstream_us.unwrap();
+        assert!(us >= 300_000, "{us}");
+        assert_eq!(entry.cost_nano_usd, i64::try_from(us).unwrap() * 10);
+    }
+    assert_eq!(world.entries().await.len(), 2);
+}
+
+#[tokio::test]
 async fn a_caller_that_goes_pays_for_the_time_until_then() {
     let timed = deployment(json!({"price": {"per_second": "0.01"}}));
     let world = World::with(|b| b.set("/models/0", model(&[timed], json!({})))).await;

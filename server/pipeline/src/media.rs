@@ -256,6 +256,7 @@ async fn open(
         attempt_id,
         traceparent: traceparent.as_ref(),
     };
+    state.sends();
     let mut answering = exchange::media(&deployment.endpoint, &call).await?;
     state.head(&answering.head);
     state.dropped_fields = std::mem::take(&mut answering.dropped);
