@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context;
 use prost::Message;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tollgate_alerts::Turns;
 use tollgate_audit::{Trail, Whose};
@@ -240,10 +240,11 @@ pub async fn run(mut config: Config, path: Option<PathBuf>) -> anyhow::Result<()
             looking.abort();
             health.stop().await;
             shutdown.cancel();
-            tokio::join!(serving, background.drain(config.drain_timeout.duration()));
+            let end = Instant::now() + drain;
+            tokio::join!(serving, background.drain(drain));
+            settler.drained(end).await;
         }
     }
-    settler.drained().await;
     ledger.close().await;
     if let Some(exporter) = &exporter {
         exporter.flush(LAST_SPANS).await;

@@ -5,9 +5,9 @@ use std::{convert::Infallible, fs, io, sync::Arc, time::Duration};
 use anyhow::Context;
 use axum::body::Body;
 use http::{HeaderValue, Method, Request, Response, header};
-use hyper::body::Incoming;
+use hyper::{body::Incoming, rt::Executor};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
@@ -15,7 +15,7 @@ use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic_web::GrpcWebLayer;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
@@ -27,6 +27,9 @@ use crate::{
 };
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// How long calls that are cut may take to be dropped.
+const DROPPING: Duration = Duration::from_secs(5);
 
 /// Joins gRPC, gRPC-Web and REST by content type.
 pub(crate) fn front(grpc: Grpc, rest: axum::Router, origins: &[String]) -> anyhow::Result<axum::Router> {
@@ -91,7 +94,7 @@ pub(crate) fn acceptor(tls: &Tls) -> anyhow::Result<TlsAcceptor> {
     Ok(TlsAcceptor::from(Arc::new(server)))
 }
 
-/// Serves until `shutdown`, then lets calls in flight go on for `drain` at most.
+/// Serves until `shutdown`, then lets calls in flight go on for `drain` at most. When it returns they have ended, or were dropped.
 pub(crate) async fn serve(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
@@ -100,7 +103,8 @@ pub(crate) async fn serve(
     shutdown: CancellationToken,
     drain: Duration,
 ) {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+    let (tasks, cut) = (TaskTracker::new(), CancellationToken::new());
+    let mut builder = auto::Builder::new(Tracked(tasks.clone()));
     builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(30));
     builder
         .http2()
@@ -132,8 +136,8 @@ pub(crate) async fn serve(
         }
         let app = with_peer(app.clone(), PeerAddr(peers.told(peer)));
         let (builder, tls, watcher) = (builder.clone(), tls.clone(), graceful.watcher());
-        let handshaking = handshaking.clone();
-        tokio::spawn(async move {
+        let (handshaking, cut) = (handshaking.clone(), cut.clone());
+        let serving = async move {
             let service = TowerToHyperService::new(app);
             let ended = match tls {
                 None => {
@@ -149,12 +153,33 @@ pub(crate) async fn serve(
             if let Err(error) = ended {
                 tracing::debug!(%peer, error, "connection ended");
             }
+        };
+        tasks.spawn(async move {
+            cut.run_until_cancelled_owned(serving).await;
         });
     }
     drop(listener);
     handshaking.cancel();
     if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
         tracing::warn!("the drain timeout passed; calls still in flight are cut and settled");
+        cut.cancel();
+    }
+    tasks.close();
+    if tokio::time::timeout(DROPPING, tasks.wait()).await.is_err() {
+        tracing::error!("calls that were cut do not end; the next start books what they hold");
+    }
+}
+
+/// Spawns what serves a connection's streams where it can be awaited.
+#[derive(Clone)]
+struct Tracked(TaskTracker);
+
+impl<F> Executor<F> for Tracked
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        self.0.spawn(stream);
     }
 }
 

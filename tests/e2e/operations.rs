@@ -17,7 +17,7 @@ use tollgate_tests::{
 
 use crate::{
     metrics::{NOT_SERVING, SERVING},
-    support::{Shim, World, hello},
+    support::{Shim, World, hello, request},
 };
 
 #[tokio::test]
@@ -96,6 +96,30 @@ async fn sigterm_lets_a_stream_end_and_exits_with_zero() {
     while let Ok(Some(_)) = tail.message().await {}
     world.gateway.restart().await;
     assert_eq!(world.entries().await[0].outcome, "complete");
+}
+
+#[tokio::test]
+async fn what_outlasts_the_drain_is_cut_and_settled_before_the_end() {
+    let mut world = World::with(|builder| builder.set("/drain_timeout", json!("500ms"))).await;
+    world.provider.always("scripted-upstream", [Step::streams(2_000).every_ms(50)]);
+    let (caller, url) = (world.gateway.caller(), world.gateway.v1("chat/completions"));
+    let mut rest = caller.stream(&url, &hello(json!({"stream": true}))).await.unwrap();
+    let keyed = caller.with("idempotency-key", "once");
+    let mut led = keyed.stream(&url, &hello(json!({"stream": true}))).await.unwrap();
+    let call = v1::StreamCompletionRequest { request: Some(request()) };
+    let mut rpc = world.caller().await.completions().stream_completion(call).await.unwrap().into_inner();
+    rest.next().await.unwrap();
+    led.next().await.unwrap();
+    rpc.message().await.unwrap().unwrap();
+    let status = world.gateway.sigterm(Duration::from_secs(20)).await.unwrap();
+    assert!(status.success(), "{status:?}");
+    world.gateway.restart().await;
+    let entries: Vec<_> = world.entries().await.into_iter().map(|e| (e.outcome.clone(), e.kind())).collect();
+    assert_eq!(entries, vec![("cancelled".to_owned(), v1::LedgerEntryKind::Estimated); 3]);
+    let records = world.records().await;
+    let ends = records.iter().filter(|record| record.action == "completion.create");
+    let ends: Vec<_> = ends.map(v1::AuditRecord::error_reason).collect();
+    assert_eq!(ends, [v1::ErrorReason::Cancelled; 3]);
 }
 
 #[tokio::test]

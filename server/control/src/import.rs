@@ -89,10 +89,13 @@ impl Control {
                 answer = &mut told => break answer.unwrap_or_else(|_| Err(interrupted())),
                 turn = self.turn() => {
                     let control = self.clone();
-                    // A task of its own: others wait for it, whether the caller in whose turn it happens hangs up or not.
-                    let importing = tokio::spawn(async move { control.import_waiting(turn).await });
-                    if importing.await.is_err() {
-                        break Err(interrupted());
+                    // Others wait for it, whether the caller in whose turn it happens hangs up or not.
+                    let importing = async move {
+                        control.import_waiting(turn).await;
+                        Ok(())
+                    };
+                    if let Err(error) = self.to_the_end(importing).await {
+                        break Err(error);
                     }
                 }
             }

@@ -163,6 +163,14 @@ impl Control {
         self.acting.clone().lock_owned().await
     }
 
+    /// Runs to its end, even when the caller goes: what is made must be on record, and what has begun at a provider be booked.
+    async fn to_the_end<T: Send + 'static>(
+        &self,
+        act: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.pipeline.settler().to_the_end(act).await.unwrap_or_else(|_| Err(interrupted()))
+    }
+
     /// Runs one act in its turn and journals it with its record.
     async fn act<A: Act, T: Send + 'static>(
         &self,
@@ -176,13 +184,13 @@ impl Control {
         }
         let decided = self.decide(principal, find, act)?;
         let control = self.clone();
-        // A task of its own: whoever asked may hang up, and what is made must be on record all the same.
-        let making = tokio::spawn(async move {
+        // Whoever asked may hang up, and what is made must be on record all the same.
+        let making = async move {
             let _until_made = turn;
             let draft = decided.draft.clone();
             control.make(decided).await.inspect_err(|error| control.record_failure(draft, error))
-        });
-        let (result, sequence) = making.await.map_err(|_| interrupted())??;
+        };
+        let (result, sequence) = self.to_the_end(making).await?;
         // The next act need not wait for the disk: it is journalled behind this one, so it is never durable without it.
         self.pipeline.ledger().durable(sequence, tollgate_ledger::Before::LastFrame).await;
         Ok(result)

@@ -26,7 +26,7 @@ use tollgate_ledger::End;
 use tollgate_proto::v1::{CompletionEvent, ErrorReason};
 use tollgate_store::{Claims, Idempotency};
 
-use crate::{Billed, Call, Reply, permit::Permit, record::Record};
+use crate::{Billed, Call, Reply, Settler, permit::Permit, record::Record};
 
 /// How long a call runs on without a reader: longer than the first pause of the SDKs (half a second at most), well below the second
 /// within which a hang-up must reach the provider.
@@ -241,10 +241,14 @@ fn check(known: &[u8], given: &[u8], call_id: &str) -> Result<(), Error> {
 
 impl<T: Kept> Lead<T> {
     /// Runs the call in a task of its own and reads along.
-    pub(crate) fn lead(self, run: impl Future<Output = Result<Reply<T>, Error>> + Send + 'static) -> Reply<T> {
+    pub(crate) fn lead(
+        self,
+        settler: &Settler,
+        run: impl Future<Output = Result<Reply<T>, Error>> + Send + 'static,
+    ) -> Reply<T> {
         let Self { flight, flights, key, billed } = self;
         let reply = flight.read();
-        tokio::spawn(async move {
+        settler.spawn_call(async move {
             let mut recording = std::pin::pin!(flight.record(run));
             let forsaken = tokio::select! {
                 end = &mut recording => Some(end),

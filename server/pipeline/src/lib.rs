@@ -266,7 +266,7 @@ impl Pipeline {
             Entry::Alone => serve(self.clone(), permit, call, record).await,
             Entry::Lead(flight) => {
                 let (this, retention) = (self.clone(), self.settings.idempotency_retention);
-                Ok(flight.lead(async move {
+                Ok(flight.lead(&self.settler, async move {
                     let claiming = call.trace.stage("claim");
                     let claimed = claim(this.claims.as_deref(), &permit, &call, retention).await;
                     record.try_or_close(told::ended(claiming, claimed)).await?;
@@ -327,6 +327,11 @@ impl Pipeline {
     /// The ledger.
     pub fn ledger(&self) -> &Arc<Ledger> {
         &self.ledger
+    }
+
+    /// Who settles what callers leave unfinished.
+    pub fn settler(&self) -> &Settler {
+        &self.settler
     }
 
     /// Where records are handed on.

@@ -75,7 +75,7 @@ impl Pipeline {
             table: permit.table.clone(),
         };
         let this = self.clone();
-        tokio::spawn(async move {
+        self.settler.spawn_call(async move {
             let _place = place;
             let mut record = this.open_record(&copy);
             record.draft().named(MIRROR);

@@ -1,11 +1,19 @@
 //! What callers leave unfinished is settled here, off their path and awaited at shutdown. Nothing heavy happens in `Drop`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::{JoinError, JoinHandle},
+    time::{Instant, timeout, timeout_at},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tollgate_ledger::Ledger;
 
 use crate::{flow::FlowState, record::Unclosed};
+
+/// How long what is cut may take to hand over what it holds.
+const HANDING_OVER: Duration = Duration::from_secs(5);
 
 /// Work that a dropped call hands over.
 pub(crate) enum Unfinished {
@@ -22,6 +30,9 @@ pub(crate) enum Unfinished {
 pub struct Settler {
     queue: mpsc::UnboundedSender<Unfinished>,
     ledger: Arc<Ledger>,
+    /// Calls and acts that go on when their callers have gone.
+    alone: TaskTracker,
+    cut: CancellationToken,
 }
 
 impl Settler {
@@ -42,11 +53,34 @@ impl Settler {
                 }
             }
         });
-        Self { queue, ledger }
+        Self { queue, ledger, alone: TaskTracker::new(), cut: CancellationToken::new() }
     }
 
-    /// Waits until everything that was handed over is settled.
-    pub async fn drained(&self) {
+    /// Runs a call that may go on when its caller has gone; at shutdown it is cut when the time for that is over.
+    pub(crate) fn spawn_call(&self, call: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        let cut = self.cut.clone();
+        self.alone.spawn(async move {
+            cut.run_until_cancelled_owned(call).await;
+        })
+    }
+
+    /// Runs an act to its end, whoever asked for it and goes; shutdown waits for it.
+    pub async fn to_the_end<T: Send + 'static>(
+        &self,
+        act: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, JoinError> {
+        self.alone.spawn(act).await
+    }
+
+    /// Waits until everything is settled. What goes on alone may do so until `end`; then calls are cut and hand over what they hold.
+    pub async fn drained(&self, end: Instant) {
+        self.alone.close();
+        if timeout_at(end, self.alone.wait()).await.is_err() {
+            self.cut.cancel();
+            if timeout(HANDING_OVER, self.alone.wait()).await.is_err() {
+                tracing::error!("something does not end; the next start books what it holds");
+            }
+        }
         let (done, wait) = oneshot::channel();
         if self.queue.send(Unfinished::Barrier(done)).is_ok() {
             let _ = wait.await;
@@ -58,8 +92,13 @@ impl Settler {
     }
 
     pub(crate) fn hand_over(&self, work: Unfinished) {
-        if let Err(mpsc::error::SendError(Unfinished::Record(record))) = self.queue.send(work) {
-            self.ledger.end(record.abandoned());
+        let Err(mpsc::error::SendError(work)) = self.queue.send(work) else { return };
+        match work {
+            Unfinished::Record(record) => {
+                self.ledger.end(record.abandoned());
+            }
+            Unfinished::Flow(state) => state.abandon(),
+            Unfinished::Barrier(_) => {}
         }
     }
 }

@@ -15,9 +15,7 @@ use tollgate_redact::clean;
 use tollgate_router::Deployment;
 use tollgate_store::{LedgerRow, StoredBatch, StoredFile};
 
-use super::{
-    Noted, batch_of, ending, failed, files::version, is_gone, labels, listing, paged, text, to_the_end, written,
-};
+use super::{Noted, batch_of, ending, failed, files::version, is_gone, labels, listing, paged, text, written};
 use crate::{Control, Principal, store_failed};
 
 const CREATE: &str = "batch.create";
@@ -53,7 +51,7 @@ impl Control {
         let wants_receipt = asked.tollgate.as_ref().is_some_and(|options| options.receipt);
         let caller = self.batch_caller_with_receipt(principal, CREATE, wants_receipt).await?;
         let (this, principal) = (self.clone(), principal.clone());
-        to_the_end(async move {
+        self.to_the_end(async move {
             let mut draft = Draft::open(CREATE, principal.peer.as_deref());
             draft.caller(caller.key());
             Box::pin(this.begin(&caller, asked, draft, wants_receipt)).await

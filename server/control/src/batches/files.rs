@@ -17,7 +17,7 @@ use tollgate_store::{StoredFile, StoredLines};
 use super::{
     Batching, Chunks, Noted, ending, failed, file_of, is_gone, labels,
     lines::{Lines, Looking},
-    listing, object, paged, to_the_end, written,
+    listing, object, paged, written,
 };
 use crate::{Control, Principal, store_failed};
 
@@ -36,7 +36,7 @@ impl Control {
         let wants_receipt = header.receipt;
         let caller = self.batch_caller_with_receipt(principal, ACTION, wants_receipt).await?;
         let (this, mut draft) = (self.clone(), Draft::open(ACTION, principal.peer.as_deref()));
-        to_the_end(async move {
+        self.to_the_end(async move {
             draft.caller(caller.key());
             match this.upload(&caller, header, chunks).await {
                 Ok(file) => {

@@ -166,14 +166,6 @@ fn ending(draft: Draft, error: Option<&Error>) -> End {
     End { record: Some(draft.close(error, 0)), ..End::default() }
 }
 
-/// Runs to its end, even when the caller goes: what has begun at a provider must be booked.
-async fn to_the_end<T: Send + 'static>(
-    work: impl Future<Output = Result<T, Error>> + Send + 'static,
-) -> Result<T, Error> {
-    let ended = tokio::spawn(work).await;
-    ended.unwrap_or_else(|_| Err(Error::internal("a defect of the gateway ended the call; it is logged")))
-}
-
 fn failed(failure: Failure, deployment: &Deployment) -> Error {
     failure.into_error(&deployment.provider, &deployment.name, 1)
 }
