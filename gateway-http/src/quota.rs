@@ -1,4 +1,4 @@
-//! OpenAI's rate limit headers, and LiteLLM's of what a key has spent.
+//! What the gateway says of a call in metadata: OpenAI's rate limit headers, LiteLLM's of what a key has spent, and the call's id.
 
 use std::time::Duration;
 
@@ -18,6 +18,9 @@ const HEADERS: [&str; 6] = [
 /// What the key had spent before the call, in nano-dollars: metadata.
 const KEY_SPENT: &str = "x-tollgate-key-spent-nano-usd";
 
+/// The id of a call that was admitted and has no event yet that tells it: metadata.
+const CALL_ID: &str = "x-tollgate-request-id";
+
 /// Hands on what the gateway says of limits and spend, and that no answer is cached.
 pub(crate) fn tell(headers: &mut HeaderMap, metadata: &MetadataMap) {
     headers.insert("x-tollgate-cache", HeaderValue::from_static("off"));
@@ -31,6 +34,11 @@ pub(crate) fn tell(headers: &mut HeaderMap, metadata: &MetadataMap) {
             headers.insert(HeaderName::from_static(name), value);
         }
     }
+}
+
+/// The id of a call whose stream opened when it was admitted; empty where that is not said.
+pub(crate) fn call_id(metadata: &MetadataMap) -> &str {
+    metadata.get(CALL_ID).and_then(|id| id.to_str().ok()).unwrap_or_default()
 }
 
 /// An amount in dollars, exact to the nano-dollar; never below zero.

@@ -160,6 +160,7 @@ pub(super) async fn create(gateway: Gateway, parts: Parts, body: &str) -> Result
     };
     let mut headers = HeaderMap::new();
     quota::tell(&mut headers, &metadata);
+    chat::tell_id(&mut headers, quota::call_id(&metadata));
     let runner = Runner::new(gateway.clone(), parts.clone(), &response, previous, shown);
     gateway.options.background.start(runner, events);
     begun(gateway, parts, body, &response, headers)

@@ -215,6 +215,7 @@ impl Pipeline {
         let reservation = record.try_or_close(reserved).await?;
         self.mirror(&reservation.permit, &call);
         if call.opens_when_admitted() {
+            let _ = call.quota.opened_as.set(call.id); // a call is admitted once
             // Dropped unread, it releases and closes what it holds.
             let answered = async move { self.send(reservation, passed, call, record).await };
             return Ok(futures::stream::once(answered).try_flatten().boxed());

@@ -7,7 +7,7 @@ use std::{
 
 use dashmap::DashMap;
 use tokio::time::Instant;
-use tollgate_domain::{Error, Retry};
+use tollgate_domain::{CallId, Error, Retry};
 use tollgate_limits::{Asking, Expected, Full, Limited, Limiter, Pool, PoolState, Quota, Slot, Subject, Ticket};
 use tollgate_proto::v1::{ErrorReason, Priority, RateLimits};
 use tollgate_router::Deployment;
@@ -27,6 +27,8 @@ pub struct Standings {
     pub limits: OnceLock<Quota>,
     /// What the key had spent by then, in nano-dollars, in the window of its own budget. Unset: it has none, so nobody counts.
     pub key_spent: OnceLock<i64>,
+    /// The call's id, where its answer opens before the first event says it.
+    pub opened_as: OnceLock<CallId>,
 }
 
 /// The same, shared by the call and its door.

@@ -1,4 +1,5 @@
-//! How a call's limits stand, in the response metadata that OpenAI's headers of the same names say it in, and what its key has spent.
+//! How a call's limits stand, in the response metadata that OpenAI's headers of the same names say it in, what its key has spent, and its id
+//! where no event says it yet.
 
 use tollgate_limits::Standing;
 use tollgate_pipeline::QuotaCell;
@@ -10,11 +11,18 @@ use tonic::{
 /// What the key had spent before the call, in nano-dollars, where it has a budget.
 const KEY_SPENT: &str = "x-tollgate-key-spent-nano-usd";
 
-/// A response with `x-ratelimit-*` metadata where limits apply, and what the key has spent where that is counted.
+/// The id of a call whose answer opens before a provider has answered.
+const CALL_ID: &str = "x-tollgate-request-id";
+
+/// A response with `x-ratelimit-*` metadata where limits apply, what the key has spent where that is counted, and the call's id where the
+/// answer opens before it is told.
 pub(crate) fn with_quota<T>(message: T, quota: &QuotaCell) -> Response<T> {
     let mut response = Response::new(message);
     if let Some(spent) = quota.key_spent.get() {
         response.metadata_mut().insert(KEY_SPENT, (*spent).into());
+    }
+    if let Some(Ok(id)) = quota.opened_as.get().map(|id| MetadataValue::try_from(id.to_string())) {
+        response.metadata_mut().insert(CALL_ID, id);
     }
     if let Some(quota) = quota.limits.get() {
         for (unit, standing) in [("requests", quota.requests), ("tokens", quota.tokens)] {

@@ -66,6 +66,24 @@ async fn an_answer_is_made_while_nobody_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_begins_one_is_told_the_id_that_it_is_booked_under() {
+    let world = world().await;
+    let (admin, root) = (Caller::bearer(&world.admin), world.v1("").trim_end_matches("/v1/").to_owned());
+    for (n, stream) in [false, true].into_iter().enumerate() {
+        let begun = post(&world, &in_background("gpt", json!({"stream": stream}))).await;
+        assert_eq!(begun.status, 200);
+        eventually("it is settled", async || world.entries().await.len() == n + 1).await;
+        let booked = world.entries().await[n].call_id.clone();
+        for name in ["x-request-id", "x-tollgate-request-id", "x-litellm-call-id"] {
+            assert_eq!(begun.header(name), booked, "{name}, stream: {stream}");
+        }
+        let id = begun.header("x-litellm-call-id");
+        let rows = admin.get(&format!("{root}/spend/logs?request_id={id}")).await.unwrap().json();
+        assert_eq!((&rows[0]["request_id"], &rows[1]), (&json!(id), &Value::Null), "stream: {stream}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_not_admitted_is_refused_before_it_begins() {
     let world = world().await;
     for (more, status, param) in [
