@@ -44,6 +44,18 @@ pub(super) fn write(kind: &str, data: &[u8], out: &mut BytesMut) {
     }
 }
 
+/// The end of a stream that cannot say how its response ended.
+pub(super) fn error(number: i64, refusal: &Refusal, out: &mut BytesMut) {
+    let event = json!({
+        "type": "error",
+        "sequence_number": number,
+        "code": refusal.code(),
+        "message": refusal.message(),
+        "param": refusal.param(),
+    });
+    write("error", event.to_string().as_bytes(), out);
+}
+
 /// The events that were written, each with its name and its data on one line.
 pub(super) fn written(out: &[u8]) -> Vec<(String, String)> {
     let text = String::from_utf8_lossy(out);

@@ -12,7 +12,11 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 use tollgate_proto::v1::{ListResponseEventsRequest, ResponseEvent, ResponseState, get_response_request::By};
 
-use super::{background, events::write, kept};
+use super::{
+    background,
+    events::{self, write},
+    kept,
+};
 use crate::{Gateway, error::Refusal, forward, stream::KEEP_ALIVE};
 
 /// How often the store is asked for what another replica makes.
@@ -51,14 +55,15 @@ impl Follower {
     async fn next(&mut self) -> (Bytes, bool) {
         let mut out = BytesMut::new();
         if let Some(run) = self.gateway.options.background.run(&self.id) {
-            return match timeout(KEEP_ALIVE, run.events_after(self.after)).await {
+            match timeout(KEEP_ALIVE, run.events_after(self.after)).await {
+                Ok(events) if events.is_empty() && run.is_gone() => {} // the store says what became of it
                 Ok(events) => {
                     let is_over = events.is_empty();
                     self.print(&events, &mut out);
-                    (out.freeze(), is_over)
+                    return (out.freeze(), is_over);
                 }
-                Err(_) => (Bytes::from_static(b": ping\n\n"), false),
-            };
+                Err(_) => return (Bytes::from_static(b": ping\n\n"), false),
+            }
         }
         let silent = Instant::now() + KEEP_ALIVE;
         while Instant::now() < silent {
@@ -72,9 +77,11 @@ impl Follower {
                     return (out.freeze(), true);
                 }
                 Ok((_, ResponseState::Running | ResponseState::Cancelling)) => sleep(LOOK).await,
+                // It has ended, and its last event was told.
                 Ok(_) => return (out.freeze(), true),
+                // Deleted, or out of reach.
                 Err(refusal) => {
-                    write("error", refusal.body().as_bytes(), &mut out);
+                    self.print_error(refusal, &mut out);
                     return (out.freeze(), true);
                 }
             }
@@ -100,9 +107,17 @@ impl Follower {
 
     /// The end that nobody has told.
     async fn print_lost(&self, out: &mut BytesMut) {
-        let Ok(response) = kept::get(&self.gateway, &self.parts, By::Id(self.id.clone())).await else { return };
+        let response = match kept::get(&self.gateway, &self.parts, By::Id(self.id.clone())).await {
+            Ok(response) => response,
+            Err(refusal) => return self.print_error(refusal, out),
+        };
         let (number, response) = (self.after + 1, background::lost(&response.response_json));
         let event = format!(r#"{{"type":"response.failed","sequence_number":{number},"response":{response}}}"#);
         write("response.failed", event.as_bytes(), out);
+    }
+
+    /// The end of a response that nobody can tell the end of.
+    fn print_error(&self, refusal: Refusal, out: &mut BytesMut) {
+        events::error(self.after + 1, &refusal.about_named("response_id"), out);
     }
 }

@@ -1,6 +1,12 @@
 //! The making of one response in the background.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::http::request::Parts;
 use bytes::BytesMut;
@@ -31,6 +37,8 @@ pub(super) struct Run {
     events: Mutex<Vec<ResponseEvent>>,
     /// Whether it has ended; changes with every event.
     ended: watch::Sender<bool>,
+    /// It ended without a last event.
+    is_gone: AtomicBool,
     cancelled: CancellationToken,
 }
 
@@ -44,6 +52,11 @@ impl Run {
     pub(super) async fn ended(&self) {
         let mut ended = self.ended.subscribe();
         let _ = ended.wait_for(|ended| *ended).await; // nobody makes it any more: the same
+    }
+
+    /// Whether it ended without a last event: what became of it the store knows.
+    pub(super) fn is_gone(&self) -> bool {
+        self.is_gone.load(Ordering::Acquire)
     }
 
     /// Waits for events behind one; none: there are no more.
@@ -109,8 +122,12 @@ impl Runner {
         previous: Option<String>,
         asked: Map<String, Value>,
     ) -> Self {
-        let run =
-            Run { events: Mutex::default(), ended: watch::Sender::new(false), cancelled: CancellationToken::new() };
+        let run = Run {
+            events: Mutex::default(),
+            ended: watch::Sender::new(false),
+            is_gone: AtomicBool::new(false),
+            cancelled: CancellationToken::new(),
+        };
         let created: Option<Value> = serde_json::from_str(&begun.response_json).ok();
         let mut runner = Self {
             gateway,
@@ -146,9 +163,12 @@ impl Runner {
     pub(super) async fn make(mut self, answer: Streaming<StreamCompletionResponse>, stopping: CancellationToken) {
         // Its end drops the call, where that still runs: what was produced is settled.
         let end = self.follow(answer, stopping).await;
-        if let Some(last) = self.last_event(end) {
-            self.keep(&last).await;
-            self.run.events.lock().push(last);
+        match self.last_event(end) {
+            Some(last) => {
+                self.keep(&last).await;
+                self.run.events.lock().push(last);
+            }
+            None => self.run.is_gone.store(true, Ordering::Release),
         }
         self.run.ended.send_replace(true);
     }

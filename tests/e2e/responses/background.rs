@@ -187,6 +187,32 @@ async fn a_cancelled_response_has_what_was_produced_and_that_is_settled() {
     assert_eq!(records.iter().filter(|record| record.action == "response.cancel").count(), MODELS.len());
 }
 
+/// Deletes a response while it is followed: its followers hear of it.
+async fn delete_while_it_is_followed(caller: &Caller, url: &str) {
+    let mut stream = caller.follow(&format!("{url}?stream=true")).await.unwrap();
+    let mut events = vec![stream.next().await.unwrap().unwrap()];
+    assert_eq!(caller.delete(url).await.unwrap().status, 200);
+    let (rest, ended) = stream.rest().await;
+    ended.unwrap();
+    events.extend(rest);
+    check_order(&events);
+    let last = events.last().unwrap().json();
+    assert_eq!((&last["type"], &last["code"]), (&json!("error"), &json!("not_found")), "{last}");
+    assert_eq!(last["param"], "response_id");
+    assert!(url.ends_with(last["message"].as_str().unwrap().split('"').nth(1).unwrap()), "{last}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_response_that_is_deleted_while_it_is_followed_ends_with_an_error() {
+    let world = world().await;
+    world.provider.script("*", [Step::text(WORDS).then_stalls(2)]);
+    let queued = made(&world, &in_background("gpt", json!({}))).await;
+    let url = url_of(&world.gateway, &queued);
+    once(&world.gateway.caller(), &url, &["in_progress"]).await;
+    delete_while_it_is_followed(&world.gateway.caller(), &url).await;
+    assert_eq!(world.provider.log().settled(1).await[0].outcome, Outcome::CutByClient, "nobody can read it any more");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_fails_says_so_in_its_place() {
     let world = world().await;
@@ -286,6 +312,7 @@ async fn another_replica_follows_and_ends_it() {
     ended.unwrap();
     assert_eq!(events.last().unwrap().json()["response"], cancelled);
     assert_eq!(two.provider.log().settled(1).await[0].outcome, Outcome::CutByClient);
+    delete_while_it_is_followed(&two.caller, &two.begun().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
