@@ -8,7 +8,7 @@ mod sent;
 use std::collections::HashMap;
 
 use sent::{sent, written};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tollgate_providers::{Mode, registry::registry};
 
 fn mapping() -> Value {
@@ -99,4 +99,20 @@ fn what_a_dialect_cannot_say_is_refused_or_listed() {
     ] {
         assert_eq!(left_out(body), [field]);
     }
+}
+
+#[test]
+fn a_tier_of_openais_is_anthropics_where_it_has_one() {
+    let asked = |tier: &str| {
+        let body = json!({"model": "m", "messages": [{"role": "user", "content": "x"}], "service_tier": tier});
+        sent("anthropic", "m", &written(&body.to_string()), Mode::Whole, None)
+    };
+    for (tier, expected) in [("auto", "auto"), ("default", "standard_only"), ("standard_only", "standard_only")] {
+        let sent = asked(tier);
+        assert_eq!(sent.body["service_tier"], expected);
+        assert!(sent.left_out().is_empty(), "{tier}: {:?}", sent.left_out());
+    }
+    let flex = asked("flex");
+    assert!(flex.body.get("service_tier").is_none(), "{}", flex.body);
+    assert_eq!(flex.unsupported, ["service_tier"]);
 }

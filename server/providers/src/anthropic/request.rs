@@ -84,8 +84,13 @@ fn taken(mut body: Object, call: &ChatCall<'_>) -> Result<Written, Failure> {
         Some(tier @ ("auto" | "standard_only")) => {
             body.field("service_tier", tier);
         }
+        // OpenAI's word for it.
+        Some("default") => {
+            body.field("service_tier", "standard_only");
+        }
         Some(_) => {
-            unsupported.push(Unsupported::because("service_tier", "must be auto or standard_only for anthropic"))
+            let why = "must be auto, default or standard_only for anthropic";
+            unsupported.push(Unsupported::because("service_tier", why));
         }
         None => {}
     }
