@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 use tollgate_proto::v1::{
-    CompletionRequest, FunctionTool, ImagePart, Message, Part, Role, Tool, part::Content, tool::Kind,
+    CompletionRequest, FunctionTool, ImagePart, Message, Part, Role, Tool, ToolChoice, ToolChoiceMode, part::Content,
+    tool::Kind, tool_choice::Choice,
 };
 
 use crate::{Unsupported, Written, conversation::members, json::Object};
@@ -50,6 +51,29 @@ pub(crate) fn without_tools(
     // Nothing is left to choose among.
     copy.tool_choice = copy.tool_choice.filter(|_| !copy.tools.is_empty());
     Some((copy, unsupported))
+}
+
+/// The request with the functions alone that its choice allows (`allowed_tools` of OpenAI's dialect), for dialects that cannot keep a model
+/// from some of them; `None`: it says no such thing, or allows what is no function of the call.
+pub(crate) fn allowed_alone(request: &CompletionRequest) -> Option<CompletionRequest> {
+    let Some(Choice::NativeJson(json)) = request.tool_choice.as_ref()?.choice.as_ref() else { return None };
+    let choice: Value = serde_json::from_str(json).ok()?;
+    let allowed = choice.get("allowed_tools").filter(|_| choice["type"] == "allowed_tools")?;
+    let mode = match allowed["mode"].as_str()? {
+        "auto" => ToolChoiceMode::Auto,
+        "required" => ToolChoiceMode::Required,
+        _ => return None,
+    };
+    let tools = allowed["tools"].as_array().filter(|tools| !tools.is_empty())?;
+    let names: Vec<&str> = tools.iter().map(|tool| tool["function"]["name"].as_str()).collect::<Option<_>>()?;
+    let is = |tool: &Tool, name: &str| matches!(&tool.kind, Some(Kind::Function(function)) if function.name == name);
+    if !names.iter().all(|name| request.tools.iter().any(|tool| is(tool, name))) {
+        return None;
+    }
+    let mut copy = CompletionRequest { original: None, ..request.clone() };
+    copy.tools.retain(|tool| names.iter().any(|name| is(tool, name)));
+    copy.tool_choice = Some(ToolChoice { choice: Some(Choice::Mode(mode as i32)) });
+    Some(copy)
 }
 
 /// Parameters that have no counterpart, by their paths in the caller's dialect: see [`crate::Outgoing`].

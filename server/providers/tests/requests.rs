@@ -116,3 +116,69 @@ fn a_tier_of_openais_is_anthropics_where_it_has_one() {
     assert!(flex.body.get("service_tier").is_none(), "{}", flex.body);
     assert_eq!(flex.unsupported, ["service_tier"]);
 }
+
+/// Kinds that share no words with OpenAI's.
+const FOREIGN: [&str; 7] = ["anthropic", "bedrock", "cohere", "gemini", "mistral", "ollama", "vertex"];
+
+/// Two functions, and a choice among them.
+fn choosing(kind: &str, choice: &Value) -> sent::Sent {
+    let tool = |name: &str| {
+        let parameters = json!({"type": "object", "properties": {}});
+        json!({"type": "function", "function": {"name": name, "parameters": parameters}})
+    };
+    let body = json!({
+        "model": "m", "messages": [{"role": "user", "content": "x"}],
+        "tools": [tool("look"), tool("pay")], "tool_choice": choice,
+    });
+    sent(kind, "m", &written(&body.to_string()), Mode::Whole, None)
+}
+
+fn allowing(mode: &str, tool: &Value) -> Value {
+    json!({"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [tool]}})
+}
+
+#[test]
+fn a_choice_that_only_openais_dialect_knows_reaches_no_other() {
+    let custom = json!({"type": "custom", "custom": {"name": "c"}});
+    let nobody = json!({"type": "function", "function": {"name": "nobody"}});
+    for kind in FOREIGN {
+        for choice in [
+            custom.clone(),
+            json!({"type": "file_search"}),
+            allowing("auto", &custom),
+            allowing("auto", &nobody),
+            allowing("perhaps", &nobody),
+        ] {
+            let sent = choosing(kind, &choice);
+            assert_eq!(sent.unsupported, ["tool_choice"], "{kind}: {choice}");
+            let (body, word) = (sent.body.to_string(), choice["type"].as_str().unwrap());
+            assert!(!body.contains(word), "{kind}: {body}");
+        }
+    }
+}
+
+#[test]
+fn a_choice_in_anthropics_own_words_reaches_it() {
+    let own = json!({"type": "tool", "name": "pay"});
+    let sent = choosing("anthropic", &own);
+    assert_eq!(sent.body["tool_choice"], own);
+    assert!(sent.left_out().is_empty(), "{:?}", sent.left_out());
+}
+
+#[test]
+fn where_tools_cannot_be_allowed_those_that_are_not_are_not_offered() {
+    let pay = json!({"type": "function", "function": {"name": "pay"}});
+    for kind in FOREIGN {
+        let sent = choosing(kind, &allowing("auto", &pay));
+        assert!(sent.left_out().is_empty(), "{kind}: {:?}", sent.left_out());
+        let body = sent.body.to_string();
+        assert!(body.contains("\"pay\"") && !body.contains("\"look\""), "{kind}: {body}");
+    }
+    let required = |kind| choosing(kind, &allowing("required", &pay)).body;
+    assert_eq!(required("anthropic")["tool_choice"], json!({"type": "any"}));
+    assert_eq!(required("bedrock")["toolConfig"]["toolChoice"], json!({"any": {}}));
+    assert_eq!(required("cohere")["tool_choice"], "REQUIRED");
+    assert_eq!(required("gemini")["toolConfig"]["functionCallingConfig"]["mode"], "ANY");
+    assert_eq!(required("mistral")["tool_choice"], "any");
+    assert_eq!(choosing("ollama", &allowing("required", &pay)).unsupported, ["tool_choice"]);
+}

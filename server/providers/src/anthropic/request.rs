@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 use tollgate_domain::Failure;
 use tollgate_proto::v1::{
     CompletionRequest, Dialect, Reasoning, Tool, ToolChoiceMode, response_format::Format, tool::Kind,
@@ -14,7 +14,7 @@ use crate::{
     ChatCall, Mode, Unsupported, Written,
     conversation::members,
     json::{Object, array},
-    left_out::{LeftOut, is_hosted, without_tools},
+    left_out::{LeftOut, allowed_alone, is_hosted, without_tools},
 };
 
 /// A limit is required; where nobody names one, this is it.
@@ -32,6 +32,8 @@ pub(super) fn body(body: Object, call: &ChatCall<'_>) -> Result<Written, Failure
     if let Some(original) = original.filter(|original| original.dialect() == Dialect::AnthropicMessages) {
         return splice::body(&body, &original.body, call);
     }
+    let narrowed = allowed_alone(call.request);
+    let call = &ChatCall { request: narrowed.as_ref().unwrap_or(call.request), ..*call };
     // Its own tools are flat; those of OpenAI's dialect are not.
     let Some((fewer, unsupported)) = without_tools(call.request, |json| !is_hosted(json) && !is_custom(json)) else {
         return taken(body, call);
@@ -66,7 +68,7 @@ fn taken(mut body: Object, call: &ChatCall<'_>) -> Result<Written, Failure> {
     if !request.tools.is_empty() {
         body.raw("tools", &array(&request.tools.iter().map(tool).collect::<Vec<_>>()));
     }
-    tool_choice(request, &mut body);
+    tool_choice(request, &mut body, &mut unsupported);
     let has_lost_thoughts = request.reasoning.is_some() && turns.have_lost_thoughts();
     let thinks = call.prefill.is_none() && !has_lost_thoughts;
     let reasoning = request.reasoning.as_ref().filter(|_| thinks);
@@ -142,20 +144,25 @@ fn tool(tool: &Tool) -> String {
     object.finish()
 }
 
-fn tool_choice(request: &CompletionRequest, body: &mut Object) {
+fn tool_choice(request: &CompletionRequest, body: &mut Object, unsupported: &mut Vec<Unsupported>) {
     let one_at_a_time = request.parallel_tool_calls == Some(false);
     let chosen = request.tool_choice.as_ref().and_then(|c| c.choice.as_ref());
+    if let Some(Choice::NativeJson(json)) = chosen {
+        if is_own_choice(json) {
+            body.raw("tool_choice", json);
+            return;
+        }
+        let why = "must be auto, none, required or a function for anthropic";
+        unsupported.push(Unsupported::because("tool_choice", why));
+    }
     let mut choice = Object::default();
     match chosen {
-        None if !one_at_a_time || request.tools.is_empty() => return,
-        None => {
+        None | Some(Choice::NativeJson(_)) if !one_at_a_time || request.tools.is_empty() => return,
+        None | Some(Choice::NativeJson(_)) => {
             choice.field("type", "auto");
         }
         Some(Choice::FunctionName(name)) => {
             choice.field("type", "tool").field("name", name);
-        }
-        Some(Choice::NativeJson(json)) => {
-            body.raw("tool_choice", json);
         }
         Some(Choice::Mode(mode)) => match ToolChoiceMode::try_from(*mode) {
             Ok(ToolChoiceMode::Required) => {
@@ -170,13 +177,16 @@ fn tool_choice(request: &CompletionRequest, body: &mut Object) {
             }
         },
     }
-    if matches!(chosen, Some(Choice::NativeJson(_))) {
-        return;
-    }
     if one_at_a_time {
         choice.field("disable_parallel_tool_use", &true);
     }
     body.raw("tool_choice", &choice.finish());
+}
+
+/// Whether a choice is said in this dialect: those of others are of other types.
+fn is_own_choice(json: &str) -> bool {
+    let choice: Value = serde_json::from_str(json).unwrap_or_default();
+    matches!(choice["type"].as_str(), Some("auto" | "any" | "tool" | "none"))
 }
 
 /// Without reasoning where the provider would refuse it: in an answer that is gone on with, and in a tool loop that lost its thoughts.

@@ -12,11 +12,13 @@ use crate::{
     anthropic::{thinking, within},
     conversation::members,
     json::{Object, array},
-    left_out::LeftOut,
+    left_out::{LeftOut, allowed_alone},
 };
 
 /// The body, and what it goes without.
 pub(super) fn body(model: &str, call: &ChatCall<'_>) -> Result<Written, Failure> {
+    let narrowed = allowed_alone(call.request);
+    let call = &ChatCall { request: narrowed.as_ref().unwrap_or(call.request), ..*call };
     let request = call.request;
     let is_claude = model.contains("claude");
     // An ARN need not say which model it is of: its owner knows, and asks for a cache or does not.

@@ -9,7 +9,7 @@ use super::messages::messages;
 use crate::{
     ChatCall, Mode, Target, Written,
     json::{Object, array},
-    left_out::LeftOut,
+    left_out::{LeftOut, allowed_alone},
     openai::encode,
     provider::invalid,
 };
@@ -21,6 +21,8 @@ const MAX_STOPS: usize = 5;
 
 /// The body, and what it goes without.
 pub(super) fn body(target: &Target, call: &ChatCall<'_>) -> Result<Written, Failure> {
+    let narrowed = allowed_alone(call.request);
+    let call = &ChatCall { request: narrowed.as_ref().unwrap_or(call.request), ..*call };
     let request = call.request;
     let mut left_out = LeftOut::default();
     let own = left_out.known(&request.extra_json, &OWN);

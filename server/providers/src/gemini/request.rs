@@ -10,11 +10,13 @@ use super::{Host, model, turns::Turns};
 use crate::{
     ChatCall, Target, Unsupported, Written,
     json::{Object, array},
-    left_out::LeftOut,
+    left_out::{LeftOut, allowed_alone},
 };
 
 /// The body, and what it goes without.
 pub(super) fn body(host: Host, target: &Target, call: &ChatCall<'_>) -> Result<Written, Failure> {
+    let narrowed = allowed_alone(call.request);
+    let call = &ChatCall { request: narrowed.as_ref().unwrap_or(call.request), ..*call };
     let request = call.request;
     let mut turns = Turns::read(host, &target.model, &request.messages)?;
     if let Some(prefill) = call.prefill {

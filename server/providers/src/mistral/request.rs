@@ -7,7 +7,7 @@ use super::messages::messages;
 use crate::{
     ChatCall, Mode, Target, Written,
     json::{Object, array},
-    left_out::LeftOut,
+    left_out::{LeftOut, allowed_alone},
     openai::encode,
 };
 
@@ -16,6 +16,8 @@ const OWN: [&str; 6] = ["guardrails", "metadata", "prediction", "prompt_cache_ke
 
 /// The body, and what it goes without.
 pub(super) fn body(target: &Target, call: &ChatCall<'_>) -> Result<Written, Failure> {
+    let narrowed = allowed_alone(call.request);
+    let call = &ChatCall { request: narrowed.as_ref().unwrap_or(call.request), ..*call };
     let request = call.request;
     let mut left_out = LeftOut::default();
     let mut body = Object::default();

@@ -11,7 +11,7 @@ use crate::{
     ChatCall, Mode, Target, Written,
     conversation::members,
     json::{Object, array},
-    left_out::LeftOut,
+    left_out::{LeftOut, allowed_alone},
     openai::encode,
 };
 
@@ -21,6 +21,8 @@ const OWN_OPTIONS: [&str; 6] = ["min_p", "num_ctx", "num_keep", "repeat_last_n",
 
 /// The body, and what it goes without.
 pub(super) fn body(target: &Target, call: &ChatCall<'_>) -> Result<Written, Failure> {
+    let narrowed = allowed_alone(call.request);
+    let call = &ChatCall { request: narrowed.as_ref().unwrap_or(call.request), ..*call };
     let request = call.request;
     let mut left_out = LeftOut::default();
     let own = left_out.known(&request.extra_json, &[&OWN[..], &OWN_OPTIONS[..]].concat());
