@@ -146,6 +146,35 @@ fn what_is_asked_for_stands_where_this_api_has_it() {
 }
 
 #[test]
+fn choices_of_chat_completions_are_flat_here() {
+    let choosing = |choice: &Value| {
+        let text = json!({"model": "alias", "messages": [{"role": "user", "content": "hi"}], "tool_choice": choice});
+        sent("openai_responses", "m", &written(&text.to_string()), Mode::Whole, None)
+    };
+    let function = json!({"type": "function", "function": {"name": "f"}});
+    let custom = json!({"type": "custom", "custom": {"name": "c"}});
+    let hosted = json!({"type": "file_search"});
+    let flat_function = json!({"type": "function", "name": "f"});
+    let flat_custom = json!({"type": "custom", "name": "c"});
+    let allowed = json!({"mode": "required", "tools": [function, custom, hosted]});
+    let flat = json!({"type": "allowed_tools", "mode": "required", "tools": [flat_function, flat_custom, hosted]});
+    for (choice, expected) in [
+        (custom, flat_custom),
+        (json!({"type": "allowed_tools", "allowed_tools": allowed}), flat),
+        (hosted.clone(), hosted),
+    ] {
+        let sent = choosing(&choice);
+        assert_eq!(sent.body["tool_choice"], expected);
+        assert!(sent.left_out().is_empty(), "{choice}: {:?}", sent.left_out());
+    }
+    for unknown in [json!({"type": "x_unheard_of"}), json!({"type": "allowed_tools"})] {
+        let sent = choosing(&unknown);
+        assert_eq!(sent.unsupported, ["tool_choice"]);
+        assert!(sent.body.get("tool_choice").is_none(), "{}", sent.body);
+    }
+}
+
+#[test]
 fn what_this_api_does_not_have_is_refused_by_name() {
     let text = json!({
         "model": "alias", "messages": [{"role": "user", "name": "ada", "content": "hi"}],

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::{Map, Value, json, value::RawValue};
 use tollgate_domain::Failure;
 use tollgate_proto::v1::{
     CompletionRequest, Dialect, Tool, ToolChoice, ToolChoiceMode, response_format::Format, tool::Kind,
@@ -14,6 +14,7 @@ use crate::{
     ChatCall, Mode, Target, Unsupported, Written,
     conversation::members,
     json::{Object, array},
+    left_out::is_hosted,
     openai::{Family, OPENAI_MODELS, Param, leave_out},
 };
 
@@ -124,9 +125,13 @@ fn tool_choice(choice: &ToolChoice, unsupported: &mut Vec<Unsupported>) -> Optio
             object.field("type", "function").field("name", name);
             Some(object.finish())
         }
-        Choice::NativeJson(_) => {
-            unsupported.push(Unsupported::because("tool_choice", "must be auto, none, required or a function"));
-            None
+        Choice::NativeJson(json) => {
+            let choice = native_choice(json);
+            if choice.is_none() {
+                let why = "must be auto, none, required, allowed_tools, or a tool of a type that this API has";
+                unsupported.push(Unsupported::because("tool_choice", why));
+            }
+            choice
         }
         Choice::Mode(mode) => Some(match ToolChoiceMode::try_from(*mode) {
             Ok(ToolChoiceMode::None) => r#""none""#.into(),
@@ -134,6 +139,28 @@ fn tool_choice(choice: &ToolChoice, unsupported: &mut Vec<Unsupported>) -> Optio
             _ => r#""auto""#.into(),
         }),
     }
+}
+
+/// A choice of chat completions that is no function has its members one level deeper, too; those of hosted tools are this API's own.
+fn native_choice(json: &str) -> Option<String> {
+    if is_hosted(json) {
+        return Some(json.to_owned());
+    }
+    let choice: Value = serde_json::from_str(json).ok()?;
+    if choice["type"] != "allowed_tools" {
+        return Some(flat(&choice)?.to_string());
+    }
+    let allowed = &choice["allowed_tools"];
+    let tools = allowed["tools"].as_array()?.iter().map(|tool| flat(tool).unwrap_or_else(|| tool.clone()));
+    let tools: Vec<Value> = tools.collect();
+    Some(json!({"type": "allowed_tools", "mode": allowed["mode"].as_str()?, "tools": tools}).to_string())
+}
+
+/// A function or custom tool that is named as chat completions do.
+fn flat(tool: &Value) -> Option<Value> {
+    let kind = tool["type"].as_str().filter(|kind| matches!(*kind, "function" | "custom"))?;
+    let name = tool[kind]["name"].as_str()?;
+    Some(json!({"type": kind, "name": name}))
 }
 
 /// The form of the answer, and how much it says.
