@@ -2,6 +2,7 @@
 
 mod elsewhere;
 mod errors;
+mod llama;
 mod lossless;
 mod told;
 
@@ -11,8 +12,10 @@ use tollgate_tests::{provider::Step, support::http::Caller};
 use crate::support::World;
 use told::{ask, blocks, caller, post, said, text};
 
-/// A model of each dialect that thinks.
-const MODELS: [&str; 3] = ["claude", "gemini", "gpt"];
+/// A model of each dialect that thinks, and a Llama on a server of one's own.
+const MODELS: [&str; 4] = ["claude", "gemini", "llama", "gpt"];
+/// Those that are asked in OpenAI's dialect.
+const OPENAIS: [&str; 2] = ["llama", "gpt"];
 
 async fn world() -> World {
     World::with_provider(|builder, url| {
@@ -25,6 +28,8 @@ async fn world() -> World {
             .model("gemini", "gemini", "gemini-3-upstream")
             .provider_of_kind("openai", "openai", url)
             .model("gpt", "openai", "gpt-upstream")
+            .provider_of_kind("vllm", "vllm", url)
+            .model("llama", "vllm", "llama-upstream")
     })
     .await
 }
@@ -52,7 +57,7 @@ async fn text_comes_from_every_dialect_whole_and_streamed() {
         }
     }
     let keys = world.entries().await;
-    assert_eq!(keys.len(), 6, "each call is booked once");
+    assert_eq!(keys.len(), 2 * MODELS.len(), "each call is booked once");
 }
 
 #[tokio::test]
@@ -84,14 +89,14 @@ async fn tool_loop(world: &World, model: &str, upstream: &str, stream: bool) {
         let message = said(world, &body, stream).await;
         let uses = blocks(&message, "tool_use");
         // The scripted model of OpenAI's dialect is done with tools after a result.
-        let is_short = model == "gpt" && calls == 1;
+        let is_short = OPENAIS.contains(&model) && calls == 1;
         assert_eq!(uses.len(), if is_short { 0 } else { calls }, "{model}: {message}");
         if calls == 2 {
             assert_eq!(message["stop_reason"], "tool_use");
             assert!(uses.iter().all(|block| block["input"]["city"].is_string()), "{message}");
             assert_ne!(uses[0]["id"], uses[1]["id"]);
         }
-        if model != "gpt" && !uses.is_empty() {
+        if !OPENAIS.contains(&model) && !uses.is_empty() {
             let thoughts = blocks(&message, "thinking");
             assert!(thoughts[0]["signature"].as_str().is_some_and(|proof| !proof.is_empty()), "{model}: {message}");
         }
@@ -109,7 +114,12 @@ async fn tool_loop(world: &World, model: &str, upstream: &str, stream: bool) {
 
 #[tokio::test]
 async fn a_tool_loop_goes_round_with_its_thinking_in_every_dialect() {
-    for (model, upstream) in [("claude", "claude-upstream"), ("gemini", "gemini-3-upstream"), ("gpt", "gpt-upstream")] {
+    for (model, upstream) in [
+        ("claude", "claude-upstream"),
+        ("gemini", "gemini-3-upstream"),
+        ("llama", "llama-upstream"),
+        ("gpt", "gpt-upstream"),
+    ] {
         for stream in [false, true] {
             let world = world().await;
             tool_loop(&world, model, upstream, stream).await;
@@ -180,7 +190,7 @@ async fn images_documents_and_search_results_reach_models_of_other_dialects() {
         {"role": "assistant", "content": [call]},
         {"role": "user", "content": [result]},
     ]);
-    for (model, turns) in [("gpt", 3), ("gemini", 1)] {
+    for (model, turns) in [("gpt", 3), ("llama", 3), ("gemini", 1)] {
         let messages = &messages.as_array().unwrap()[..turns];
         let reply = post(&world, &ask(model, json!({"messages": messages, "tools": [tool("look")]}))).await;
         assert_eq!(reply.status, 200, "{model}: {}", reply.json());
@@ -213,7 +223,7 @@ async fn an_answer_keeps_to_a_schema_in_every_dialect() {
         }
         let answer: Value = serde_json::from_str(&text(&message)).unwrap();
         assert!(answer["paid"].is_boolean(), "{model}: {answer}");
-        if model == "gpt" {
+        if OPENAIS.contains(&model) {
             assert_eq!(sent["response_format"]["json_schema"]["strict"], true, "{sent}");
         }
     }
@@ -335,6 +345,10 @@ async fn what_claude_code_asks_for_needs_no_more_than_a_key() {
         ended.unwrap();
         let message = told::folded(&events);
         assert_eq!(blocks(&message, "tool_use")[0]["name"], "Edit", "{model}: {message}");
+        if model == "llama" {
+            let sent = world.provider.log().last().unwrap().body.unwrap();
+            assert_eq!(sent["max_tokens"], 4096, "in the spelling that its server heeds: {sent}");
+        }
     }
     let sent = world.provider.log().last().unwrap().body.unwrap();
     assert_eq!(sent["max_completion_tokens"], 4096, "no more than the deployment has: {sent}");

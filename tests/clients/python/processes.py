@@ -160,6 +160,8 @@ class Gateway(Process):
                          max_output_tokens=4096, context_window=128_000)
         claude = deployment("claude", "claude-upstream", price={"input": "3", "output": "15"},
                             max_output_tokens=4096, context_window=200_000)
+        llama = deployment("vllm", "llama-upstream", price={"input": "0.1", "output": "0.3"},
+                           max_output_tokens=4096, context_window=128_000)
         native = deployment("responses", "o4-upstream", price={"input": "1", "output": "4"},
                             max_output_tokens=4096, context_window=200_000)
         embed = deployment("scripted", "embed-upstream", price={"input": "0.02", "output": "0"})
@@ -169,6 +171,7 @@ class Gateway(Process):
                 "scripted": {"kind": "openai", "base_url": base_url, "api_key": UPSTREAM_KEY},
                 "claude": {"kind": "anthropic", "base_url": base_url, "api_key": UPSTREAM_KEY},
                 "responses": {"kind": "openai_responses", "base_url": base_url, "api_key": UPSTREAM_KEY},
+                "vllm": {"kind": "vllm", "base_url": base_url, "api_key": UPSTREAM_KEY},
             },
             # All tests share one gateway: what one makes fail is not left alone for the next.
             "routing": {"cooldown": {"time": "0s"}},
@@ -176,6 +179,7 @@ class Gateway(Process):
                 {"name": "gpt", "deployments": [gpt]},
                 {"name": "claude", "deployments": [claude]},
                 {"name": "native", "deployments": [native]},
+                {"name": "llama", "deployments": [llama]},
                 {"name": "embed", "deployments": [embed]},
             ],
             "keys": [

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from processes import virtual_key
 
-MODELS = ["gpt", "claude"]
+MODELS = ["gpt", "claude", "llama"]
 WEATHER = {
     "name": "read_weather",
     "description": "Reads the weather of a city.",
@@ -151,7 +151,7 @@ def test_tokens_are_counted(client, model, word):
 def test_models_are_listed_and_retrieved(client):
     models = list(client.models.list())
 
-    assert [model.id for model in models] == ["claude", "embed", "gpt", "native"]
+    assert [model.id for model in models] == ["claude", "embed", "gpt", "llama", "native"]
     assert client.models.retrieve("claude").type == "model"
 
 

@@ -149,7 +149,7 @@ def test_models_are_listed_page_by_page(channel, caller):
         if not token:
             break
 
-    assert names == ["claude", "embed", "gpt", "native"]
+    assert names == ["claude", "embed", "gpt", "llama", "native"]
     model = service.GetModel(model_pb2.GetModelRequest(name="gpt"), metadata=caller, timeout=20).model
     # Fifteen cents per million tokens are 150,000 pico-dollars per token.
     assert model.deployments[0].price.input_pico_usd == 150_000

@@ -42,7 +42,7 @@ def test_tokens_and_dimensions_are_passed_on(client):
 def test_models_are_listed(client):
     models = client.models.list()
 
-    assert [model.id for model in models] == ["claude", "embed", "gpt", "native"]
+    assert [model.id for model in models] == ["claude", "embed", "gpt", "llama", "native"]
     assert all(model.object == "model" for model in models)
 
 

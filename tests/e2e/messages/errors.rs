@@ -7,6 +7,7 @@ use tollgate_tests::{
 };
 
 use super::{
+    MODELS,
     told::{ask, caller, error, post},
     world,
 };
@@ -56,7 +57,7 @@ async fn refusals_have_anthropics_shape_and_words() {
 #[tokio::test]
 async fn what_a_provider_fails_with_is_told_in_anthropics_words() {
     let world = world().await;
-    for model in ["claude", "gpt", "gemini"] {
+    for model in MODELS {
         for (status, told, kind) in [
             (503, 529, "overloaded_error"),
             (500, 502, "api_error"),
@@ -78,7 +79,12 @@ async fn what_a_provider_fails_with_is_told_in_anthropics_words() {
 async fn an_answer_that_breaks_ends_with_an_error_event() {
     let world = world().await;
     let broken = Step::streams(10).then_cuts(4, Cut::Fin);
-    for (model, upstream) in [("claude", "claude-upstream"), ("gpt", "gpt-upstream"), ("gemini", "gemini-3-upstream")] {
+    for (model, upstream) in [
+        ("claude", "claude-upstream"),
+        ("gpt", "gpt-upstream"),
+        ("llama", "llama-upstream"),
+        ("gemini", "gemini-3-upstream"),
+    ] {
         for step in [broken.clone(), Step::streams(10).then_errs(4)] {
             world.provider.script(upstream, [step]);
             let body = ask(model, json!({"stream": true}));
