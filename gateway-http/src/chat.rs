@@ -22,7 +22,7 @@ use crate::{
         self, Invalid, Wishes,
         chunk::{Chunks, Sse},
         response,
-        wishes::Aside,
+        wishes::{Aside, names},
     },
     quota, stream,
 };
@@ -119,9 +119,6 @@ pub(crate) fn wants_receipt(parts: &Parts) -> bool {
 /// What the caller's headers wish of the gateway.
 pub(crate) fn options(parts: &Parts, native: Dialect) -> Result<GatewayOptions, Refusal> {
     const MIDSTREAM: &str = "x-tollgate-on-midstream-failure";
-    let list = |text: &str| -> Vec<String> {
-        text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
-    };
     let fallbacks = forward::text(parts, "x-tollgate-fallbacks").unwrap_or_default().trim();
     let on_midstream_failure = match forward::text(parts, MIDSTREAM).map(str::trim) {
         None => MidstreamPolicy::Unspecified,
@@ -131,13 +128,9 @@ pub(crate) fn options(parts: &Parts, native: Dialect) -> Result<GatewayOptions, 
         Some(_) => return Err(Invalid::at(MIDSTREAM, "must be fail, continue or restart").into()),
     };
     Ok(GatewayOptions {
-        tags: ["x-tollgate-tags", "x-litellm-tags"]
-            .iter()
-            .filter_map(|name| forward::text(parts, name))
-            .flat_map(list)
-            .collect(),
+        tags: tags(parts)?,
         no_fallbacks: fallbacks == "none",
-        fallbacks: if fallbacks == "none" { Vec::new() } else { list(fallbacks) },
+        fallbacks: if fallbacks == "none" { Vec::new() } else { names(fallbacks) },
         on_midstream_failure: on_midstream_failure as i32,
         region: forward::text(parts, "x-tollgate-region").unwrap_or_default().to_owned(),
         deployment: forward::text(parts, "x-tollgate-pin").unwrap_or_default().to_owned(),
@@ -149,6 +142,18 @@ pub(crate) fn options(parts: &Parts, native: Dialect) -> Result<GatewayOptions, 
         native_usage: true,
         ..GatewayOptions::default()
     })
+}
+
+/// The tags on every line of their headers. A line that cannot be read may be one that binds.
+fn tags(parts: &Parts) -> Result<Vec<String>, Invalid> {
+    let mut tags = Vec::new();
+    for name in ["x-tollgate-tags", "x-litellm-tags"] {
+        for value in parts.headers.get_all(name) {
+            let what = "must be visible ASCII, names with commas; other names go into the body, as `tags`";
+            tags.extend(names(value.to_str().map_err(|_| Invalid::at(name, what))?));
+        }
+    }
+    Ok(tags)
 }
 
 fn drop_params(parts: &Parts) -> Result<Option<bool>, Refusal> {

@@ -89,6 +89,64 @@ async fn tags_in_a_form_bind_and_behind_its_file_they_are_refused() {
 }
 
 #[tokio::test]
+async fn tags_that_are_none_refuse_the_call_by_their_place() {
+    let world = world().await;
+    let caller = world.gateway.caller();
+    let said = json!([{"role": "user", "content": "Hello"}]);
+    for (route, body) in [
+        ("chat/completions", asked("any", json!({"messages": said}))),
+        ("responses", asked("any", json!({"input": "Hello"}))),
+        ("messages", asked("any", json!({"messages": said, "max_tokens": 20}))),
+        ("embeddings", asked("any", json!({"input": "Hello"}))),
+    ] {
+        let with = |wish: Value| {
+            let mut body = body.clone();
+            body.as_object_mut().unwrap().extend(wish.as_object().unwrap().clone());
+            body
+        };
+        for (wish, place) in [
+            (json!({"tags": ["pii", 7]}), "tags"),
+            (json!({"tags": {}}), "tags"),
+            (json!({"metadata": {"tags": ["pii", null]}}), "metadata.tags"),
+            (json!({"metadata": {"tags": 7}}), "metadata.tags"),
+        ] {
+            let reply = caller.post(&world.v1(route), &with(wish)).await.unwrap();
+            let error = reply.json()["error"].clone();
+            assert_eq!(reply.status, 400, "{route}: {error}");
+            match route {
+                "messages" => assert!(error["message"].as_str().unwrap().starts_with(&format!("{place}: ")), "{error}"),
+                _ => assert_eq!(error["param"], place, "{route}: {error}"),
+            }
+        }
+    }
+    let parts = [field("model", "any"), field("metadata", r#"{"tags":["pii",7]}"#), file("file", &[7; 100])];
+    let url = world.v1("audio/transcriptions");
+    let in_form = caller.form(&url, form(&parts)).await.unwrap().whole().await.unwrap();
+    assert_eq!((in_form.status.as_u16(), &in_form.json()["error"]["param"]), (400, &json!("metadata.tags")));
+    let fields = [("purpose", "batch"), ("metadata", r#"{"tags":7}"#), ("file", "input.jsonl")];
+    let upload = caller.upload(&world.v1("files"), &fields, &crate::files::lines(1, "x")).await.unwrap();
+    assert_eq!((upload.status.as_u16(), &upload.json()["error"]["param"]), (400, &json!("metadata.tags")));
+    assert_eq!(world.provider.log().stats().calls, 0);
+    let none = hello(json!({"model": "any", "tags": null, "metadata": {"tags": null}}));
+    assert_eq!(caller.post(&world.v1("chat/completions"), &none).await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn every_line_of_a_header_with_tags_binds_or_is_refused() {
+    let world = world().await;
+    let url = world.v1("chat/completions");
+    let body = hello(json!({"model": "any"}));
+    for name in ["x-tollgate-tags", "x-litellm-tags"] {
+        let two = world.gateway.caller().with(name, "night").with(name, "pii");
+        reached(&world, name, &two.post(&url, &body).await.unwrap());
+        let strange = world.gateway.caller().with(name, "p\u{ed}i").post(&url, &body).await.unwrap();
+        assert_eq!((strange.status.as_u16(), &strange.json()["error"]["param"]), (400, &json!(name)));
+    }
+    let entries = world.entries().await;
+    assert!(entries.len() == 2 && entries.iter().all(|entry| entry.tags == ["night", "pii"]), "{entries:?}");
+}
+
+#[tokio::test]
 async fn a_tagged_file_is_kept_where_its_tags_allow_or_nowhere() {
     let only = json!({"provider": "scripted", "model": "open", "price": {"input": "1", "output": "1"}});
     let world = World::with(|b| b.deployment("bulk", only).set("/routing", json!({"tags": ["pii"]}))).await;

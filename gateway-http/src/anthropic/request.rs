@@ -10,7 +10,7 @@ use super::{Places, content};
 use crate::openai::{
     Invalid, Wishes,
     members::{Members, items},
-    tag_list,
+    wishes::take_tags,
 };
 
 /// The name of a schema, which other dialects ask for.
@@ -25,7 +25,7 @@ pub(super) fn read(body: &str) -> Result<(CompletionRequest, Wishes, Places), In
     let mut m = Members::read(body, "")?;
     let mut wishes = Wishes { stream: m.take("stream")?.unwrap_or(false), include_usage: true, ..Wishes::default() };
     wishes.fallbacks = m.raw("fallbacks").map(fallbacks).transpose()?.unwrap_or_default();
-    wishes.tags = m.raw("tags").map(tag_list).unwrap_or_default();
+    wishes.tags = take_tags(&mut m)?;
     wishes.drop_params = m.take("drop_params")?;
     // What a provider holds of a conversation cannot be weighed before it is billed, and is at no other deployment.
     if m.raw("thread").is_some() {
@@ -106,7 +106,7 @@ fn metadata(m: &mut Members<'_>, request: &mut CompletionRequest, wishes: &mut W
     let Some(metadata) = m.raw("metadata") else { return Ok(String::new()) };
     let mut metadata = Members::read(metadata, "metadata")?;
     request.user = metadata.take("user_id")?;
-    wishes.tags.extend(metadata.raw("tags").into_iter().flat_map(tag_list));
+    wishes.tags.extend(take_tags(&mut metadata)?);
     metadata.without_nulls();
     Ok(metadata.rest())
 }

@@ -24,10 +24,7 @@ use crate::{
     Gateway, chat,
     error::Refusal,
     forward::{self, ModelInPath},
-    openai::{
-        Invalid,
-        wishes::{TAGS, names},
-    },
+    openai::{Invalid, wishes::tags_of_field},
 };
 
 /// The longest value of a field beside the file.
@@ -95,7 +92,6 @@ async fn heed(header: &mut FileHeader, name: &str, field: Field<'_>) -> Result<(
     let value = value(name, field).await?;
     match name {
         "purpose" => header.purpose = value,
-        _ if TAGS.contains(&name) => header.tags.extend(names(&value)),
         "model" | "target_model_names" if value.contains(',') => {
             return Err(Invalid::at(name, "must be one model: a file is at one deployment").into());
         }
@@ -108,7 +104,7 @@ async fn heed(header: &mut FileHeader, name: &str, field: Field<'_>) -> Result<(
             let wrong = || Invalid::at("expires_after.seconds", "must be a whole number of seconds");
             header.expires_after_seconds = Some(seconds.ok_or_else(wrong)?);
         }
-        _ => {}
+        _ => header.tags.extend(tags_of_field(name, &value)?),
     }
     Ok(())
 }

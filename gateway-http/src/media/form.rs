@@ -22,10 +22,7 @@ use crate::{
     Gateway,
     error::Refusal,
     forward::ModelInPath,
-    openai::{
-        Invalid,
-        wishes::{TAGS, names, tags_of_metadata},
-    },
+    openai::wishes::{TAGS, tags_of_field},
 };
 
 /// The longest field that is no file.
@@ -164,7 +161,7 @@ impl Form {
     pub(super) fn take_tags(&mut self) -> Result<Vec<String>, Refusal> {
         let mut tags = Vec::new();
         for (name, value) in &self.fields {
-            tags.extend(tags_in(name, value)?);
+            tags.extend(tags_of_field(name, value)?);
         }
         self.fields.retain(|(name, _)| !TAGS.contains(&name.as_str()));
         Ok(tags)
@@ -250,7 +247,7 @@ fn following(
                 }
                 None => {
                     let (name, value) = text(field, limit).await?;
-                    if !tags_in(&name, &value)?.is_empty() {
+                    if !tags_of_field(&name, &value)?.is_empty() {
                         Err(invalid(format!("{name}: stands behind the file, which goes on by then; send it before")).about(&name))?;
                     }
                     // Said before.
@@ -261,15 +258,6 @@ fn following(
             }
             next = form.next_field().await.map_err(|error| broken(&error, limit))?.map(|field| (file_of(&field), field));
         }
-    }
-}
-
-/// The tags that a field names.
-fn tags_in(name: &str, value: &str) -> Result<Vec<String>, Invalid> {
-    match name {
-        "metadata" => tags_of_metadata(value.trim_start()),
-        _ if TAGS.contains(&name) => Ok(names(value)),
-        _ => Ok(Vec::new()),
     }
 }
 

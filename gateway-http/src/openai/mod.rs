@@ -13,8 +13,6 @@ mod speech;
 pub(crate) mod text;
 pub(crate) mod wishes;
 
-pub(crate) use wishes::tag_list;
-
 use tollgate_proto::v1::{
     CompletionRequest, CreateEmbeddingRequest, CreateModerationRequest, CreateSpeechRequest, GenerateImageRequest,
 };

@@ -29,7 +29,7 @@ impl Aside {
             None => Vec::new(),
         };
         // LiteLLM's clients write them beside as well.
-        let tags = tags.into_iter().chain(m.raw("tags").map(tag_list).unwrap_or_default()).collect();
+        let tags = tags.into_iter().chain(take_tags(m)?).collect();
         let fallbacks = match m.raw("fallbacks") {
             Some(list) => {
                 serde_json::from_str(list).map_err(|_| Invalid::at("fallbacks", "must be a list of names of models"))?
@@ -82,19 +82,30 @@ fn may_have_some(body: &[u8]) -> bool {
 }
 
 /// The tags in a `metadata` that is an object.
-pub(crate) fn tags_of_metadata(json: &str) -> Result<Vec<String>, Invalid> {
+fn tags_of_metadata(json: &str) -> Result<Vec<String>, Invalid> {
     if !json.starts_with('{') {
         return Ok(Vec::new());
     }
-    Ok(Members::read(json, "metadata")?.raw("tags").map(tag_list).unwrap_or_default())
+    take_tags(&mut Members::read(json, "metadata")?)
 }
 
-/// A list, or a string with commas.
-pub(crate) fn tag_list(json: &str) -> Vec<String> {
-    match string(json) {
-        Some(text) => names(&text),
-        None => serde_json::from_str(json).unwrap_or_default(),
+/// The tags that a field of a form names.
+pub(crate) fn tags_of_field(name: &str, value: &str) -> Result<Vec<String>, Invalid> {
+    match name {
+        "metadata" => tags_of_metadata(value.trim_start()),
+        _ if TAGS.contains(&name) => Ok(names(value)),
+        _ => Ok(Vec::new()),
     }
+}
+
+/// Takes an object's tags: a list, or a string with commas. What is neither is refused: without its tags a call would go anywhere.
+pub(crate) fn take_tags(m: &mut Members<'_>) -> Result<Vec<String>, Invalid> {
+    let Some(json) = m.raw("tags") else { return Ok(Vec::new()) };
+    if let Some(text) = string(json) {
+        return Ok(names(&text));
+    }
+    let what = "must be a list of strings, or a string with commas";
+    serde_json::from_str(json).map_err(|_| Invalid::at(m.path("tags"), what))
 }
 
 /// Names with commas between them.
@@ -123,6 +134,18 @@ mod tests {
         assert_eq!(aside.drop_params, Some(true));
         let aside = cuts(r#"{"m\u0065tadata":{"t\u0061gs":["c"]},"model":"m"}"#, r#"{"model":"m"}"#);
         assert_eq!(aside.tags, ["c"]);
+    }
+
+    #[test]
+    fn tags_that_are_none_are_refused_by_their_place() {
+        let field = |body: &'static str| cut(Bytes::from_static(body.as_bytes())).unwrap_err().violations[0].0.clone();
+        for tags in [r#"{"tags":["pii",7]}"#, r#"{"tags":[null]}"#, r#"{"tags":{}}"#, r#"{"tags":7}"#] {
+            assert_eq!(field(tags), "tags", "{tags}");
+        }
+        assert_eq!(field(r#"{"metadata":{"tags":["pii",null]}}"#), "metadata.tags");
+        for none in [r#"{"tags":null}"#, r#"{"metadata":{"tags":null}}"#, r#"{"metadata":"tags"}"#] {
+            assert_eq!(cut(Bytes::from_static(none.as_bytes())).unwrap().1, Aside::default(), "{none}");
+        }
     }
 
     #[test]
