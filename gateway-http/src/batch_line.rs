@@ -6,6 +6,7 @@ use crate::{
     openai::{
         self, Invalid,
         members::{Members, edited, text},
+        wishes,
     },
     responses,
 };
@@ -30,6 +31,19 @@ pub struct BatchLine {
     pub model: String,
     /// What it asks.
     pub asked: Asked,
+    /// What it says to the gateway.
+    pub wishes: LineWishes,
+}
+
+/// What a line says to the gateway. Its fallbacks are none: a batch is at one deployment.
+#[derive(Clone, Debug)]
+pub struct LineWishes {
+    /// Its tags.
+    pub tags: Vec<String>,
+    /// The member that they stand in.
+    pub tags_at: &'static str,
+    /// Whether what the provider cannot heed is left out.
+    pub drop_params: Option<bool>,
 }
 
 /// What lines may ask for, and how each of them spells its output limit.
@@ -52,7 +66,8 @@ pub fn read(line: &[u8]) -> Result<BatchLine, Invalid> {
     }
     let url: String = required("url", m.take("url")?)?;
     let body = m.raw("body").ok_or_else(|| Invalid::at("body", "is required"))?;
-    let bytes = body.as_bytes();
+    let (left, aside) = wishes::cut_off(body).map_err(in_body)?;
+    let bytes = left.as_bytes();
     let asked = match url.as_str() {
         "/v1/chat/completions" => openai::read_chat(bytes).map(completion),
         "/v1/completions" => openai::read_text(bytes).map(completion),
@@ -64,14 +79,19 @@ pub fn read(line: &[u8]) -> Result<BatchLine, Invalid> {
             return Err(Invalid::at("url", format!("must be one of {}", known.join(", "))));
         }
     };
-    let asked = asked.map_err(|mut invalid| {
-        for (field, _) in &mut invalid.violations {
-            *field = format!("body.{field}").trim_end_matches('.').to_owned();
-        }
-        invalid
-    })?;
-    let model: String = required("body.model", Members::read(body, "body")?.take("model")?)?;
-    Ok(BatchLine { url, model, asked })
+    let asked = asked.map_err(in_body)?;
+    let mut m = Members::read(body, "body")?;
+    let model: String = required("body.model", m.take("model")?)?;
+    let tags_at = if m.raw("tags").is_some() { "body.tags" } else { "body.metadata.tags" };
+    let wishes = LineWishes { tags: aside.tags, tags_at, drop_params: aside.drop_params };
+    Ok(BatchLine { url, model, asked, wishes })
+}
+
+fn in_body(mut invalid: Invalid) -> Invalid {
+    for (field, _) in &mut invalid.violations {
+        *field = format!("body.{field}").trim_end_matches('.').to_owned();
+    }
+    invalid
 }
 
 fn completion(request: CompletionRequest) -> Asked {
@@ -88,12 +108,12 @@ fn alone(body: &str) -> Result<(), Invalid> {
     }
 }
 
-/// The line with another model, and with an output limit where there is one to set.
+/// The line with another model, an output limit where there is one to set, and without what it says to the gateway.
 pub fn rewritten(line: &[u8], model: &str, cap: Option<u64>) -> Result<String, Invalid> {
     let line = text(line)?;
     let mut m = Members::read(line, "")?;
     let url: String = m.take("url")?.unwrap_or_default();
-    let body = m.raw("body").unwrap_or("{}");
+    let (body, _) = wishes::cut_off(m.raw("body").unwrap_or("{}")).map_err(in_body)?;
     let model = serde_json::to_string(model).unwrap_or_default();
     let limit = URLS.iter().find(|(known, _)| *known == url).and_then(|(_, limit)| *limit);
     let cap = cap.map(|cap| cap.to_string());
@@ -101,7 +121,7 @@ pub fn rewritten(line: &[u8], model: &str, cap: Option<u64>) -> Result<String, I
     if let (Some(limit), Some(cap)) = (limit, &cap) {
         edits.push((limit, Some(cap.as_str())));
     }
-    let body = edited(body, "body", &edits)?;
+    let body = edited(&body, "body", &edits)?;
     edited(line, "", &[("body", Some(&body))])
 }
 
@@ -123,6 +143,22 @@ mod tests {
     }
 
     #[test]
+    fn what_a_line_says_to_the_gateway_goes_no_further() {
+        let with = |members: &str| LINE.replace(r#""seed":"#, &format!(r#"{members},"seed":"#));
+        let line = with(r#""metadata":{"tags":["pii"],"job":"1"},"fallbacks":["other"],"drop_params":true"#);
+        let LineWishes { tags, tags_at, drop_params } = read(line.as_bytes()).unwrap().wishes;
+        assert_eq!((tags, tags_at, drop_params), (vec!["pii".to_owned()], "body.metadata.tags", Some(true)));
+        let written = rewritten(line.as_bytes(), "upstream", None).unwrap();
+        assert_eq!(written, with(r#""metadata":{"job":"1"}"#).replace("alias", "upstream"));
+        let beside = with(r#""tags":"a, b""#);
+        let wishes = read(beside.as_bytes()).unwrap().wishes;
+        assert_eq!((wishes.tags, wishes.tags_at), (vec!["a".to_owned(), "b".to_owned()], "body.tags"));
+        let embedding = r#"{"custom_id":"1","method":"POST","url":"/v1/embeddings","body":{"model":"a","input":"hi","tags":["b"]}}"#;
+        assert_eq!(read(embedding.as_bytes()).unwrap().wishes.tags, ["b"]);
+        assert!(!rewritten(embedding.as_bytes(), "a", None).unwrap().contains("tags"));
+    }
+
+    #[test]
     fn what_is_wrong_with_a_line_is_said_by_its_place() {
         let field = |line: &str| read(line.as_bytes()).unwrap_err().violations[0].0.clone();
         assert_eq!(field(&LINE.replace("POST", "GET")), "method");
@@ -132,6 +168,7 @@ mod tests {
         assert_eq!(field(&LINE.replace(r#""content":"hi""#, r#""content":7"#)), "body.messages[0].content");
         let response = r#"{"custom_id":"1","method":"POST","url":"/v1/responses","body":{"model":"a","input":"hi","previous_response_id":"resp_1"}}"#;
         assert_eq!(field(response), "body.previous_response_id");
+        assert_eq!(field(&LINE.replace(r#""seed":"#, r#""tags":["a",7],"seed":"#)), "body.tags");
         assert_eq!(field("{"), "");
     }
 }

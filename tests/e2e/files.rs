@@ -198,9 +198,22 @@ async fn a_batch_keeps_to_the_tags_that_bind_it() {
     let refused = begin(&url, &caller.clone().with("x-tollgate-tags", "pii"), &file).await;
     assert_eq!((refused.status.as_u16(), &refused.json()["error"]["code"]), (400, &json!("no_route")));
     assert_eq!(world.entries().await, [], "nothing was begun, and nothing is charged");
+    let asked = |metadata: Value, tags: Value| {
+        json!({"input_file_id": file["id"], "endpoint": "/v1/chat/completions", "completion_window": "24h",
+               "metadata": metadata, "tags": tags})
+    };
+    for body in [asked(json!({"tags": ["pii"]}), json!([])), asked(json!({"what": "nightly"}), json!("pii"))] {
+        let refused = caller.post(&url, &body).await.unwrap();
+        assert_eq!((refused.status.as_u16(), &refused.json()["error"]["code"]), (400, &json!("no_route")), "{body}");
+    }
+    assert_eq!(world.entries().await, [], "nor for tags in its body");
     // What binds nobody labels what is spent.
-    ok(begin(&url, &caller.with("x-tollgate-tags", "team-a"), &file).await);
-    assert_eq!(world.entries().await[0].tags, ["team-a"]);
+    ok(begin(&url, &caller.clone().with("x-tollgate-tags", "team-a"), &file).await);
+    let labelled = asked(json!({"what": "nightly", "tags": ["team-b"]}), json!(["team-c"]));
+    let batch = ok(caller.post(&url, &labelled).await.unwrap());
+    assert_eq!(batch["metadata"], json!({"what": "nightly"}), "the provider's part of it");
+    let tags: Vec<_> = world.entries().await.into_iter().map(|entry| entry.tags).collect();
+    assert_eq!(tags, [vec!["team-a"], vec!["team-b", "team-c"]]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -164,6 +164,35 @@ async fn a_tagged_file_is_kept_where_its_tags_allow_or_nowhere() {
 }
 
 #[tokio::test]
+async fn tags_in_a_line_of_a_batch_bind_and_no_provider_gets_them() {
+    let world = world().await;
+    let caller = world.gateway.caller();
+    let line = |more: Value| {
+        let mut body = hello(json!({"model": "any", "fallbacks": ["claude"]}));
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let line = json!({"custom_id": "1", "method": "POST", "url": "/v1/chat/completions", "body": body});
+        format!("{line}\n")
+    };
+    let url = world.v1("files");
+    for (wish, param) in [
+        (json!({"metadata": {"tags": ["pii"]}}), "file[2].body.metadata.tags"),
+        (json!({"tags": "night, pii"}), "file[2].body.tags"),
+    ] {
+        let input = line(json!({"tags": ["night"]})) + &line(wish);
+        let refused = caller.upload(&url, &[("purpose", "batch"), ("file", "input.jsonl")], &input).await.unwrap();
+        assert_eq!((refused.status.as_u16(), &refused.json()["error"]["param"]), (400, &json!(param)));
+    }
+    assert!(world.provider.files().is_empty(), "no part of any of them is kept");
+    let input = line(json!({"metadata": {"tags": ["pii"], "job": "1"}, "tags": ["night"], "drop_params": true}));
+    let fields = [("purpose", "batch"), ("tags", "pii"), ("file", "input.jsonl")];
+    let kept = caller.upload(&url, &fields, &input).await.unwrap();
+    assert_eq!(kept.status, 200, "{}", kept.json());
+    let sent = world.provider.files().concat();
+    assert!(sent.contains(r#""model":"guarded""#) && sent.contains(r#""metadata":{"job":"1"}"#), "{sent}");
+    assert!(["tags", "fallbacks", "drop_params"].iter().all(|member| !sent.contains(member)), "{sent}");
+}
+
+#[tokio::test]
 async fn a_label_is_no_parameter_that_another_dialect_could_lack() {
     let world = world().await;
     let body = hello(json!({"model": "claude", "metadata": {"tags": ["batch-job"]}}));

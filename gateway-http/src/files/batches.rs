@@ -20,6 +20,7 @@ use crate::{
     openai::{
         Invalid,
         members::{Members, text},
+        wishes,
     },
 };
 
@@ -59,9 +60,9 @@ fn read(body: &str) -> Result<CreateBatchRequest, Invalid> {
 /// `POST /v1/batches`.
 pub(crate) async fn create(State(gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
-    let body = forward::read(&gateway, &parts, body).await?;
+    let (body, aside) = wishes::cut(forward::read(&gateway, &parts, body).await?)?;
     let mut asked = read(text(&body)?)?;
-    asked.tollgate = Some(chat::options(&parts, Dialect::Unspecified)?);
+    asked.tollgate = Some(chat::options_beside(&parts, Dialect::Unspecified, aside)?);
     let asked = forward::request(&gateway, &parts, asked);
     let CreateBatchResponse { batch, receipt } = gateway.batches().create_batch(asked).await?.into_inner();
     Ok(told(batch, receipt.as_ref()))

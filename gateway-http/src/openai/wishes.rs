@@ -1,5 +1,7 @@
 //! What a body says to the gateway itself: tags, fallbacks, and whether what a provider lacks may be dropped.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::{
@@ -45,7 +47,15 @@ pub(crate) fn cut(body: Bytes) -> Result<(Bytes, Aside), Invalid> {
     if !may_have_some(&body) {
         return Ok((body, Aside::default()));
     }
-    let json = text(&body)?;
+    let (left, aside) = cut_off(text(&body)?)?;
+    Ok((left.into_owned().into(), aside))
+}
+
+/// The same of a body that was read as text.
+pub(crate) fn cut_off(json: &str) -> Result<(Cow<'_, str>, Aside), Invalid> {
+    if !may_have_some(json.as_bytes()) {
+        return Ok((Cow::Borrowed(json), Aside::default()));
+    }
     let mut m = Members::read(json, "")?;
     let metadata = m.peek("metadata").filter(|json| json.starts_with('{'));
     let metadata = metadata.map(without_tags).transpose()?;
@@ -54,7 +64,7 @@ pub(crate) fn cut(body: Bytes) -> Result<(Bytes, Aside), Invalid> {
     if let Some(left) = &metadata {
         edits.push(("metadata", left.as_deref()));
     }
-    Ok((edited(json, "", &edits)?.into(), aside))
+    Ok((Cow::Owned(edited(json, "", &edits)?), aside))
 }
 
 /// Members that are left of a request, without the tags in their `metadata`: providers take strings there, or have no such member.

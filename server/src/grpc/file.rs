@@ -3,7 +3,7 @@ use futures::{StreamExt, stream::BoxStream};
 use tollgate_control::ReadLines;
 use tollgate_domain::{Error, Retry, Violation};
 use tollgate_http::{
-    batch_line::{self, Asked},
+    batch_line::{self, Asked, LineWishes},
     openai::Invalid,
 };
 use tollgate_pipeline::Request as Call;
@@ -131,7 +131,8 @@ impl ReadLines for Lines {
             Asked::Embedding(request) => Call::Embedding(request.into()),
             Asked::Moderation(request) => Call::Moderation(request.into()),
         };
-        Ok(tollgate_control::ReadLine { url: line.url, model: line.model, request })
+        let LineWishes { tags, tags_at, drop_params } = line.wishes;
+        Ok(tollgate_control::ReadLine { url: line.url, model: line.model, request, tags, tags_at, drop_params })
     }
 
     fn rewritten(&self, line: &[u8], model: &str, cap: Option<u64>) -> Result<String, Error> {

@@ -85,6 +85,7 @@ impl Control {
                 caller: caller.clone(),
                 model: model.clone(),
                 deployment: deployment.clone(),
+                tags: tags.clone(),
                 capped: self.is_capped(caller, &model, &deployment),
                 found: found.clone(),
             };

@@ -13,7 +13,7 @@ use tollgate_providers::files::{self, Line, LineAsk};
 use tollgate_router::Deployment;
 use tollgate_store::StoredLines;
 
-use super::{Chunks, ReadLine, ReadLines, failed};
+use super::{Chunks, ReadLine, ReadLines, failed, labels};
 
 /// Splits bytes that come in pieces of any size into lines.
 pub(super) struct Lines {
@@ -83,6 +83,8 @@ pub(super) struct Looking {
     pub(super) caller: Caller,
     pub(super) model: String,
     pub(super) deployment: Arc<Deployment>,
+    /// Of the upload and its key.
+    pub(super) tags: Vec<String>,
     /// A hard budget applies.
     pub(super) capped: bool,
     /// What was found so far.
@@ -123,10 +125,15 @@ impl Looking {
             error.message = format!("line {number}: {}", error.message);
             error
         };
-        let ReadLine { url, model, request } = self.reader.read(line).map_err(at)?;
+        let ReadLine { url, model, request, tags, tags_at, drop_params } = self.reader.read(line).map_err(at)?;
         if model != self.model {
             let message = format!("must be {:?}, as the file has it: all lines of a batch name one model", self.model);
             return Err(at(Error::invalid_field("body.model", message)));
+        }
+        if !self.is_open_to(tags) {
+            let message = "has a tag that binds and that the deployment of the file lacks; name it with the upload too \
+                           (`x-tollgate-tags`, or `tags` in the form)";
+            return Err(at(Error::invalid_field(tags_at, message)));
         }
         if number == 1 {
             found.url.clone_from(&url);
@@ -147,12 +154,21 @@ impl Looking {
             _ => None,
         };
         let request = asked.ok_or_else(|| at(Error::invalid_field("url", "is not for batches")))?;
-        let asked =
-            Line { url: &url, request, cap: bound.cap, drop_params: self.deployment.drop_params, written: &written };
+        let drop_params = drop_params.unwrap_or(self.deployment.drop_params);
+        let asked = Line { url: &url, request, cap: bound.cap, drop_params, written: &written };
         let said = files::line(&self.deployment.endpoint, &asked);
         let mut written = said.map_err(|failure| at(failed(failure, &self.deployment)))?;
         written.push('\n');
         Ok(written.into())
+    }
+
+    /// Whether a line with these tags may be answered where the file goes, by the rule for calls.
+    fn is_open_to(&self, tags: Vec<String>) -> bool {
+        if tags.is_empty() {
+            return true;
+        }
+        let tags = labels(self.caller.key(), self.tags.iter().cloned().chain(tags).collect());
+        self.pipeline.table().tags.refuse(&tags, &self.deployment.tags).is_none()
     }
 }
 

@@ -33,13 +33,19 @@ pub struct ReadLine {
     pub model: String,
     /// What it asks, as a call of its own would.
     pub request: Request,
+    /// Its tags.
+    pub tags: Vec<String>,
+    /// The member that they stand in.
+    pub tags_at: &'static str,
+    /// Leave out what the provider cannot heed; absent: as the deployment is configured.
+    pub drop_params: Option<bool>,
 }
 
 /// Reads and writes lines of the input of batches: the wire that callers write is the door's to know.
 pub trait ReadLines: Send + Sync {
     /// Reads a line.
     fn read(&self, line: &[u8]) -> Result<ReadLine, Error>;
-    /// The line with another model, and with an output limit.
+    /// The line with another model, an output limit, and without what it says to the gateway.
     fn rewritten(&self, line: &[u8], model: &str, cap: Option<u64>) -> Result<String, Error>;
 }
 
