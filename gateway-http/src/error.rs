@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tollgate_proto::v1::{ErrorReason, Receipt};
 use tollgate_redact::redact;
 use tonic::{Code, Status};
-use tonic_types::{StatusExt, pb};
+use tonic_types::{ErrorDetails, StatusExt, pb};
 
 use crate::{
     chat::{receipt_text, tell_receipt},
@@ -265,7 +265,7 @@ impl From<Status> for Refusal {
             kind,
             code: native.cloned().or(code.map(str::to_owned)),
             param,
-            message: redact(status.message()).into_owned(),
+            message: in_callers_words(redact(status.message()).into_owned(), &details),
             retry_after: details.retry_info().and_then(|r| r.retry_delay),
             limited: info.filter(|_| reason == Some(ErrorReason::RateLimited)).and_then(|i| {
                 let of_tokens = i.metadata.get("dimension")?.starts_with("tokens");
@@ -341,8 +341,36 @@ impl Refusal {
     }
 }
 
+/// What callers of REST wish in a header alone.
+const HEADERS: [(&str, &str); 7] = [
+    ("idempotency_key", "idempotency-key"),
+    ("region", "x-tollgate-region"),
+    ("deployment", "x-tollgate-pin"),
+    ("on_midstream_failure", "x-tollgate-on-midstream-failure"),
+    ("want_routing", "x-tollgate-want-routing"),
+    ("no_fallbacks", "x-tollgate-fallbacks"),
+    ("receipt", "x-tollgate-receipt"),
+];
+
+/// What a caller calls one of the contract's `GatewayOptions`.
+fn wish(path: &str) -> Option<&str> {
+    let path = path.strip_prefix("request.").unwrap_or(path);
+    let name = path.strip_prefix("tollgate.")?;
+    Some(HEADERS.iter().find(|(member, _)| *member == name).map_or(name, |(_, header)| *header))
+}
+
+/// A message with the caller's names of what it wished.
+fn in_callers_words(message: String, details: &ErrorDetails) -> String {
+    let violations = details.bad_request().into_iter().flat_map(|bad| &bad.field_violations);
+    let wishes = violations.filter_map(|violation| Some((&violation.field, wish(&violation.field)?)));
+    wishes.fold(message, |message, (ours, theirs)| message.replace(ours, theirs))
+}
+
 /// The contract's field path in OpenAI's names.
 fn openai_name(path: &str) -> String {
+    if let Some(name) = wish(path) {
+        return name.to_owned();
+    }
     let path = path.strip_prefix("request.original.body:").unwrap_or(path);
     let path = path.strip_prefix("request.").unwrap_or(path);
     let path = path.replace(".parts[", ".content[").replace("_json", "");
@@ -376,5 +404,23 @@ mod tests {
         assert_eq!(openai_name("request.max_output_tokens"), "max_completion_tokens");
         assert_eq!(openai_name("request.messages[1].parts[0]"), "messages[1].content[0]");
         assert_eq!(openai_name("inputs[3]"), "input[3]");
+    }
+
+    #[test]
+    fn wishes_have_the_names_that_callers_give_them() {
+        for (ours, theirs) in [
+            ("tollgate.fallbacks[0]", "fallbacks[0]"),
+            ("request.tollgate.tags", "tags"),
+            ("tollgate.drop_params", "drop_params"),
+            ("request.tollgate.idempotency_key", "idempotency-key"),
+            ("tollgate.region", "x-tollgate-region"),
+            ("tollgate.deployment", "x-tollgate-pin"),
+            ("tollgate.on_midstream_failure", "x-tollgate-on-midstream-failure"),
+        ] {
+            let details = ErrorDetails::with_bad_request_violation(ours, "is wrong");
+            let status = Status::with_error_details(Code::InvalidArgument, format!("{ours}: is wrong"), details);
+            let refusal = Refusal::from(status);
+            assert_eq!((refusal.param(), refusal.message()), (Some(theirs), &*format!("{theirs}: is wrong")));
+        }
     }
 }

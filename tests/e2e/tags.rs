@@ -147,6 +147,26 @@ async fn every_line_of_a_header_with_tags_binds_or_is_refused() {
 }
 
 #[tokio::test]
+async fn a_wish_that_is_refused_has_the_callers_name_for_it() {
+    let world = world().await;
+    let many: Vec<_> = (0..33).map(|n| n.to_string()).collect();
+    let (plain, keyed) = (world.gateway.caller(), world.gateway.caller().with("idempotency-key", "k".repeat(257)));
+    for (caller, wish, name) in
+        [(&plain, json!({"tags": many}), "tags"), (&keyed, json!({"max_tokens": 20}), "idempotency-key")]
+    {
+        for route in ["chat/completions", "messages"] {
+            let mut body = hello(json!({"model": "any", "max_tokens": 20}));
+            body.as_object_mut().unwrap().extend(wish.as_object().unwrap().clone());
+            let reply = caller.post(&world.v1(route), &body).await.unwrap();
+            let error = reply.json()["error"].clone();
+            assert_eq!(reply.status, 400, "{route}: {error}");
+            assert!(error["message"].as_str().unwrap().starts_with(&format!("{name}: must ")), "{route}: {error}");
+            assert!(route == "messages" || error["param"] == name, "{error}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_tagged_file_is_kept_where_its_tags_allow_or_nowhere() {
     let only = json!({"provider": "scripted", "model": "open", "price": {"input": "1", "output": "1"}});
     let world = World::with(|b| b.deployment("bulk", only).set("/routing", json!({"tags": ["pii"]}))).await;
