@@ -1476,7 +1476,8 @@ type GatewayOptions struct {
 	// in the end refusing it with UNSUPPORTED_FIELD. Absent: as the deployment is configured.
 	DropParams *bool `protobuf:"varint,15,opt,name=drop_params,json=dropParams,proto3,oneof" json:"drop_params,omitempty"`
 	// Open the stream as soon as the call is admitted and its money is held, before a provider has answered: for calls that nobody waits
-	// for. What fails after that ends the stream instead of refusing the call.
+	// for. What fails after that ends the stream instead of refusing the call. The call's id is then `x-tollgate-request-id` in the
+	// metadata of the answer, before an event tells it, unless there is an `idempotency_key`.
 	OpenWhenAdmitted bool `protobuf:"varint,16,opt,name=open_when_admitted,json=openWhenAdmitted,proto3" json:"open_when_admitted,omitempty"`
 	// End the answer with a receipt: a signed promise that the audit log holds the record of this call. A refusal brings it in the details
 	// of its status, as a `Receipt`, if the key is one that the gateway knows. A repetition of an idempotent call gets that of the call that
