@@ -10,6 +10,7 @@ use tollgate_tests::{
 };
 
 use crate::{
+    litellm_admin::nano,
     metrics::{exposed, value},
     observing::{Receiver, ends_in_an_hour, watched},
     support::{eventually, hello},
@@ -117,6 +118,19 @@ async fn two_replicas_spend_one_budget_once() {
     assert_eq!(cluster.provider.log().stats().complete, 20);
     let checked = cluster.admin(0).await.budgets().check_ledger(v1::CheckLedgerRequest {}).await.unwrap().into_inner();
     assert_eq!((checked.findings, checked.entries), (vec![], 20));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_key_without_a_budget_spent_at_one_replica_the_other_tells() {
+    let cluster = Cluster::start().await;
+    assert_eq!(cluster.call_as(&cluster.free, 0).await.0, 200);
+    let (caller, url) = (Caller::bearer(&cluster.free), format!("{}/key/info", cluster.replicas[1].url()));
+    eventually("the other replica tells the call's tenth of a cent", async || {
+        let reply = caller.get(&url).await.unwrap();
+        assert_eq!(reply.status, 200, "{:?}", reply.json());
+        nano(&reply.json()["info"]["spend"]) == 1_000_000
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -68,7 +68,7 @@ fn text(value: &Value) -> String {
 }
 
 /// Dollars of a JSON number, in nano-dollars.
-fn nano(value: &Value) -> i64 {
+pub(crate) fn nano(value: &Value) -> i64 {
     (value.as_f64().unwrap_or_else(|| panic!("{value} is no number")) * 1e9).round() as i64
 }
 
@@ -264,6 +264,10 @@ async fn every_call_is_a_row_of_spend_logs() {
     assert_eq!(desk.get("spend/logs?start_date=2001-01-01&end_date=2001-01-02&summarize=false").await, json!([]));
 
     let of_key: i64 = entries[..3].iter().map(|entry| entry.cost_nano_usd).sum();
+    // Without a budget no balance is kept in memory: the ledger is asked, and knows as much.
+    let info = desk.get(&format!("key/info?key={key}")).await["info"].clone();
+    assert_eq!(info["max_budget"], Value::Null);
+    assert_eq!(nano(&info["spend"]), rows.iter().map(|row| nano(&row["spend"])).sum::<i64>());
     let days = desk.get("spend/logs?user_id=alice&start_date=2020-01-01&end_date=2999-01-01").await;
     assert_eq!(days.as_array().unwrap().iter().map(|day| nano(&day["users"]["alice"])).sum::<i64>(), of_key);
     let span = "start_date=2020-01-01&end_date=2999-01-01";
