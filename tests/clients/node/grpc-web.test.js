@@ -19,7 +19,7 @@ let world;
 let transport;
 before(async () => {
   world = await start();
-  transport = createGrpcWebTransport({ baseUrl: world.url });
+  transport = createGrpcWebTransport({ baseUrl: world.gateway });
 });
 after(() => world?.stop());
 
@@ -172,7 +172,7 @@ describe("gRPC-Web", { concurrency: true }, () => {
 
   test("the preflight of a browser is answered", async () => {
     for (const path of ["/tollgate.v1.CompletionService/StreamCompletion", "/v1/chat/completions"]) {
-      const answer = await fetch(world.url + path, {
+      const answer = await fetch(world.gateway + path, {
         method: "OPTIONS",
         headers: {
           origin: "https://app.example",
@@ -189,7 +189,7 @@ describe("gRPC-Web", { concurrency: true }, () => {
   });
 
   test("the preflight allows `authorization` by name", async () => {
-    const answer = await fetch(`${world.url}/v1/chat/completions`, {
+    const answer = await fetch(`${world.gateway}/v1/chat/completions`, {
       method: "OPTIONS",
       headers: {
         origin: "https://app.example",
@@ -202,7 +202,7 @@ describe("gRPC-Web", { concurrency: true }, () => {
   });
 
   test("an answer to another origin may be read, trailers included", async () => {
-    const answer = await fetch(`${world.url}/tollgate.v1.ModelService/ListModels`, {
+    const answer = await fetch(`${world.gateway}/tollgate.v1.ModelService/ListModels`, {
       method: "POST",
       headers: { origin: "https://app.example", "content-type": "application/grpc-web+proto", "x-grpc-web": "1" },
       body: new Uint8Array(5),

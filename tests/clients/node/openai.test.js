@@ -5,7 +5,7 @@ import { after, before, describe, test } from "node:test";
 
 import { createClient } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
-import OpenAI, { toFile } from "openai";
+import OpenAI, { AzureOpenAI, toFile } from "openai";
 import { zodResponseFormat } from "openai/helpers/zod";
 import { z } from "zod";
 
@@ -39,7 +39,7 @@ before(async () => {
 after(() => world?.stop());
 
 async function newKey(request) {
-  const transport = createGrpcWebTransport({ baseUrl: world.url });
+  const transport = createGrpcWebTransport({ baseUrl: world.gateway });
   const admin = { headers: { authorization: `Bearer ${world.adminKey}` } };
   return (await createClient(KeyAdminService, transport).createKey(request, admin)).secret;
 }
@@ -176,6 +176,14 @@ describe("embeddings and models", { concurrency: true }, () => {
     assert.deepEqual(names, ["claude", "embed", "gpt", "native"]);
     assert.equal((await client.models.retrieve("gpt")).object, "model");
   });
+});
+
+test("the Azure client finds its paths", async () => {
+  const azure = new AzureOpenAI({ endpoint: world.url, apiKey: world.key, apiVersion: "2024-10-21", maxRetries: 0 });
+  const answer = await azure.chat.completions.create({ model: "gpt", messages: say('[[script {"text": "Good day"}]]') });
+
+  assert.equal(answer.choices[0].message.content, "Good day");
+  assert.equal((await azure.embeddings.create({ model: "embed", input: "x" })).data.length, 1);
 });
 
 describe("refusals", { concurrency: true }, () => {

@@ -105,7 +105,10 @@ function configuration(directory, baseUrl, key, adminKey) {
   };
 }
 
-/** Starts a provider and a gateway in front of it: `url`, `key`, `adminKey`, `calls(word)`, `stop()`. */
+/**
+ * Starts a provider and a gateway in front of it: `url` for REST, `gateway` for gRPC-Web, `key`, `adminKey`, `calls(word)`, `stop()`. With
+ * `TOLLGATE_SHIM=standalone` REST goes through a shim of its own process, so that the same tests run in both modes.
+ */
 export async function start() {
   const directory = mkdtempSync(join(tmpdir(), "tollgate-node-"));
   const children = [];
@@ -120,9 +123,14 @@ export async function start() {
     const [key, adminKey] = [virtualKey(), virtualKey()];
     const file = join(directory, "tollgate.yaml");
     writeFileSync(file, JSON.stringify(configuration(directory, baseUrl, key, adminKey))); // JSON is YAML
-    const gateway = run(binary("tollgate", "TOLLGATE_BIN"), "serve", "--config", file, "--listen", "127.0.0.1:0");
-    const url = (await gateway.wrote(/listens on (http:\S+)/))[1];
-    await eventually("the gateway is ready", async () => (await fetch(`${url}/health/readiness`)).ok);
+    const serving = async (...command) => {
+      const url = (await run(...command, "--listen", "127.0.0.1:0").wrote(/listens on (http:\S+)/))[1];
+      await eventually(`${url} is ready`, async () => (await fetch(`${url}/health/readiness`)).ok);
+      return url;
+    };
+    const gateway = await serving(binary("tollgate", "TOLLGATE_BIN"), "serve", "--config", file);
+    const isStandalone = process.env.TOLLGATE_SHIM === "standalone";
+    const url = isStandalone ? await serving(binary("tollgate-http", "TOLLGATE_HTTP_BIN"), "--upstream", gateway) : gateway;
 
     /** The ended calls whose body holds this word. */
     const calls = async (word) => {
@@ -130,7 +138,7 @@ export async function start() {
       const records = log.split("\n").filter(Boolean).map((line) => JSON.parse(line));
       return records.filter((record) => JSON.stringify(record.body ?? null).includes(word));
     };
-    return { url, key, adminKey, calls, stop };
+    return { url, gateway, key, adminKey, calls, stop };
   } catch (error) {
     await stop();
     throw error;
