@@ -2,6 +2,7 @@
 
 mod keys;
 mod places;
+mod rights;
 mod spend;
 
 use std::time::Duration;

@@ -61,6 +61,51 @@ async fn an_alias_that_two_keys_have_means_neither() {
 }
 
 #[tokio::test]
+async fn an_alias_names_a_key_and_is_no_other_keys() {
+    let desk = Desk::open().await;
+    let ci = desk.key(json!({"key_alias": "ci"})).await;
+    let other = desk.key(json!({})).await;
+    let changed = desk.post("key/update", json!({"key_alias": "ci", "max_budget": 2})).await;
+    assert_eq!((&changed["key_alias"], &changed["max_budget"]), (&json!("ci"), &json!(2.0)));
+    assert_eq!(desk.get(&format!("key/info?key={ci}")).await["info"]["max_budget"], 2.0);
+    let is_taken = async |route: &str, body: Value| {
+        let reply = desk.post_as(&desk.admin, route, body).await;
+        let told = (reply.status.as_u16(), text(&reply.json()["error"]["type"]));
+        assert_eq!(told, (400, "bad_request_error".to_owned()), "{route}");
+    };
+    is_taken("key/generate", json!({"key_alias": "ci"})).await;
+    is_taken("key/update", json!({"key": other, "key_alias": "ci"})).await;
+    let reply = desk.post_as(&desk.admin, "key/update", json!({"key_alias": "none", "max_budget": 2})).await;
+    assert_eq!((reply.status.as_u16(), &reply.json()["error"]["param"]), (404, &json!("key_alias")));
+    desk.post("key/delete", json!({"keys": [ci]})).await;
+    desk.post("key/update", json!({"key": other, "key_alias": "ci"})).await;
+}
+
+#[tokio::test]
+async fn keys_are_deleted_by_their_aliases_all_of_them_or_none() {
+    let desk = Desk::open().await;
+    let keys = [desk.key(json!({"key_alias": "one"})).await, desk.key(json!({"key_alias": "two"})).await];
+    let reply = desk.post_as(&desk.admin, "key/delete", json!({"key_aliases": ["one", "none"]})).await;
+    assert_eq!((reply.status.as_u16(), &reply.json()["error"]["param"]), (404, &json!("key_alias")));
+    assert_eq!([desk.call(&keys[0]).await.status, desk.call(&keys[1]).await.status], [200, 200]);
+    let deleted = desk.post("key/delete", json!({"key_aliases": ["one", "two"]})).await;
+    assert_eq!(deleted["deleted_keys"], json!(["one", "two"]));
+    assert_eq!([desk.call(&keys[0]).await.status, desk.call(&keys[1]).await.status], [401, 401]);
+}
+
+#[tokio::test]
+async fn a_key_that_is_made_blocked_is_refused_until_it_is_unblocked() {
+    let desk = Desk::open().await;
+    let made = desk.post("key/generate", json!({"blocked": true})).await;
+    assert_eq!(made["blocked"], true);
+    let key = text(&made["key"]);
+    let refused = desk.call(&key).await;
+    assert_eq!((refused.status.as_u16(), &refused.json()["error"]["code"]), (403, &json!("blocked_api_key")));
+    desk.post("key/unblock", json!({"key": key})).await;
+    assert_eq!(desk.call(&key).await.status, 200);
+}
+
+#[tokio::test]
 async fn keys_are_listed_by_where_they_belong_page_by_page_the_newest_first() {
     let desk = Desk::open().await;
     desk.post("organization/new", json!({"organization_alias": "Acme", "organization_id": "acme"})).await;

@@ -25,6 +25,25 @@ async fn a_user_joins_the_teams_that_it_is_made_with() {
 }
 
 #[tokio::test]
+async fn members_are_found_by_their_address_or_made_with_it() {
+    let desk = Desk::open().await;
+    desk.post("team/new", json!({"team_id": "blue"})).await;
+    desk.post("user/new", json!({"user_id": "eve", "user_email": "eve@example.com"})).await;
+    let add = async |address: &str| {
+        let member = json!({"role": "user", "user_email": address});
+        desk.post("team/member_add", json!({"team_id": "blue", "member": member})).await
+    };
+    assert_eq!(add("eve@example.com").await["members"], json!(["eve"]));
+    let made = add("ann@example.com").await;
+    assert_eq!(made["updated_users"][0]["user_email"], "ann@example.com");
+    assert_eq!(made["members"].as_array().unwrap().len(), 2);
+    assert_eq!(add("ann@example.com").await["members"], made["members"], "she is made once");
+    let nobody = json!({"team_id": "blue", "member": {"role": "user"}});
+    let reply = desk.post_as(&desk.admin, "team/member_add", nobody).await;
+    assert_eq!((reply.status.as_u16(), &reply.json()["error"]["param"]), (400, &json!("member")));
+}
+
+#[tokio::test]
 async fn organizations_are_asked_for_by_a_body_too() {
     let desk = Desk::open().await;
     for id in ["acme", "other"] {
