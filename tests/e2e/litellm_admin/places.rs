@@ -81,3 +81,42 @@ async fn tags_of_a_new_model_are_those_of_both_objects() {
     let live = models["data"].as_array().unwrap().iter().find(|row| row["model_name"] == "live");
     assert_eq!(live.unwrap()["litellm_params"]["tags"], json!(["eu", "pii"]), "{models}");
 }
+
+#[tokio::test]
+async fn what_a_budget_a_customer_or_a_change_of_a_key_cannot_have_is_refused_by_name() {
+    let desk = Desk::open().await;
+    let key = desk.key(json!({})).await;
+    let windows = json!([{"budget_duration": "1d", "max_budget": 1}]);
+    let of_models = json!({"scripted": {"budget_limit": 1, "time_period": "1d"}});
+    let budget = json!({"max_budget": 1});
+    let customer = json!({"user_id": "shop", "max_budget": 1});
+    let change = json!({"key": key});
+    for (route, body, field, value, param) in [
+        ("budget/new", &budget, "rpm_limit", json!(5), "rpm_limit"),
+        ("budget/new", &budget, "tpm_limit", json!(5), "tpm_limit"),
+        ("budget/new", &budget, "max_parallel_requests", json!(0), "max_parallel_requests"),
+        ("budget/new", &budget, "soft_budget", json!(1), "max_budget"),
+        ("budget/new", &budget, "budget_limits", windows.clone(), "max_budget"),
+        ("budget/new", &budget, "model_max_budget", of_models, "max_budget"),
+        ("budget/new", &budget, "max_budget", json!(null), "max_budget"),
+        ("customer/new", &customer, "rpm_limit", json!(5), "rpm_limit"),
+        ("customer/new", &customer, "tpm_limit", json!(5), "tpm_limit"),
+        ("customer/new", &customer, "max_parallel_requests", json!(0), "max_parallel_requests"),
+        ("customer/new", &customer, "models", json!(["scripted"]), "models"),
+        ("customer/new", &customer, "allowed_model_region", json!("eu"), "allowed_model_region"),
+        ("customer/new", &customer, "default_model", json!("scripted"), "default_model"),
+        ("customer/new", &customer, "blocked", json!(true), "blocked"),
+        ("customer/new", &customer, "spend", json!(1), "spend"),
+        ("key/update", &change, "budget_limits", windows, "budget_limits"),
+        ("key/update", &change, "new_key", json!("sk-0123456789-strong"), "new_key"),
+        ("key/update", &change, "spend", json!(1), "spend"),
+        ("key/update", &change, "budget_duration", json!("1d"), "budget_duration"),
+        ("key/update", &change, "temp_budget_increase", json!(1), "temp_budget_increase"),
+    ] {
+        let mut body = body.clone();
+        body[field] = value;
+        let reply = desk.post_as(&desk.admin, route, body).await;
+        assert_eq!((reply.status.as_u16(), &reply.json()["error"]["param"]), (400, &json!(param)), "{route} {field}");
+    }
+    assert_eq!(desk.call(&key).await.status, 200);
+}
