@@ -39,7 +39,7 @@ func (f *Files) Upload(ctx context.Context, header *v1.FileHeader, file Upload) 
 			return stream.Send(&v1.CreateFileRequest{Part: &v1.CreateFileRequest_Chunk{Chunk: chunk}})
 		})
 	}
-	if err != nil && !errors.Is(err, io.EOF) {
+	if err != nil && err != io.EOF { // a reader's own error may wrap it
 		return nil, err
 	}
 	made, err := stream.CloseAndRecv()

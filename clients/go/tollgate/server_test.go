@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	"tollgate.dev/clients/go/tollgate"
 	v1 "tollgate.dev/clients/go/tollgate/v1"
@@ -41,6 +42,7 @@ type scripted struct {
 	calls   map[string][]seen
 	address string
 	gone    chan struct{} // closed when a waiting stream's caller has gone
+	ends    chan error    // how what came ended in calls of services that it has not; io.EOF: as a whole
 }
 
 // A call as it arrived.
@@ -75,13 +77,18 @@ func (s *scripted) of(method string) []seen {
 // Starts it, with a client of it that ends with the test.
 func (s *scripted) start(t *testing.T, options ...tollgate.Option) *tollgate.Client {
 	t.Helper()
-	s.calls, s.gone = map[string][]seen{}, make(chan struct{})
+	s.calls, s.gone, s.ends = map[string][]seen{}, make(chan struct{}), make(chan error, 16)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	// What it does not serve it does not refuse either: which of two ends came first would be left to chance.
 	waits := grpc.UnknownServiceHandler(func(_ any, call grpc.ServerStream) error {
+		var err error
+		for err == nil {
+			err = call.RecvMsg(&emptypb.Empty{}) // whose unknown fields any message is
+		}
+		s.ends <- err
 		<-call.Context().Done()
 		return nil
 	})

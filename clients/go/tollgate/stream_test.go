@@ -3,6 +3,8 @@ package tollgate_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -159,6 +161,41 @@ func TestAFileThatCannotBeReadEndsItsUploadWithItsOwnError(t *testing.T) {
 	_, err = client.Audio.Transcribe(t.Context(), &v1.TranscriptionHead{}, torn)
 	if err == nil || !strings.Contains(err.Error(), "torn") {
 		t.Error(err)
+	}
+}
+
+func TestAReaderThatBreaksMakesNoWholeFileOfItsHalf(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	server := &scripted{}
+	client := server.start(t)
+	for _, broken := range []error{io.ErrUnexpectedEOF, fmt.Errorf("the connection broke: %w", io.EOF)} {
+		half := func() tollgate.Upload {
+			begun := strings.NewReader(strings.Repeat("x", 1<<20)) // more than what lies in buffers on the way
+			return tollgate.Upload{Content: io.MultiReader(begun, iotest.ErrReader(broken)), Filename: "half"}
+		}
+		for name, upload := range map[string]func() error{
+			"file": func() error {
+				_, err := client.Files.Upload(ctx, &v1.FileHeader{Purpose: "batch"}, half())
+				return err
+			},
+			"recording": func() error {
+				_, err := client.Audio.Transcribe(ctx, &v1.TranscriptionHead{}, half())
+				return err
+			},
+			"image": func() error {
+				_, err := client.Images.Edit(ctx, &v1.EditImageHead{}, []tollgate.Upload{half()}, nil)
+				return err
+			},
+		} {
+			if err := upload(); !errors.Is(err, broken) {
+				t.Fatalf("%s, %v: told %v", name, broken, err)
+			}
+			if end := <-server.ends; status.Code(end) != codes.Canceled {
+				t.Fatalf("%s, %v: it ended with %v", name, broken, end)
+			}
+		}
 	}
 }
 

@@ -30,24 +30,37 @@ func (u Upload) begin(field string) *v1.UploadFile {
 	return &v1.UploadFile{Field: field, Filename: u.Filename, ContentType: u.MediaType}
 }
 
-// Sends the content, a message for each chunk. io.EOF, which no reader's error is here: the gateway has ended the call, and the answer
-// tells why.
+// Sends the content, a message for each chunk. io.EOF itself, which no reader's error is here: the gateway has ended the call, and the
+// answer tells why.
 func (u Upload) send(chunk func([]byte) error) error {
 	for {
 		data := make([]byte, chunkBytes)
-		read, err := io.ReadFull(u.Content, data)
+		read, broken := fill(data, u.Content)
+		if broken != nil && broken != io.EOF {
+			return fmt.Errorf("tollgate: reading %q to send it: %w", u.Filename, broken)
+		}
 		if read > 0 {
 			if err := chunk(data[:read]); err != nil {
 				return err
 			}
 		}
-		switch {
-		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		if broken == io.EOF {
 			return nil
-		case err != nil:
-			return fmt.Errorf("tollgate: reading %q to send it: %w", u.Filename, err)
 		}
 	}
+}
+
+// Reads until the chunk is full. io.ReadFull has an error for its own early end that readers which broke give too: io.ErrUnexpectedEOF.
+func fill(chunk []byte, from io.Reader) (int, error) {
+	at := 0
+	for at < len(chunk) {
+		read, err := from.Read(chunk[at:])
+		at += read
+		if err != nil {
+			return at, err
+		}
+	}
+	return at, nil
 }
 
 // Makes a call that sends much and answers in events. A file that cannot be read ends it: half of it must not look like the whole.
@@ -62,7 +75,7 @@ func uploaded[Request, Response any](
 	if err != nil {
 		return err
 	}
-	if err := send(stream.Send); err != nil && !errors.Is(err, io.EOF) {
+	if err := send(stream.Send); err != nil && err != io.EOF { // a reader's own error may wrap it
 		return err
 	}
 	if err := stream.CloseSend(); err != nil {
