@@ -12,7 +12,12 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use futures::{SinkExt, Stream, StreamExt, channel::mpsc, future::ready, stream};
+use futures::{
+    SinkExt, Stream, StreamExt,
+    channel::{mpsc, oneshot},
+    future::ready,
+    stream,
+};
 use multer::{Field, Multipart};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tollgate_proto::v1::{
@@ -150,7 +155,8 @@ async fn to_disk(gateway: &Gateway, mut field: Field<'_>) -> Result<tokio::fs::F
 /// Sends header and bytes on, and waits for what becomes of them.
 async fn pass_on(gateway: Gateway, parts: &Parts, header: FileHeader, source: Source) -> Result<Response, Refusal> {
     let (mut parcels, upload) = mpsc::channel(4);
-    let asked = forward::request(&gateway, parts, whole(upload));
+    let (answering, answered) = oneshot::channel();
+    let asked = forward::request(&gateway, parts, whole(upload, answered));
     let feeding = async move {
         // Nobody listens any more where it is refused: the answer says why.
         let _ = parcels.send(parcel(Part::Header(header))).await;
@@ -163,10 +169,14 @@ async fn pass_on(gateway: Gateway, parts: &Parts, header: FileHeader, source: So
         }
         fed
     };
-    let mut files = gateway.files();
-    let (fed, answered) = tokio::join!(feeding, files.create_file(asked));
+    let asking = async move {
+        let answer = gateway.files().create_file(asked).await;
+        drop(answering);
+        answer
+    };
+    let (fed, answer) = tokio::join!(feeding, asking);
     fed?;
-    let CreateFileResponse { file, receipt } = answered?.into_inner();
+    let CreateFileResponse { file, receipt } = answer?.into_inner();
     Ok(made(HeaderMap::new(), file.unwrap_or_default().object_json, receipt.as_ref()))
 }
 
@@ -174,11 +184,14 @@ fn parcel(part: Part) -> Option<CreateFileRequest> {
     Some(CreateFileRequest { part: Some(part) })
 }
 
-/// What goes on to the gateway. A form that breaks and a caller who goes away, dropping whoever feeds it, end it without its end: the
-/// gateway is told so, for a mere end would make a whole file of it.
-fn whole(parcels: mpsc::Receiver<Option<CreateFileRequest>>) -> impl Stream<Item = CreateFileRequest> + Send {
+/// What goes on to the gateway. A form that breaks, a caller who goes away, dropping whoever feeds it, and an answer before the end, which is
+/// a refusal such as that of a deadline, end it without its end: the gateway is told so, for a mere end would make a whole file of it.
+fn whole(
+    parcels: mpsc::Receiver<Option<CreateFileRequest>>,
+    answered: oneshot::Receiver<()>,
+) -> impl Stream<Item = CreateFileRequest> + Send {
     let given_up = stream::iter([parcel(Part::Header(FileHeader::default()))]);
-    parcels.chain(given_up).scan((), |(), parcel| ready(parcel))
+    parcels.take_until(answered).chain(given_up).scan((), |(), parcel| ready(parcel))
 }
 
 async fn feed(mut form: Multipart<'static>, mut field: Field<'static>, parcels: &mut Parcels) -> Result<(), Refusal> {

@@ -1,5 +1,7 @@
 //! What becomes of a file while it is passed on.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures::{SinkExt, channel::mpsc};
 use serde_json::json;
@@ -148,13 +150,9 @@ async fn half_a_file_whose_caller_goes_away_is_no_file() {
     };
     for (purpose, half) in halves() {
         let (mut pieces, incoming) = mpsc::channel::<Bytes>(1);
-        let head = format!(
-            "--BOUNDARY\r\ncontent-disposition: form-data; name=\"purpose\"\r\n\r\n{purpose}\r\n\
-             --BOUNDARY\r\ncontent-disposition: form-data; name=\"file\"; filename=\"half\"\r\n\r\n{half}"
-        );
         let (url, caller, before) = (world.v1("files"), world.gateway.caller(), world.provider.received());
         let asking = tokio::spawn(async move { caller.form(&url, incoming).await });
-        pieces.send(head.into()).await.unwrap();
+        pieces.send(begun(purpose, &half).into()).await.unwrap();
         has_begun(purpose, before).await;
         asking.abort();
     }
@@ -171,13 +169,43 @@ async fn half_a_file_whose_caller_goes_away_is_no_file() {
         // Its end would be the file's.
         unended.push(messages);
     }
+    nothing_is_kept_of(4, &world).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_whose_deadline_passes_is_not_kept_where_its_rest_comes_all_the_same() {
+    let world = world().await;
+    for (purpose, half) in [("user_data", "x".to_owned()), ("batch", lines(1, "half"))] {
+        let (mut pieces, incoming) = mpsc::channel::<Bytes>(1);
+        let (url, caller) = (world.v1("files"), world.gateway.caller().with("x-request-timeout", "0.5"));
+        let asking = tokio::spawn(async move { caller.form(&url, incoming).await });
+        pieces.send(begun(purpose, &half).into()).await.unwrap();
+        // Well beyond the deadline.
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        pieces.send(format!("{half}\r\n--BOUNDARY--\r\n").into()).await.unwrap();
+        drop(pieces);
+        assert_eq!(asking.await.unwrap().unwrap().status, 504, "{purpose}");
+    }
+    nothing_is_kept_of(2, &world).await;
+}
+
+/// A form up to the first half of its file.
+fn begun(purpose: &str, half: &str) -> String {
+    format!(
+        "--BOUNDARY\r\ncontent-disposition: form-data; name=\"purpose\"\r\n\r\n{purpose}\r\n\
+         --BOUNDARY\r\ncontent-disposition: form-data; name=\"file\"; filename=\"half\"\r\n\r\n{half}"
+    )
+}
+
+/// So many uploads were given up: each is on record, and no more of them.
+async fn nothing_is_kept_of(uploads: usize, world: &World) {
     let ends = async || {
         let records = world.records().await;
         let ends = records.iter().filter(|record| record.action == "file.create");
         ends.map(AuditRecord::error_reason).collect::<Vec<_>>()
     };
-    eventually("all of them are on record", async || ends().await.len() == 4).await;
-    assert_eq!(ends().await, [ErrorReason::Cancelled; 4]);
+    eventually("all of them are on record", async || ends().await.len() == uploads).await;
+    assert_eq!(ends().await, vec![ErrorReason::Cancelled; uploads]);
     assert!(world.provider.files().is_empty(), "nothing is at the provider");
     assert_eq!(ok(world.gateway.caller().get(&world.v1("files")).await.unwrap())["data"], json!([]));
 }
