@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -14,6 +15,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
+use futures::FutureExt;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -75,11 +77,17 @@ impl Background {
     }
 
     fn start(&self, runner: Runner, answer: Streaming<StreamCompletionResponse>) {
-        let (runs, id) = (self.runs.clone(), runner.id().to_owned());
-        runs.lock().insert(id.clone(), runner.run());
-        let stopping = self.stopping.clone();
+        let (id, run) = (runner.id().to_owned(), runner.run());
+        self.make(id, run, runner.make(answer, self.stopping.clone()));
+    }
+
+    fn make(&self, id: String, run: Arc<Run>, making: impl Future<Output = ()> + Send + 'static) {
+        let runs = self.runs.clone();
+        runs.lock().insert(id.clone(), run.clone());
         self.tasks.spawn(async move {
-            runner.make(answer, stopping).await;
+            // Nobody makes one that panicked any more: it will be found lost, and not followed for ever.
+            let _ = AssertUnwindSafe(making).catch_unwind().await;
+            run.end();
             runs.lock().remove(&id);
         });
     }
@@ -229,4 +237,25 @@ pub(super) async fn cancel(gateway: &Gateway, parts: &Parts, id: String) -> Resu
         response = kept::get(gateway, parts, By::Id(id.clone())).await?;
     }
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn panics() {
+        panic!("as the test wants it")
+    }
+
+    #[tokio::test]
+    async fn a_response_whose_making_panics_is_followed_no_longer() {
+        let background = Background::default();
+        let run = Arc::new(Run::default());
+        background.make("resp_1".into(), run.clone(), panics());
+        let ended = tokio::time::timeout(Duration::from_secs(20), run.ended()).await;
+        assert!(ended.is_ok(), "it is waited for");
+        assert!(run.events_after(-1).await.is_empty());
+        background.drain(Duration::from_secs(20)).await;
+        assert!(background.run("resp_1").is_none(), "it is found where it is kept");
+    }
 }

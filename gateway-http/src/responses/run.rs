@@ -32,7 +32,7 @@ const BEAT: Duration = Duration::from_secs(1);
 const LAST_TRIES: u32 = 60;
 
 /// A response that this process makes, as those who follow it see it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Run {
     events: Mutex<Vec<ResponseEvent>>,
     /// Whether it has ended; changes with every event.
@@ -46,6 +46,11 @@ impl Run {
     /// Has it end.
     pub(super) fn cancel(&self) {
         self.cancelled.cancel();
+    }
+
+    /// Nobody makes it any more.
+    pub(super) fn end(&self) {
+        self.ended.send_replace(true);
     }
 
     /// Resolves when it has ended and is kept.
@@ -122,18 +127,12 @@ impl Runner {
         previous: Option<String>,
         asked: Map<String, Value>,
     ) -> Self {
-        let run = Run {
-            events: Mutex::default(),
-            ended: watch::Sender::new(false),
-            is_gone: AtomicBool::new(false),
-            cancelled: CancellationToken::new(),
-        };
         let created: Option<Value> = serde_json::from_str(&begun.response_json).ok();
         let mut runner = Self {
             gateway,
             parts,
             id: begun.id.clone(),
-            run: Arc::new(run),
+            run: Arc::default(),
             previous,
             asked,
             printer: None,
@@ -159,7 +158,7 @@ impl Runner {
         self.run.clone()
     }
 
-    /// Makes it, to its end.
+    /// Makes it, to its last event.
     pub(super) async fn make(mut self, answer: Streaming<StreamCompletionResponse>, stopping: CancellationToken) {
         // Its end drops the call, where that still runs: what was produced is settled.
         let end = self.follow(answer, stopping).await;
@@ -170,7 +169,6 @@ impl Runner {
             }
             None => self.run.is_gone.store(true, Ordering::Release),
         }
-        self.run.ended.send_replace(true);
     }
 
     async fn follow(&mut self, mut answer: Streaming<StreamCompletionResponse>, stopping: CancellationToken) -> End {

@@ -82,6 +82,11 @@ impl Error {
         Self::new(ErrorReason::Internal, message)
     }
 
+    /// A defect of ours that ended the call: a panic.
+    pub fn defect() -> Self {
+        Self::internal("a defect of the gateway ended the call; it is logged")
+    }
+
     /// Says whether to try again.
     #[must_use]
     pub fn retry(mut self, retry: Retry) -> Self {

@@ -7,6 +7,7 @@
 
 use std::{
     future::Future,
+    panic::AssertUnwindSafe,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -15,7 +16,7 @@ use std::{
 };
 
 use dashmap::{DashMap, mapref::entry::Entry as MapEntry};
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use moka::sync::Cache;
 use parking_lot::Mutex;
 use prost::Message;
@@ -249,7 +250,9 @@ impl<T: Kept> Lead<T> {
         let Self { flight, flights, key, billed } = self;
         let reply = flight.read();
         settler.spawn_call(async move {
-            let mut recording = std::pin::pin!(flight.record(run));
+            // Whoever waits for a call that panicked would wait for ever.
+            let recording = AssertUnwindSafe(flight.record(run)).catch_unwind();
+            let mut recording = std::pin::pin!(recording.map(|ended| ended.unwrap_or_else(|_| Err(Error::defect()))));
             let forsaken = tokio::select! {
                 end = &mut recording => Some(end),
                 () = flight.forsaken() => None,
@@ -348,5 +351,56 @@ impl<T> Drop for Reader<T> {
         self.0.readers.fetch_sub(1, Ordering::AcqRel);
         self.0.left.notify_waiters();
         self.0.left.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: Key = [7; 16];
+
+    fn lead(flights: &Flights<CompletionEvent>) -> Lead<CompletionEvent> {
+        let flight = Arc::new(Flight {
+            fingerprint: vec![1],
+            call_id: "call_1".into(),
+            log: Mutex::new(Log { items: Vec::new(), end: None }),
+            grown: Notify::new(),
+            readers: AtomicUsize::new(0),
+            left: Notify::new(),
+        });
+        flights.in_flight.insert(KEY, flight.clone());
+        Lead { flight, flights: flights.clone(), key: KEY, billed: Billed::default() }
+    }
+
+    async fn panics() -> Result<Reply<CompletionEvent>, Error> {
+        panic!("as the test wants it")
+    }
+
+    async fn panics_at_its_second_piece() -> Result<Reply<CompletionEvent>, Error> {
+        let pieces = futures::stream::iter(0..2).map(|n| match n {
+            0 => Ok(CompletionEvent::default()),
+            _ => panic!("as the test wants it"),
+        });
+        Ok(pieces.boxed())
+    }
+
+    /// Whoever reads it is told of its end, and its key is free.
+    async fn ends_for_all(run: impl Future<Output = Result<Reply<CompletionEvent>, Error>> + Send + 'static) {
+        let flights = Flights::new(Duration::from_secs(60), 1_000, None);
+        let lead = lead(&flights);
+        let follower = lead.flight.read();
+        for reader in [lead.lead(run), follower] {
+            let told = tokio::time::timeout(Duration::from_secs(20), reader.collect::<Vec<_>>()).await.unwrap();
+            let end = told.last().unwrap().as_ref().unwrap_err();
+            assert_eq!(end.reason, ErrorReason::Internal);
+        }
+        assert!(flights.in_flight.is_empty(), "the key is free again");
+    }
+
+    #[tokio::test]
+    async fn a_call_that_panics_ends_for_all_who_wait_for_it() {
+        ends_for_all(panics()).await;
+        ends_for_all(panics_at_its_second_piece()).await;
     }
 }

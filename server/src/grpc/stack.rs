@@ -105,9 +105,7 @@ pub async fn stack(doors: Doors) -> anyhow::Result<(Grpc, HealthReporter, Vec<&'
                 match answered {
                     Ok(Ok(response)) => conform(response.map(Body::new)),
                     Ok(Err(error)) => match error {},
-                    Err(_) => {
-                        status(Error::internal("a defect of the gateway ended the call; it is logged")).into_http()
-                    }
+                    Err(_) => status(Error::defect()).into_http(),
                 }
             };
             let response = deadline::within(deadline, reply).await;
