@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
 use tollgate_control::ReadLines;
-use tollgate_domain::{Error, Retry, Violation};
+use tollgate_domain::{Error, Violation};
 use tollgate_http::{
     batch_line::{self, Asked, LineWishes},
     openai::Invalid,
@@ -9,19 +9,19 @@ use tollgate_http::{
 use tollgate_pipeline::Request as Call;
 use tollgate_proto::v1::{
     CancelBatchRequest, CancelBatchResponse, CreateBatchRequest, CreateBatchResponse, CreateFileRequest,
-    CreateFileResponse, DeleteFileRequest, DeleteFileResponse, ErrorReason, FileHeader, GetBatchRequest,
-    GetBatchResponse, GetFileContentRequest, GetFileContentResponse, GetFileRequest, GetFileResponse,
-    ListBatchesRequest, ListBatchesResponse, ListFilesRequest, ListFilesResponse, batch_service_server::BatchService,
+    CreateFileResponse, DeleteFileRequest, DeleteFileResponse, FileHeader, GetBatchRequest, GetBatchResponse,
+    GetFileContentRequest, GetFileContentResponse, GetFileRequest, GetFileResponse, ListBatchesRequest,
+    ListBatchesResponse, ListFilesRequest, ListFilesResponse, batch_service_server::BatchService,
     create_file_request::Part, file_service_server::FileService,
 };
 use tollgate_providers::Mode;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Rooms, principal, status::status};
-
-fn broken(why: &str) -> Error {
-    Error::new(ErrorReason::Cancelled, format!("the upload broke: {why}")).retry(Retry::Later)
-}
+use super::{
+    Rooms, principal,
+    status::status,
+    upload::{broken, given_up},
+};
 
 /// `FileService` and `BatchService`.
 #[derive(Clone)]
@@ -40,9 +40,9 @@ impl FileService for Door {
         };
         let chunks = parts.map(|message| match message.map(|message| message.part) {
             Ok(Some(Part::Chunk(chunk))) => Ok(chunk),
-            Ok(Some(Part::Header(header))) if header == FileHeader::default() => Err(broken("its sender gave it up")),
+            Ok(Some(Part::Header(header))) if header == FileHeader::default() => Err(given_up("its sender gave it up")),
             Ok(_) => Err(Error::invalid_field("chunk", "must be every message but the first")),
-            Err(status) => Err(broken(status.message())),
+            Err(told) => Err(broken(told)),
         });
         let (file, receipt) = self.0.control.create_file(&who, header, chunks.boxed()).await.map_err(status)?;
         Ok(Response::new(CreateFileResponse { file: Some(file), receipt }))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
-use tollgate_domain::{Error, Retry};
+use tollgate_domain::Error;
 use tollgate_http::openai;
 use tollgate_pipeline::{Call, MOST_IMAGES, MediaTold, Request as Asked};
 use tollgate_proto::v1::{
@@ -23,6 +23,7 @@ use super::{
     quota::with_quota,
     status::{status, status_of},
     unary::Door,
+    upload::broken,
     validate,
 };
 
@@ -118,14 +119,6 @@ pub(super) async fn edit_image(
 
 fn headless() -> Status {
     status(Error::invalid_field("head", "must be the first message"))
-}
-
-/// The caller's stream broke.
-fn broken(told: Status) -> Error {
-    match told.code() {
-        tonic::Code::OutOfRange => Error::new(ErrorReason::RequestTooLarge, told.message()),
-        _ => Error::new(ErrorReason::Cancelled, format!("the upload broke: {}", told.message())).retry(Retry::Later),
-    }
 }
 
 fn fits_file(file: UploadFile) -> Result<Part, Error> {

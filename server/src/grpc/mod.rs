@@ -16,6 +16,7 @@ mod status;
 mod tenancy;
 mod trace;
 mod unary;
+mod upload;
 mod validate;
 
 use std::sync::Arc;

@@ -27,7 +27,7 @@ use tower::{Service, ServiceExt, service_fn, util::BoxCloneSyncService};
 
 use super::{
     Rooms, audit, budget, completion, deadline, file, key_admin, model, response, rpc::Rpc, status::status, tenancy,
-    trace, unary,
+    trace, unary, upload::unread,
 };
 
 /// The stack as everything calls it.
@@ -129,16 +129,13 @@ fn conform(response: Response<Body>) -> Response<Body> {
     if !refusal.details().is_empty() {
         return response;
     }
-    let error = match refusal.code() {
-        tonic::Code::OutOfRange => Error::new(ErrorReason::RequestTooLarge, refusal.message()),
-        tonic::Code::Internal if refusal.message().contains("decode") => {
-            Error::invalid_field("", format!("the message cannot be read: {}", refusal.message()))
-        }
+    let error = match unread(&refusal, "") {
+        Some(error) => error,
         // With a message it is about something else, such as a compression that is not taken.
-        tonic::Code::Unimplemented if refusal.message().is_empty() => {
+        None if refusal.code() == tonic::Code::Unimplemented && refusal.message().is_empty() => {
             Error::new(ErrorReason::RouteNotFound, "there is no such RPC; reflection lists all")
         }
-        _ => return response,
+        None => return response,
     };
     status(error).into_http()
 }
