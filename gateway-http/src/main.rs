@@ -6,15 +6,13 @@ use anyhow::Context;
 use axum::serve::ListenerExt;
 use clap::Parser;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use tollgate_http::{Background, Options};
 use tollgate_redact::Hidden;
 use tonic::transport::Endpoint;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// How long answers in the background may still take when the shim is told to stop.
-const DRAIN: Duration = Duration::from_secs(30);
 
 /// OpenAI's REST and SSE in front of a Tollgate gateway.
 #[derive(Parser)]
@@ -32,6 +30,9 @@ struct Cli {
     /// Largest file that is uploaded, in bytes.
     #[arg(long, default_value_t = 512 << 20)]
     max_file_bytes: u64,
+    /// How long answers may still take when the shim is told to stop, in seconds.
+    #[arg(long, default_value_t = 30)]
+    drain_timeout_seconds: u64,
 }
 
 #[tokio::main]
@@ -72,8 +73,20 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             tracing::debug!(%error, "TCP_NODELAY");
         }
     });
-    axum::serve(listener, tollgate_http::router(channel, options)).with_graceful_shutdown(told_to_stop()).await?;
-    background.drain(DRAIN).await;
+    let (stopping, drain) = (CancellationToken::new(), Duration::from_secs(cli.drain_timeout_seconds));
+    let serving = axum::serve(listener, tollgate_http::router(channel, options))
+        .with_graceful_shutdown(stopping.clone().cancelled_owned());
+    let mut serving = serving.into_future();
+    tokio::select! {
+        ended = &mut serving => return Ok(ended?),
+        () = told_to_stop() => stopping.cancel(),
+    }
+    // At once: a stream that does not end must not keep what is made in the background from being kept.
+    let (served, ()) = tokio::join!(tokio::time::timeout(drain, &mut serving), background.drain(drain));
+    match served {
+        Ok(ended) => ended?,
+        Err(_) => tracing::warn!("the drain timeout passed; answers still in flight are cut"),
+    }
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! What the cases share.
 
 use std::{
-    process::Stdio,
+    process::{ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
@@ -11,7 +11,7 @@ use tollgate_tests::{
     provider::ScriptedProvider,
     support::{
         Gateway, GatewayBuilder,
-        gateway::{free_port, locate},
+        gateway::{free_port, locate, signal},
         keys::virtual_key,
     },
 };
@@ -19,23 +19,35 @@ use tollgate_tests::{
 /// The shim as a process of its own.
 pub(crate) struct Shim {
     pub(crate) url: String,
-    _process: tokio::process::Child,
+    process: tokio::process::Child,
 }
 
 impl Shim {
     pub(crate) async fn before(gateway: &Gateway) -> Self {
+        Self::with(gateway, &[]).await
+    }
+
+    /// ... with further arguments.
+    pub(crate) async fn with(gateway: &Gateway, arguments: &[&str]) -> Self {
         let port = free_port().unwrap();
         let process = tokio::process::Command::new(locate().unwrap().with_file_name("tollgate-http"))
             .args(["--upstream", &gateway.grpc(), "--listen", &format!("127.0.0.1:{port}")])
+            .args(arguments)
             .kill_on_drop(true)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let shim = Self { url: format!("http://127.0.0.1:{port}"), _process: process };
+        let shim = Self { url: format!("http://127.0.0.1:{port}"), process };
         let (caller, ready) = (gateway.caller(), format!("{}/health/readiness", shim.url));
         eventually("the shim is ready", async || caller.get(&ready).await.is_ok_and(|r| r.status == 200)).await;
         shim
+    }
+
+    /// Asks the process to end, and waits at most this long for it.
+    pub(crate) async fn sigterm(&mut self, patience: Duration) -> ExitStatus {
+        signal(self.process.id().unwrap(), "TERM").unwrap();
+        tokio::time::timeout(patience, self.process.wait()).await.expect("it ends in time").unwrap()
     }
 }
 

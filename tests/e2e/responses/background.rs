@@ -8,7 +8,7 @@ use tollgate_tests::{
 };
 
 use super::{MODELS, body, check_order, made, post, text, world, world_with};
-use crate::support::eventually;
+use crate::support::{Shim, eventually};
 
 /// Four words, each a chunk of its own.
 const WORDS: &str = "one two three four";
@@ -261,6 +261,24 @@ async fn a_gateway_that_stops_says_which_answers_it_cut_short() {
     assert!(failed["error"]["message"].as_str().unwrap().contains("stopped"), "{failed}");
     assert!(text(&failed).starts_with("one"));
     assert_eq!(world.entries().await.len(), 1, "what was produced is settled");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shim_that_stops_says_so_too_whatever_streams_are_open() {
+    let world = world().await;
+    let mut shim = Shim::with(&world.gateway, &["--drain-timeout-seconds", "1"]).await;
+    let (caller, url) = (world.gateway.caller(), format!("{}/v1/responses", shim.url));
+    world.provider.always("*", [Step::text(WORDS).then_stalls(2)]);
+    let queued = caller.post(&url, &in_background("gpt", json!({}))).await.unwrap().json();
+    once(&caller, &url_of(&world.gateway, &queued), &["in_progress"]).await;
+    let mut open = caller.stream(&url, &body("gpt", json!({"stream": true}))).await.unwrap();
+    open.next().await.unwrap().unwrap();
+    let ended = shim.sigterm(std::time::Duration::from_secs(10)).await;
+    assert!(ended.success(), "{ended}");
+    let failed = caller.get(&url_of(&world.gateway, &queued)).await.unwrap().json();
+    assert_eq!((&failed["status"], &failed["error"]["code"]), (&json!("failed"), &json!("server_error")));
+    assert!(failed["error"]["message"].as_str().unwrap().contains("stopped"), "{failed}");
+    eventually("both are settled", async || world.entries().await.len() == 2).await;
 }
 
 /// Two replicas over one PostgreSQL.

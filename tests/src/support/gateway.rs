@@ -269,7 +269,11 @@ pub fn free_port() -> Result<u16> {
     }
 }
 
-fn signal(pid: u32, name: &str) -> Result<()> {
+/// Sends a signal by name to a process.
+///
+/// # Errors
+/// When it is gone.
+pub fn signal(pid: u32, name: &str) -> Result<()> {
     let status = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status()?;
     if !status.success() {
         bail!("process {pid} takes no {name}");
