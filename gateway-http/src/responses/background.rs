@@ -86,7 +86,9 @@ impl Background {
         runs.lock().insert(id.clone(), run.clone());
         self.tasks.spawn(async move {
             // Nobody makes one that panicked any more: it will be found lost, and not followed for ever.
-            let _ = AssertUnwindSafe(making).catch_unwind().await;
+            if AssertUnwindSafe(making).catch_unwind().await.is_err() {
+                run.lose();
+            }
             run.end();
             runs.lock().remove(&id);
         });
@@ -254,7 +256,7 @@ mod tests {
         background.make("resp_1".into(), run.clone(), panics());
         let ended = tokio::time::timeout(Duration::from_secs(20), run.ended()).await;
         assert!(ended.is_ok(), "it is waited for");
-        assert!(run.events_after(-1).await.is_empty());
+        assert!(run.events_after(-1).await.is_empty() && run.is_gone());
         background.drain(Duration::from_secs(20)).await;
         assert!(background.run("resp_1").is_none(), "it is found where it is kept");
     }

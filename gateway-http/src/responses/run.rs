@@ -53,6 +53,11 @@ impl Run {
         self.ended.send_replace(true);
     }
 
+    /// It has no last event.
+    pub(super) fn lose(&self) {
+        self.is_gone.store(true, Ordering::Release);
+    }
+
     /// Resolves when it has ended and is kept.
     pub(super) async fn ended(&self) {
         let mut ended = self.ended.subscribe();
@@ -167,7 +172,7 @@ impl Runner {
                 self.keep(&last).await;
                 self.run.events.lock().push(last);
             }
-            None => self.run.is_gone.store(true, Ordering::Release),
+            None => self.run.lose(),
         }
     }
 
