@@ -10,7 +10,7 @@ mod error;
 mod files;
 mod forward;
 mod health;
-mod litellm;
+pub mod litellm;
 mod media;
 mod messages;
 mod models;

@@ -20,6 +20,7 @@ mod model_new;
 pub(crate) mod models;
 mod money;
 mod organizations;
+pub mod providers;
 mod purse;
 mod query;
 mod report;

@@ -1,11 +1,11 @@
 //! From a row's parameters to the account that it uses: kind, address, credential, time limits.
 
 use serde_json::{Map, Value, json};
+use tollgate_http::litellm::providers::Meant;
 
 use super::{
     clouds,
     node::Node,
-    providers::Meant,
     section::{Section, span},
 };
 
@@ -29,39 +29,20 @@ pub(super) struct Account {
 
 /// The account of a row; the error says why there is none.
 pub(super) fn account(params: &Section<'_>, meant: Meant, times: Times) -> Result<Account, String> {
-    let mut of_row = Account { settings: Map::new(), model: meant.model.clone(), base_model: None };
-    let mut kind = meant.known.kind;
     let (base, is_given) = address(params, meant.known.bases);
-    let mut base = base;
-    match (meant.known.prefix, kind) {
-        // A server of one's own that only has the dialect; at OpenAI's own address, or behind a proxy before all of OpenAI, it is OpenAI.
-        ("openai" | "text-completion-openai", _)
-            if is_given && !base.iter().any(|url| url.contains("api.openai.com")) =>
-        {
-            kind = "openai_compatible";
-            of_row.base_model = Some(format!("openai/{}", of_row.model));
-            base = base.map(|url| shaped(kind, &url));
-        }
-        ("azure_ai", _) if of_row.model.starts_with("claude") => {
-            kind = "anthropic";
-            base = base.map(|url| format!("{}/anthropic/v1", host(&url)));
-        }
-        ("azure_ai", _) => base = base.map(|url| host(&url)),
-        _ => base = base.map(|url| shaped(kind, &url)),
-    }
-    if let Some(rest) = of_row.model.strip_prefix("responses/").map(str::to_owned).filter(|_| kind == "openai") {
-        (kind, of_row.model) = ("openai_responses", rest);
-    }
-    of_row.settings.insert("kind".into(), kind.into());
-    match kind {
+    let served = meant.served(base.as_deref(), is_given);
+    let lacks_address = served.lacks_address();
+    let mut of_row = Account { settings: Map::new(), model: served.model, base_model: served.base_model };
+    of_row.settings.insert("kind".into(), served.kind.into());
+    match served.kind {
         "bedrock" => clouds::bedrock(params, &mut of_row),
         "vertex" => clouds::vertex(params, &mut of_row)?,
-        "azure" => clouds::azure(params, &mut of_row, meant.known.prefix == "azure_ai"),
+        "azure" => clouds::azure(params, &mut of_row, meant.is_foundry()),
         _ => {}
     }
-    if let Some(base) = base {
+    if let Some(base) = served.base_url {
         of_row.settings.insert("base_url".into(), base.into());
-    } else if ["azure", "vllm", "lm_studio", "llama_cpp", "databricks", "openai_compatible"].contains(&kind) {
+    } else if lacks_address {
         return Err("api_base: is required for this provider".to_owned());
     }
     let by_cloud = ["aws", "entra", "google"].iter().any(|way| of_row.settings.contains_key(*way));
@@ -92,32 +73,6 @@ fn address(params: &Section<'_>, variables: &[&str]) -> (Option<String>, bool) {
         }
     }
     (variables.iter().find_map(|name| params.context.environment.get(name)), false)
-}
-
-/// LiteLLM's addresses as ours are: up to what the adapter adds.
-fn shaped(kind: &str, url: &str) -> String {
-    let url = url.trim_end_matches('/');
-    match kind {
-        "anthropic" => {
-            let root = url.strip_suffix("/messages").unwrap_or(url);
-            let root = root.strip_suffix("/v1").unwrap_or(root);
-            format!("{root}/v1")
-        }
-        "azure" => url.split_once("/openai").map_or(url, |(resource, _)| resource).to_owned(),
-        "cohere" => host(url),
-        "ollama" => {
-            let ends = ["/api/chat", "/api/generate", "/api/embed", "/api/embeddings", "/v1"];
-            ends.iter().find_map(|end| url.strip_suffix(end)).unwrap_or(url).to_owned()
-        }
-        "gemini" if host(url) == url => format!("{url}/v1beta"),
-        _ => url.strip_suffix("/chat/completions").unwrap_or(url).to_owned(),
-    }
-}
-
-/// Scheme and host.
-fn host(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    format!("{scheme}://{}", rest.split('/').next().unwrap_or_default())
 }
 
 /// The row's key, else the variable's that LiteLLM looks at. Servers of one's own are called without where it is not set.

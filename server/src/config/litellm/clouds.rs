@@ -1,6 +1,7 @@
 //! Accounts at clouds, whose credentials are more than a key.
 
 use serde_json::{Map, Value};
+use tollgate_http::litellm::providers::is_classic;
 
 use super::{accounts::Account, section::Section};
 
@@ -18,19 +19,13 @@ fn put(map: &mut Map<String, Value>, key: &str, value: Option<String>) {
 
 /// A classic address has a version of the API in it; without one the v1 API is called, as Foundry's models always are.
 pub(super) fn azure(params: &Section<'_>, account: &mut Account, foundry: bool) {
-    for prefix in ["o_series/", "gpt5_series/", "responses/"] {
-        if let Some(rest) = account.model.strip_prefix(prefix) {
-            account.model = rest.to_owned();
-        }
-    }
     let version = either(params, &["api_version"], &["AZURE_API_VERSION"]);
     if foundry {
         if version.is_some() && params.has("api_version") {
             params.differently("api_version", "the v1 API is called, which has none");
         }
     } else {
-        let is_classic = |version: &String| !["v1", "latest", "preview"].contains(&version.as_str());
-        put(&mut account.settings, "api_version", version.filter(is_classic));
+        put(&mut account.settings, "api_version", version.filter(|version| is_classic(version)));
     }
     let tenant = either(params, &["tenant_id"], &[]);
     let client = either(params, &["client_id"], &[]);

@@ -15,7 +15,6 @@ mod known;
 mod models;
 mod node;
 mod prices;
-mod providers;
 mod report;
 mod router;
 mod section;

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
+use tollgate_http::litellm::providers::{listings, meant, reached, with_mode};
 use tollgate_providers::catalogue::Catalogue;
 
 use super::{
@@ -13,7 +14,6 @@ use super::{
     known::Kind,
     node::Node,
     prices::price,
-    providers::{meant, reached},
     report::Verdict,
     section::{Context, Section},
 };
@@ -191,9 +191,7 @@ impl Models {
     fn draft(&mut self, path: &str, params: &Section<'_>, info: &Section<'_>, account: Account) -> Row {
         let mut account = account;
         let kind = account.settings.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
-        if info.text("mode").as_deref() == Some("responses") && kind == "openai" {
-            account.settings.insert("kind".into(), "openai_responses".into());
-        }
+        account.settings.insert("kind".into(), with_mode(&kind, info.text("mode").as_deref()).into());
         let mut deployment = Map::new();
         deployment.insert("provider".into(), Value::Null);
         deployment.insert("model".into(), account.model.clone().into());
@@ -288,13 +286,8 @@ fn excluded(info: &Section<'_>) -> Result<(), String> {
 
 /// LiteLLM's name of a model as the catalogue's `PROVIDER/MODEL`.
 fn listed(kind: &str, named: &str) -> Option<String> {
-    let bare = named.split_once('/').map_or(named, |(_, model)| model);
-    let kinds = [named.split_once('/').map_or(kind, |(provider, _)| provider), kind, "openai", "anthropic"];
-    // Behind a region: `azure/eu/gpt-4o`.
-    let last = bare.rsplit('/').next().unwrap_or(bare);
-    let found = kinds
-        .into_iter()
-        .find_map(|kind| [named, bare, last].into_iter().find_map(|model| Catalogue::embedded().find(kind, model)));
+    let mut names = listings(kind, named).into_iter();
+    let found = names.find_map(|(kind, model)| Catalogue::embedded().find(&kind, &model));
     found.map(|entry| format!("{}/{}", entry.provider, entry.model))
 }
 

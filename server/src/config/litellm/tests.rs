@@ -50,6 +50,13 @@ fn deployment(params: Value) -> Value {
 }
 
 #[test]
+fn every_kind_is_one_of_ours() {
+    for known in tollgate_http::litellm::providers::KNOWN {
+        assert!(tollgate_providers::registry::registry(known.kind).is_some(), "{known:?}");
+    }
+}
+
+#[test]
 fn its_files_are_told_from_ours() {
     for text in [ELESTIO, PRODUCTION, LOCAL_CLOUD, "general_settings: {}\n", "{\"model_list\": []}"] {
         assert!(is_litellm(text), "{text}");

@@ -1,18 +1,19 @@
-//! Which provider LiteLLM means by the model of a row, and how ours is called.
+//! Which provider LiteLLM means by the model of a row, and how ours is called and addressed. Rows of a configuration and of `POST /model/new`
+//! are read alike by this.
 
 /// A provider as LiteLLM names it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Known {
+pub struct Known {
     /// The word before the slash.
-    pub(super) prefix: &'static str,
+    pub prefix: &'static str,
     /// Our kind.
-    pub(super) kind: &'static str,
+    pub kind: &'static str,
     /// Where its key is looked for when a row has none.
-    pub(super) keys: &'static [&'static str],
+    pub keys: &'static [&'static str],
     /// Where its address is looked for when a row has none.
-    pub(super) bases: &'static [&'static str],
+    pub bases: &'static [&'static str],
     /// It is served without a key too.
-    pub(super) keyless: bool,
+    pub keyless: bool,
 }
 
 const fn known(prefix: &'static str, kind: &'static str, keys: &'static [&'static str]) -> Known {
@@ -32,7 +33,8 @@ const fn own(
 const OPENAI: &[&str] = &["OPENAI_API_KEY"];
 const OPENAI_BASES: &[&str] = &["OPENAI_BASE_URL", "OPENAI_API_BASE"];
 
-const KNOWN: &[Known] = &[
+/// Every provider that there is a kind for.
+pub const KNOWN: &[Known] = &[
     Known { bases: OPENAI_BASES, ..known("openai", "openai", OPENAI) },
     Known { bases: OPENAI_BASES, ..known("text-completion-openai", "openai", OPENAI) },
     Known { bases: &["AZURE_API_BASE"], ..known("azure", "azure", &["AZURE_API_KEY", "AZURE_OPENAI_API_KEY"]) },
@@ -180,15 +182,126 @@ const INFERRED: &[(&str, &str)] = &[
 
 /// A row's provider and the model in its words.
 #[derive(Debug)]
-pub(super) struct Meant {
-    pub(super) known: Known,
-    pub(super) model: String,
+pub struct Meant {
+    /// Which it is.
+    pub known: Known,
+    /// The model in its words.
+    pub model: String,
     /// What is not as LiteLLM has it.
-    pub(super) difference: Option<String>,
+    pub difference: Option<String>,
+}
+
+/// How a row is served here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// Our kind.
+    pub kind: &'static str,
+    /// The model in the provider's words.
+    pub model: String,
+    /// Its address, up to what the adapter adds; `None`: the provider's own.
+    pub base_url: Option<String>,
+    /// The catalogue's name of the model, where the kind tells nothing.
+    pub base_model: Option<String>,
+}
+
+impl Meant {
+    /// How it is served at an address; `is_given`: the row itself has it.
+    pub fn served(&self, base: Option<&str>, is_given: bool) -> Served {
+        let (mut kind, mut model, mut base_model) = (self.known.kind, self.model.clone(), None);
+        let base_url = match (self.known.prefix, kind) {
+            // A server of one's own that only has the dialect; at OpenAI's own address, or behind a proxy before all of OpenAI, it is OpenAI.
+            ("openai" | "text-completion-openai", _)
+                if is_given && base.is_none_or(|url| !url.contains("api.openai.com")) =>
+            {
+                kind = "openai_compatible";
+                base_model = Some(format!("openai/{model}"));
+                base.map(|url| shaped(kind, url))
+            }
+            ("azure_ai", _) if model.starts_with("claude") => {
+                kind = "anthropic";
+                base.map(|url| format!("{}/anthropic/v1", host(url)))
+            }
+            ("azure_ai", _) => base.map(host),
+            _ => base.map(|url| shaped(kind, url)),
+        };
+        if let Some(rest) = model.strip_prefix("responses/").map(str::to_owned).filter(|_| kind == "openai") {
+            (kind, model) = ("openai_responses", rest);
+        }
+        if kind == "azure" {
+            for prefix in ["o_series/", "gpt5_series/", "responses/"] {
+                if let Some(rest) = model.strip_prefix(prefix) {
+                    model = rest.to_owned();
+                }
+            }
+        }
+        Served { kind, model, base_url, base_model }
+    }
+
+    /// Whether it is one of Foundry's models, which are called by the v1 API.
+    pub fn is_foundry(&self) -> bool {
+        self.known.prefix == "azure_ai"
+    }
+}
+
+impl Served {
+    /// Whether it is nowhere in particular: it has no address, and its provider none of its own.
+    pub fn lacks_address(&self) -> bool {
+        let own = ["azure", "vllm", "lm_studio", "llama_cpp", "databricks", "openai_compatible"];
+        self.base_url.is_none() && own.contains(&self.kind)
+    }
+}
+
+/// Whether Azure's API has this version in its addresses; the v1 API has none.
+pub fn is_classic(version: &str) -> bool {
+    !["v1", "latest", "preview"].contains(&version)
+}
+
+/// The kind by which a model of a kind is called that is for this.
+pub fn with_mode<'a>(kind: &'a str, mode: Option<&str>) -> &'a str {
+    match (kind, mode) {
+        ("openai", Some("responses")) => "openai_responses",
+        _ => kind,
+    }
+}
+
+/// Where the catalogue may list LiteLLM's name of a model, by provider and model, the likeliest first.
+pub fn listings(kind: &str, named: &str) -> Vec<(String, String)> {
+    let bare = named.split_once('/').map_or(named, |(_, model)| model);
+    let kinds = [named.split_once('/').map_or(kind, |(provider, _)| provider), kind, "openai", "anthropic"];
+    // Behind a region: `azure/eu/gpt-4o`.
+    let last = bare.rsplit('/').next().unwrap_or(bare);
+    let of = |kind: &str| [named, bare, last].map(|model| (kind.to_owned(), model.to_owned()));
+    kinds.into_iter().flat_map(of).collect()
+}
+
+/// LiteLLM's addresses as ours are: up to what the adapter adds.
+fn shaped(kind: &str, url: &str) -> String {
+    let url = url.trim_end_matches('/');
+    match kind {
+        "anthropic" => {
+            let root = url.strip_suffix("/messages").unwrap_or(url);
+            let root = root.strip_suffix("/v1").unwrap_or(root);
+            format!("{root}/v1")
+        }
+        "azure" => url.split_once("/openai").map_or(url, |(resource, _)| resource).to_owned(),
+        "cohere" => host(url),
+        "ollama" => {
+            let ends = ["/api/chat", "/api/generate", "/api/embed", "/api/embeddings", "/v1"];
+            ends.iter().find_map(|end| url.strip_suffix(end)).unwrap_or(url).to_owned()
+        }
+        "gemini" if host(url) == url => format!("{url}/v1beta"),
+        _ => url.strip_suffix("/chat/completions").unwrap_or(url).to_owned(),
+    }
+}
+
+/// Scheme and host.
+fn host(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    format!("{scheme}://{}", rest.split('/').next().unwrap_or_default())
 }
 
 /// Which provider a row means by its model, `custom_llm_provider` and whether it has an address; the error says why none.
-pub(super) fn meant(model: &str, custom: Option<&str>, has_base: bool) -> Result<Meant, String> {
+pub fn meant(model: &str, custom: Option<&str>, has_base: bool) -> Result<Meant, String> {
     let (prefix, rest) = match (custom, model.split_once('/')) {
         (Some(custom), Some((prefix, rest))) if prefix == custom => (custom, rest),
         (Some(custom), _) => (custom, model),
@@ -217,7 +330,7 @@ pub(super) fn meant(model: &str, custom: Option<&str>, has_base: bool) -> Result
 }
 
 /// Names with `*` of all providers whose key is there, and the model that each means: `openai/*`, and `gpt-*`.
-pub(super) fn reached(is_set: &dyn Fn(&str) -> bool) -> Vec<(String, String)> {
+pub fn reached(is_set: &dyn Fn(&str) -> bool) -> Vec<(String, String)> {
     let has_key = |known: &&Known| !known.keyless && known.keys.iter().any(|key| is_set(key));
     let all: Vec<_> = KNOWN.iter().filter(has_key).collect();
     let prefixed = all.iter().map(|known| format!("{}/*", known.prefix));
@@ -234,16 +347,7 @@ fn is_provider(prefix: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use tollgate_providers::registry;
-
     use super::*;
-
-    #[test]
-    fn every_kind_is_one_of_ours() {
-        for known in KNOWN {
-            assert!(registry::registry(known.kind).is_some(), "{known:?}");
-        }
-    }
 
     #[test]
     fn a_provider_is_told_by_its_prefix_by_name_or_by_an_address() {
