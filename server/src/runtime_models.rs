@@ -200,6 +200,7 @@ fn add(config: &mut Config, model: &RuntimeModel, key: Option<&Secret>) -> anyho
         "name": model.id,
         "provider": provider,
         "model": model.provider_model,
+        "base_model": given(&model.base_model),
         "weight": model.weight.max(1),
         "order": model.order,
         "tags": model.tags,
@@ -229,7 +230,6 @@ fn price(price: &Price) -> anyhow::Result<Value> {
         ("image_input_pico_usd", price.image_input_pico_usd.is_some()),
         ("image_output_pico_usd", price.image_output_pico_usd.is_some()),
         ("per_query_pico_usd", price.per_query_pico_usd.is_some()),
-        ("per_audio_second_pico_usd", price.per_audio_second_pico_usd.is_some()),
         ("per_character_pico_usd", price.per_character_pico_usd.is_some()),
     ];
     if let Some((field, _)) = not_taken.iter().find(|(_, given)| *given) {
@@ -246,6 +246,7 @@ fn price(price: &Price) -> anyhow::Result<Value> {
         "cache_write_1h": price.cache_write_1h_pico_usd.map(figure),
         "reasoning": price.reasoning_pico_usd.map(figure),
         "per_second": price.per_second_pico_usd.map(each),
+        "per_audio_second": price.per_audio_second_pico_usd.map(each),
     }))
 }
 
@@ -282,6 +283,20 @@ mod tests {
         let (table, _) = table::build(&config, 0).unwrap();
         let price = table.groups["fast"].deployments[0].price.clone().unwrap().to_proto();
         assert_eq!((price.input_pico_usd, price.output_pico_usd), (150_000, 600_000));
+        let based = RuntimeModel {
+            id: "model_3".into(),
+            model: "own".into(),
+            kind: "openai_compatible".into(),
+            base_url: "https://host/v1".into(),
+            price: Some(Price { per_audio_second_pico_usd: Some(7), ..Price::default() }),
+            base_model: "openai/gpt-4o".into(),
+            ..model.clone()
+        };
+        add(&mut config, &based, None).unwrap();
+        let (table, _) = table::build(&config, 0).unwrap();
+        let of_table = table.groups["own"].deployments[0].to_proto();
+        assert_eq!(of_table.price.unwrap().per_audio_second_pico_usd, Some(7));
+        assert!(of_table.context_window.is_some(), "as the catalogue has it");
         let elsewhere = RuntimeModel { provider: "gone".into(), ..model.clone() };
         assert!(add(&mut config, &elsewhere, None).is_err());
         let reference = add(&mut Config::default(), &model, Some(&Secret::new("env:HOME"))).unwrap_err();

@@ -106,6 +106,7 @@ async fn what_cannot_be_served_is_refused_and_changes_nothing() {
         with(|m| m.api_key = "file:/etc/hostname".into()),
         with(|m| m.api_key = "os.environ/HOME".into()),
         with(|m| m.provider = "scripted".into()),
+        with(|m| m.base_model = "openai/listed-nowhere".into()),
         with(|m| m.limits = Some(v1::RateLimits { requests_per_minute: Some(0), ..Default::default() })),
         with(|m| m.price.as_mut().unwrap().per_query_pico_usd = Some(1)),
         with(|m| m.price.as_mut().unwrap().input_pico_usd = -1),

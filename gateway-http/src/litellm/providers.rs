@@ -204,6 +204,13 @@ pub struct Served {
     pub base_model: Option<String>,
 }
 
+impl Known {
+    /// Whether a key, and nothing else, lets calls through.
+    pub(crate) fn needs_key(&self) -> bool {
+        !self.keyless && !self.keys.is_empty()
+    }
+}
+
 impl Meant {
     /// How it is served at an address; `is_given`: the row itself has it.
     pub fn served(&self, base: Option<&str>, is_given: bool) -> Served {

@@ -125,6 +125,7 @@ fn check(model: &RuntimeModel, request_id: &str) -> Result<(), Error> {
     // It is shown and on record, unlike a credential.
     let authority = model.base_url.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
     expect(!authority.contains('@'), "model.base_url", "must not hold a credential: give it in api_key");
+    expect(model.base_model.len() <= 256, "model.base_model", "must be at most 256 bytes");
     expect(model.region.len() <= 128, "model.region", "must be at most 128 bytes");
     let named = !model.provider.is_empty();
     expect(named || !model.kind.is_empty(), "model.kind", "is needed, or a provider of the configuration");
@@ -144,7 +145,8 @@ fn check(model: &RuntimeModel, request_id: &str) -> Result<(), Error> {
     expect(request_id.len() <= 128, "request_id", "must be at most 128 bytes");
     let figures = model.price.iter().flat_map(|p| {
         let cached = [p.cached_read_pico_usd, p.cache_write_5m_pico_usd, p.cache_write_1h_pico_usd];
-        let optional = cached.into_iter().chain([p.reasoning_pico_usd]);
+        let others = [p.reasoning_pico_usd, p.per_second_pico_usd, p.per_audio_second_pico_usd];
+        let optional = cached.into_iter().chain(others);
         [p.input_pico_usd, p.output_pico_usd].into_iter().chain(optional.flatten())
     });
     expect(figures.into_iter().all(|figure| figure >= 0), "model.price", "must not be negative");

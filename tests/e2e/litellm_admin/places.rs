@@ -3,7 +3,7 @@
 use serde_json::json;
 use tollgate_tests::{provider::UPSTREAM_KEY, support::http::Caller};
 
-use super::{Desk, text};
+use super::{Desk, nano, text};
 use crate::support::hello;
 
 #[tokio::test]
@@ -119,4 +119,47 @@ async fn what_a_budget_a_customer_or_a_change_of_a_key_cannot_have_is_refused_by
         assert_eq!((reply.status.as_u16(), &reply.json()["error"]["param"]), (400, &json!(param)), "{route} {field}");
     }
     assert_eq!(desk.call(&key).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_new_model_is_called_as_one_of_the_file_would_be() {
+    let desk = Desk::open().await;
+    let root = desk.world.provider.root_url();
+    let params = json!({"model": "claude-sonnet-5", "api_base": root, "api_key": UPSTREAM_KEY, "timeout": 30});
+    let asked = json!({"model_name": "live", "litellm_params": params});
+    let made = desk.post_as(&desk.admin, "model/new", asked).await;
+    assert_eq!(made.status, 200, "{:?}", made.json());
+    assert_eq!(made.headers["x-tollgate-ignored-fields"], "litellm_params.timeout");
+    let body = hello(json!({"model": "live", "max_completion_tokens": 20}));
+    let reply = desk.world.gateway.caller().post(&desk.world.v1("chat/completions"), &body).await.unwrap();
+    assert_eq!(reply.status, 200, "{:?}", reply.json());
+    let record = desk.world.provider.log().records().pop().unwrap();
+    assert_eq!((record.path.as_str(), record.model.as_str()), ("/v1/messages", "claude-sonnet-5"));
+}
+
+#[tokio::test]
+async fn a_server_of_ones_own_costs_what_the_model_does_that_it_is_named_for() {
+    let desk = Desk::open().await;
+    let params = json!({"model": "openai/gpt-4o", "api_base": desk.world.provider.base_url(), "api_key": UPSTREAM_KEY});
+    let made = desk.post("model/new", json!({"model_name": "live", "litellm_params": params})).await;
+    assert_eq!(made["litellm_params"]["custom_llm_provider"], "openai_compatible");
+    let models = desk.get_as(&desk.world.gateway.caller(), "model/info").await.json();
+    let live = models["data"].as_array().unwrap().iter().find(|row| row["model_name"] == "live").unwrap();
+    assert!(nano(&live["model_info"]["input_cost_per_token"]) > 0, "{live}");
+}
+
+#[tokio::test]
+async fn what_a_new_model_cannot_have_is_refused_by_name() {
+    let desk = Desk::open().await;
+    for (params, param) in [
+        (json!({"model": "openai/gpt-4o"}), "litellm_params.api_key"),
+        (json!({"model": "azure/gpt-4o", "api_key": "sk-x"}), "litellm_params.api_base"),
+        (json!({"model": "what-is-this", "api_key": "sk-x"}), "litellm_params.model"),
+        (json!({"model": "openai/gpt-4o", "api_key": "sk-x", "weight": 0.5}), "litellm_params.weight"),
+        (json!({"model": "openai/gpt-4o", "api_key": "sk-x", "weight": 0}), "litellm_params.weight"),
+    ] {
+        let asked = json!({"model_name": "live", "litellm_params": &params});
+        let reply = desk.post_as(&desk.admin, "model/new", asked).await;
+        assert_eq!((reply.status.as_u16(), &reply.json()["error"]["param"]), (400, &json!(param)), "{params}");
+    }
 }

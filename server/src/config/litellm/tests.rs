@@ -57,6 +57,28 @@ fn every_kind_is_one_of_ours() {
 }
 
 #[test]
+fn rows_of_a_file_and_requests_to_make_models_mean_the_same() {
+    for (model, base) in [
+        ("claude-sonnet-5", "https://host"),
+        ("anthropic/claude-sonnet-5", "https://host/v1/messages"),
+        ("openai/any", "https://host/v1"),
+        ("openai/gpt-4o", "https://api.openai.com/v1"),
+        ("gemini/gemini-2.5-pro", "https://host"),
+        ("ollama_chat/llama3.1", "http://host:11434/api/chat"),
+        ("azure/o_series/mine", "https://host/openai/v1"),
+        ("azure_ai/claude-sonnet-5", "https://host/models"),
+        ("cohere/command-r", "https://host/v2"),
+        ("xinference/bge", "http://host/v1"),
+    ] {
+        let params = json!({"model": model, "api_base": base, "api_key": "sk-x"});
+        let served = tollgate_http::litellm::providers::meant(model, None, true).unwrap().served(Some(base), true);
+        let (of_file, row) = (provider(params.clone(), &[]), deployment(params));
+        let of_file = (&of_file["kind"], &of_file["base_url"], &row["model"]);
+        assert_eq!(of_file, (&json!(served.kind), &json!(served.base_url), &json!(served.model)), "{model}");
+    }
+}
+
+#[test]
 fn its_files_are_told_from_ours() {
     for text in [ELESTIO, PRODUCTION, LOCAL_CLOUD, "general_settings: {}\n", "{\"model_list\": []}"] {
         assert!(is_litellm(text), "{text}");
