@@ -76,6 +76,7 @@ pub(crate) fn build_with(
         endpoints,
         cooldown: config.routing.cooldown.clone(),
         drop_params: config.drop_params,
+        optional_tag: config.routing.default_tag.clone().filter(|_| config.routing.default_tag_optional),
         simulated: transport.is_some(),
     });
     let mut groups = BTreeMap::new();
@@ -144,6 +145,8 @@ struct Common {
     endpoints: BTreeMap<String, (String, Endpoint)>,
     cooldown: config::Cooldown,
     drop_params: bool,
+    /// What calls without labels are kept to, where a model has such deployments.
+    optional_tag: Option<String>,
     simulated: bool,
 }
 
@@ -152,6 +155,9 @@ impl Common {
         if model.deployments.is_empty() {
             bail!("deployments: needs at least one");
         }
+        // A model that knows no default serves calls without labels by all of its deployments.
+        let knows = |tag: &&String| model.deployments.iter().any(|deployment| deployment.tags.contains(tag));
+        let unknown = self.optional_tag.as_ref().filter(|tag| !knows(tag));
         let mut deployments = Vec::new();
         for (j, deployment) in model.deployments.iter().enumerate() {
             let Some((kind, endpoint)) = self.endpoints.get(&deployment.provider) else {
@@ -164,6 +170,7 @@ impl Common {
             let cooldown = model.cooldown.as_ref().unwrap_or(&self.cooldown);
             let built = build_deployment(deployment, kind, endpoint, &model.name, cooldown, self.drop_params);
             let mut built = built.with_context(|| format!("deployments[{j}]"))?;
+            built.tags.extend(unknown.cloned());
             if self.simulated {
                 built.endpoint.target.base_url = scenario::base_url(&built.name);
             }
@@ -224,15 +231,16 @@ fn checks(config: &Config, groups: &BTreeMap<String, Arc<ModelGroup>>) -> Vec<He
     config.providers.iter().filter_map(check).collect()
 }
 
-/// Labels that bind: those that the configuration names, and those of any deployment.
+/// Labels that bind: those that the configuration names, and those of any deployment; none, where it says so.
 fn tags(config: &Config) -> anyhow::Result<Tags> {
     let default = config.routing.default_tag.clone();
     let of_deployments = || config.models.iter().flat_map(|m| &m.deployments).flat_map(|d| &d.tags);
     if let Some(tag) = default.as_ref().filter(|tag| !of_deployments().any(|t| t == *tag)) {
         bail!("routing.default_tag: no deployment is tagged {tag:?}, so that calls without a label would go nowhere");
     }
-    let binding: BTreeSet<_> =
-        of_deployments().chain(&config.routing.tags).filter(|t| Some(*t) != default.as_ref()).collect();
+    let is_on = config.routing.tags_match != config::TagsMatch::None;
+    let named = of_deployments().chain(&config.routing.tags).filter(|_| is_on);
+    let binding: BTreeSet<_> = named.filter(|t| Some(*t) != default.as_ref()).collect();
     let any = config.routing.tags_match == config::TagsMatch::Any;
     Ok(Tags { binding: binding.into_iter().cloned().collect(), default, any })
 }

@@ -58,6 +58,16 @@ impl Started {
         self.provider.log().records().iter().filter(|record| record.model == model).count()
     }
 
+    /// Makes a model by the admin route, at the provider.
+    async fn make(&self, name: &str, model: &str, tags: &[&str]) {
+        let (model, base) = (format!("openai/{model}"), self.provider.base_url());
+        let params = json!({"model": model, "api_base": base, "api_key": UPSTREAM_KEY, "tags": tags});
+        let url = format!("{}/model/new", self.gateway.v1("").trim_end_matches("/v1/"));
+        let asked = json!({"model_name": name, "litellm_params": params});
+        let reply = Caller::bearer(MASTER_KEY).post(&url, &asked).await.unwrap();
+        assert_eq!(reply.status, 200, "{:?}", reply.json());
+    }
+
     async fn admin(&self) -> Client {
         Client::connect(&self.gateway.grpc(), MASTER_KEY).await.unwrap()
     }
@@ -169,6 +179,37 @@ async fn the_local_and_cloud_example_starts_unchanged_falls_back_and_keeps_label
     assert_eq!((world.served("gpt-4o"), world.provider.log().stats().calls), (8, 8));
     let (status, _) = world.ask(json!({"model": "smart-cloud"})).await;
     assert_eq!(status, 200, "calls without labels go anywhere, as nothing is tagged `default`");
+}
+
+#[tokio::test]
+async fn models_made_later_are_under_the_rules_of_the_file_for_labels() {
+    let text = |on: bool| {
+        format!(
+            "
+model_list:
+  - {{model_name: of-the-file, litellm_params: {{model: openai/filed, tags: [default]}}}}
+router_settings: {{enable_tag_filtering: {on}}}
+general_settings: {{master_key: os.environ/LITELLM_MASTER_KEY}}
+"
+        )
+    };
+    let world = Started::text(&text(true), &[]).await;
+    world.make("new", "made", &[]).await;
+    world.make("new", "made-for-some", &["paid"]).await;
+    world.make("of-the-file", "made-beside", &[]).await;
+    for _ in 0..8 {
+        assert_eq!(world.ask(json!({"model": "new"})).await.0, 200, "it knows no `default`");
+        assert_eq!(world.ask(json!({"model": "of-the-file"})).await.0, 200);
+    }
+    assert_eq!((world.served("made") + world.served("made-for-some"), world.served("filed")), (8, 8));
+    assert_eq!(world.ask_as(MASTER_KEY, &["paid"], json!({"model": "new"})).await.0, 200);
+    assert_eq!(world.ask_as(MASTER_KEY, &["paid"], json!({"model": "of-the-file"})).await.0, 400);
+
+    let world = Started::text(&text(false), &[]).await;
+    world.make("new", "made", &["prod"]).await;
+    assert_eq!(world.ask_as(MASTER_KEY, &["prod"], json!({"model": "of-the-file"})).await.0, 200, "it binds nobody");
+    assert_eq!(world.ask(json!({"model": "new"})).await.0, 200);
+    assert_eq!((world.served("filed"), world.served("made")), (1, 1));
 }
 
 const MIXED: &str = "

@@ -18,6 +18,8 @@ pub struct RoutingSettings {
     pub tags_match: TagsMatch,
     /// Calls without a binding label go only to deployments with this one; absent: anywhere.
     pub default_tag: Option<String>,
+    /// A model of which no deployment has `default_tag` serves calls without a binding label all the same, by all of its deployments.
+    pub default_tag_optional: bool,
     /// When deployments are left alone for a while.
     pub cooldown: Cooldown,
 }
@@ -31,6 +33,8 @@ pub enum TagsMatch {
     All,
     /// One of them.
     Any,
+    /// None: no label binds, those of deployments neither.
+    None,
 }
 
 /// When a deployment is left alone for a while.

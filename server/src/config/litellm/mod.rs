@@ -118,9 +118,9 @@ fn native(context: &Context<'_>, root: &Node) -> Map<String, Value> {
     let times = router::times(&router, &litellm);
     let mut rows = models::read(context, &top, &router, times);
     budgets::of_providers(&mut rows, &router);
-    let mut models = router::models(&rows, &router, &litellm);
+    let models = router::models(&rows, &router, &litellm);
     let tagged = rows.groups.iter().flat_map(|group| &group.rows).any(|row| !row.tags.is_empty());
-    let routing = router::routing(&mut models, tagged, &router, &litellm);
+    let routing = router::routing(&models, &router, &litellm);
     if tagged && !routing.contains_key("tags") {
         for row in rows.groups.iter().flat_map(|group| &group.rows).filter(|row| !row.tags.is_empty()) {
             let note = "tags bind nobody while router_settings.enable_tag_filtering is off";

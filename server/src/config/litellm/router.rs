@@ -374,10 +374,9 @@ fn targets_of(targets: &Node, section: &Section<'_>, key: &str) -> Vec<String> {
     names
 }
 
-/// The native `routing`: defaults of fallbacks, cooldowns, tags. Puts the default label on models that know none.
+/// The native `routing`: defaults of fallbacks, cooldowns, tags.
 pub(super) fn routing(
-    natives: &mut [Map<String, Value>],
-    tagged: bool,
+    natives: &[Map<String, Value>],
     router: &Section<'_>,
     litellm: &Section<'_>,
 ) -> Map<String, Value> {
@@ -402,45 +401,32 @@ pub(super) fn routing(
     if !all.is_empty() {
         routing.insert("cooldown".into(), all.into());
     }
-    tags(&mut routing, natives, tagged, router);
+    tags(&mut routing, natives, router);
     routing
 }
 
 /// Where labels bind: every label, one of a call's is enough, and calls without are kept to `default` where a model has such deployments.
-fn tags(routing: &mut Map<String, Value>, natives: &mut [Map<String, Value>], tagged: bool, router: &Section<'_>) {
+fn tags(routing: &mut Map<String, Value>, natives: &[Map<String, Value>], router: &Section<'_>) {
     let is_on = router.flag("enable_tag_filtering") == Some(true);
     let any = router.flag("tag_filtering_match_any").unwrap_or(true);
     if !is_on {
-        if tagged {
-            // There they are only noted; here the label of a deployment always binds.
-            for native in natives.iter_mut() {
-                deployments(native).for_each(|deployment| {
-                    deployment.remove("tags");
-                });
-            }
-        }
+        // There they are only noted, of models that are made later too.
+        routing.insert("tags_match".into(), "none".into());
         return;
     }
     let note = "a call with labels reaches only deployments that have one of them, never those for `default` instead";
     router.differently("enable_tag_filtering", note);
     routing.insert("tags".into(), json!(["*"]));
     routing.insert("tags_match".into(), if any { "any" } else { "all" }.into());
-    let is_default = |deployment: &Map<String, Value>| {
+    let is_default = |deployment: &Value| {
         deployment.get("tags").and_then(Value::as_array).is_some_and(|tags| tags.contains(&DEFAULT_TAG.into()))
     };
-    if !natives.iter_mut().any(|native| deployments(native).any(|d| is_default(d))) {
-        return;
-    }
-    routing.insert("default_tag".into(), DEFAULT_TAG.into());
-    for native in natives.iter_mut() {
-        // A model that knows no default serves calls without labels by all of its deployments.
-        if !deployments(native).any(|d| is_default(d)) {
-            deployments(native).for_each(|deployment| push(deployment, "tags", DEFAULT_TAG.to_owned()));
-        }
+    if natives.iter().flat_map(deployments).any(is_default) {
+        routing.insert("default_tag".into(), DEFAULT_TAG.into());
+        routing.insert("default_tag_optional".into(), true.into());
     }
 }
 
-fn deployments(native: &mut Map<String, Value>) -> impl Iterator<Item = &mut Map<String, Value>> {
-    let list = native.get_mut("deployments").and_then(Value::as_array_mut);
-    list.into_iter().flatten().filter_map(Value::as_object_mut)
+fn deployments(native: &Map<String, Value>) -> impl Iterator<Item = &Value> {
+    native.get("deployments").and_then(Value::as_array).into_iter().flatten()
 }

@@ -525,13 +525,19 @@ router_settings: {{enable_tag_filtering: {on}}}
         )
     };
     let on = native(&text(true), &[]);
-    assert_eq!(on["routing"], json!({"tags": ["*"], "tags_match": "any", "default_tag": "default"}));
+    let routing = json!({"tags": ["*"], "tags_match": "any", "default_tag": "default", "default_tag_optional": true});
+    assert_eq!(on["routing"], routing);
     assert_eq!(on["models"][0]["deployments"][0]["tags"], json!(["free", "default"]));
-    assert_eq!(on["models"][1]["deployments"][0]["tags"], json!(["pii", "default"]), "b knows no default");
+    let config: Config = serde_json::from_value(on).unwrap();
+    let (table, _) = crate::table::build_with(&config, None).unwrap();
+    assert_eq!(table.groups["b"].deployments[0].tags, ["pii", "default"], "b knows no default");
+    assert_eq!(table.groups["a"].deployments[1].tags, ["paid"]);
     let all = text(true).replace("tag_filtering: true", "tag_filtering: true, tag_filtering_match_any: false");
     assert_eq!(native(&all, &[])["routing"]["tags_match"], "all");
     let off = with(&text(false), &[]);
-    assert!(Value::from(off.native.clone())["models"][1]["deployments"][0]["tags"].is_null());
+    let config: Config = serde_json::from_value(Value::from(off.native.clone())).unwrap();
+    let (table, _) = crate::table::build_with(&config, None).unwrap();
+    assert!(table.tags.binding.is_empty() && table.tags.default.is_none());
     assert!(verdict(&off, "model_list[2] (b).tags").contains("enable_tag_filtering"));
 }
 
