@@ -39,6 +39,13 @@ const KNOWN: [Callback; 8] = [
     Callback { names: &["generic_api"], sink: "webhook", needs: &["GENERIC_LOGGER_ENDPOINT"], make: webhook },
 ];
 
+/// Settings of the file that say what a variable says, and come before it.
+const SETTINGS: [(&str, &[&str]); 3] = [
+    ("LANGFUSE_PUBLIC_KEY", &["langfuse_public_key"]),
+    ("LANGFUSE_SECRET_KEY", &["langfuse_secret_key", "langfuse_secret"]),
+    ("LANGFUSE_HOST", &["langfuse_host"]),
+];
+
 fn names(section: &Section<'_>, key: &str) -> Vec<String> {
     match section.node(key) {
         Some(Node::List(items)) => {
@@ -120,7 +127,8 @@ fn became(litellm: &Section<'_>, name: &str) -> Became {
     let Some(callback) = KNOWN.iter().find(|callback| callback.names.contains(&name)) else {
         return Became::Nothing("nothing is sent there; docs/sinks.md names where records can go".into());
     };
-    if let Some(missing) = callback.needs.iter().find(|name| environment.get(name).is_none()) {
+    let is_missing = |name: &&&str| setting(litellm, name).is_none() && environment.get(name).is_none();
+    if let Some(missing) = callback.needs.iter().find(is_missing) {
         return Became::Nothing(format!("the environment variable {missing} is not set"));
     }
     match (callback.make)(litellm) {
@@ -149,14 +157,22 @@ pub(super) fn tracing(litellm: &Section<'_>) -> Option<Value> {
     Some(tracing)
 }
 
-/// The variable as a reference.
-fn secret(litellm: &Section<'_>, name: &str) -> Value {
-    litellm.context.environment.reference_to(name).into()
+/// The setting that says what a variable says, where the file has one with a value.
+fn setting(section: &Section<'_>, variable: &str) -> Option<&'static str> {
+    let (_, settings) = SETTINGS.iter().find(|(name, _)| *name == variable)?;
+    settings.iter().copied().find(|setting| section.peek(setting).is_some())
 }
 
-/// The variable's value.
-fn value(litellm: &Section<'_>, names: &[&str]) -> Option<String> {
-    names.iter().find_map(|name| litellm.context.environment.get(name))
+/// The variable, or the setting in its place, as a reference.
+fn secret(section: &Section<'_>, name: &str) -> Value {
+    let written = setting(section, name).and_then(|setting| section.secret(setting));
+    written.unwrap_or_else(|| section.context.environment.reference_to(name)).into()
+}
+
+/// The same as a value.
+fn value(section: &Section<'_>, names: &[&str]) -> Option<String> {
+    let of_file = |name: &str| section.text(setting(section, name)?);
+    names.iter().find_map(|name| of_file(name).or_else(|| section.context.environment.get(name)))
 }
 
 fn langfuse(litellm: &Section<'_>) -> Option<Value> {

@@ -59,9 +59,10 @@ pub fn convert(translated: &Translated, origin: &str) -> Result<String, serde_ya
 /// Whether a secret stands in it as text.
 fn has_secrets(native: &Map<String, Value>) -> bool {
     const REFERENCES: [&str; 4] = ["env:", "file:", "template:", "derive:"];
-    const SECRETS: [&str; 8] = [
+    const SECRETS: [&str; 9] = [
         "api_key",
         "secret",
+        "secret_key",
         "client_secret",
         "secret_access_key",
         "session_token",

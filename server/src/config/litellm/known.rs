@@ -50,7 +50,8 @@ const CALLBACKS: &str = "records go elsewhere by `sinks` (docs/sinks.md), which 
 const GUARDRAILS: &str = "guardrails are not offered yet: prompts and answers pass unchecked";
 const ALERTING: &str = "alerts are those of `alerts` (docs/alerts.md), which `alerting: [slack]` becomes where SLACK_WEBHOOK_URL is set; \
                         budgets raise theirs in WatchSpend too";
-const CACHING: &str = "answers are not cached yet; each call reaches a provider, but for those with an Idempotency-Key";
+pub(super) const CACHING: &str =
+    "answers are not cached yet; each call reaches a provider, but for those with an Idempotency-Key";
 const PRICE: &str = "this unit of a price is not charged; give prices per token, query, second or spoken character";
 const SUPPORTS: &str = "what a model can do comes from the catalogue; see `tollgate models`";
 const DEFAULTS: &str =
@@ -205,7 +206,7 @@ const LITELLM: Reasons = &[
         CALLBACKS,
     ),
     (&["guardrails"], GUARDRAILS),
-    (&["cache", "enable_caching_on_provider_specific_optional_params"], CACHING),
+    (&["enable_caching_on_provider_specific_optional_params"], CACHING),
     (
         &["redact_user_api_key_info", "turn_off_message_logging", "log_raw_request_response"],
         "nothing to set: prompts, answers and secrets are never logged",

@@ -18,6 +18,11 @@ use super::{
     section::{Context, Section},
 };
 
+/// How a row names what it has of `credential_list`.
+const CREDENTIAL: &str = "litellm_credential_name";
+/// What becomes of a row that names nothing, here as there.
+const WITHOUT: &str = "the row goes on with what it says itself, else with the variable of its provider";
+
 /// What rows became.
 #[derive(Default)]
 pub(super) struct Models {
@@ -67,8 +72,14 @@ pub(super) fn read(context: &Context<'_>, root: &Section<'_>, router: &Section<'
     if common.is_some() {
         router.honoured("default_litellm_params");
     }
+    let common: &[_] = match common {
+        Some(Node::Map(entries)) => entries,
+        _ => &[],
+    };
     for (at, row) in rows.iter().enumerate() {
-        let row = with_defaults(with_credential(row, credentials), common);
+        let row = filled(with_credential(context, row.clone(), credentials), common);
+        // Its name may stand among what all rows have.
+        let row = with_credential(context, row, credentials);
         let path = format!("model_list[{at}]");
         let name = row.get("model_name");
         let shown = match name {
@@ -84,7 +95,7 @@ pub(super) fn read(context: &Context<'_>, root: &Section<'_>, router: &Section<'
             context.note(&shown, Verdict::Ignored(why.into()));
         }
         for row in &all {
-            if let Err(why) = models.take(context, &shown, row, times) {
+            if let Err(why) = models.take(context, &shown, row, credentials, times) {
                 context.note(&shown, Verdict::Ignored(format!("the row is left out: {why}")));
             }
         }
@@ -98,13 +109,13 @@ pub(super) fn read(context: &Context<'_>, root: &Section<'_>, router: &Section<'
     models
 }
 
-/// What `default_litellm_params` has and the row does not.
-fn with_defaults(mut row: Node, common: Option<&Node>) -> Node {
-    if let (Some(Node::Map(common)), Node::Map(entries)) = (common, &mut row)
+/// The row, with the parameters that it does not have itself.
+fn filled(mut row: Node, more: &[(String, Node)]) -> Node {
+    if let Node::Map(entries) = &mut row
         && let Some((_, Node::Map(params))) = entries.iter_mut().find(|(key, _)| key == "litellm_params")
     {
         let own: Vec<_> = params.iter().map(|(key, _)| key.clone()).collect();
-        params.extend(common.iter().filter(|(key, _)| !own.contains(key)).cloned());
+        params.extend(more.iter().filter(|(key, _)| !own.contains(key)).cloned());
     }
     row
 }
@@ -140,23 +151,43 @@ fn called(row: &Node, name: &str, model: &str) -> Node {
 }
 
 /// What the named credential has and the row does not.
-fn with_credential(row: &Node, credentials: Option<&Node>) -> Node {
-    let mut row = row.clone();
-    let name = row.get("litellm_params").and_then(|params| params.get("litellm_credential_name")).cloned();
-    let Some(Node::List(all)) = credentials.filter(|_| name.is_some()) else { return row };
-    let found = all.iter().find(|one| one.get("credential_name") == name.as_ref());
-    let Some(Node::Map(values)) = found.and_then(|one| one.get("credential_values")) else { return row };
-    if let Node::Map(entries) = &mut row
-        && let Some((_, Node::Map(params))) = entries.iter_mut().find(|(key, _)| key == "litellm_params")
-    {
-        let own: Vec<_> = params.iter().map(|(key, _)| key.clone()).collect();
-        params.extend(values.iter().filter(|(key, _)| !own.contains(key)).cloned());
+fn with_credential(context: &Context<'_>, row: Node, credentials: Option<&Node>) -> Node {
+    let values = credential(context, &row, credentials).unwrap_or_default();
+    filled(row, values)
+}
+
+/// What the credential has that a row names; nothing where it names none. The error says why there is nothing.
+fn credential<'a>(
+    context: &Context<'_>,
+    row: &Node,
+    credentials: Option<&'a Node>,
+) -> Result<&'a [(String, Node)], String> {
+    let text = |node: Option<&Node>| match node {
+        Some(Node::Text(written) | Node::Number(written)) => context.environment.text(written).ok(),
+        _ => None,
+    };
+    let Some(name) = text(row.get("litellm_params").and_then(|params| params.get(CREDENTIAL))) else { return Ok(&[]) };
+    let listed: &'a [Node] = match credentials {
+        Some(Node::List(all)) => all,
+        _ => &[],
+    };
+    let found = listed.iter().find(|one| text(one.get("credential_name")).as_ref() == Some(&name));
+    match found.map(|one| one.get("credential_values")) {
+        Some(Some(Node::Map(values))) if !values.is_empty() => Ok(values.as_slice()),
+        Some(_) => Err(format!("{name:?} in credential_list has no credential_values; {WITHOUT}")),
+        None => Err(format!("credential_list has no {name:?}; {WITHOUT}")),
     }
-    row
 }
 
 impl Models {
-    fn take(&mut self, context: &Context<'_>, path: &str, row: &Node, times: Times) -> Result<(), String> {
+    fn take(
+        &mut self,
+        context: &Context<'_>,
+        path: &str,
+        row: &Node,
+        credentials: Option<&Node>,
+        times: Times,
+    ) -> Result<(), String> {
         let section = Section::new(context, path, Some(row));
         let (params, info) = (section.section("litellm_params"), section.section("model_info"));
         let name = section.text("model_name").ok_or("model_name: is required")?;
@@ -168,8 +199,8 @@ impl Models {
         if model.contains('*') && !name.contains('*') {
             return Err("litellm_params.model: has a `*`, and model_name has none to fill it with".to_owned());
         }
-        if params.text("litellm_credential_name").is_some() && !params.has("api_key") && !params.has("api_base") {
-            params.differently("litellm_credential_name", "nothing that is used here was found in credential_list");
+        if let (Some(_), Err(why)) = (params.text(CREDENTIAL), credential(context, row, credentials)) {
+            params.ignored(CREDENTIAL, why);
         }
         let prefix = meant.known.prefix;
         let account = account(&params, meant, times)?;

@@ -86,6 +86,13 @@ impl<'a> Section<'a> {
         Some(text).filter(|text| !text.is_empty())
     }
 
+    /// The text of a setting that has some. To look is not yet to use it: whoever does asks again.
+    pub(super) fn peek(&self, key: &str) -> Option<String> {
+        let (_, node) = self.entries.iter().find(|(name, _)| name == key)?;
+        let (Node::Text(written) | Node::Number(written)) = node else { return None };
+        self.context.environment.text(written).ok().filter(|text| !text.is_empty())
+    }
+
     /// Text, from the environment where it says so.
     pub(super) fn text(&self, key: &str) -> Option<String> {
         match self.context.environment.text(&self.written(key)?) {

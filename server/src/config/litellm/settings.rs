@@ -2,7 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{budgets, known::Kind, section::Section};
+use super::{
+    budgets,
+    known::{CACHING, Kind},
+    section::Section,
+};
 
 /// Names that LiteLLM reads unasked.
 const MASTER_KEY: &str = "LITELLM_MASTER_KEY";
@@ -92,6 +96,10 @@ fn postgres(general: &Section<'_>, master_key: Option<&String>) -> Option<Map<St
 
 /// The address of Redis as a reference; nothing of it is read now.
 fn redis(litellm: &Section<'_>, router: &Section<'_>, is_used: bool) -> Option<String> {
+    // Without one is how it is here.
+    if litellm.flag("cache") == Some(true) {
+        litellm.ignored("cache", CACHING);
+    }
     let cache = litellm.section("cache_params");
     let kind = cache.text("type").unwrap_or_else(|| "redis".to_owned());
     let of_cache = litellm.has("cache_params") && kind.starts_with("redis");

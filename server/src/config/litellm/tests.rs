@@ -656,6 +656,49 @@ model_list: [{model_name: a, litellm_params: {model: hosted_vllm/x, litellm_cred
 }
 
 #[test]
+fn of_a_named_credential_only_what_is_not_there_is_told() {
+    let text = "
+credential_list:
+  - {credential_name: aws, credential_values: {aws_access_key_id: os.environ/A, aws_secret_access_key: os.environ/B, aws_region_name: eu-west-1}}
+  - {credential_name: gcp, credential_values: {vertex_project: p, vertex_location: europe-west4}}
+  - {credential_name: bare}
+model_list:
+  - {model_name: a, litellm_params: {model: bedrock/anthropic.claude-x, litellm_credential_name: aws}}
+  - {model_name: b, litellm_params: {model: vertex_ai/gemini-2.5-pro, litellm_credential_name: os.environ/WHICH}}
+  - {model_name: c, litellm_params: {model: groq/llama-3, litellm_credential_name: aws-misspelt}}
+  - {model_name: d, litellm_params: {model: groq/llama-3, litellm_credential_name: bare}}
+";
+    let translated = with(text, &[("WHICH", "gcp")]);
+    let native = Value::from(translated.native.clone());
+    let aws = json!({"access_key_id": "env:A", "secret_access_key": "env:B"});
+    assert_eq!(native["providers"]["bedrock"], json!({"kind": "bedrock", "region": "eu-west-1", "aws": aws}));
+    assert_eq!(native["providers"]["vertex"]["project"], "p");
+    let said = |row: &str| verdict(&translated, &format!("model_list{row}.litellm_params.litellm_credential_name"));
+    assert_eq!((said("[0] (a)"), said("[1] (b)")), (String::new(), String::new()));
+    assert!(said("[2] (c)").starts_with("ignored: credential_list has no \"aws-misspelt\""), "{}", said("[2] (c)"));
+    assert!(said("[3] (d)").contains("has no credential_values"), "{}", said("[3] (d)"));
+    // As there, the row goes on without it.
+    assert_eq!(native["providers"]["groq"]["api_key"], "env:GROQ_API_KEY");
+    // What all rows have may name it, too.
+    let text = "
+credential_list: [{credential_name: prod, credential_values: {api_key: os.environ/PROD}}]
+model_list: [{model_name: a, litellm_params: {model: groq/llama-3}}]
+router_settings: {default_litellm_params: {litellm_credential_name: prod}}
+";
+    assert_eq!(self::native(text, &[])["providers"]["groq"]["api_key"], "env:PROD");
+}
+
+#[test]
+fn a_cache_that_is_off_is_as_it_is_here() {
+    let of = |value: bool| {
+        let text = json!({"model_list": [], "litellm_settings": {"cache": value}});
+        verdict(&with(&text.to_string(), &[]), "litellm_settings.cache")
+    };
+    assert_eq!(of(false), "");
+    assert!(of(true).contains("not cached yet"), "{}", of(true));
+}
+
+#[test]
 fn a_converted_file_is_the_same_configuration() {
     for text in [ELESTIO, PRODUCTION, LOCAL_CLOUD] {
         let translated = with(text, &[("DATABASE_URL", "postgres://h/d")]);
@@ -819,6 +862,27 @@ fn callbacks_become_sinks_where_the_environment_has_what_they_need() {
     ] {
         assert!(verdict(&translated, path).contains(says), "{path}: {}", verdict(&translated, path));
     }
+}
+
+#[test]
+fn what_langfuse_needs_may_stand_in_the_file() {
+    let text = "
+litellm_settings: {success_callback: [langfuse], langfuse_public_key: pk, langfuse_secret: os.environ/MINE, langfuse_host: 'https://l.example.org'}
+";
+    let translated = with(text, &[("MINE", "sk"), ("LANGFUSE_PUBLIC_KEY", "of-the-environment")]);
+    let langfuse = json!({"public_key": "pk", "secret_key": "env:MINE", "host": "https://l.example.org"});
+    assert_eq!(Value::from(translated.native.clone())["sinks"], json!({"langfuse": {"langfuse": langfuse}}));
+    let said = |of: &Translated, key: &str| verdict(of, &format!("litellm_settings.{key}"));
+    for key in ["langfuse_public_key", "langfuse_secret", "langfuse_host"] {
+        assert_eq!(said(&translated, key), "", "{key}");
+    }
+    // Half of what it needs is none of it.
+    let half = with(text, &[]);
+    assert!(said(&half, "success_callback").contains("LANGFUSE_SECRET_KEY is not set"));
+    assert!(said(&half, "langfuse_public_key").starts_with("ignored"));
+    // A secret as text is told of where the file is converted.
+    let open = with(&text.replace("os.environ/MINE", "open"), &[]);
+    assert!(convert(&open, "f").unwrap().contains("Secrets that stood there as text"));
 }
 
 #[test]
