@@ -1,10 +1,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressDrawTarget;
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::{gateway::Gateway, report::Report, run, source::Source, window::Clock};
+use super::{bar::Bar, gateway::Gateway, report::Report, run, source::Source, window::Clock};
 
 /// What to import from where to where.
 #[derive(clap::Args)]
@@ -48,17 +48,10 @@ async fn import(asked: &Litellm) -> anyhow::Result<Report> {
         _ => Gateway::default(),
     };
     let source = Source::connect(&asked.database_url).await?;
-    let style = ProgressStyle::with_template("{bar:40} {percent:>3} %  {pos}/{len} rows  {elapsed}  {msg}")?;
-    let bar = ProgressBar::new(0).with_style(style);
-    let progress = |done: u64, all: u64, entity: &str| {
-        bar.set_length(all.max(done));
-        bar.set_position(done);
-        if bar.message() != entity {
-            bar.set_message(entity.to_owned());
-        }
-    };
+    let bar = Bar::on(ProgressDrawTarget::stderr())?;
+    let progress = |done: u64, all: u64, entity: &str| bar.at(done, all, entity);
     let report = run(source, gateway, Clock { now: Timestamp::now(), zone }, !asked.apply, &progress).await;
-    bar.finish_and_clear();
+    bar.clear();
     Ok(report)
 }
 

@@ -4,6 +4,7 @@
 //! carries as a label, and a key by its hash. So an import that was stopped anywhere is run again.
 
 mod amount;
+mod bar;
 mod command;
 mod gateway;
 mod labels;
