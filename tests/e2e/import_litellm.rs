@@ -497,6 +497,57 @@ async fn a_rotation_gives_an_imported_key_a_secret_of_our_own() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_was_regenerated_keeps_its_old_secret_for_the_grace_that_it_had() {
+    let more = r#"
+        CREATE TABLE "LiteLLM_DeprecatedVerificationToken" ("id" TEXT PRIMARY KEY, "token" TEXT NOT NULL UNIQUE,
+            "active_token_id" TEXT NOT NULL, "revoke_at" TIMESTAMP(3) NOT NULL, "created_at" TIMESTAMP(3) NOT NULL DEFAULT CURRENT_TIMESTAMP);
+        INSERT INTO "LiteLLM_DeprecatedVerificationToken" ("id", "token", "active_token_id", "revoke_at") VALUES
+            ('1', encode(sha256('sk-before-0123456789'), 'hex'), encode(sha256('sk-budget-0123456789'), 'hex'),
+             now() AT TIME ZONE 'UTC' + interval '1 hour'),
+            ('2', encode(sha256('sk-earlier-0123456789'), 'hex'), encode(sha256('sk-budget-0123456789'), 'hex'),
+             now() AT TIME ZONE 'UTC' + interval '30 minutes'),
+            ('3', encode(sha256('sk-past-0123456789'), 'hex'), encode(sha256('sk-plain-0123456789'), 'hex'),
+             now() AT TIME ZONE 'UTC' - interval '1 minute'),
+            ('4', encode(sha256('sk-stray-0123456789'), 'hex'), encode(sha256('sk-gone-0123456789'), 'hex'),
+             now() AT TIME ZONE 'UTC' + interval '1 hour');"#;
+    let before = "sk-before-0123456789";
+    let unknown = (401, "invalid_api_key".to_owned());
+    let mut it = Move::with(&[more]).await;
+    let (text, report) = it.import(&[]);
+    assert_eq!(report["counts"]["old secret"], json!({"moved": 1, "there": 0, "skipped": 3, "refused": 0}), "{text}");
+    assert!(notes(&report, "old secret", "budget").contains("works until"), "{report:#}");
+    for why in ["another of its key works longer", "its grace is over", "the key that it opens is not taken over"] {
+        assert!(text.contains(why), "{why}: {text}");
+    }
+    assert!(!text.contains("Deprecated"), "nothing of it is left: {text}");
+    assert_eq!(it.call(before).await, unknown);
+
+    let (_, report) = it.import(&["--apply"]);
+    assert_eq!(report["counts"]["old secret"]["moved"], 1);
+    // It is the same key, with the budget of one: a call costs a tenth of a cent, and one and a half are left.
+    assert_eq!(it.call(before).await, (200, String::new()));
+    assert_eq!(it.recorded("key.rehash").await, 0, "the key is known by its other secret");
+    assert_eq!(it.call(BUDGET).await, (429, "budget_exceeded".into()));
+    for secret in ["sk-earlier-0123456789", "sk-past-0123456789", "sk-stray-0123456789"] {
+        assert_eq!(it.call(secret).await, unknown, "{secret}");
+    }
+    // Also once the key is kept anew, and from the journal alone.
+    eventually("the key is kept anew", async || it.recorded("key.rehash").await == 1).await;
+    it.world.gateway.kill9();
+    it.world.gateway.restart().await;
+    assert_eq!(it.call(before).await, (429, "budget_exceeded".into()));
+    let (_, report) = it.import(&["--apply"]);
+    assert_eq!(report["counts"]["old secret"]["there"], 1);
+    // A rotation here ends it.
+    let id = it.key("budget").await.id;
+    let asked = v1::RotateKeyRequest { id, grace_seconds: Some(600), ..Default::default() };
+    it.world.admin().await.keys().rotate_key(asked).await.unwrap();
+    assert_eq!(it.call(before).await, unknown);
+    assert_eq!(it.call(BUDGET).await.1, "budget_exceeded");
+    it.check_ledger().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_an_import_may_not_bring_is_refused_by_name() {
     let world = World::start().await;
     let (mut keys, mut budgets) = (world.admin().await.keys(), world.admin().await.budgets());
@@ -507,7 +558,18 @@ async fn what_an_import_may_not_bring_is_refused_by_name() {
         spent_nano_usd,
     };
     let plain = v1::Key { models: vec!["*".into()], ..Default::default() };
+    let later = Some(prost_types::Timestamp { seconds: 32_503_680_000, nanos: 0 });
+    let other = bytes::Bytes::from_static(&[8; 32]);
+    let with_old = |old_sha256: &bytes::Bytes, old_expire_time| v1::ImportKeyRequest {
+        old_sha256: old_sha256.clone(),
+        old_expire_time,
+        ..key(plain.clone())
+    };
     for (asked, field) in [
+        (with_old(&other.slice(1..), later), "old_sha256"),
+        (with_old(&sha256, later), "old_sha256"),
+        (with_old(&bytes::Bytes::new(), later), "old_sha256"),
+        (with_old(&other, None), "old_expire_time"),
         (v1::ImportKeyRequest { sha256: sha256.slice(1..), ..key(plain.clone()) }, "sha256"),
         (key(v1::Key { role: v1::KeyRole::PlatformAdmin as i32, ..plain.clone() }), "key.role"),
         (key(v1::Key { state: v1::KeyState::Revoked as i32, ..plain.clone() }), "key.state"),
@@ -530,7 +592,7 @@ async fn what_an_import_may_not_bring_is_refused_by_name() {
         }
     }
     // Who governs one organization learns nothing of a key of another by its hash.
-    let there = keys.import_key(key(plain.clone())).await.unwrap().into_inner();
+    let there = keys.import_key(with_old(&other, later)).await.unwrap().into_inner();
     assert!(!there.existed && there.key.unwrap().state() == v1::KeyState::Active);
     let place = world.team(v1::Team::default()).await.organization_id;
     let role = v1::KeyRole::PlatformAdmin as i32;
@@ -541,6 +603,13 @@ async fn what_an_import_may_not_bring_is_refused_by_name() {
         let status = bound.keys().import_key(asked).await.unwrap_err();
         assert_eq!(reason(&status), Some(v1::ErrorReason::AlreadyExists));
     }
+    // What a key was known by before is no key of its own, and what is a key of its own stays one.
+    let taken = v1::ImportKeyRequest { sha256: other, ..key(plain.clone()) };
+    assert_eq!(reason(&keys.import_key(taken).await.unwrap_err()), Some(v1::ErrorReason::AlreadyExists));
+    let third = bytes::Bytes::from_static(&[9; 32]);
+    let third = v1::ImportKeyRequest { sha256: third, ..with_old(&sha256, later) };
+    assert!(!keys.import_key(third).await.unwrap().into_inner().existed);
+    assert!(keys.import_key(key(plain)).await.unwrap().into_inner().existed);
     // Only who governs the platform says what was spent elsewhere, and of one balance.
     let each = v1::BudgetScope { kind: v1::ScopeKind::Customer as i32, id: "*".into(), ..Default::default() };
     let asked = v1::CreateBudgetRequest {

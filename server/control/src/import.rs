@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 
 use tokio::sync::oneshot;
 use tollgate_audit::Draft;
-use tollgate_domain::{Error, new_id, timestamp};
+use tollgate_domain::{Error, micros, new_id, timestamp};
 use tollgate_pipeline::FirstUse;
 use tollgate_proto::v1::{
     Budget, BudgetScope, ErrorReason, ImportKeyRequest, ImportedBudget, Key, KeyRole, KeyState, ScopeKind,
@@ -52,17 +52,41 @@ pub(crate) type Answer = Result<(Imported, u64), Error>;
 /// Who waits, in order.
 pub(crate) type Waiting = parking_lot::Mutex<VecDeque<Asked>>;
 
-/// A key that is to be taken over: by which id it will be known, the digest that it is kept by, and what was asked for.
+/// A key that is to be taken over: by which id it will be known, the digests that it is kept by, and what was asked for.
 struct Importing {
     id: String,
-    digest: Vec<u8>,
+    digests: Digests,
     key: parking_lot::Mutex<Key>,
 }
 
+/// What a key is kept by.
+struct Digests {
+    current: Vec<u8>,
+    /// That of the secret before, and until when it works.
+    old: Option<(Vec<u8>, i64)>,
+}
+
+impl Importing {
+    /// The ids of the keys that its hashes would be.
+    fn ids(&self) -> HashSet<String> {
+        let old = self.digests.old.as_ref().map(|(digest, _)| provisioned_id(digest));
+        old.into_iter().chain([self.id.clone()]).collect()
+    }
+}
+
 fn readable(request: &ImportKeyRequest) -> Result<(), Error> {
-    match request.sha256.len() {
-        SHA256_BYTES => Ok(()),
-        _ => Err(Error::invalid_field("sha256", "must be the 32 bytes of a SHA-256 hash")),
+    const HASH: &str = "must be the 32 bytes of a SHA-256 hash";
+    let (old, ends) = (&request.old_sha256, request.old_expire_time.is_some());
+    let rules = [
+        (request.sha256.len() == SHA256_BYTES, "sha256", HASH),
+        (old.is_empty() || old.len() == SHA256_BYTES, "old_sha256", HASH),
+        (*old != request.sha256, "old_sha256", "must be the hash of another secret than `sha256`"),
+        (ends || old.is_empty(), "old_expire_time", "must be given with `old_sha256`"),
+        (!ends || !old.is_empty(), "old_sha256", "must be given with `old_expire_time`"),
+    ];
+    match rules.into_iter().find(|(holds, ..)| !holds) {
+        Some((_, field, why)) => Err(Error::invalid_field(field, why)),
+        None => Ok(()),
     }
 }
 
@@ -70,12 +94,12 @@ impl Control {
     /// Takes a key over with its budgets and what was spent of them: all of it or nothing, and only once.
     pub async fn import_key(&self, principal: &Principal, request: ImportKeyRequest) -> Result<Imported, Error> {
         if request.validate_only {
-            let Importing { id, digest, key } = self.importing(&request);
+            let Importing { id, digests, key } = self.importing(&request);
             let authorized = self.allowed::<act::ImportKey>(principal, |caller| self.place_imported(&key, caller))?;
             readable(&request)?;
             let there = self.there(&authorized, &id)?;
             if there.is_none() {
-                self.imported(&authorized, &id, key.into_inner(), &digest, &request.budgets)?;
+                self.imported(&authorized, &id, key.into_inner(), digests, &request.budgets)?;
             }
             return Ok(Imported { existed: there.is_some(), key: there });
         }
@@ -123,10 +147,12 @@ impl Control {
         for asked in all {
             let importing = self.importing(&asked.request);
             // The same key twice: whoever is second finds it there in the next turn.
-            if !seen.insert(importing.id.clone()) {
+            let ids = importing.ids();
+            if !seen.is_disjoint(&ids) {
                 again.push(asked);
                 continue;
             }
+            seen.extend(ids);
             match self.decide_import(&asked, importing) {
                 Ok(it) => {
                     drafts.push(it.draft.clone());
@@ -156,7 +182,7 @@ impl Control {
     }
 
     fn decide_import(&self, asked: &Asked, importing: Importing) -> Result<Decided<Imported>, Error> {
-        let Importing { id, digest, key } = importing;
+        let Importing { id, digests, key } = importing;
         let request = &asked.request;
         let find = |caller: &tollgate_pipeline::Caller| self.place_imported(&key, caller);
         self.decide::<act::ImportKey, _>(&asked.principal, find, |authorized| {
@@ -167,7 +193,7 @@ impl Control {
                 return Ok(Done { result, objects, subject: id.clone(), changes, posting: None });
             }
             let key = std::mem::take(&mut *key.lock());
-            let made = self.imported(authorized, &id, key, &digest, &request.budgets)?;
+            let made = self.imported(authorized, &id, key, digests, &request.budgets)?;
             Ok(Done {
                 result: Imported { key: Some(made.key), existed: false },
                 objects: made.objects,
@@ -179,9 +205,18 @@ impl Control {
     }
 
     fn importing(&self, request: &ImportKeyRequest) -> Importing {
-        let digest = self.pipeline.keyring().imported_digest(&request.sha256);
+        let keyring = self.pipeline.keyring();
+        let current = keyring.imported_digest(&request.sha256);
+        let until_us = request.old_expire_time.as_ref().map(micros).filter(|until_us| *until_us > self.now_us());
+        let old = until_us.map(|until_us| (keyring.imported_digest(&request.old_sha256), until_us));
         let key = parking_lot::Mutex::new(request.key.clone().unwrap_or_default());
-        Importing { id: provisioned_id(&digest), digest, key }
+        Importing { id: provisioned_id(&current), digests: Digests { current, old }, key }
+    }
+
+    /// Whether a hash is another key's, which has it or was known by it.
+    fn is_taken(&self, digest: &[u8]) -> bool {
+        let keyring = self.pipeline.keyring();
+        keyring.holds(digest) || keyring.get(&provisioned_id(digest)).is_some()
     }
 
     fn place_imported(
@@ -209,7 +244,7 @@ impl Control {
         authorized: &Authorized<act::ImportKey>,
         id: &str,
         asked: Key,
-        digest: &[u8],
+        digests: Digests,
         budgets: &[ImportedBudget],
     ) -> Result<Made, Error> {
         // That it has expired is no reason to forget it: it is refused as what it is.
@@ -235,6 +270,11 @@ impl Control {
             return Err(Error::invalid(violations));
         }
         rights::check_key(&authorized.actor(), authorized.caller().key(), &asked, self.directory())?;
+        if self.is_taken(&digests.current) {
+            let message = "the hash is that of the secret that another key had before; rotate that key first";
+            return Err(Error::new(ErrorReason::AlreadyExists, message).with("resource", "key").with("field", "sha256"));
+        }
+        let old = digests.old.filter(|(digest, _)| !self.is_taken(digest));
         let now = Some(timestamp(self.now_us()));
         let state = if asked.state() == KeyState::Blocked { KeyState::Blocked } else { KeyState::Active };
         let key = Key {
@@ -246,6 +286,7 @@ impl Control {
             etag: new_id(""),
             ..asked
         };
+        let mut stored = StoredKey::imported(key.clone(), digests.current);
         let mut made = Made {
             changes: vec![
                 format!("display_name: {:?}", key.display_name),
@@ -253,10 +294,16 @@ impl Control {
                 format!("place: {:?} {:?} {:?}", key.organization_id, key.team_id, key.user_id),
                 format!("models: {:?}", key.models),
             ],
-            objects: vec![StoredKey::imported(key.clone(), digest.to_vec()).into()],
+            objects: Vec::new(),
             postings: Vec::new(),
             key,
         };
+        if let Some((digest, until_us)) = old {
+            (stored.old_imported_digest, stored.old_until_us) = (Some(digest), until_us);
+            let seconds = until_us.saturating_sub(self.now_us()) / 1_000_000;
+            made.changes.push(format!("secret: the one before works for {seconds} s more"));
+        }
+        made.objects.push(stored.into());
         let place = Resource::of_key(&made.key);
         for imported in budgets {
             let asked = imported.budget.clone().unwrap_or_default();

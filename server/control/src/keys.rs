@@ -382,6 +382,7 @@ impl Control {
                 if grace_seconds == 0 || !old.is_empty() {
                     stored.imported_digest = None;
                 }
+                stored.old_imported_digest = None;
                 stored.old_digest = (grace_seconds > 0 && !old.is_empty()).then_some(old);
                 stored.old_until_us = self.now_us().saturating_add(grace_seconds.saturating_mul(1_000_000));
                 stored.key_mut().prefix = secret.prefix().to_owned();
@@ -425,6 +426,7 @@ impl Control {
                 stored.key_mut().set_state(state);
                 if state == KeyState::Revoked {
                     stored.old_digest = None;
+                    stored.old_imported_digest = None;
                 }
                 let change = format!("state: {} -> {}", before.state().as_str_name(), state.as_str_name());
                 Ok(self.changed(stored, vec![change]))

@@ -45,7 +45,7 @@ pub struct KeyRing {
     pepper: Hmac<Sha256>,
     by_digest: DashMap<Digest, Arc<KeyEntry>>,
     by_id: DashMap<String, Arc<KeyEntry>>,
-    /// How many keys are still kept as another gateway hashed them: without one nobody looks for one.
+    /// How many keys are opened by a secret that is still kept as another gateway hashed it: without one nobody looks for one.
     imported: AtomicUsize,
     first_uses: FirstUses,
 }
@@ -109,12 +109,12 @@ impl KeyRing {
         let digest = self.imported_hash(&Sha256::digest(secret.expose().as_bytes()));
         let entry = self.by_digest.get(&digest)?.clone();
         let stored = entry.stored.load();
-        if stored.imported_digest.as_deref() != Some(&digest) {
-            return None;
-        }
-        // With a digest of our own beside it, it is what a rotation has left.
-        let outdated = stored.digest.is_empty();
-        (outdated || now_us < stored.old_until_us).then_some(Found { entry: entry.clone(), outdated })
+        let is = |kept: &Option<Vec<u8>>| kept.as_deref() == Some(digest.as_slice());
+        let (is_imported, is_old) = (is(&stored.imported_digest), is(&stored.old_imported_digest));
+        // With a digest of our own beside it, it is what a rotation has left, as is the one before it.
+        let outdated = is_imported && stored.digest.is_empty();
+        let in_grace = (is_imported || is_old) && now_us < stored.old_until_us;
+        (outdated || in_grace).then_some(Found { entry: entry.clone(), outdated })
     }
 
     /// The key that a text opens, of our form or of another gateway's.
@@ -129,6 +129,11 @@ impl KeyRing {
     pub fn knows(&self, secret: &KeySecret) -> bool {
         let former = self.imported_hash(&Sha256::digest(secret.expose().as_bytes()));
         [self.hash(secret), former].iter().any(|digest| self.by_digest.contains_key(digest))
+    }
+
+    /// Whether a digest is that of a secret that opens a key, or was the last to open it.
+    pub fn holds(&self, digest: &[u8]) -> bool {
+        Digest::try_from(digest).is_ok_and(|digest| self.by_digest.contains_key(&digest))
     }
 
     /// Keys that were used for the first time here and are still kept as another gateway hashed them.
@@ -162,7 +167,7 @@ impl KeyRing {
     pub fn put(&self, stored: StoredKey) {
         let digests = digests_of(&stored);
         let id = stored.key().id.clone();
-        if stored.imported_digest.is_some() {
+        if is_foreign(&stored) {
             self.imported.fetch_add(1, Ordering::Relaxed);
         }
         let entry = match self.get(&id) {
@@ -171,7 +176,7 @@ impl KeyRing {
                 for gone in digests_of(&before).iter().filter(|gone| !digests.contains(gone)) {
                     self.by_digest.remove(gone);
                 }
-                if before.imported_digest.is_some() {
+                if is_foreign(&before) {
                     self.imported.fetch_sub(1, Ordering::Relaxed);
                 }
                 entry
@@ -199,8 +204,14 @@ impl KeyRing {
 }
 
 fn digests_of(stored: &StoredKey) -> Vec<Digest> {
-    let all = [Some(&stored.digest), stored.old_digest.as_ref(), stored.imported_digest.as_ref()];
-    all.into_iter().flatten().filter_map(|d| d.as_slice().try_into().ok()).collect()
+    let own = [Some(&stored.digest), stored.old_digest.as_ref()];
+    let imported = [stored.imported_digest.as_ref(), stored.old_imported_digest.as_ref()];
+    own.into_iter().chain(imported).flatten().filter_map(|d| d.as_slice().try_into().ok()).collect()
+}
+
+/// Whether a secret opens it that is still kept as another gateway hashed it.
+fn is_foreign(stored: &StoredKey) -> bool {
+    stored.imported_digest.is_some() || stored.old_imported_digest.is_some()
 }
 
 #[cfg(test)]
@@ -226,6 +237,28 @@ mod tests {
         assert!(!ring.find_foreign(&secret, 50).unwrap().outdated);
         assert_eq!(ring.imported.load(Ordering::Relaxed), 0);
         assert_eq!(ring.by_digest.len(), 1, "no digest of before is left");
+    }
+
+    #[test]
+    fn the_secret_before_an_imported_one_opens_the_same_key_until_its_end() {
+        let ring = KeyRing::new(b"pepper");
+        let (old, secret) = (KeySecret::parse_foreign("sk-old").unwrap(), KeySecret::parse_foreign("sk-new").unwrap());
+        let imported = |secret: &[u8]| ring.imported_digest(&Sha256::digest(secret));
+        let mut kept = StoredKey::imported(Key { id: "key_1".into(), ..Key::default() }, imported(b"sk-new"));
+        (kept.old_imported_digest, kept.old_until_us) = (Some(imported(b"sk-old")), 10);
+        ring.put(kept.clone());
+        // It tells nothing of the secret that the key is kept by from its first use on.
+        assert!(!ring.find_foreign(&old, 9).unwrap().outdated);
+        assert!(ring.find_foreign(&old, 10).is_none());
+        assert!(ring.find_foreign(&secret, 50).unwrap().outdated);
+        (kept.digest, kept.imported_digest) = (ring.digest(&secret), None);
+        ring.put(kept.clone());
+        assert!(!ring.find_foreign(&old, 9).unwrap().outdated, "also once the other is kept anew");
+        assert!(ring.find_foreign(&old, 10).is_none() && ring.find_foreign(&secret, 50).is_some());
+        kept.old_imported_digest = None;
+        ring.put(kept);
+        assert!(ring.find_foreign(&old, 9).is_none());
+        assert_eq!((ring.imported.load(Ordering::Relaxed), ring.by_digest.len()), (0, 1));
     }
 
     fn stored(ring: &KeyRing, secret: &KeySecret) -> StoredKey {

@@ -26,8 +26,8 @@ use self::{
     gateway::{Done, Gateway},
     labels::short,
     rows::{
-        AliasesRow, BudgetRow, CustomerRow, KeyRow, MembershipRow, OrganizationMembershipRow, OrganizationRow,
-        ProjectRow, Row, TagRow, TeamRow, UserRow,
+        AliasesRow, BudgetRow, CustomerRow, KeyRow, MembershipRow, OldSecretRow, OrganizationMembershipRow,
+        OrganizationRow, ProjectRow, Row, TagRow, TeamRow, UserRow,
     },
     source::{Source, Table},
     terms::{Spec, budgets},
@@ -35,6 +35,8 @@ use self::{
     window::Clock,
 };
 
+/// What the report calls a secret that a key had before it was regenerated.
+const OLD_SECRET: &str = "old secret";
 /// So many keys are moved at once: the gateway takes those over together that wait together.
 const KEYS_AT_ONCE: usize = 128;
 
@@ -66,7 +68,7 @@ impl Import<'_> {
     async fn everything(&mut self, source: &mut Source) -> anyhow::Result<()> {
         let tables =
             [source::ORGANIZATIONS, source::TEAMS, source::USERS, source::CUSTOMERS, source::TAGS, source::PROJECTS];
-        for table in tables.into_iter().chain([source::KEYS]) {
+        for table in tables.into_iter().chain([source::OLD_SECRETS, source::KEYS]) {
             self.all += source.count(table).await?;
         }
         let shared: Vec<Row<BudgetRow>> = self.read(source, source::BUDGETS, "budget").await?;
@@ -115,13 +117,36 @@ impl Import<'_> {
         for row in self.read(source, source::PROJECTS, "project").await? {
             self.project(&row);
         }
+        for row in self.read::<OldSecretRow>(source, source::OLD_SECRETS, OLD_SECRET).await? {
+            self.old_secret(row.it);
+        }
         self.report.left = source.left().await?;
         let mut rows = source.rows(source::KEYS).chunks(KEYS_AT_ONCE);
         while let Some(rows) = rows.next().await {
             let rows = rows.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
             self.keys(&rows).await?;
         }
+        for old in std::mem::take(&mut self.world.old_secrets).into_values() {
+            self.not_old_secret(&old.token, "the key that it opens is not taken over".into());
+        }
         Ok(())
+    }
+
+    /// Keeps a secret from before a regeneration for the key that it opens, of several the one that works longest.
+    fn old_secret(&mut self, row: OldSecretRow) {
+        match translate::old_secret(&row, &self.books.clock) {
+            Ok(old) => {
+                if let Some(other) = self.world.old_secrets.insert(row.active_token_id, old) {
+                    self.not_old_secret(&other.token, "another of its key works longer".into());
+                }
+            }
+            Err(why) => self.not_old_secret(&row.token, why),
+        }
+    }
+
+    fn not_old_secret(&mut self, token: &str, why: String) {
+        let done = Done { outcome: Outcome::Skipped, id: String::new(), note: Some(why) };
+        self.tell(OLD_SECRET, shown(token), "", done, Vec::new());
     }
 
     /// What its keys need of a project; it is told, and not moved.
@@ -335,14 +360,26 @@ impl Import<'_> {
     }
 
     fn key(&mut self, row: &KeyRow, wanted: Option<Wanted<ImportKeyRequest>>, done: Done) {
-        // What is no hash may be a secret.
-        let id = if row.token.starts_with("sk-") { "" } else { short(&row.token, 8) };
+        let id = shown(&row.token);
         let Some(wanted) = wanted else { return self.tell("key", id, translate::key_name(row), done, Vec::new()) };
         if done.outcome == Outcome::Moved {
             wanted.budgets.iter().for_each(|spec| self.opened(spec.spent));
         }
+        let of_key = Done { outcome: done.outcome, id: done.id.clone(), note: None };
         self.tell("key", id, &wanted.name, done, wanted.notes);
+        if let Some(old) = self.world.old_secrets.remove(&row.token) {
+            let note = match of_key.outcome {
+                Outcome::Moved => format!("works until {}", old.until),
+                _ => "is as its key is".to_owned(),
+            };
+            self.tell(OLD_SECRET, shown(&old.token), &wanted.name, of_key, vec![note]);
+        }
     }
+}
+
+/// What is shown of a token: what is no hash may be a secret.
+fn shown(token: &str) -> &str {
+    if token.starts_with("sk-") { "" } else { short(token, 8) }
 }
 
 fn scope(kind: ScopeKind, id: &str) -> BudgetScope {

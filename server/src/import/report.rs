@@ -24,7 +24,7 @@ pub enum Outcome {
 /// A row of LiteLLM's.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
-    /// `organization`, `team`, `user`, `member`, `customer`, `tag`, `key`.
+    /// `organization`, `team`, `user`, `member`, `customer`, `tag`, `project`, `key`, `old secret`.
     pub entity: &'static str,
     /// LiteLLM's id; of a key the beginning of its hash.
     pub id: String,

@@ -206,6 +206,15 @@ pub(super) struct TagRow {
     pub(super) budget_id: Option<String>,
 }
 
+/// A row of `LiteLLM_DeprecatedVerificationToken`: what a key was known by before it was regenerated.
+#[derive(Deserialize)]
+pub(super) struct OldSecretRow {
+    pub(super) token: String,
+    /// The key that it opens: what that is known by now.
+    pub(super) active_token_id: String,
+    pub(super) revoke_at: String,
+}
+
 /// A row of `LiteLLM_VerificationToken`.
 #[derive(Deserialize)]
 pub(super) struct KeyRow {

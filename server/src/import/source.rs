@@ -26,14 +26,14 @@ pub(super) const CUSTOMERS: Table = Table { name: "LiteLLM_EndUserTable", order:
 pub(super) const TAGS: Table = Table { name: "LiteLLM_TagTable", order: "tag_name" };
 pub(super) const ALIASES: Table = Table { name: "LiteLLM_ModelTable", order: "id" };
 pub(super) const PROJECTS: Table = Table { name: "LiteLLM_ProjectTable", order: "project_id" };
+pub(super) const OLD_SECRETS: Table = Table { name: "LiteLLM_DeprecatedVerificationToken", order: "revoke_at, token" };
 pub(super) const KEYS: Table = Table { name: "LiteLLM_VerificationToken", order: "token" };
 
 /// Tables with data of people that stay where they are, and what they hold.
-pub(super) const LEFT: [(&str, &str); 8] = [
+pub(super) const LEFT: [(&str, &str); 7] = [
     ("LiteLLM_SpendLogs", "calls of the past"),
     ("LiteLLM_ProxyModelTable", "models, encrypted with LiteLLM's salt key"),
     ("LiteLLM_CredentialsTable", "credentials, encrypted with LiteLLM's salt key"),
-    ("LiteLLM_DeprecatedVerificationToken", "keys that were regenerated and work for a while yet"),
     ("LiteLLM_ObjectPermissionTable", "permissions on MCP servers and vector stores"),
     ("LiteLLM_GuardrailsTable", "guardrails"),
     ("LiteLLM_PromptTable", "prompts"),

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use tollgate_proto::v1::{BudgetScope, ImportKeyRequest, ImportedBudget, Key, KeyState, Organization, Team, User};
 
 use super::{
     labels::{bound, labels, left_out, rights, short},
-    rows::{KeyRow, OrganizationRow, ProjectRow, Row, TeamRow, Terms, UserRow},
+    rows::{KeyRow, OldSecretRow, OrganizationRow, ProjectRow, Row, TeamRow, Terms, UserRow},
     terms::{Spec, budgets, limits},
     window::{Clock, moment},
 };
@@ -71,6 +72,15 @@ pub(super) struct World {
     pub(super) teams: HashMap<String, TeamPlace>,
     pub(super) users: HashMap<String, UserPlace>,
     pub(super) projects: HashMap<String, Project>,
+    /// By what the key is known by now.
+    pub(super) old_secrets: HashMap<String, OldSecret>,
+}
+
+/// The secret that a key had before it was regenerated, which works yet.
+pub(super) struct OldSecret {
+    pub(super) token: String,
+    sha256: Vec<u8>,
+    pub(super) until: Timestamp,
 }
 
 /// What of a project bounds its keys: there is none here.
@@ -233,6 +243,22 @@ fn sha256(token: &str) -> Option<Vec<u8>> {
     pairs.collect::<Option<Vec<u8>>>().filter(|bytes| bytes.len() == 32)
 }
 
+const NO_HASH: &str = "its token is no SHA-256 hash in hexadecimal digits";
+
+/// The secret from before a regeneration, or why it opens nothing.
+pub(super) fn old_secret(row: &OldSecretRow, clock: &Clock) -> Result<OldSecret, String> {
+    let sha256 = sha256(&row.token).ok_or(NO_HASH)?;
+    let until = moment(&row.revoke_at).ok_or("revoke_at cannot be read")?;
+    if until <= clock.now {
+        return Err("its grace is over".into());
+    }
+    Ok(OldSecret { token: row.token.clone(), sha256, until })
+}
+
+fn instant(at: Timestamp) -> prost_types::Timestamp {
+    tollgate_domain::timestamp(at.as_microsecond())
+}
+
 /// A key, or why it is none here.
 pub(super) fn key(row: &Row<KeyRow>, world: &World, books: &Books) -> Result<Wanted<ImportKeyRequest>, String> {
     let (it, notes) = (&row.it, &mut Vec::new());
@@ -240,7 +266,7 @@ pub(super) fn key(row: &Row<KeyRow>, world: &World, books: &Books) -> Result<Wan
     if it.team_id.as_deref() == Some(DASHBOARD) {
         return Err("is a session of LiteLLM's user interface".into());
     }
-    let sha256 = sha256(&it.token).ok_or("its token is no SHA-256 hash in hexadecimal digits")?;
+    let sha256 = sha256(&it.token).ok_or(NO_HASH)?;
     let expire_time = match it.expires.as_deref() {
         None => None,
         Some(expires) => Some(moment(expires).ok_or("expires cannot be read")?),
@@ -331,7 +357,7 @@ pub(super) fn key(row: &Row<KeyRow>, world: &World, books: &Books) -> Result<Wan
         state: if blocked { KeyState::Blocked } else { KeyState::Active } as i32,
         models: rights(it.models.as_ref(), &bounds, notes),
         metadata,
-        expire_time: expire_time.map(|at| tollgate_domain::timestamp(at.as_microsecond())),
+        expire_time: expire_time.map(instant),
         organization_id: world.organization(&organization),
         team_id: team.map(|team| team.id.clone()).unwrap_or_default(),
         user_id: user.map(|user| user.id.clone()).unwrap_or_default(),
@@ -344,10 +370,13 @@ pub(super) fn key(row: &Row<KeyRow>, world: &World, books: &Books) -> Result<Wan
         budget: Some(spec.clone().on(&BudgetScope::default()).budget),
         spent_nano_usd: spec.spent,
     });
+    let old = world.old_secrets.get(&it.token);
     let request = ImportKeyRequest {
         key: Some(made),
         sha256: sha256.into(),
         budgets: of_key.collect(),
+        old_sha256: old.map(|old| old.sha256.clone()).unwrap_or_default().into(),
+        old_expire_time: old.map(|old| instant(old.until)),
         ..ImportKeyRequest::default()
     };
     Ok(Wanted { it: request, name: key_name(it).to_owned(), budgets, notes: std::mem::take(notes) })

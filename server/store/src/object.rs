@@ -21,12 +21,22 @@ pub struct StoredKey {
     /// used, while `digest` is empty; or beside a new `digest` until `old_until_us`.
     #[prost(bytes = "vec", optional, tag = "5")]
     pub imported_digest: Option<Vec<u8>>,
+    /// Of a key that came with it: the same of the secret that it had before a rotation there, which works until `old_until_us`.
+    #[prost(bytes = "vec", optional, tag = "6")]
+    pub old_imported_digest: Option<Vec<u8>>,
 }
 
 impl StoredKey {
     /// A key and the digest of its secret.
     pub fn new(key: Key, digest: Vec<u8>) -> Self {
-        Self { key: Some(key), digest, old_digest: None, old_until_us: 0, imported_digest: None }
+        Self {
+            key: Some(key),
+            digest,
+            old_digest: None,
+            old_until_us: 0,
+            imported_digest: None,
+            old_imported_digest: None,
+        }
     }
 
     /// A key of which only the hash that another gateway kept is known, by the digest of that.

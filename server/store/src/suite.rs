@@ -26,6 +26,7 @@ fn key(id: &str) -> StoredKey {
     };
     let mut stored = StoredKey::new(key, vec![7; 32]);
     (stored.old_digest, stored.old_until_us) = (Some(vec![8; 32]), 9);
+    stored.old_imported_digest = Some(vec![6; 32]);
     stored
 }
 
