@@ -4,7 +4,8 @@ use std::{error::Error as _, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt, TryStreamExt, future::BoxFuture, stream::BoxStream};
-use http_body::Frame;
+use http::Version;
+use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt, Either, Full, StreamBody};
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -200,20 +201,23 @@ impl Transport {
             None => return Err(late()),
         };
         let (parts, body) = response.into_parts();
+        // HTTP/1.1 tells a broken body by itself, and nothing of its end.
+        let is_http2 = parts.version == Version::HTTP_2;
         let head = Head { status: parts.status, headers: parts.headers };
-        let bytes = futures::stream::unfold(body, |mut body| async move {
+        let bytes = futures::stream::unfold(body, move |mut body| async move {
             loop {
-                return match body.frame().await? {
-                    Ok(frame) => match frame.into_data() {
-                        Ok(data) => Some((Ok(data), body)),
+                let why = match body.frame().await {
+                    Some(Ok(frame)) => match frame.into_data() {
+                        Ok(data) => return Some((Ok(data), body)),
                         Err(_trailers) => continue,
                     },
-                    Err(error) => {
-                        let message =
-                            format!("the connection broke in the middle of the answer: {}", root_cause(&error));
-                        Some((Err(Failure::new(Class::UpstreamTruncated, message)), body))
-                    }
+                    Some(Err(error)) => root_cause(&error),
+                    // hyper takes a reset with `NO_ERROR` for an end. It is none of an answer (RFC 9113, section 8.1).
+                    None if is_http2 && !body.is_end_stream() => "the provider took it back before its end".to_owned(),
+                    None => return None,
                 };
+                let message = format!("the connection broke in the middle of the answer: {why}");
+                return Some((Err(Failure::new(Class::UpstreamTruncated, message)), body));
             }
         });
         Ok((head, watched(Box::pin(bytes), timeouts.idle, give_up).boxed()))
@@ -277,4 +281,68 @@ fn root_cause(error: &dyn std::error::Error) -> String {
         cause = deeper;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, future};
+
+    use hyper::client::conn::http2;
+    use hyper_util::rt::TokioIo;
+
+    use super::*;
+
+    /// How an answer over HTTP/2 ends whose sender, behind its first bytes, does what `then` says, one after the other.
+    async fn end_of<const N: usize>(then: [fn(&mut h2::SendStream<Bytes>); N]) -> Result<(), Class> {
+        let (ours, theirs) = tokio::io::duplex(64 << 10);
+        tokio::spawn(async move {
+            let mut connection = h2::server::handshake(theirs).await.unwrap();
+            let (_request, mut respond) = connection.accept().await.unwrap().unwrap();
+            tokio::spawn(async move { while connection.accept().await.is_some() {} });
+            let mut body = respond.send_response(http::Response::new(()), false).unwrap();
+            body.send_data(Bytes::from_static(b"half"), false).unwrap();
+            for step in then {
+                // What was sent is on its way before it is taken back.
+                tokio::task::yield_now().await;
+                step(&mut body);
+            }
+            future::pending::<()>().await;
+        });
+        let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(ours)).await.unwrap();
+        tokio::spawn(connection);
+        // An answer may be whole before the upload is: then alone a sender resets what it has ended.
+        let upload = StreamBody::new(futures::stream::pending::<Result<Frame<Bytes>, Infallible>>());
+        let request = http::Request::post("http://provider/").body(upload).unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        let give_up = Instant::now() + Duration::from_secs(60);
+        let received = Transport::receive(future::ready(Some(Ok(response))), &Timeouts::default(), give_up).await;
+        let (_head, mut pieces) = received.unwrap();
+        let (mut read, mut end) = (Vec::new(), Ok(()));
+        while let Some(piece) = pieces.next().await {
+            match piece {
+                Ok(bytes) => read.extend_from_slice(&bytes),
+                Err(failure) => end = Err(failure.class),
+            }
+        }
+        assert_eq!(read, b"half");
+        end
+    }
+
+    #[tokio::test]
+    async fn an_answer_ends_where_its_sender_ended_it() {
+        assert_eq!(end_of([|body| body.send_data(Bytes::new(), true).unwrap()]).await, Ok(()));
+        let and_wants_no_more_of_the_upload =
+            end_of([|body| body.send_data(Bytes::new(), true).unwrap(), |body| body.send_reset(h2::Reason::NO_ERROR)]);
+        assert_eq!(and_wants_no_more_of_the_upload.await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_taken_back_has_no_end() {
+        for end in [
+            end_of([|body| body.send_reset(h2::Reason::NO_ERROR)]).await,
+            end_of([|body| body.send_reset(h2::Reason::CANCEL)]).await,
+        ] {
+            assert_eq!(end, Err(Class::UpstreamTruncated));
+        }
+    }
 }
