@@ -176,6 +176,23 @@ async fn a_batch_that_is_cut_short_pays_for_what_was_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_output_that_comes_short_is_read_again() {
+    let world = world().await;
+    let batch = begun(&world, 3, "short").await;
+    world.provider.cut_output();
+    world.provider.end_batches("short", "completed", usize::MAX);
+    let ended = settled(&world, &batch["id"]).await;
+    let output = content(&world, &json!(ended.output_file_id)).await;
+    assert_eq!(output.lines().count(), 3, "it came short once, to the gateway");
+    assert_eq!(ended.cost_nano_usd, Some(cost_of(&output)));
+    let entries = world.entries().await;
+    assert_eq!(entries.len(), 2);
+    assert!(entries[1].reason.ends_with("3 of 3 lines are paid for"), "{}", entries[1].reason);
+    assert!(!entries[1].usage.as_ref().unwrap().estimated);
+    assert_eq!(world.budget().await.spent_nano_usd, cost_of(&output));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_that_the_budget_cannot_afford_does_not_begin() {
     let world = World::with(|builder| quick(builder).budget_usd("0.001")).await;
     let caller = world.gateway.caller();

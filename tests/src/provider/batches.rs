@@ -22,6 +22,8 @@ struct Shelves {
     files: BTreeMap<String, (Value, Bytes)>,
     batches: BTreeMap<String, Value>,
     made: usize,
+    /// The next output of a batch that is asked for lacks its last line.
+    cuts_output: bool,
 }
 
 pub(super) type Refused = (StatusCode, String);
@@ -96,6 +98,20 @@ impl Shelves {
         self.files.get(id).map(|(_, bytes)| bytes.clone())
     }
 
+    fn object(&self, id: &str) -> Result<Value, Refused> {
+        self.files.get(id).map(|(object, _)| object.clone()).ok_or_else(|| missing("File", id))
+    }
+
+    /// The bytes of a file as they are told.
+    fn download(&mut self, id: &str) -> Result<Bytes, Refused> {
+        let (file, bytes) = self.files.get(id).ok_or_else(|| missing("File", id))?;
+        if file["purpose"] != "batch_output" || !std::mem::take(&mut self.cuts_output) {
+            return Ok(bytes.clone());
+        }
+        let before = bytes.trim_ascii_end().iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        Ok(bytes.slice(..before))
+    }
+
     /// Ends a batch: the first lines are answered, the others are not.
     fn end(&mut self, id: &str, status: &str, answered: usize) {
         let Some(batch) = self.batches.get(id).cloned() else { return };
@@ -163,6 +179,11 @@ impl Kept {
         }
     }
 
+    /// The next output of a batch that is asked for lacks its last line.
+    pub(super) fn cut_output(&self) {
+        self.0.lock().cuts_output = true;
+    }
+
     /// What was uploaded, oldest first.
     pub(super) fn contents(&self) -> Vec<String> {
         self.0.lock().files.values().map(|(_, bytes)| String::from_utf8_lossy(bytes).into_owned()).collect()
@@ -211,9 +232,13 @@ impl Kept {
                 let object = self.0.lock().keep(&filename, &purpose, expires_after, bytes);
                 whole(&object)
             }
-            ("GET", ["files", id]) => whole(&self.file(id)?.0),
+            ("GET", ["files", id]) => {
+                let object = self.0.lock().object(id)?;
+                whole(&object)
+            }
             ("GET", ["files", id, "content"]) => {
-                let mut response = Response::new(Reply::Whole(Some(self.file(id)?.1)));
+                let bytes = self.0.lock().download(id)?;
+                let mut response = Response::new(Reply::Whole(Some(bytes)));
                 set(&mut response, header::CONTENT_TYPE, "application/octet-stream");
                 Ok(response)
             }
@@ -230,10 +255,6 @@ impl Kept {
             ("POST", ["batches", id, "cancel"]) => whole(&self.0.lock().cancel(id)?),
             _ => Err(refused(StatusCode::NOT_FOUND, format!("Unknown request URL: {method} {path}."))),
         }
-    }
-
-    fn file(&self, id: &str) -> Result<(Value, Bytes), Refused> {
-        self.0.lock().files.get(id).cloned().ok_or_else(|| missing("File", id))
     }
 }
 

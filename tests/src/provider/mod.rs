@@ -174,6 +174,11 @@ impl ScriptedProvider {
         self.state.batches.end(word, status, answered);
     }
 
+    /// The next output of a batch that is asked for lacks its last line, once.
+    pub fn cut_output(&self) {
+        self.state.batches.cut_output();
+    }
+
     /// The files that it keeps, oldest first.
     pub fn files(&self) -> Vec<String> {
         self.state.batches.contents()

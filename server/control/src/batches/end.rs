@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use http::Method;
+use serde_json::{Map, Value};
 use tollgate_audit::Draft;
 use tollgate_domain::{CallId, Error, Failure, Price};
 use tollgate_ledger::NO_LEASE;
@@ -30,7 +31,7 @@ const TICK: (Duration, Duration) = (Duration::from_millis(50), Duration::from_se
 /// Answers are no longer than this, nor are their lines.
 const MAX_ANSWER: usize = 64 << 20;
 
-/// What a provider does not find for so long is lost. Before, it may have been asked at another place: the charge waits.
+/// What a provider does not find for so long, or not all of, is lost. Before, it may have been asked at another place: the charge waits.
 const LOST_AFTER: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 /// Whether a batch of this status changes no more.
@@ -50,6 +51,32 @@ struct Outcome {
     answered: i64,
     /// SHA-256 of the output, where it was read.
     sha256: Option<[u8; 32]>,
+}
+
+/// How many lines a provider says that it answered, and that it failed at; `None`: it does not say.
+#[derive(Clone, Copy)]
+struct Counts {
+    completed: Option<i64>,
+    failed: Option<i64>,
+}
+
+impl Counts {
+    fn of(batch: &Map<String, Value>) -> Self {
+        let count = |name: &str| batch.get("request_counts")?.get(name)?.as_i64();
+        Self { completed: count("completed"), failed: count("failed") }
+    }
+
+    /// Whether lines of a batch that ended so were answered. Without a count, those of a completed one may have been.
+    fn has_answers(self, status: &str) -> bool {
+        self.completed.map_or(status == "completed", |completed| completed > 0)
+    }
+
+    /// How many answered lines an output lacks that has so many, and so many that failed. Of these, what the provider does not count as
+    /// failed it counts as completed.
+    fn missing(self, answered: i64, failed: i64) -> i64 {
+        let counted = failed.saturating_sub(self.failed.unwrap_or(0)).max(0);
+        self.completed.map_or(0, |completed| completed.saturating_sub(answered).saturating_sub(counted).max(0))
+    }
 }
 
 impl Control {
@@ -118,23 +145,24 @@ impl Control {
         };
         let status = text(&native, "status").to_owned();
         let output = text(&native, "output_file_id").to_owned();
-        let counts = native.get("request_counts").and_then(|counts| counts["completed"].as_i64()).unwrap_or(0);
+        let counts = Counts::of(&native);
         let told = StoredBatch { object_json: self.told(batch, native, &deployment).await?, ..batch.clone() };
         if !has_ended(&status) {
             let next_us = self.now_us().saturating_add(batching.poll_us());
             return batching.store.note_batch(&told, Some(next_us)).await.map_err(store_failed);
         }
+        let is_old = self.is_old(batch);
         let outcome = match output.as_str() {
+            "" if !counts.has_answers(&status) => Outcome::default(),
             // It says that it answered, and not what.
-            "" if counts > 0 && self.is_old(batch) => lost(batch),
-            "" if counts > 0 => {
+            "" if is_old => lost(batch),
+            "" => {
                 let message = "the provider says that lines were answered, and not where";
                 return Err(Error::new(ErrorReason::ProviderProtocol, message));
             }
-            "" => Outcome::default(),
-            output => match read(&deployment, output, batch).await {
+            output => match read(&deployment, output, batch, counts, is_old).await {
                 Ok(outcome) => outcome,
-                Err(Unread::Gone(_)) if self.is_old(batch) => lost(batch),
+                Err(Unread::Gone(_)) if is_old => lost(batch),
                 Err(Unread::Gone(error) | Unread::Now(error)) => return Err(error),
             },
         };
@@ -238,8 +266,13 @@ enum Unread {
     Now(Error),
 }
 
-/// Adds up what the lines of an output consumed.
-async fn read(deployment: &Deployment, output: &str, batch: &StoredBatch) -> Result<Outcome, Unread> {
+async fn read(
+    deployment: &Deployment,
+    output: &str,
+    batch: &StoredBatch,
+    counts: Counts,
+    is_old: bool,
+) -> Result<Outcome, Unread> {
     let unread = |failure: Failure| match is_gone(&failure) {
         true => Unread::Gone(failed(failure, deployment)),
         false => Unread::Now(failed(failure, deployment)),
@@ -247,12 +280,15 @@ async fn read(deployment: &Deployment, output: &str, batch: &StoredBatch) -> Res
     let bytes = files::content(&deployment.endpoint, output).await.map_err(unread)?;
     let (provider, name) = (deployment.provider.clone(), deployment.name.clone());
     let chunks = bytes.map(move |read| read.map_err(|failure| failure.into_error(&provider, &name, 1))).boxed();
-    let mut lines = Lines::new(chunks, MAX_ANSWER);
+    summed(Lines::new(chunks, MAX_ANSWER), batch, counts, is_old).await.map_err(Unread::Now)
+}
+
+/// Adds up what the lines of an output consumed. One that lacks answered lines is not all there yet, unless the batch is old.
+async fn summed(mut lines: Lines, batch: &StoredBatch, counts: Counts, is_old: bool) -> Result<Outcome, Error> {
     let price = batch.price.as_ref().map(Price::from);
-    // A line that does not say what it consumed costs its share of what was held.
-    let share = batch.charge().cost_nano_usd / batch.lines.max(1);
     let mut outcome = Outcome::default();
-    while let Some(line) = lines.next().await.map_err(Unread::Now)? {
+    let (mut failed, mut untold, mut unreadable) = (0, 0, 0);
+    while let Some(line) = lines.next().await? {
         match files::answered(&line) {
             Some(Answered::With(usage)) => {
                 let usage = Usage { service_tier_native: Some("batch".into()), native_json: None, ..*usage };
@@ -261,14 +297,89 @@ async fn read(deployment: &Deployment, output: &str, batch: &StoredBatch) -> Res
                 outcome.usage.add(&usage);
                 outcome.answered += 1;
             }
-            Some(Answered::Failed) => {}
-            Some(Answered::Untold) | None => {
-                outcome.cost = outcome.cost.saturating_add(share);
-                outcome.usage.estimated = true;
-                outcome.answered += 1;
-            }
+            Some(Answered::Failed) => failed += 1,
+            Some(Answered::Untold) => untold += 1,
+            None => unreadable += 1,
         }
+    }
+    let answered = outcome.answered + untold;
+    let missing = counts.missing(answered, failed).min((batch.lines - answered).max(0));
+    if missing > 0 && !is_old {
+        let message = format!("the output of a batch lacks {missing} of the lines that the provider says it answered");
+        return Err(Error::new(ErrorReason::ProviderProtocol, message));
+    }
+    // What cannot be read may be what is missing.
+    untold += missing.max(unreadable);
+    if untold > 0 {
+        // A line that does not say what it consumed costs its share of what was held.
+        let share = batch.charge().cost_nano_usd / batch.lines.max(1);
+        outcome.cost = outcome.cost.saturating_add(share.saturating_mul(untold));
+        outcome.usage.estimated = true;
+        outcome.answered += untold;
     }
     outcome.sha256 = Some(lines.sha256());
     Ok(outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use serde_json::json;
+
+    use super::*;
+
+    const ANSWER: &str =
+        r#"{"response":{"status_code":200,"body":{"usage":{"prompt_tokens":7,"completion_tokens":3}}}}"#;
+    const FAILURE: &str = r#"{"response":{"status_code":400,"body":{}}}"#;
+    const HALF: &str = r#"{"response":{"status_code":2"#;
+
+    fn counts(counts: Value) -> Counts {
+        Counts::of(&Map::from_iter([("request_counts".to_owned(), counts)]))
+    }
+
+    /// Cost, answered lines and whether it is an estimate, of a batch of three lines that 300 were held for and whose answers cost nothing.
+    async fn came_to(output: &[&str], told: Value, is_old: bool) -> Option<(i64, i64, bool)> {
+        let charge = LedgerEntry { cost_nano_usd: 300, ..LedgerEntry::default() };
+        let batch = StoredBatch { lines: 3, charge: Some(charge), ..StoredBatch::default() };
+        let output = futures::stream::iter([Ok(Bytes::from(output.join("\n")))]);
+        let summed = summed(Lines::new(output.boxed(), MAX_ANSWER), &batch, counts(told), is_old).await;
+        summed.ok().map(|outcome| (outcome.cost, outcome.answered, outcome.usage.estimated))
+    }
+
+    #[tokio::test]
+    async fn an_output_that_lacks_answers_waits_until_the_batch_is_old() {
+        let told = json!({"total": 3, "completed": 3, "failed": 0});
+        assert_eq!(came_to(&[ANSWER; 3], told.clone(), false).await, Some((0, 3, false)));
+        for output in [&[ANSWER; 2][..], &[ANSWER, ANSWER, HALF], &[ANSWER, HALF, ANSWER]] {
+            assert_eq!(came_to(output, told.clone(), false).await, None, "{output:?}");
+            assert_eq!(came_to(output, told.clone(), true).await, Some((100, 3, true)), "{output:?}");
+        }
+        assert_eq!(came_to(&[], told, true).await, Some((300, 3, true)));
+    }
+
+    #[tokio::test]
+    async fn an_output_without_counts_is_taken_as_it_is() {
+        assert_eq!(came_to(&[ANSWER; 2], Value::Null, false).await, Some((0, 2, false)));
+        assert_eq!(came_to(&[ANSWER, HALF], Value::Null, false).await, Some((100, 2, true)));
+    }
+
+    #[tokio::test]
+    async fn failures_in_an_output_are_among_either_count() {
+        let output = [ANSWER, ANSWER, FAILURE];
+        let apart = json!({"completed": 2, "failed": 1});
+        for told in [json!({"completed": 3, "failed": 0}), json!({"completed": 3}), apart.clone()] {
+            assert_eq!(came_to(&output, told, false).await, Some((0, 2, false)));
+        }
+        assert_eq!(came_to(&[ANSWER, FAILURE], apart, false).await, None);
+    }
+
+    #[test]
+    fn what_is_not_counted_is_not_nothing() {
+        assert!(counts(json!({"completed": 1})).has_answers("expired"));
+        assert!(!counts(json!({"completed": 0})).has_answers("completed"));
+        for untold in [Value::Null, json!({}), json!({"completed": null})] {
+            assert!(counts(untold.clone()).has_answers("completed"));
+            assert!(!counts(untold).has_answers("failed"));
+        }
+    }
 }

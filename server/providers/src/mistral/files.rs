@@ -107,15 +107,17 @@ impl Files for Mistral {
             other => other,
         };
         let errors: Vec<Value> = job.get("errors").and_then(Value::as_array).into_iter().flatten().cloned().collect();
+        // What is not counted is not nothing.
+        let counts = job.get("succeeded_requests").filter(|count| count.is_i64()).map(|succeeded| {
+            json!({"total": count("total_requests"), "completed": succeeded, "failed": count("failed_requests")})
+        });
         let mut batch = json!({
             "id": get("id"), "object": "batch", "endpoint": get("endpoint"), "model": get("model"),
             "errors": match errors.is_empty() { true => Value::Null, false => json!({"object": "list", "data": errors}) },
             "input_file_id": get("input_files").get(0).cloned().unwrap_or_default(),
             "status": status, "output_file_id": get("output_file"), "error_file_id": get("error_file"),
             "created_at": get("created_at"), "in_progress_at": get("started_at"), "metadata": get("metadata"),
-            "request_counts": {
-                "total": count("total_requests"), "completed": count("succeeded_requests"), "failed": count("failed_requests"),
-            },
+            "request_counts": counts,
         });
         if let "completed" | "failed" | "expired" | "cancelled" = status {
             batch[format!("{status}_at")] = get("completed_at");
@@ -153,5 +155,16 @@ mod tests {
         }
         assert_eq!((&told("SUCCESS")["completed_at"], &told("SUCCESS")["errors"]), (&json!(7), &Value::Null));
         assert!(told("RUNNING").get("completed_at").is_none());
+    }
+
+    #[test]
+    fn counts_of_a_job_are_told_as_far_as_it_has_them() {
+        let told = |job: Value| {
+            let Value::Object(job) = job else { panic!() };
+            Mistral.told(job)["request_counts"].clone()
+        };
+        let counted = json!({"id": "j", "total_requests": 3, "succeeded_requests": 2, "failed_requests": 1});
+        assert_eq!(told(counted), json!({"total": 3, "completed": 2, "failed": 1}));
+        assert_eq!(told(json!({"id": "j", "status": "SUCCESS"})), Value::Null);
     }
 }
