@@ -199,6 +199,39 @@ async fn events_that_break_off_end_with_an_error() {
 }
 
 #[tokio::test]
+async fn what_happens_behind_the_last_event_harms_no_answer() {
+    let world = world().await;
+    let breaks = || Step::default().then_cuts(Step::BEHIND_THE_END, Cut::Rst);
+    for upstream in ["transcribe", "tts-tokens", "draws"] {
+        world.provider.script(upstream, [breaks(), Step::default().then_stalls(Step::BEHIND_THE_END)]);
+    }
+    let caller = world.gateway.caller();
+    for how in ["it breaks", "it stays open"] {
+        let parts = [field("model", "hear-tokens"), field("stream", "true"), file("file", &[7; 1_000])];
+        let heard = caller.form(&world.v1("audio/transcriptions"), form(&parts)).await.unwrap();
+        let asked = spoken(json!({"model": "say-tokens", "stream_format": "sse"}));
+        let said = caller.stream(&world.v1("audio/speech"), &asked).await.unwrap();
+        let asked = json!({"model": "draw", "prompt": "a gate", "stream": true});
+        let drawn = caller.stream(&world.v1("images/generations"), &asked).await.unwrap();
+        for (stream, last) in
+            [(heard, "transcript.text.done"), (said, "speech.audio.done"), (drawn, "image_generation.completed")]
+        {
+            let (events, end) = stream.rest().await;
+            end.unwrap();
+            assert_eq!(events.last().unwrap().json()["type"], last, "{how}: {events:?}");
+        }
+    }
+    world.provider.script("whisper", [breaks()]);
+    let reply = send(&world, "audio/transcriptions", &[field("model", "hear"), file("file", &[7; 2_500])]).await;
+    assert_eq!((reply.status.as_u16(), &reply.json()["text"]), (200, &json!("2500 bytes of a.mp3")));
+    let entries = world.entries().await;
+    assert_eq!(entries.len(), 7);
+    let whole = |entry: &v1::LedgerEntry| entry.kind() == v1::LedgerEntryKind::Exact && entry.outcome == "complete";
+    assert!(entries.iter().all(whole), "{entries:?}");
+    assert_eq!(world.budget().await.held_nano_usd, 0);
+}
+
+#[tokio::test]
 async fn a_large_upload_goes_on_while_it_comes_in_and_has_one_attempt() {
     let world = world().await;
     const PIECE: usize = 1 << 20;

@@ -167,17 +167,25 @@ pub async fn media(endpoint: &Endpoint, call: &MediaCall<'_>) -> Result<MediaAns
     let content_type = decoder.content_type().or_else(told).unwrap_or("application/octet-stream").to_owned();
     let events = async_stream::stream! {
         let mut events = Vec::new();
+        let mut read_on = None;
         loop {
-            let next = body.next().await;
-            let is_end = !matches!(next, Some(Ok(_)));
-            let read = match next {
-                Some(Ok(bytes)) => decoder.feed(&bytes, &mut events),
+            let is_done = decoder.done();
+            let (is_end, read) = match next(&mut body, is_done, &mut read_on).await {
+                Some(Ok(bytes)) => match decoder.feed(&bytes, &mut events) {
+                    // What cannot be read behind the answer's end harms nothing.
+                    Err(_) if decoder.done() => (true, decoder.end(&mut events)),
+                    read => (false, read),
+                },
                 Some(Err(failure)) => {
-                    // The usage so far is worth keeping.
-                    let known = decoder.end(&mut events).err().and_then(|known| known.usage);
-                    Err(Failure { usage: known, ..failure })
+                    let ended = decoder.end(&mut events);
+                    // Nor does a line that breaks there; before it, the usage so far is worth keeping.
+                    let read = match decoder.done() {
+                        true => ended,
+                        false => Err(Failure { usage: ended.err().and_then(|known| known.usage), ..failure }),
+                    };
+                    (true, read)
                 }
-                None => decoder.end(&mut events),
+                None => (true, decoder.end(&mut events)),
             };
             for event in events.drain(..) {
                 yield Ok(event);
@@ -416,6 +424,19 @@ async fn read_whole(mut body: BodyStream, limit: usize) -> Result<BytesMut, Fail
     Ok(read)
 }
 
+/// The next bytes of an answer. Once its end has come, those that come soon: `read_on` is until when.
+async fn next(
+    body: &mut BodyStream,
+    is_done: bool,
+    read_on: &mut Option<Instant>,
+) -> Option<Result<bytes::Bytes, Failure>> {
+    if !is_done {
+        return body.next().await;
+    }
+    let until = *read_on.get_or_insert_with(|| Instant::now() + AFTER_END);
+    timeout_at(until, body.next()).await.unwrap_or_default()
+}
+
 struct Reading {
     decoder: Box<dyn Decoder>,
     body: Option<BodyStream>,
@@ -434,13 +455,7 @@ impl Reading {
         let mut events = Vec::new();
         while events.is_empty() {
             let Some(body) = &mut self.body else { break };
-            let next = if self.decoder.done() {
-                let until = *self.read_on.get_or_insert_with(|| Instant::now() + AFTER_END);
-                timeout_at(until, body.next()).await.unwrap_or_default()
-            } else {
-                body.next().await
-            };
-            let read = match next {
+            let read = match next(body, self.decoder.done(), &mut self.read_on).await {
                 Some(Ok(_)) if self.decoder.done() => continue,
                 Some(Ok(bytes)) => self.decoder.feed(&bytes, &mut events),
                 Some(Err(failure)) => {

@@ -193,6 +193,12 @@ pub trait MediaDecoder: Send {
 
     /// The body has ended. Fails with `UpstreamTruncated` when the answer had not.
     fn end(&mut self, events: &mut Vec<MediaEvent>) -> Result<(), Failure>;
+
+    /// Whether the answer's own end has come: what follows is read briefly, and what is wrong with it harms nothing. Raw sound and texts do
+    /// not say where they end.
+    fn done(&self) -> bool {
+        false
+    }
 }
 
 /// What is asked of a recording, wherever in the form it stood: for those who ask it in words of their own.

@@ -87,6 +87,26 @@ async fn a_transcript_is_told_in_openais_events() {
 }
 
 #[tokio::test]
+async fn what_happens_behind_the_last_event_harms_no_answer() {
+    let world = world().await;
+    let breaks = || Step::default().then_cuts(Step::BEHIND_THE_END, Cut::Rst);
+    world.provider.script("voxtral-tokens", [breaks(), Step::default().then_stalls(Step::BEHIND_THE_END)]);
+    world.provider.script("voxtral-tts", [breaks()]);
+    for _ in ["it breaks", "it stays open"] {
+        let parts = [field("model", "hear-tokens"), field("stream", "true"), file("file", &[7; 2_000])];
+        let stream = world.gateway.caller().form(&world.v1("audio/transcriptions"), form(&parts)).await.unwrap();
+        let (events, end) = stream.rest().await;
+        end.unwrap();
+        assert_eq!(events.last().unwrap().json()["type"], "transcript.text.done", "{events:?}");
+    }
+    assert_eq!(costs(&world).await, [(29 * 1_000 + 4 * 4_000, v1::LedgerEntryKind::Exact); 2]);
+    let say = json!({"model": "say", "input": "Hello to the gate", "voice": "v"});
+    let reply = world.gateway.caller().post(&world.v1("audio/speech"), &say).await.unwrap();
+    assert_eq!((reply.status.as_u16(), &reply.body[..]), (200, &b"Hello to the gate"[..]));
+    assert_eq!(world.budget().await.held_nano_usd, 0);
+}
+
+#[tokio::test]
 async fn fields_behind_the_recording_count_too() {
     let world = world().await;
     let parts = [asked(&[]), vec![field("response_format", "srt"), field("keywords[]", "Tollgate")]].concat();

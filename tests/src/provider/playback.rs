@@ -137,8 +137,7 @@ impl Playback {
                 self.attempt.end(Outcome::ScriptedCut);
                 return Poll::Ready(Some(Err(std::io::Error::other("cut by the script"))));
             }
-            let next = self.frames.front().map(|frame| frame.kind);
-            if self.broken.as_ref().is_some_and(|(at, _)| *at == self.written) && next != Some(Kind::Head) {
+            if self.breaks_now() {
                 match self.broken.take() {
                     Some((_, Break::Cut(how))) => self.cut(how),
                     Some((at, Break::Stall)) => {
@@ -153,7 +152,7 @@ impl Playback {
                 }
                 continue;
             }
-            if next == Some(Kind::Delta) && !self.waited {
+            if self.next_kind() == Some(Kind::Delta) && !self.waited {
                 self.waited = true;
                 self.wait();
                 continue;
@@ -192,8 +191,21 @@ impl Playback {
         Some(frame.bytes)
     }
 
+    fn next_kind(&self) -> Option<Kind> {
+        self.frames.front().map(|frame| frame.kind)
+    }
+
+    /// Whether the script breaks off before the next frame, or behind the last.
+    fn breaks_now(&self) -> bool {
+        let next = self.next_kind();
+        self.broken.as_ref().is_some_and(|(at, _)| match *at {
+            Step::BEHIND_THE_END => next.is_none(),
+            at => at == self.written && next != Some(Kind::Head),
+        })
+    }
+
     fn ended(&self) -> bool {
-        self.frames.is_empty() && !self.cutting && self.broken.as_ref().is_none_or(|(at, _)| *at != self.written)
+        self.frames.is_empty() && !self.cutting && !self.breaks_now()
     }
 }
 

@@ -122,6 +122,9 @@ pub enum Malformed {
 }
 
 impl Step {
+    /// Where a stream is cut or falls silent once all of it is written, its last event too.
+    pub const BEHIND_THE_END: u32 = u32::MAX;
+
     /// An answer with this literal text.
     pub fn text(text: impl Into<String>) -> Self {
         Step { text: Some(text.into()), ..Step::default() }

@@ -176,7 +176,7 @@ impl Decoder {
                 }
                 self.segments.push(segment);
             }
-            "transcription.done" => self.done(told, String::new(), out),
+            "transcription.done" => self.finish(told, String::new(), out),
             _ if told.error.is_some() || told.object.as_deref() == Some("error") => {
                 let failure = refusal::in_band(200, raw, true);
                 return Err(Failure { usage: self.usage.clone(), ..failure });
@@ -187,7 +187,7 @@ impl Decoder {
     }
 
     /// All of it is there.
-    fn done(&mut self, told: Told<'_>, native_json: String, out: &mut Vec<MediaEvent>) {
+    fn finish(&mut self, told: Told<'_>, native_json: String, out: &mut Vec<MediaEvent>) {
         self.is_done = true;
         self.usage = told.usage.and_then(|raw| usage(raw.get()));
         let segments = match told.segments {
@@ -221,25 +221,28 @@ impl MediaDecoder for Decoder {
     }
 
     fn end(&mut self, out: &mut Vec<MediaEvent>) -> Result<(), Failure> {
-        let (ended, framed) = self.answer.end();
-        match ended {
+        match self.answer.end() {
             Ended::Json(body) => {
                 let told: Told<'_> = serde_json::from_slice(&body).map_err(|error| broken(&error.to_string()))?;
                 if told.text.is_none() {
                     return Err(refusal::in_band(200, &body, true));
                 }
-                self.done(told, String::from_utf8_lossy(&body).into_owned(), out);
+                self.finish(told, String::from_utf8_lossy(&body).into_owned(), out);
             }
             Ended::Events(events) => {
-                self.events(events, out)?;
+                let read = self.events(events, out);
                 if !self.is_done {
+                    read?;
                     return Err(Failure { usage: self.usage.take(), ..ended_early() });
                 }
-                framed?;
             }
         }
         out.extend(self.usage.take().map(MediaEvent::Usage));
         Ok(())
+    }
+
+    fn done(&self) -> bool {
+        self.is_done
     }
 }
 

@@ -126,8 +126,7 @@ impl MediaDecoder for Decoder {
     }
 
     fn end(&mut self, out: &mut Vec<MediaEvent>) -> Result<(), Failure> {
-        let (ended, framed) = self.answer.end();
-        match ended {
+        match self.answer.end() {
             Ended::Json(body) => {
                 let told: Told<'_> = serde_json::from_slice(&body).map_err(|error| broken(&error.to_string()))?;
                 let Some(audio) = told.audio_data.filter(|audio| !audio.is_empty()) else {
@@ -135,17 +134,22 @@ impl MediaDecoder for Decoder {
                 };
                 self.sound(&audio, out)?;
                 self.usage = told.usage.map(Counted::read);
+                self.is_done = true;
             }
             Ended::Events(events) => {
-                self.events(events, out)?;
+                let read = self.events(events, out);
                 if !self.is_done {
+                    read?;
                     return Err(ended_early());
                 }
-                framed?;
             }
         }
         out.extend(self.usage.take().map(MediaEvent::Usage));
         Ok(())
+    }
+
+    fn done(&self) -> bool {
+        self.is_done
     }
 }
 

@@ -23,6 +23,7 @@ use crate::{
     json::{self, Object},
     media::{MediaAsk, MediaCall, MediaDecoder, MediaEvent, MediaKind, MediaOutgoing},
     refusal,
+    upload::Upload,
 };
 
 /// The path of a call below the base URL, without a slash before it.
@@ -129,6 +130,8 @@ pub(crate) struct Decoder {
     form: Form,
     usage: Option<Usage>,
     is_done: bool,
+    /// Images that are still to come whole.
+    awaited: u64,
     has_content: bool,
     /// Transcripts of servers that tell no last one.
     text: String,
@@ -147,8 +150,16 @@ impl Decoder {
                 MediaKind::ImageStream | MediaKind::ImageEdit => Form::Json(BytesMut::new()),
             },
         };
-        let want_native = call.want_native;
-        Self { kind, want_native, form, usage: None, is_done: false, has_content: false, text: String::new() }
+        Self {
+            kind,
+            want_native: call.want_native,
+            form,
+            usage: None,
+            is_done: false,
+            awaited: images(call),
+            has_content: false,
+            text: String::new(),
+        }
     }
 
     fn events(&mut self, events: Vec<SseEvent>, out: &mut Vec<MediaEvent>) -> Result<(), Failure> {
@@ -161,7 +172,7 @@ impl Decoder {
     fn event(&mut self, event: &SseEvent, out: &mut Vec<MediaEvent>) -> Result<(), Failure> {
         let text = event.text();
         if text.trim() == "[DONE]" {
-            self.is_done = true;
+            (self.is_done, self.awaited) = (true, 0);
         } else {
             let read: Event = serde_json::from_str(text).map_err(|error| broken(&error.to_string()))?;
             if read.error.is_some() || read.kind.as_deref() == Some("error") {
@@ -210,7 +221,6 @@ impl Decoder {
             "speech.audio.done" => self.is_done = true,
             _ if kind.ends_with(".partial_image") || kind.ends_with(".completed") => {
                 let is_partial = kind.ends_with(".partial_image");
-                self.is_done |= !is_partial;
                 if says {
                     let data = decoded(event.b64_json.as_deref().unwrap_or_default())?;
                     let image = GeneratedImage { image: Some(Image::Data(data)), revised_prompt: None };
@@ -223,6 +233,9 @@ impl Decoder {
                         background: word(&event.background),
                         output_format: word(&event.output_format),
                     }));
+                }
+                if !is_partial {
+                    (self.is_done, self.awaited) = (true, self.awaited.saturating_sub(1));
                 }
             }
             _ => {}
@@ -325,6 +338,8 @@ impl MediaDecoder for Decoder {
             Form::Json(held) => {
                 let body = std::mem::take(held).freeze();
                 self.whole(body, out)?;
+                // An object says itself where it ends.
+                (self.is_done, self.awaited) = (true, 0);
             }
             Form::Text(held) => {
                 let body = std::mem::take(held).freeze();
@@ -333,16 +348,38 @@ impl MediaDecoder for Decoder {
             Form::Events(parser) => {
                 let mut events = Vec::new();
                 let framed = parser.end(&mut events);
-                self.events(events, out)?;
-                if !self.is_done {
-                    return Err(Failure { usage: self.usage.take(), ..ended_early() });
+                let read = self.events(events, out);
+                if !self.done() {
+                    read?;
+                    if !self.is_done {
+                        return Err(Failure { usage: self.usage.take(), ..ended_early() });
+                    }
+                    framed?;
                 }
-                framed?;
             }
         }
         out.extend(self.usage.take().map(MediaEvent::Usage));
         Ok(())
     }
+
+    fn done(&self) -> bool {
+        self.is_done && self.awaited == 0
+    }
+}
+
+/// How many images are asked for, wherever in the form it stands.
+fn images(call: &MediaCall<'_>) -> u64 {
+    let asked = match call.ask {
+        // What stands behind files that were too large to be kept is not known.
+        MediaAsk::ImageEdit(_) if call.upload.is_some_and(Upload::is_lost) => return u64::MAX,
+        MediaAsk::ImageEdit(head) => {
+            let late = call.upload.map(Upload::late_fields).unwrap_or_default();
+            late.iter().filter(|field| field.name == "n").find_map(|field| field.value.trim().parse().ok()).or(head.n)
+        }
+        MediaAsk::ImageStream(request) => request.n,
+        MediaAsk::Speech(_) | MediaAsk::Transcription(_) => return 0,
+    };
+    asked.and_then(|n: i64| u64::try_from(n).ok()).unwrap_or(1)
 }
 
 fn broken(what: &str) -> Failure {
@@ -478,6 +515,9 @@ fn last_time(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderMap, HeaderValue, StatusCode};
+    use tollgate_proto::v1::{CreateSpeechRequest, GenerateImageRequest, TranscriptionHead};
+
     use super::*;
 
     #[test]
@@ -491,6 +531,76 @@ mod tests {
         let spoken = usage_of(MediaKind::Speech, r#"{"input_tokens":9,"output_tokens":52,"total_tokens":61}"#).unwrap();
         assert_eq!(spoken.output.unwrap().audio, 52);
         assert!(usage_of(MediaKind::Speech, r#"{"type":"other"}"#).is_none());
+    }
+
+    fn decoder(ask: MediaAsk<'_>) -> Decoder {
+        let call = MediaCall {
+            ask,
+            upload: None,
+            held: &[],
+            want_native: false,
+            drop_params: false,
+            output_cap: None,
+            attempt_id: "",
+            traceparent: None,
+        };
+        let events = HeaderValue::from_static("text/event-stream");
+        let head = Head { status: StatusCode::OK, headers: HeaderMap::from_iter([(header::CONTENT_TYPE, events)]) };
+        Decoder::new(&call, &head)
+    }
+
+    /// Whether the end has come once these events have.
+    fn is_done(decoder: &mut Decoder, events: &[&str]) -> bool {
+        let mut out = Vec::new();
+        for event in events {
+            decoder.feed(&Bytes::from(format!("data: {event}\n\n")), &mut out).unwrap();
+        }
+        decoder.done()
+    }
+
+    #[test]
+    fn events_have_an_end_of_their_own() {
+        let (speech, recording) = (CreateSpeechRequest::default(), TranscriptionHead::default());
+        let mut said = decoder(MediaAsk::Speech(&speech));
+        assert!(!is_done(&mut said, &[r#"{"type":"speech.audio.delta","audio":"AAAA"}"#]));
+        let end = r#"{"type":"speech.audio.done","usage":{"input_tokens":9,"output_tokens":52}}"#;
+        assert!(is_done(&mut said, &[end]));
+        // A line that breaks in the middle of what follows.
+        let mut out = Vec::new();
+        said.feed(&Bytes::from_static(b"data: [DO"), &mut out).unwrap();
+        said.end(&mut out).unwrap();
+        let [MediaEvent::Usage(usage)] = &out[..] else { panic!("{out:?}") };
+        assert_eq!(usage.output.unwrap().audio, 52);
+
+        let mut heard = decoder(MediaAsk::Transcription(&recording));
+        assert!(!is_done(&mut heard, &[r#"{"type":"transcript.text.delta","delta":"a"}"#]));
+        assert!(is_done(&mut heard, &[r#"{"type":"transcript.text.done","text":"a"}"#]));
+    }
+
+    #[test]
+    fn images_have_come_when_as_many_have_as_were_asked_for() {
+        let completed = r#"{"type":"image_generation.completed","b64_json":"AAAA"}"#;
+        for (n, events, expected) in [(None, 1, true), (Some(2), 1, false), (Some(2), 2, true)] {
+            let request = GenerateImageRequest { n, ..GenerateImageRequest::default() };
+            let mut drawn = decoder(MediaAsk::ImageStream(&request));
+            assert!(!is_done(&mut drawn, &[r#"{"type":"image_generation.partial_image","b64_json":"AAAA"}"#]));
+            assert_eq!(is_done(&mut drawn, &vec![completed; events]), expected, "{events} of {n:?}");
+        }
+        // An image that cannot be read is no end.
+        let request = GenerateImageRequest::default();
+        let mut drawn = decoder(MediaAsk::ImageStream(&request));
+        let broken = Bytes::from(format!("data: {}\n\n", completed.replace("AAAA", "?")));
+        assert!(drawn.feed(&broken, &mut Vec::new()).is_err() && !drawn.done());
+    }
+
+    #[test]
+    fn raw_sound_never_says_that_it_has_ended() {
+        let request = CreateSpeechRequest::default();
+        let mut said = Decoder { form: Form::Sound, ..decoder(MediaAsk::Speech(&request)) };
+        let mut out = Vec::new();
+        said.feed(&Bytes::from_static(b"half"), &mut out).unwrap();
+        said.end(&mut out).unwrap();
+        assert!(!said.done());
     }
 
     #[test]
