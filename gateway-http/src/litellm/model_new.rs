@@ -97,7 +97,8 @@ fn account(params: &mut Fields, info: &mut Fields) -> Result<Account, Failure> {
     let custom = params.text("custom_llm_provider")?;
     let base = params.text("api_base")?.or(params.text("base_url")?);
     let is_given = base.is_some();
-    let meant = meant(&named, custom.as_deref(), is_given).map_err(|why| Failure::field("litellm_params.model", why))?;
+    let meant =
+        meant(&named, custom.as_deref(), is_given).map_err(|why| Failure::field("litellm_params.model", why))?;
     let mut served = meant.served(base.as_deref(), is_given);
     if served.lacks_address() {
         return Err(Failure::field("litellm_params.api_base", "is needed for this provider"));

@@ -272,7 +272,9 @@ impl Control {
         rights::check_key(&authorized.actor(), authorized.caller().key(), &asked, self.directory())?;
         if self.is_taken(&digests.current) {
             let message = "the hash is that of the secret that another key had before; rotate that key first";
-            return Err(Error::new(ErrorReason::AlreadyExists, message).with("resource", "key").with("field", "sha256"));
+            return Err(Error::new(ErrorReason::AlreadyExists, message)
+                .with("resource", "key")
+                .with("field", "sha256"));
         }
         let old = digests.old.filter(|(digest, _)| !self.is_taken(digest));
         let now = Some(timestamp(self.now_us()));

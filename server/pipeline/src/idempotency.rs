@@ -27,7 +27,7 @@ use tollgate_ledger::End;
 use tollgate_proto::v1::{CompletionEvent, ErrorReason};
 use tollgate_store::{Claims, Idempotency};
 
-use crate::{Billed, Call, Reply, Settler, permit::Permit, record::Record};
+use crate::{Billed, Call, Reply, permit::Permit, record::Record};
 
 /// How long a call runs on without a reader: longer than the first pause of the SDKs (half a second at most), well below the second
 /// within which a hang-up must reach the provider.
@@ -241,15 +241,14 @@ fn check(known: &[u8], given: &[u8], call_id: &str) -> Result<(), Error> {
 }
 
 impl<T: Kept> Lead<T> {
-    /// Runs the call in a task of its own and reads along.
+    /// The call, which is to run in a task of its own, and what its first caller reads of it.
     pub(crate) fn lead(
         self,
-        settler: &Settler,
         run: impl Future<Output = Result<Reply<T>, Error>> + Send + 'static,
-    ) -> Reply<T> {
+    ) -> (impl Future<Output = ()> + Send + 'static, Reply<T>) {
         let Self { flight, flights, key, billed } = self;
         let reply = flight.read();
-        settler.spawn_call(async move {
+        let leading = async move {
             // Whoever waits for a call that panicked would wait for ever.
             let recording = AssertUnwindSafe(flight.record(run)).catch_unwind();
             let mut recording = std::pin::pin!(recording.map(|ended| ended.unwrap_or_else(|_| Err(Error::defect()))));
@@ -272,8 +271,8 @@ impl<T: Kept> Lead<T> {
             flight.log.lock().end = Some(end);
             flights.land(key, &flight);
             flight.grown.notify_waiters();
-        });
-        reply
+        };
+        (leading, reply)
     }
 }
 
@@ -390,7 +389,9 @@ mod tests {
         let flights = Flights::new(Duration::from_secs(60), 1_000, None);
         let lead = lead(&flights);
         let follower = lead.flight.read();
-        for reader in [lead.lead(run), follower] {
+        let (leading, first) = lead.lead(run);
+        tokio::spawn(leading);
+        for reader in [first, follower] {
             let told = tokio::time::timeout(Duration::from_secs(20), reader.collect::<Vec<_>>()).await.unwrap();
             let end = told.last().unwrap().as_ref().unwrap_err();
             assert_eq!(end.reason, ErrorReason::Internal);

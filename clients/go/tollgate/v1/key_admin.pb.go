@@ -1274,7 +1274,12 @@ type ImportKeyRequest struct {
 	// Budgets to make along with it, at most 16.
 	Budgets []*ImportedBudget `protobuf:"bytes,3,rep,name=budgets,proto3" json:"budgets,omitempty"`
 	// Only checks, and tells whether the key is there already; nothing is made.
-	ValidateOnly  bool `protobuf:"varint,4,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	ValidateOnly bool `protobuf:"varint,4,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	// SHA-256 of the secret that the key had before its last rotation there, 32 bytes; empty: none. It opens the same key until
+	// `old_expire_time`, or until the next rotation. It is kept as `sha256` is. One that another key has already stays that key's.
+	OldSha256 []byte `protobuf:"bytes,5,opt,name=old_sha256,json=oldSha256,proto3" json:"old_sha256,omitempty"`
+	// Until when `old_sha256` is taken: required with it. Where it has passed, that is not taken over.
+	OldExpireTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=old_expire_time,json=oldExpireTime,proto3" json:"old_expire_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1335,6 +1340,20 @@ func (x *ImportKeyRequest) GetValidateOnly() bool {
 		return x.ValidateOnly
 	}
 	return false
+}
+
+func (x *ImportKeyRequest) GetOldSha256() []byte {
+	if x != nil {
+		return x.OldSha256
+	}
+	return nil
+}
+
+func (x *ImportKeyRequest) GetOldExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OldExpireTime
+	}
+	return nil
 }
 
 // A budget of an imported key.
@@ -1533,12 +1552,15 @@ const file_tollgate_v1_key_admin_proto_rawDesc = "" +
 	"\x10RevokeKeyRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"7\n" +
 	"\x11RevokeKeyResponse\x12\"\n" +
-	"\x03key\x18\x01 \x01(\v2\x10.tollgate.v1.KeyR\x03key\"\xaa\x01\n" +
+	"\x03key\x18\x01 \x01(\v2\x10.tollgate.v1.KeyR\x03key\"\x8d\x02\n" +
 	"\x10ImportKeyRequest\x12\"\n" +
 	"\x03key\x18\x01 \x01(\v2\x10.tollgate.v1.KeyR\x03key\x12\x16\n" +
 	"\x06sha256\x18\x02 \x01(\fR\x06sha256\x125\n" +
 	"\abudgets\x18\x03 \x03(\v2\x1b.tollgate.v1.ImportedBudgetR\abudgets\x12#\n" +
-	"\rvalidate_only\x18\x04 \x01(\bR\fvalidateOnly\"c\n" +
+	"\rvalidate_only\x18\x04 \x01(\bR\fvalidateOnly\x12\x1d\n" +
+	"\n" +
+	"old_sha256\x18\x05 \x01(\fR\toldSha256\x12B\n" +
+	"\x0fold_expire_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\roldExpireTime\"c\n" +
 	"\x0eImportedBudget\x12+\n" +
 	"\x06budget\x18\x01 \x01(\v2\x13.tollgate.v1.BudgetR\x06budget\x12$\n" +
 	"\x0espent_nano_usd\x18\x02 \x01(\x03R\fspentNanoUsd\"Q\n" +
@@ -1640,31 +1662,32 @@ var file_tollgate_v1_key_admin_proto_depIdxs = []int32{
 	2,  // 19: tollgate.v1.RevokeKeyResponse.key:type_name -> tollgate.v1.Key
 	2,  // 20: tollgate.v1.ImportKeyRequest.key:type_name -> tollgate.v1.Key
 	20, // 21: tollgate.v1.ImportKeyRequest.budgets:type_name -> tollgate.v1.ImportedBudget
-	26, // 22: tollgate.v1.ImportedBudget.budget:type_name -> tollgate.v1.Budget
-	2,  // 23: tollgate.v1.ImportKeyResponse.key:type_name -> tollgate.v1.Key
-	3,  // 24: tollgate.v1.KeyAdminService.CreateKey:input_type -> tollgate.v1.CreateKeyRequest
-	5,  // 25: tollgate.v1.KeyAdminService.GetKey:input_type -> tollgate.v1.GetKeyRequest
-	7,  // 26: tollgate.v1.KeyAdminService.ListKeys:input_type -> tollgate.v1.ListKeysRequest
-	9,  // 27: tollgate.v1.KeyAdminService.UpdateKey:input_type -> tollgate.v1.UpdateKeyRequest
-	11, // 28: tollgate.v1.KeyAdminService.RotateKey:input_type -> tollgate.v1.RotateKeyRequest
-	13, // 29: tollgate.v1.KeyAdminService.BlockKey:input_type -> tollgate.v1.BlockKeyRequest
-	15, // 30: tollgate.v1.KeyAdminService.UnblockKey:input_type -> tollgate.v1.UnblockKeyRequest
-	17, // 31: tollgate.v1.KeyAdminService.RevokeKey:input_type -> tollgate.v1.RevokeKeyRequest
-	19, // 32: tollgate.v1.KeyAdminService.ImportKey:input_type -> tollgate.v1.ImportKeyRequest
-	4,  // 33: tollgate.v1.KeyAdminService.CreateKey:output_type -> tollgate.v1.CreateKeyResponse
-	6,  // 34: tollgate.v1.KeyAdminService.GetKey:output_type -> tollgate.v1.GetKeyResponse
-	8,  // 35: tollgate.v1.KeyAdminService.ListKeys:output_type -> tollgate.v1.ListKeysResponse
-	10, // 36: tollgate.v1.KeyAdminService.UpdateKey:output_type -> tollgate.v1.UpdateKeyResponse
-	12, // 37: tollgate.v1.KeyAdminService.RotateKey:output_type -> tollgate.v1.RotateKeyResponse
-	14, // 38: tollgate.v1.KeyAdminService.BlockKey:output_type -> tollgate.v1.BlockKeyResponse
-	16, // 39: tollgate.v1.KeyAdminService.UnblockKey:output_type -> tollgate.v1.UnblockKeyResponse
-	18, // 40: tollgate.v1.KeyAdminService.RevokeKey:output_type -> tollgate.v1.RevokeKeyResponse
-	21, // 41: tollgate.v1.KeyAdminService.ImportKey:output_type -> tollgate.v1.ImportKeyResponse
-	33, // [33:42] is the sub-list for method output_type
-	24, // [24:33] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	23, // 22: tollgate.v1.ImportKeyRequest.old_expire_time:type_name -> google.protobuf.Timestamp
+	26, // 23: tollgate.v1.ImportedBudget.budget:type_name -> tollgate.v1.Budget
+	2,  // 24: tollgate.v1.ImportKeyResponse.key:type_name -> tollgate.v1.Key
+	3,  // 25: tollgate.v1.KeyAdminService.CreateKey:input_type -> tollgate.v1.CreateKeyRequest
+	5,  // 26: tollgate.v1.KeyAdminService.GetKey:input_type -> tollgate.v1.GetKeyRequest
+	7,  // 27: tollgate.v1.KeyAdminService.ListKeys:input_type -> tollgate.v1.ListKeysRequest
+	9,  // 28: tollgate.v1.KeyAdminService.UpdateKey:input_type -> tollgate.v1.UpdateKeyRequest
+	11, // 29: tollgate.v1.KeyAdminService.RotateKey:input_type -> tollgate.v1.RotateKeyRequest
+	13, // 30: tollgate.v1.KeyAdminService.BlockKey:input_type -> tollgate.v1.BlockKeyRequest
+	15, // 31: tollgate.v1.KeyAdminService.UnblockKey:input_type -> tollgate.v1.UnblockKeyRequest
+	17, // 32: tollgate.v1.KeyAdminService.RevokeKey:input_type -> tollgate.v1.RevokeKeyRequest
+	19, // 33: tollgate.v1.KeyAdminService.ImportKey:input_type -> tollgate.v1.ImportKeyRequest
+	4,  // 34: tollgate.v1.KeyAdminService.CreateKey:output_type -> tollgate.v1.CreateKeyResponse
+	6,  // 35: tollgate.v1.KeyAdminService.GetKey:output_type -> tollgate.v1.GetKeyResponse
+	8,  // 36: tollgate.v1.KeyAdminService.ListKeys:output_type -> tollgate.v1.ListKeysResponse
+	10, // 37: tollgate.v1.KeyAdminService.UpdateKey:output_type -> tollgate.v1.UpdateKeyResponse
+	12, // 38: tollgate.v1.KeyAdminService.RotateKey:output_type -> tollgate.v1.RotateKeyResponse
+	14, // 39: tollgate.v1.KeyAdminService.BlockKey:output_type -> tollgate.v1.BlockKeyResponse
+	16, // 40: tollgate.v1.KeyAdminService.UnblockKey:output_type -> tollgate.v1.UnblockKeyResponse
+	18, // 41: tollgate.v1.KeyAdminService.RevokeKey:output_type -> tollgate.v1.RevokeKeyResponse
+	21, // 42: tollgate.v1.KeyAdminService.ImportKey:output_type -> tollgate.v1.ImportKeyResponse
+	34, // [34:43] is the sub-list for method output_type
+	25, // [25:34] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_v1_key_admin_proto_init() }

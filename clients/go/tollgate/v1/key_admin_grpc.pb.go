@@ -59,7 +59,8 @@ type KeyAdminServiceClient interface {
 	// Ends the key for good; its history stays.
 	RevokeKey(ctx context.Context, in *RevokeKeyRequest, opts ...grpc.CallOption) (*RevokeKeyResponse, error)
 	// Takes a key over that another gateway issued, by the hash that it kept, together with its budgets: the secret goes on working. For
-	// platform admins. Besides: ALREADY_EXISTS for a hash whose key lies in an organization that the caller does not govern.
+	// platform admins. Besides: ALREADY_EXISTS for a hash whose key lies in an organization that the caller does not govern, or that is
+	// another key's `old_sha256`.
 	ImportKey(ctx context.Context, in *ImportKeyRequest, opts ...grpc.CallOption) (*ImportKeyResponse, error)
 }
 
@@ -188,7 +189,8 @@ type KeyAdminServiceServer interface {
 	// Ends the key for good; its history stays.
 	RevokeKey(context.Context, *RevokeKeyRequest) (*RevokeKeyResponse, error)
 	// Takes a key over that another gateway issued, by the hash that it kept, together with its budgets: the secret goes on working. For
-	// platform admins. Besides: ALREADY_EXISTS for a hash whose key lies in an organization that the caller does not govern.
+	// platform admins. Besides: ALREADY_EXISTS for a hash whose key lies in an organization that the caller does not govern, or that is
+	// another key's `old_sha256`.
 	ImportKey(context.Context, *ImportKeyRequest) (*ImportKeyResponse, error)
 	mustEmbedUnimplementedKeyAdminServiceServer()
 }

@@ -312,7 +312,7 @@ type RuntimeModel struct {
 	ApiVersion string `protobuf:"bytes,7,opt,name=api_version,json=apiVersion,proto3" json:"api_version,omitempty"`
 	// The model in the provider's words, 1 to 256 bytes.
 	ProviderModel string `protobuf:"bytes,8,opt,name=provider_model,json=providerModel,proto3" json:"provider_model,omitempty"`
-	// List price; absent: the catalogue's. Its `tiers`, `service_tiers`, sound and images are not taken.
+	// List price; absent: the catalogue's. Its `tiers`, `service_tiers`, tokens of sound and images, queries and characters are not taken.
 	Price *Price `protobuf:"bytes,9,opt,name=price,proto3" json:"price,omitempty"`
 	// Most tokens that prompt and answer may have together; absent: the catalogue's.
 	ContextWindow *int64 `protobuf:"varint,10,opt,name=context_window,json=contextWindow,proto3,oneof" json:"context_window,omitempty"`
@@ -329,7 +329,10 @@ type RuntimeModel struct {
 	// What its provider allows.
 	Limits *RateLimits `protobuf:"bytes,16,opt,name=limits,proto3" json:"limits,omitempty"`
 	// When it was made. Output only.
-	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// `PROVIDER/MODEL` of the catalogue whose price, window and capabilities it has where it says nothing of them; empty: found by
+	// `provider_model`, which tells nothing where people choose names. At most 256 bytes.
+	BaseModel     string `protobuf:"bytes,18,opt,name=base_model,json=baseModel,proto3" json:"base_model,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -481,6 +484,13 @@ func (x *RuntimeModel) GetCreateTime() *timestamppb.Timestamp {
 		return x.CreateTime
 	}
 	return nil
+}
+
+func (x *RuntimeModel) GetBaseModel() string {
+	if x != nil {
+		return x.BaseModel
+	}
+	return ""
 }
 
 // Request of `CreateModel`.
@@ -2618,7 +2628,7 @@ const file_tollgate_v1_model_proto_rawDesc = "" +
 	"\n" +
 	"latency_us\x18\a \x01(\x03R\tlatencyUs\x123\n" +
 	"\acircuit\x18\b \x01(\x0e2\x19.tollgate.v1.CircuitStateR\acircuit\x12%\n" +
-	"\x0ecooldown_class\x18\t \x01(\tR\rcooldownClass\"\xd8\x04\n" +
+	"\x0ecooldown_class\x18\t \x01(\tR\rcooldownClass\"\xf7\x04\n" +
 	"\fRuntimeModel\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05model\x18\x02 \x01(\tR\x05model\x12\x1a\n" +
@@ -2639,7 +2649,9 @@ const file_tollgate_v1_model_proto_rawDesc = "" +
 	"\x06region\x18\x0f \x01(\tR\x06region\x12/\n" +
 	"\x06limits\x18\x10 \x01(\v2\x17.tollgate.v1.RateLimitsR\x06limits\x12;\n" +
 	"\vcreate_time\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTimeB\x11\n" +
+	"createTime\x12\x1d\n" +
+	"\n" +
+	"base_model\x18\x12 \x01(\tR\tbaseModelB\x11\n" +
 	"\x0f_context_windowB\x14\n" +
 	"\x12_max_output_tokens\"d\n" +
 	"\x12CreateModelRequest\x12/\n" +
