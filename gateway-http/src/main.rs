@@ -5,7 +5,7 @@ use std::{net::SocketAddr, process::ExitCode, time::Duration};
 use anyhow::Context;
 use axum::serve::ListenerExt;
 use clap::Parser;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tollgate_http::{Background, Options};
 use tollgate_redact::Hidden;
@@ -82,7 +82,10 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         () = told_to_stop() => stopping.cancel(),
     }
     // At once: a stream that does not end must not keep what is made in the background from being kept.
-    let (served, ()) = tokio::join!(tokio::time::timeout(drain, &mut serving), background.drain(drain));
+    let end = Instant::now() + drain;
+    let (served, ()) = tokio::join!(tokio::time::timeout_at(end, &mut serving), background.drain(drain));
+    // What the last requests began.
+    background.drain(end.saturating_duration_since(Instant::now())).await;
     match served {
         Ok(ended) => ended?,
         Err(_) => tracing::warn!("the drain timeout passed; answers still in flight are cut"),

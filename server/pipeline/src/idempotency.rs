@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use prost::Message;
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 use tollgate_domain::{Error, Retry};
 use tollgate_ledger::End;
 use tollgate_proto::v1::{CompletionEvent, ErrorReason};
@@ -245,24 +246,32 @@ impl<T: Kept> Lead<T> {
     pub(crate) fn lead(
         self,
         run: impl Future<Output = Result<Reply<T>, Error>> + Send + 'static,
+        cut: CancellationToken,
     ) -> (impl Future<Output = ()> + Send + 'static, Reply<T>) {
         let Self { flight, flights, key, billed } = self;
         let reply = flight.read();
         let leading = async move {
             // Whoever waits for a call that panicked would wait for ever.
             let recording = AssertUnwindSafe(flight.record(run)).catch_unwind();
-            let mut recording = std::pin::pin!(recording.map(|ended| ended.unwrap_or_else(|_| Err(Error::defect()))));
-            let forsaken = tokio::select! {
-                end = &mut recording => Some(end),
-                () = flight.forsaken() => None,
+            let mut recording = Box::pin(recording.map(|ended| ended.unwrap_or_else(|_| Err(Error::defect()))));
+            let unneeded = tokio::select! {
+                end = &mut recording => Err(end),
+                () = flight.forsaken() => Ok("every reader of the call went away"),
+                () = cut.cancelled() => Ok("the gateway was stopped"),
             };
-            let end = match forsaken {
-                Some(end) => end,
+            let end = match unneeded {
+                Err(end) => end,
                 // What is billed is an answer, also for whoever asks again.
-                None if billed.get() => recording.await,
-                None => Err(Error::new(ErrorReason::Cancelled, "every reader of the call went away")),
+                Ok(_) if billed.get() => recording.await,
+                Ok(why) => {
+                    // First of all it hands over what it holds.
+                    drop(recording);
+                    Err(Error::new(ErrorReason::Cancelled, why))
+                }
             };
-            if let (Err(_), Some(claims)) = (&end, &flights.claims) {
+            if end.is_err() && billed.get() {
+                flights.billed.insert(key, (flight.fingerprint.clone(), flight.call_id.clone()));
+            } else if let (Err(_), Some(claims)) = (&end, &flights.claims) {
                 // The key is free again, here and everywhere.
                 if let Err(error) = claims.release(&key, &flight.call_id).await {
                     tracing::debug!(%error, "a claim cannot be released now; it lapses");
@@ -389,7 +398,7 @@ mod tests {
         let flights = Flights::new(Duration::from_secs(60), 1_000, None);
         let lead = lead(&flights);
         let follower = lead.flight.read();
-        let (leading, first) = lead.lead(run);
+        let (leading, first) = lead.lead(run, CancellationToken::new());
         tokio::spawn(leading);
         for reader in [first, follower] {
             let told = tokio::time::timeout(Duration::from_secs(20), reader.collect::<Vec<_>>()).await.unwrap();
@@ -397,6 +406,27 @@ mod tests {
             assert_eq!(end.reason, ErrorReason::Internal);
         }
         assert!(flights.in_flight.is_empty(), "the key is free again");
+    }
+
+    #[tokio::test]
+    async fn a_call_that_panics_when_it_is_billed_is_not_made_again() {
+        let flights = Flights::new(Duration::from_secs(60), 1_000, None);
+        let lead = lead(&flights);
+        lead.billed.set();
+        let (leading, _reply) = lead.lead(panics(), CancellationToken::new());
+        leading.await;
+        assert!(flights.billed.contains_key(&KEY) && flights.in_flight.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_cut_ends_for_all_who_wait_for_it_and_frees_its_key() {
+        let flights = Flights::new(Duration::from_secs(60), 1_000, None);
+        let (cut, lead) = (CancellationToken::new(), lead(&flights));
+        let (leading, reply) = lead.lead(std::future::pending(), cut.clone());
+        cut.cancel();
+        let ((), told) = tokio::join!(leading, reply.collect::<Vec<_>>());
+        assert_eq!(told.last().unwrap().as_ref().unwrap_err().reason, ErrorReason::Cancelled);
+        assert!(flights.in_flight.is_empty() && !flights.billed.contains_key(&KEY));
     }
 
     #[tokio::test]

@@ -267,12 +267,13 @@ impl Pipeline {
             Entry::Alone => serve(self.clone(), permit, call, record).await,
             Entry::Lead(flight) => {
                 let (this, retention) = (self.clone(), self.settings.idempotency_retention);
-                let (leading, reply) = flight.lead(async move {
+                let leading = async move {
                     let claiming = call.trace.stage("claim");
                     let claimed = claim(this.claims.as_deref(), &permit, &call, retention).await;
                     record.try_or_close(told::ended(claiming, claimed)).await?;
                     serve(this, permit, call, record).await
-                });
+                };
+                let (leading, reply) = flight.lead(leading, self.settler.cut());
                 self.settler.spawn_call(leading);
                 Ok(reply)
             }

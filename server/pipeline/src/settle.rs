@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot},
-    task::{JoinError, JoinHandle},
+    task::JoinError,
     time::{Instant, timeout, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -56,12 +56,14 @@ impl Settler {
         Self { queue, ledger, alone: TaskTracker::new(), cut: CancellationToken::new() }
     }
 
-    /// Runs a call that may go on when its caller has gone; at shutdown it is cut when the time for that is over.
-    pub(crate) fn spawn_call(&self, call: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
-        let cut = self.cut.clone();
-        self.alone.spawn(async move {
-            cut.run_until_cancelled_owned(call).await;
-        })
+    /// Runs a call that may go on when its caller has gone, until it ends: at `cut` soon.
+    pub(crate) fn spawn_call(&self, call: impl Future<Output = ()> + Send + 'static) {
+        self.alone.spawn(call);
+    }
+
+    /// Says when the time of calls that go on alone is over.
+    pub(crate) fn cut(&self) -> CancellationToken {
+        self.cut.clone()
     }
 
     /// Runs an act to its end, whoever asked for it and goes; shutdown waits for it.
@@ -73,18 +75,19 @@ impl Settler {
     }
 
     /// Waits until everything is settled. What goes on alone may do so until `end`; then calls are cut and hand over what they hold.
-    pub async fn drained(&self, end: Instant) {
+    /// Whether all of it has ended.
+    pub async fn drained(&self, end: Instant) -> bool {
         self.alone.close();
-        if timeout_at(end, self.alone.wait()).await.is_err() {
+        let mut has_ended = timeout_at(end, self.alone.wait()).await.is_ok();
+        if !has_ended {
             self.cut.cancel();
-            if timeout(HANDING_OVER, self.alone.wait()).await.is_err() {
-                tracing::error!("something does not end; the next start books what it holds");
-            }
+            has_ended = timeout(HANDING_OVER, self.alone.wait()).await.is_ok();
         }
         let (done, wait) = oneshot::channel();
         if self.queue.send(Unfinished::Barrier(done)).is_ok() {
             let _ = wait.await;
         }
+        has_ended
     }
 
     pub(crate) fn ledger(&self) -> &Arc<Ledger> {
