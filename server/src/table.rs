@@ -235,7 +235,8 @@ fn checks(config: &Config, groups: &BTreeMap<String, Arc<ModelGroup>>) -> Vec<He
 fn tags(config: &Config) -> anyhow::Result<Tags> {
     let default = config.routing.default_tag.clone();
     let of_deployments = || config.models.iter().flat_map(|m| &m.deployments).flat_map(|d| &d.tags);
-    if let Some(tag) = default.as_ref().filter(|tag| !of_deployments().any(|t| t == *tag)) {
+    let needed = default.as_ref().filter(|_| !config.routing.default_tag_optional);
+    if let Some(tag) = needed.filter(|tag| !of_deployments().any(|t| t == *tag)) {
         bail!("routing.default_tag: no deployment is tagged {tag:?}, so that calls without a label would go nowhere");
     }
     let is_on = config.routing.tags_match != config::TagsMatch::None;

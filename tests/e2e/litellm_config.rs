@@ -205,6 +205,14 @@ general_settings: {{master_key: os.environ/LITELLM_MASTER_KEY}}
     assert_eq!(world.ask_as(MASTER_KEY, &["paid"], json!({"model": "new"})).await.0, 200);
     assert_eq!(world.ask_as(MASTER_KEY, &["paid"], json!({"model": "of-the-file"})).await.0, 400);
 
+    let world = Started::text(&text(true).replace(", tags: [default]", ""), &[]).await;
+    world.make("new", "for-all", &["default"]).await;
+    world.make("new", "for-some", &["paid"]).await;
+    for _ in 0..8 {
+        assert_eq!(world.ask(json!({"model": "new"})).await.0, 200);
+    }
+    assert_eq!((world.served("for-all"), world.served("for-some")), (8, 0), "`default` need not stand in the file");
+
     let world = Started::text(&text(false), &[]).await;
     world.make("new", "made", &["prod"]).await;
     assert_eq!(world.ask_as(MASTER_KEY, &["prod"], json!({"model": "of-the-file"})).await.0, 200, "it binds nobody");

@@ -401,12 +401,12 @@ pub(super) fn routing(
     if !all.is_empty() {
         routing.insert("cooldown".into(), all.into());
     }
-    tags(&mut routing, natives, router);
+    tags(&mut routing, router);
     routing
 }
 
 /// Where labels bind: every label, one of a call's is enough, and calls without are kept to `default` where a model has such deployments.
-fn tags(routing: &mut Map<String, Value>, natives: &[Map<String, Value>], router: &Section<'_>) {
+fn tags(routing: &mut Map<String, Value>, router: &Section<'_>) {
     let is_on = router.flag("enable_tag_filtering") == Some(true);
     let any = router.flag("tag_filtering_match_any").unwrap_or(true);
     if !is_on {
@@ -418,15 +418,7 @@ fn tags(routing: &mut Map<String, Value>, natives: &[Map<String, Value>], router
     router.differently("enable_tag_filtering", note);
     routing.insert("tags".into(), json!(["*"]));
     routing.insert("tags_match".into(), if any { "any" } else { "all" }.into());
-    let is_default = |deployment: &Value| {
-        deployment.get("tags").and_then(Value::as_array).is_some_and(|tags| tags.contains(&DEFAULT_TAG.into()))
-    };
-    if natives.iter().flat_map(deployments).any(is_default) {
-        routing.insert("default_tag".into(), DEFAULT_TAG.into());
-        routing.insert("default_tag_optional".into(), true.into());
-    }
-}
-
-fn deployments(native: &Map<String, Value>) -> impl Iterator<Item = &Value> {
-    native.get("deployments").and_then(Value::as_array).into_iter().flatten()
+    // Models that are made later may have such deployments where those of the file have none.
+    routing.insert("default_tag".into(), DEFAULT_TAG.into());
+    routing.insert("default_tag_optional".into(), true.into());
 }

@@ -183,10 +183,7 @@ fn the_local_and_cloud_example() {
     assert_eq!(models[2]["deployments"][0]["tags"], json!(["public"]));
     assert_eq!(native["routing"]["tags"], json!(["*"]));
     assert_eq!(native["routing"]["tags_match"], "any");
-    assert!(
-        native["routing"]["default_tag"].is_null(),
-        "nothing is tagged `default`: calls without labels go anywhere"
-    );
+    assert_eq!(native["routing"]["default_tag_optional"], true, "nothing is tagged `default`: all serve calls without");
     assert_eq!(native["drop_params"], true);
     assert_eq!(native["log"], json!({"format": "json"}));
     let slow = &native["providers"]["ollama"]["timeouts"];
