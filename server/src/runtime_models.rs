@@ -17,6 +17,7 @@ use tollgate_control::RuntimeModels;
 use tollgate_domain::{Error, Secret};
 use tollgate_pipeline::Pipeline;
 use tollgate_proto::v1::{Price, RuntimeModel};
+use tollgate_providers::catalogue::Catalogue;
 use tollgate_router::Table;
 use tollgate_store::StoredModel;
 
@@ -122,7 +123,14 @@ impl Runtime {
             [] => None,
             sealed => Some(self.sealer.open(&model.id, sealed)?),
         };
-        add(config, model, key.as_ref())
+        // What was listed when it was made may not be in the catalogue of this version: that takes no deployment away.
+        let is_listed =
+            model.base_model.split_once('/').is_some_and(|(of, name)| Catalogue::embedded().find(of, name).is_some());
+        if is_listed || model.base_model.is_empty() {
+            return add(config, model, key.as_ref());
+        }
+        tracing::warn!(deployment = model.id, base_model = model.base_model, "the catalogue lists no such model");
+        add(config, &RuntimeModel { base_model: String::new(), ..model.clone() }, key.as_ref())
     }
 }
 
