@@ -369,8 +369,10 @@ impl Import<'_> {
         self.tell("key", id, &wanted.name, done, wanted.notes);
         if let Some(old) = self.world.old_secrets.remove(&row.token) {
             let note = match of_key.outcome {
-                Outcome::Moved => format!("works until {}", old.until),
-                _ => "is as its key is".to_owned(),
+                Outcome::Moved => {
+                    format!("works until {}, unless it is a key of its own since an earlier import", old.until)
+                }
+                _ => "nothing of it was taken over now".to_owned(),
             };
             self.tell(OLD_SECRET, shown(&old.token), &wanted.name, of_key, vec![note]);
         }
