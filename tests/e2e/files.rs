@@ -4,6 +4,8 @@ mod cluster;
 mod elsewhere;
 mod upload;
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use tollgate_client::v1::{self, LedgerEntryKind};
 use tollgate_tests::support::{
@@ -190,6 +192,31 @@ async fn an_output_that_comes_short_is_read_again() {
     assert!(entries[1].reason.ends_with("3 of 3 lines are paid for"), "{}", entries[1].reason);
     assert!(!entries[1].usage.as_ref().unwrap().estimated);
     assert_eq!(world.budget().await.spent_nano_usd, cost_of(&output));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_whose_output_comes_short_is_listed_as_ended() {
+    let world = World::with(|builder| quick(builder).set("/batches", json!({"poll": "2s"}))).await;
+    begun(&world, 3, "short").await;
+    world.provider.cut_output();
+    world.provider.end_batches("short", "completed", usize::MAX);
+    let is_told = async || get(&world, "batches").await["data"][0]["status"] == "completed";
+    eventually("it is told as completed", is_told).await;
+    assert_eq!(world.entries().await.len(), 1, "it is not settled yet");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_output_that_comes_short_is_read_no_sooner_for_being_asked_after() {
+    let world = World::with(|builder| quick(builder).set("/batches", json!({"poll": "1h"}))).await;
+    let batch = begun(&world, 3, "short").await;
+    world.provider.cut_output();
+    world.provider.end_batches("short", "completed", usize::MAX);
+    for _ in 0..5 {
+        let told = get(&world, &format!("batches/{}", batch["id"].as_str().unwrap())).await;
+        assert_eq!(told["status"], "completed");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    assert_eq!(world.entries().await.len(), 1, "the output came short when it was first told to have ended");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

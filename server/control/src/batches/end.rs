@@ -34,6 +34,9 @@ const MAX_ANSWER: usize = 64 << 20;
 /// What a provider does not find for so long, or not all of, is lost. Before, it may have been asked at another place: the charge waits.
 const LOST_AFTER: Duration = Duration::from_secs(7 * 24 * 3_600);
 
+/// The most time between two looks at what came to nothing.
+const MOST_PAUSE: Duration = Duration::from_secs(6 * 3_600);
+
 /// Whether a batch of this status changes no more.
 pub(super) fn has_ended(status: &str) -> bool {
     matches!(status, "completed" | "failed" | "expired" | "cancelled")
@@ -41,6 +44,12 @@ pub(super) fn has_ended(status: &str) -> bool {
 
 fn us(span: Duration) -> i64 {
     i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// How long a batch of this age waits when a look at it came to nothing: what is read again may be large, and what did not come for long
+/// does not come soon.
+fn pause_us(poll_us: i64, age_us: i64) -> i64 {
+    poll_us.max((age_us / 16).min(us(MOST_PAUSE)))
 }
 
 /// What a batch came to.
@@ -106,50 +115,67 @@ impl Control {
     }
 
     /// Looks at a batch that is claimed, and holds the claim meanwhile.
-    async fn look_at(&self, batching: &Batching, batch: StoredBatch) {
-        let looking = self.settle_if_ended(batching, &batch);
-        tokio::pin!(looking);
-        let looked = loop {
-            tokio::select! {
-                looked = &mut looking => break looked,
-                () = tokio::time::sleep(CLAIM / 3) => {
-                    let until_us = self.now_us().saturating_add(us(CLAIM));
-                    if let Err(error) = batching.store.hold_batch(&batch.id, until_us).await {
-                        tracing::debug!(%error, batch = batch.id, "the claim on a batch cannot be prolonged now");
+    async fn look_at(&self, batching: &Batching, mut batch: StoredBatch) {
+        let id = batch.id.clone();
+        let looked = {
+            let looking = self.settle_if_ended(batching, &mut batch);
+            tokio::pin!(looking);
+            loop {
+                tokio::select! {
+                    looked = &mut looking => break looked,
+                    () = tokio::time::sleep(CLAIM / 3) => {
+                        let until_us = self.now_us().saturating_add(us(CLAIM));
+                        if let Err(error) = batching.store.hold_batch(&id, until_us).await {
+                            tracing::debug!(%error, batch = id, "the claim on a batch cannot be prolonged now");
+                        }
                     }
                 }
             }
         };
-        if let Err(error) = looked {
-            tracing::warn!(%error, batch = batch.id, "a batch cannot be looked at now; its charge stays until it can");
-            let next_us = self.now_us().saturating_add(batching.poll_us());
-            if let Err(error) = batching.store.note_batch(&batch, Some(next_us)).await {
-                tracing::debug!(%error, batch = batch.id, "a batch is looked at again when the claim on it is over");
+        match looked {
+            Ok(()) => return,
+            Err(Unread::Short(missing)) => {
+                tracing::debug!(batch = id, missing, "the output of a batch comes short; it is read again");
             }
+            Err(Unread::Gone(error) | Unread::Now(error)) => {
+                tracing::warn!(%error, batch = id, "a batch cannot be looked at now; its charge stays until it can");
+            }
+        }
+        let next_us = self.now_us().saturating_add(pause_us(batching.poll_us(), self.age_us(&batch)));
+        if let Err(error) = batching.store.note_batch(&batch, Some(next_us)).await {
+            tracing::debug!(%error, batch = id, "a batch is looked at again when the claim on it is over");
         }
     }
 
-    fn is_old(&self, batch: &StoredBatch) -> bool {
-        self.now_us().saturating_sub(batch.create_us) > us(LOST_AFTER)
+    fn age_us(&self, batch: &StoredBatch) -> i64 {
+        self.now_us().saturating_sub(batch.create_us)
     }
 
-    async fn settle_if_ended(&self, batching: &Batching, batch: &StoredBatch) -> Result<(), Error> {
+    fn is_old(&self, batch: &StoredBatch) -> bool {
+        self.age_us(batch) > us(LOST_AFTER)
+    }
+
+    /// Asks after a batch, which is then as its provider tells it, and settles what has ended.
+    async fn settle_if_ended(&self, batching: &Batching, batch: &mut StoredBatch) -> Result<(), Unread> {
         let deployment = self.home_of(&batch.model, &batch.charge().deployment)?;
         let path = format!("/batches/{}", escaped(&batch.upstream_id));
         let native = match files::batch(&deployment.endpoint, Method::GET, &path, None).await {
             Ok(native) => native,
             Err(failure) if is_gone(&failure) && self.is_old(batch) => {
-                return self.settle(batching, batch.clone(), "lost", lost(batch)).await;
+                let settled = self.settle(batching, batch.clone(), "lost", lost(batch)).await;
+                return settled.map_err(Unread::Now);
             }
-            Err(failure) => return Err(failed(failure, &deployment)),
+            Err(failure) => return Err(failed(failure, &deployment).into()),
         };
         let status = text(&native, "status").to_owned();
         let output = text(&native, "output_file_id").to_owned();
         let counts = Counts::of(&native);
-        let told = StoredBatch { object_json: self.told(batch, native, &deployment).await?, ..batch.clone() };
-        if !has_ended(&status) {
-            let next_us = self.now_us().saturating_add(batching.poll_us());
-            return batching.store.note_batch(&told, Some(next_us)).await.map_err(store_failed);
+        batch.object_json = self.told(batch, native, &deployment).await?;
+        let next_us = (!has_ended(&status)).then(|| self.now_us().saturating_add(batching.poll_us()));
+        // What has ended is told so while its output is read, which may come short for long.
+        batching.store.note_batch(batch, next_us).await.map_err(store_failed)?;
+        if next_us.is_some() {
+            return Ok(());
         }
         let is_old = self.is_old(batch);
         let outcome = match output.as_str() {
@@ -158,15 +184,15 @@ impl Control {
             "" if is_old => lost(batch),
             "" => {
                 let message = "the provider says that lines were answered, and not where";
-                return Err(Error::new(ErrorReason::ProviderProtocol, message));
+                return Err(Error::new(ErrorReason::ProviderProtocol, message).into());
             }
             output => match read(&deployment, output, batch, counts, is_old).await {
                 Ok(outcome) => outcome,
                 Err(Unread::Gone(_)) if is_old => lost(batch),
-                Err(Unread::Gone(error) | Unread::Now(error)) => return Err(error),
+                Err(unread) => return Err(unread),
             },
         };
-        self.settle(batching, told, &status, outcome).await
+        self.settle(batching, batch.clone(), &status, outcome).await.map_err(Unread::Now)
     }
 
     /// Corrects a batch's charge to what it cost, once.
@@ -261,9 +287,18 @@ fn lost(batch: &StoredBatch) -> Outcome {
     Outcome { cost: batch.charge().cost_nano_usd, usage, answered: batch.lines, sha256: None }
 }
 
+/// Why a look came to nothing.
 enum Unread {
     Gone(Error),
+    /// So many answered lines are not there yet.
+    Short(i64),
     Now(Error),
+}
+
+impl From<Error> for Unread {
+    fn from(error: Error) -> Self {
+        Self::Now(error)
+    }
 }
 
 async fn read(
@@ -280,11 +315,11 @@ async fn read(
     let bytes = files::content(&deployment.endpoint, output).await.map_err(unread)?;
     let (provider, name) = (deployment.provider.clone(), deployment.name.clone());
     let chunks = bytes.map(move |read| read.map_err(|failure| failure.into_error(&provider, &name, 1))).boxed();
-    summed(Lines::new(chunks, MAX_ANSWER), batch, counts, is_old).await.map_err(Unread::Now)
+    summed(Lines::new(chunks, MAX_ANSWER), batch, counts, is_old).await
 }
 
 /// Adds up what the lines of an output consumed. One that lacks answered lines is not all there yet, unless the batch is old.
-async fn summed(mut lines: Lines, batch: &StoredBatch, counts: Counts, is_old: bool) -> Result<Outcome, Error> {
+async fn summed(mut lines: Lines, batch: &StoredBatch, counts: Counts, is_old: bool) -> Result<Outcome, Unread> {
     let price = batch.price.as_ref().map(Price::from);
     let mut outcome = Outcome::default();
     let (mut failed, mut untold, mut unreadable) = (0, 0, 0);
@@ -304,9 +339,11 @@ async fn summed(mut lines: Lines, batch: &StoredBatch, counts: Counts, is_old: b
     }
     let answered = outcome.answered + untold;
     let missing = counts.missing(answered, failed).min((batch.lines - answered).max(0));
-    if missing > 0 && !is_old {
-        let message = format!("the output of a batch lacks {missing} of the lines that the provider says it answered");
-        return Err(Error::new(ErrorReason::ProviderProtocol, message));
+    if missing > 0 {
+        if !is_old {
+            return Err(Unread::Short(missing));
+        }
+        tracing::warn!(batch = batch.id, missing, "the output of a batch stays short; what is missing is estimated");
     }
     // What cannot be read may be what is missing.
     untold += missing.max(unreadable);
@@ -355,6 +392,22 @@ mod tests {
             assert_eq!(came_to(output, told.clone(), true).await, Some((100, 3, true)), "{output:?}");
         }
         assert_eq!(came_to(&[], told, true).await, Some((300, 3, true)));
+    }
+
+    #[test]
+    fn a_look_that_came_to_nothing_is_repeated_the_later_the_older_the_batch_is() {
+        let (minute, hour) = (us(Duration::from_secs(60)), us(Duration::from_secs(3_600)));
+        for (age, pause) in [
+            (-hour, minute),
+            (0, minute),
+            (16 * minute, minute),
+            (8 * hour, hour / 2),
+            (4 * 24 * hour, 6 * hour),
+            (7 * 24 * hour, 6 * hour),
+        ] {
+            assert_eq!(pause_us(minute, age), pause, "{age}");
+        }
+        assert_eq!(pause_us(12 * hour, 7 * 24 * hour), 12 * hour, "no sooner than any other");
     }
 
     #[tokio::test]
