@@ -3,7 +3,7 @@
 //! What the gateway must know before the first byte, the purpose above all, may stand behind the file: some SDKs write a form in the order
 //! in which their callers name its fields. Such a file waits on disk, in no memory, until the form has ended.
 
-use std::io::SeekFrom;
+use std::{io::SeekFrom, time::Duration};
 
 use axum::{
     body::Body,
@@ -36,6 +36,10 @@ use crate::{
 const MAX_FIELD: usize = 4_096;
 /// How much is read of a file at once that waited on disk.
 const PIECE: usize = 256 << 10;
+
+/// How long the rest of an upload is read that is answered before its end: a caller that still sends gets to the answer, and one that stalls
+/// does not keep it waiting.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// Where the parts of an upload go; `None` is its end.
 type Parcels = mpsc::Sender<Option<CreateFileRequest>>;
@@ -174,7 +178,15 @@ async fn pass_on(gateway: Gateway, parts: &Parts, header: FileHeader, source: So
         drop(answering);
         answer
     };
-    let (fed, answer) = tokio::join!(feeding, asking);
+    tokio::pin!(feeding, asking);
+    let (fed, answer) = tokio::select! {
+        // Whatever becomes of the rest, this is the answer.
+        answer = &mut asking => {
+            let _ = tokio::time::timeout(LINGER, feeding).await;
+            (Ok(()), answer)
+        }
+        fed = &mut feeding => (fed, asking.await),
+    };
     fed?;
     let CreateFileResponse { file, receipt } = answer?.into_inner();
     Ok(made(HeaderMap::new(), file.unwrap_or_default().object_json, receipt.as_ref()))
@@ -196,7 +208,7 @@ fn whole(
 
 async fn feed(mut form: Multipart<'static>, mut field: Field<'static>, parcels: &mut Parcels) -> Result<(), Refusal> {
     while let Some(chunk) = field.chunk().await.map_err(unreadable)? {
-        // Where it is refused the rest is read all the same, so that the caller gets to the answer.
+        // Where it is refused the rest is read for a while all the same, so that the caller gets to the answer.
         let _ = parcels.send(parcel(Part::Chunk(chunk))).await;
     }
     drop(field);

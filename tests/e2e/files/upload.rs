@@ -189,6 +189,21 @@ async fn a_file_whose_deadline_passes_is_not_kept_where_its_rest_comes_all_the_s
     nothing_is_kept_of(2, &world).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_whose_deadline_passes_is_answered_where_its_rest_never_comes() {
+    let world = world().await;
+    for (purpose, half) in [("user_data", "x".to_owned()), ("batch", lines(1, "half"))] {
+        let (mut pieces, incoming) = mpsc::channel::<Bytes>(1);
+        let (url, caller) = (world.v1("files"), world.gateway.caller().with("x-request-timeout", "0.5"));
+        pieces.send(begun(purpose, &half).into()).await.unwrap();
+        let answered = tokio::time::timeout(Duration::from_secs(15), caller.form(&url, incoming)).await;
+        assert_eq!(answered.expect("the answer waits for no rest").unwrap().status, 504, "{purpose}");
+        // Its end would be the form's.
+        drop(pieces);
+    }
+    nothing_is_kept_of(2, &world).await;
+}
+
 /// A form up to the first half of its file.
 fn begun(purpose: &str, half: &str) -> String {
     format!(
