@@ -62,12 +62,13 @@ pub(crate) async fn new(State(gateway): State<Gateway>, request: Request) -> Ans
     let account = account(&mut params, &mut info)?;
     let named = base_model(&mut params, &mut info)?;
     let mut ignored = fields.finish()?;
-    let base = match named.as_ref().or(account.served.base_model.as_ref()) {
+    // As in the file: where the catalogue does not list what is named, the model itself is looked up, and no other name.
+    let base = match named.as_ref().map(|(_, named)| named).or(account.served.base_model.as_ref()) {
         Some(named) => listed(&desk, listings(account.served.kind, named)).await?,
         None => None,
     };
-    if named.is_some() && base.is_none() {
-        ignored.push("base_model".to_owned());
+    if let (Some((place, _)), None) = (&named, &base) {
+        ignored.push((*place).to_owned());
     }
     let base_model = base.as_ref().map(|base| format!("{}/{}", base.provider, base.model)).unwrap_or_default();
     let entry = match base {
@@ -117,10 +118,11 @@ fn account(params: &mut Fields, info: &mut Fields) -> Result<Account, Failure> {
     Ok(Account { served, mode, api_key, api_version })
 }
 
-/// The model of the catalogue that the request names, by LiteLLM's name of it.
-fn base_model(params: &mut Fields, info: &mut Fields) -> Result<Option<String>, Failure> {
-    let of_params = params.text("base_model")?;
-    Ok(info.text("base_model")?.or(of_params))
+/// The model of the catalogue that the request names, by LiteLLM's name of it, behind its place.
+fn base_model(params: &mut Fields, info: &mut Fields) -> Result<Option<(&'static str, String)>, Failure> {
+    let of_params = params.text("base_model")?.map(|named| ("litellm_params.base_model", named));
+    let of_info = info.text("base_model")?.map(|named| ("model_info.base_model", named));
+    Ok(of_info.or(of_params))
 }
 
 /// What the catalogue lists by the first of these names.

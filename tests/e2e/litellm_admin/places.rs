@@ -149,6 +149,23 @@ async fn a_server_of_ones_own_costs_what_the_model_does_that_it_is_named_for() {
 }
 
 #[tokio::test]
+async fn a_base_model_that_the_catalogue_does_not_list_is_told_with_its_place() {
+    let desk = Desk::open().await;
+    for (place, ignored) in [
+        ("litellm_params", "litellm_params.base_model, litellm_params.timeout"),
+        ("model_info", "model_info.base_model, litellm_params.timeout"),
+    ] {
+        let root = desk.world.provider.root_url();
+        let params = json!({"model": "claude-sonnet-5", "api_base": root, "api_key": UPSTREAM_KEY, "timeout": 30});
+        let mut asked = json!({"model_name": place, "litellm_params": params, "model_info": {}});
+        asked[place]["base_model"] = json!("listed-nowhere");
+        let made = desk.post_as(&desk.admin, "model/new", asked).await;
+        assert_eq!(made.status, 200, "{:?}", made.json());
+        assert_eq!(made.headers["x-tollgate-ignored-fields"], ignored);
+    }
+}
+
+#[tokio::test]
 async fn what_a_new_model_cannot_have_is_refused_by_name() {
     let desk = Desk::open().await;
     for (params, param) in [
