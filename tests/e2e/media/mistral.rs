@@ -127,7 +127,8 @@ async fn fields_behind_the_recording_count_too() {
     let entries = costs(&world).await;
     assert_eq!(entries.len(), 1, "what was not sent whole costs nothing: {entries:?}");
     let whole = [field("model", "hear"), field("response_format", "srt"), file("file", &vec![7; 2 << 20])];
-    assert_eq!(send(&world, "audio/transcriptions", &whole).await.status, 200);
+    let reply = send(&world, "audio/transcriptions", &whole).await;
+    assert_eq!(reply.status, 200, "{:?}", reply.body);
 }
 
 #[tokio::test]
