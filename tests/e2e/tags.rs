@@ -83,6 +83,13 @@ async fn tags_in_a_form_bind_and_behind_its_file_they_are_refused() {
         let parts = [field("model", "any"), field("prompt", "red"), field(name, "pii"), file("image", &[7; 100])];
         reached(&world, name, &send(&parts, "images/edits").await);
     }
+    let metadata = field("metadata", r#"{"tags":["pii"],"job":"1"}"#);
+    let parts = [field("model", "any"), metadata, file("file", &[7; 100])];
+    let sent = reached(&world, "metadata", &send(&parts, "audio/transcriptions").await);
+    assert_eq!(sent["metadata"], r#"{"job":"1"}"#);
+    let parts = [field("model", "any"), field("metadata", r#"{"tags":["pii"]}"#), file("file", &[7; 100])];
+    let sent = reached(&world, "metadata", &send(&parts, "audio/transcriptions").await);
+    assert!(sent.get("metadata").is_none(), "{sent}");
     let parts = [field("model", "any"), file("file", &[7; 100]), field("tags[]", "pii")];
     let refused = send(&parts, "audio/transcriptions").await;
     assert_eq!((refused.status.as_u16(), &refused.json()["error"]["param"]), (400, &json!("tags[]")));

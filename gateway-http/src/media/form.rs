@@ -22,7 +22,7 @@ use crate::{
     Gateway,
     error::Refusal,
     forward::ModelInPath,
-    openai::wishes::{TAGS, tags_of_field},
+    openai::wishes::{tags_of_field, untagged_field},
 };
 
 /// The longest field that is no file.
@@ -160,10 +160,12 @@ impl Form {
     /// Takes its tags: as LiteLLM's clients and OpenAI's SDKs write them in forms.
     pub(super) fn take_tags(&mut self) -> Result<Vec<String>, Refusal> {
         let mut tags = Vec::new();
-        for (name, value) in &self.fields {
-            tags.extend(tags_of_field(name, value)?);
+        for (name, value) in std::mem::take(&mut self.fields) {
+            tags.extend(tags_of_field(&name, &value)?);
+            if let Some(value) = untagged_field(&name, value)? {
+                self.fields.push((name, value));
+            }
         }
-        self.fields.retain(|(name, _)| !TAGS.contains(&name.as_str()));
         Ok(tags)
     }
 
@@ -250,8 +252,9 @@ fn following(
                     if !tags_of_field(&name, &value)?.is_empty() {
                         Err(invalid(format!("{name}: stands behind the file, which goes on by then; send it before")).about(&name))?;
                     }
+                    let left = untagged_field(&name, value)?;
                     // Said before.
-                    if name != "model" {
+                    if let Some(value) = left.filter(|_| name != "model") {
                         yield Piece::Field(UploadField { name, value });
                     }
                 }

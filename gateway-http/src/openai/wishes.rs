@@ -13,7 +13,7 @@ use super::{
 const MEMBERS: [&str; 3] = ["tags", "fallbacks", "drop_params"];
 
 /// Fields of a form that are tags.
-pub(crate) const TAGS: [&str; 4] = ["tags", "tags[]", "metadata[tags]", "metadata[tags][]"];
+const TAGS: [&str; 4] = ["tags", "tags[]", "metadata[tags]", "metadata[tags][]"];
 
 /// What was said to the gateway.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -108,6 +108,17 @@ pub(crate) fn tags_of_field(name: &str, value: &str) -> Result<Vec<String>, Inva
     }
 }
 
+/// What a provider gets of a field of a form: no tags. `None`: nothing.
+pub(crate) fn untagged_field(name: &str, value: String) -> Result<Option<String>, Invalid> {
+    match name {
+        "metadata" if value.trim_start().starts_with('{') && may_have_some(value.as_bytes()) => {
+            without_tags(value.trim_start())
+        }
+        _ if TAGS.contains(&name) => Ok(None),
+        _ => Ok(Some(value)),
+    }
+}
+
 /// Takes an object's tags: a list, or a string with commas. What is neither is refused: without its tags a call would go anywhere.
 pub(crate) fn take_tags(m: &mut Members<'_>) -> Result<Vec<String>, Invalid> {
     let Some(json) = m.raw("tags") else { return Ok(Vec::new()) };
@@ -168,6 +179,17 @@ mod tests {
             r#"{"store":true,"metadata":{"job":"1"}}"#
         );
         assert_eq!(left(r#"{"metadata":{"job":"tags"}}"#), r#"{"metadata":{"job":"tags"}}"#);
+    }
+
+    #[test]
+    fn a_field_of_a_form_goes_on_without_tags() {
+        let left = |name: &str, value: &str| untagged_field(name, value.into()).unwrap();
+        assert_eq!(left("metadata", r#" {"tags":["pii"],"job":"1"}"#).as_deref(), Some(r#"{"job":"1"}"#));
+        assert_eq!(left("metadata", r#"{"tags":["pii"]}"#), None);
+        assert_eq!(left("tags[]", "pii"), None);
+        for (name, value) in [("metadata", r#"{ "job": "1" }"#), ("metadata", "tags"), ("prompt", r#"{"tags":[]}"#)] {
+            assert_eq!(left(name, value).as_deref(), Some(value));
+        }
     }
 
     #[test]
