@@ -57,8 +57,7 @@ pub(crate) fn cut_off(json: &str) -> Result<(Cow<'_, str>, Aside), Invalid> {
         return Ok((Cow::Borrowed(json), Aside::default()));
     }
     let mut m = Members::read(json, "")?;
-    let metadata = m.peek("metadata").filter(|json| json.starts_with('{'));
-    let metadata = metadata.map(without_tags).transpose()?;
+    let metadata = m.peek("metadata").map(without_tags).transpose()?;
     let aside = Aside::take(&mut m)?;
     let mut edits: Vec<_> = MEMBERS.map(|name| (name, None)).into();
     if let Some(left) = &metadata {
@@ -72,8 +71,8 @@ pub(crate) fn untagged(members: String) -> Result<String, Invalid> {
     if !may_have_some(members.as_bytes()) {
         return Ok(members);
     }
-    let mut m = Members::read(&members, "")?;
-    let Some(metadata) = m.raw("metadata").filter(|json| json.starts_with('{')) else { return Ok(members) };
+    let m = Members::read(&members, "")?;
+    let Some(metadata) = m.peek("metadata") else { return Ok(members) };
     let metadata = without_tags(metadata)?;
     let left = edited(&members, "", &[("metadata", metadata.as_deref())])?;
     Ok(if left == "{}" { String::new() } else { left })
@@ -81,8 +80,17 @@ pub(crate) fn untagged(members: String) -> Result<String, Invalid> {
 
 /// A `metadata` without its tags; `None`: nothing is left.
 fn without_tags(metadata: &str) -> Result<Option<String>, Invalid> {
-    let left = edited(metadata, "metadata", &[("tags", None)])?;
-    Ok(Some(left).filter(|left| left != "{}"))
+    let Some(object) = object_in(metadata) else { return Ok(Some(metadata.to_owned())) };
+    let left = edited(&object, "metadata", &[("tags", None)])?;
+    let is_text = matches!(object, Cow::Owned(_));
+    let left = Some(left).filter(|left| left != "{}");
+    Ok(left.map(|left| if is_text { serde_json::to_string(&left).unwrap_or_default() } else { left }))
+}
+
+/// A `metadata` that is an object, or a string with the text of one, which LiteLLM reads too.
+fn object_in(metadata: &str) -> Option<Cow<'_, str>> {
+    let object = string(metadata).map_or(Cow::Borrowed(metadata), Cow::Owned);
+    Some(object).filter(|object| object.trim_start().starts_with('{'))
 }
 
 /// Whether it is worth reading a body for them: most have none, and may be long.
@@ -91,19 +99,19 @@ fn may_have_some(body: &[u8]) -> bool {
     MEMBERS.into_iter().chain(["\\u00"]).any(|name| memchr::memmem::find(body, name.as_bytes()).is_some())
 }
 
-/// The tags in a `metadata` that is an object.
+/// The tags in a `metadata`.
 fn tags_of_metadata(json: &str) -> Result<Vec<String>, Invalid> {
-    if !json.starts_with('{') {
-        return Ok(Vec::new());
+    match object_in(json) {
+        Some(object) => take_tags(&mut Members::read(&object, "metadata")?),
+        None => Ok(Vec::new()),
     }
-    take_tags(&mut Members::read(json, "metadata")?)
 }
 
 /// The tags that a field of a form names.
 pub(crate) fn tags_of_field(name: &str, value: &str) -> Result<Vec<String>, Invalid> {
     match name {
         "metadata" => tags_of_metadata(value.trim_start()),
-        _ if TAGS.contains(&name) => Ok(names(value)),
+        _ if TAGS.contains(&name) => tags_of_text(name, value),
         _ => Ok(Vec::new()),
     }
 }
@@ -111,22 +119,31 @@ pub(crate) fn tags_of_field(name: &str, value: &str) -> Result<Vec<String>, Inva
 /// What a provider gets of a field of a form: no tags. `None`: nothing.
 pub(crate) fn untagged_field(name: &str, value: String) -> Result<Option<String>, Invalid> {
     match name {
-        "metadata" if value.trim_start().starts_with('{') && may_have_some(value.as_bytes()) => {
-            without_tags(value.trim_start())
-        }
+        "metadata" if may_have_some(value.as_bytes()) => without_tags(value.trim_start()),
         _ if TAGS.contains(&name) => Ok(None),
         _ => Ok(Some(value)),
     }
 }
 
-/// Takes an object's tags: a list, or a string with commas. What is neither is refused: without its tags a call would go anywhere.
+/// Takes an object's tags: a list, or a string with one or with commas. What is neither is refused: without its tags a call would go anywhere.
 pub(crate) fn take_tags(m: &mut Members<'_>) -> Result<Vec<String>, Invalid> {
     let Some(json) = m.raw("tags") else { return Ok(Vec::new()) };
     if let Some(text) = string(json) {
-        return Ok(names(&text));
+        return tags_of_text(&m.path("tags"), &text);
     }
-    let what = "must be a list of strings, or a string with commas";
-    serde_json::from_str(json).map_err(|_| Invalid::at(m.path("tags"), what))
+    list(&m.path("tags"), json)
+}
+
+/// Tags that are written as text: a list in JSON, or names with commas.
+fn tags_of_text(at: &str, text: &str) -> Result<Vec<String>, Invalid> {
+    match text.trim() {
+        json if json.starts_with('[') => list(at, json),
+        text => Ok(names(text)),
+    }
+}
+
+fn list(at: &str, json: &str) -> Result<Vec<String>, Invalid> {
+    serde_json::from_str(json).map_err(|_| Invalid::at(at, "must be a list of strings, or a string with commas"))
 }
 
 /// Names with commas between them.
@@ -158,11 +175,34 @@ mod tests {
     }
 
     #[test]
+    fn a_list_that_is_written_as_text_is_a_list() {
+        for body in [r#"{"tags":"[\"pii\", \"eu\"]"}"#, r#"{"metadata":{"tags":" [\"pii\",\"eu\"]"}}"#] {
+            assert_eq!(cuts(body, "{}").tags, ["pii", "eu"], "{body}");
+        }
+        for name in ["tags", "tags[]"] {
+            assert_eq!(tags_of_field(name, r#"["pii","eu"]"#).unwrap(), ["pii", "eu"]);
+            assert_eq!(tags_of_field(name, "pii, [eu]").unwrap(), ["pii", "[eu]"]);
+            assert_eq!(tags_of_field(name, r#"["pii",7]"#).unwrap_err().violations[0].0, name);
+        }
+    }
+
+    #[test]
+    fn a_metadata_that_is_written_as_text_keeps_what_else_it_says() {
+        let said = r#"{"metadata":"{\"tags\":[\"pii\"],\"job\":\"1\"}"}"#;
+        let aside = cuts(said, r#"{"metadata":"{\"job\":\"1\"}"}"#);
+        assert_eq!(aside.tags, ["pii"]);
+        assert_eq!(cuts(r#"{"model":"m","metadata":"{\"tags\":[\"pii\"]}"}"#, r#"{"model":"m"}"#).tags, ["pii"]);
+        assert_eq!(untagged(r#"{"metadata":"{\"tags\":[\"pii\"]}"}"#.into()).unwrap(), "");
+        assert_eq!(cuts(r#"{"metadata":"tags"}"#, r#"{"metadata":"tags"}"#), Aside::default());
+    }
+
+    #[test]
     fn tags_that_are_none_are_refused_by_their_place() {
         let field = |body: &'static str| cut(Bytes::from_static(body.as_bytes())).unwrap_err().violations[0].0.clone();
         for tags in [r#"{"tags":["pii",7]}"#, r#"{"tags":[null]}"#, r#"{"tags":{}}"#, r#"{"tags":7}"#] {
             assert_eq!(field(tags), "tags", "{tags}");
         }
+        assert_eq!(field(r#"{"tags":"[\"pii\",7]"}"#), "tags");
         assert_eq!(field(r#"{"metadata":{"tags":["pii",null]}}"#), "metadata.tags");
         for none in [r#"{"tags":null}"#, r#"{"metadata":{"tags":null}}"#, r#"{"metadata":"tags"}"#] {
             assert_eq!(cut(Bytes::from_static(none.as_bytes())).unwrap().1, Aside::default(), "{none}");

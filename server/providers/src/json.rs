@@ -39,12 +39,19 @@ pub fn untagged_metadata(body: &[u8]) -> Result<Option<Option<String>>, NotEdita
         return Ok(None);
     }
     let body: Body<'_> = serde_json::from_slice(body).map_err(|error| NotEditable(error.to_string()))?;
-    let Some(metadata) = body.metadata.map(|m| m.get()).filter(|m| holds(m.as_bytes(), "tags")) else {
+    let Some(metadata) = body.metadata.map(serde_json::value::RawValue::get) else { return Ok(None) };
+    // A string with the text of an object is read as one.
+    let text: Option<String> = serde_json::from_str(metadata).ok();
+    let object = text.as_deref().unwrap_or(metadata);
+    if !holds(object.as_bytes(), "tags") {
         return Ok(None);
-    };
-    let left = edit(metadata.as_bytes(), &[("tags", None)])?;
-    let left = String::from_utf8_lossy(&left).into_owned();
-    Ok(Some(Some(left).filter(|left| left != "{}")))
+    }
+    let left = edit(object.as_bytes(), &[("tags", None)])?;
+    let left = Some(String::from_utf8_lossy(&left).into_owned()).filter(|left| left != "{}");
+    Ok(Some(left.map(|left| match text {
+        Some(_) => serde_json::to_string(&left).unwrap_or_default(),
+        None => left,
+    })))
 }
 
 /// Edits top-level members of an object: `Some` replaces or adds, `None` removes. All else stays as it was written.
@@ -236,6 +243,9 @@ mod tests {
         assert_eq!(left(r#"{"metadata":{"tags":["a"],"job":"1"}}"#), Some(Some(r#"{"job":"1"}"#.into())));
         assert_eq!(left(r#"{"m\u0065tadata":{"t\u0061gs":["a"]}}"#), Some(None));
         assert_eq!(left(r#"{"input":"metadata \u00e9"}"#), None);
+        assert_eq!(left(r#"{"metadata":"tags"}"#), None);
+        let text = r#"{"metadata":"{\"tags\":[\"a\"],\"job\":\"1\"}"}"#;
+        assert_eq!(left(text), Some(Some(r#""{\"job\":\"1\"}""#.into())));
     }
 
     #[test]
