@@ -58,12 +58,14 @@ async fn tags_in_a_body_bind_on_every_route_and_no_provider_gets_them() {
         ("images/generations", asked("any", json!({"prompt": "a gate"}))),
         ("audio/speech", asked("any", json!({"input": "Hello", "voice": "coral"}))),
     ] {
-        for wish in [json!({"metadata": {"tags": ["pii"]}}), json!({"tags": ["pii"]})] {
+        let litellms = json!({"litellm_metadata": {"tags": ["pii"], "job": 1}});
+        for wish in [json!({"metadata": {"tags": ["pii"]}}), json!({"tags": ["pii"]}), litellms] {
             let mut body = body.clone();
             body.as_object_mut().unwrap().extend(wish.as_object().unwrap().clone());
             let reply = caller.post(&world.v1(route), &body).await.unwrap();
             let sent = reached(&world, route, &reply);
             assert!(sent.get("tags").is_none() && sent.pointer("/metadata/tags").is_none(), "{route}: {sent}");
+            assert!(sent.get("litellm_metadata").is_none(), "{route}: {sent}");
         }
     }
     let entries = world.entries().await;

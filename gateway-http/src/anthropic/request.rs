@@ -10,7 +10,7 @@ use super::{Places, content};
 use crate::openai::{
     Invalid, Wishes,
     members::{Members, items},
-    wishes::take_tags,
+    wishes::{take_litellms, take_tags},
 };
 
 /// The name of a schema, which other dialects ask for.
@@ -26,6 +26,7 @@ pub(super) fn read(body: &str) -> Result<(CompletionRequest, Wishes, Places), In
     let mut wishes = Wishes { stream: m.take("stream")?.unwrap_or(false), include_usage: true, ..Wishes::default() };
     wishes.fallbacks = m.raw("fallbacks").map(fallbacks).transpose()?.unwrap_or_default();
     wishes.tags = take_tags(&mut m)?;
+    wishes.tags.extend(take_litellms(&mut m)?);
     wishes.drop_params = m.take("drop_params")?;
     // What a provider holds of a conversation cannot be weighed before it is billed, and is at no other deployment.
     if m.raw("thread").is_some() {
@@ -273,6 +274,7 @@ mod tests {
         let expected = r#"{"context_management":{"edits":[]},"output_config":{"task_budget":{"total":1}}}"#;
         assert_eq!(request.extra_json, expected);
         assert_eq!(asked(json!({"metadata": {"user_id": "u", "tags": ["a"]}})).extra_json, "");
+        assert_eq!(asked(json!({"litellm_metadata": {"tags": ["a"], "job": 1}})).extra_json, "");
     }
 
     #[test]

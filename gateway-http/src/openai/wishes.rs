@@ -10,10 +10,20 @@ use super::{
 };
 
 /// The members that are for the gateway alone.
-const MEMBERS: [&str; 3] = ["tags", "fallbacks", "drop_params"];
+const MEMBERS: [&str; 4] = ["tags", "fallbacks", "drop_params", LITELLMS];
+
+/// A `metadata` for the gateway alone: LiteLLM's name for it where the API has one of its own.
+const LITELLMS: &str = "litellm_metadata";
 
 /// Fields of a form that are tags.
-const TAGS: [&str; 4] = ["tags", "tags[]", "metadata[tags]", "metadata[tags][]"];
+const TAGS: [&str; 6] = [
+    "tags",
+    "tags[]",
+    "metadata[tags]",
+    "metadata[tags][]",
+    "litellm_metadata[tags]",
+    "litellm_metadata[tags][]",
+];
 
 /// What was said to the gateway.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -27,11 +37,11 @@ impl Aside {
     /// Takes it. Tags within `metadata` are read where they stand: some dialects have such a member.
     pub(crate) fn take(m: &mut Members<'_>) -> Result<Self, Invalid> {
         let tags = match m.peek("metadata") {
-            Some(metadata) => tags_of_metadata(metadata)?,
+            Some(metadata) => tags_of_metadata("metadata", metadata)?,
             None => Vec::new(),
         };
         // LiteLLM's clients write them beside as well.
-        let tags = tags.into_iter().chain(take_tags(m)?).collect();
+        let tags = tags.into_iter().chain(take_litellms(m)?).chain(take_tags(m)?).collect();
         let fallbacks = match m.raw("fallbacks") {
             Some(list) => {
                 serde_json::from_str(list).map_err(|_| Invalid::at("fallbacks", "must be a list of names of models"))?
@@ -99,10 +109,18 @@ fn may_have_some(body: &[u8]) -> bool {
     MEMBERS.into_iter().chain(["\\u00"]).any(|name| memchr::memmem::find(body, name.as_bytes()).is_some())
 }
 
-/// The tags in a `metadata`.
-fn tags_of_metadata(json: &str) -> Result<Vec<String>, Invalid> {
+/// The tags in a `metadata`, whatever its name.
+fn tags_of_metadata(name: &str, json: &str) -> Result<Vec<String>, Invalid> {
     match object_in(json) {
-        Some(object) => take_tags(&mut Members::read(&object, "metadata")?),
+        Some(object) => take_tags(&mut Members::read(&object, name)?),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Takes LiteLLM's own `metadata`, and the tags in it.
+pub(crate) fn take_litellms(m: &mut Members<'_>) -> Result<Vec<String>, Invalid> {
+    match m.raw(LITELLMS) {
+        Some(metadata) => tags_of_metadata(LITELLMS, metadata),
         None => Ok(Vec::new()),
     }
 }
@@ -110,7 +128,7 @@ fn tags_of_metadata(json: &str) -> Result<Vec<String>, Invalid> {
 /// The tags that a field of a form names.
 pub(crate) fn tags_of_field(name: &str, value: &str) -> Result<Vec<String>, Invalid> {
     match name {
-        "metadata" => tags_of_metadata(value.trim_start()),
+        "metadata" | LITELLMS => tags_of_metadata(name, value.trim_start()),
         _ if TAGS.contains(&name) => tags_of_text(name, value),
         _ => Ok(Vec::new()),
     }
@@ -120,7 +138,7 @@ pub(crate) fn tags_of_field(name: &str, value: &str) -> Result<Vec<String>, Inva
 pub(crate) fn untagged_field(name: &str, value: String) -> Result<Option<String>, Invalid> {
     match name {
         "metadata" if may_have_some(value.as_bytes()) => without_tags(value.trim_start()),
-        _ if TAGS.contains(&name) => Ok(None),
+        _ if TAGS.contains(&name) || name.starts_with(LITELLMS) => Ok(None),
         _ => Ok(Some(value)),
     }
 }
@@ -219,6 +237,24 @@ mod tests {
             r#"{"store":true,"metadata":{"job":"1"}}"#
         );
         assert_eq!(left(r#"{"metadata":{"job":"tags"}}"#), r#"{"metadata":{"job":"tags"}}"#);
+    }
+
+    #[test]
+    fn litellms_own_metadata_is_read_and_cut_whole() {
+        for metadata in [r#"{"tags":["pii"],"job":1}"#, r#""{\"tags\":[\"pii\"]}""#] {
+            let body = format!(r#"{{"model":"m","litellm_metadata":{metadata}}}"#);
+            assert_eq!(cuts(&body, r#"{"model":"m"}"#).tags, ["pii"], "{metadata}");
+        }
+        assert_eq!(cuts(r#"{"litellm_metadata":{"job":1}}"#, "{}"), Aside::default());
+        let wrong = cut(Bytes::from_static(br#"{"litellm_metadata":{"tags":7}}"#)).unwrap_err();
+        assert_eq!(wrong.violations[0].0, "litellm_metadata.tags");
+        for (name, value) in
+            [("litellm_metadata", r#"{"tags":["pii"],"job":1}"#), ("litellm_metadata[tags][]", "pii")]
+        {
+            assert_eq!(tags_of_field(name, value).unwrap(), ["pii"], "{name}");
+            assert_eq!(untagged_field(name, value.into()).unwrap(), None, "{name}");
+        }
+        assert_eq!(untagged_field("litellm_metadata[job]", "1".into()).unwrap(), None);
     }
 
     #[test]

@@ -9,6 +9,9 @@ use serde::Serialize;
 #[error("{0}")]
 pub struct NotEditable(String);
 
+/// Members of a body that are for the gateway alone.
+pub const WISHES: [&str; 4] = ["fallbacks", "drop_params", "tags", "litellm_metadata"];
+
 struct Member {
     key: Range<usize>,
     value: Range<usize>,

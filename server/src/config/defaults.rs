@@ -64,6 +64,7 @@ const TAKEN: &[&str] = &[
     "logit_bias",
     "user",
     "metadata",
+    "litellm_metadata",
     "tags",
     "fallbacks",
     "drop_params",

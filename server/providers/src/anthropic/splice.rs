@@ -32,9 +32,8 @@ pub(super) fn body(beginning: &Object, original: &[u8], call: &ChatCall<'_>) -> 
     let beginning = beginning.finish();
     let members: BTreeMap<&str, &RawValue> = serde_json::from_str(&beginning).map_err(unsendable)?;
     let mut written = Written::whole(Vec::new());
-    // Wishes to the gateway, which the provider refuses.
-    let wishes = ["fallbacks", "drop_params", "tags"];
-    let mut edits: Edits<'_> = ["model", "stream"].into_iter().chain(wishes).map(|name| (name, None)).collect();
+    // Wishes to the gateway too, which the provider refuses.
+    let mut edits: Edits<'_> = ["model", "stream"].into_iter().chain(json::WISHES).map(|name| (name, None)).collect();
     edits.extend(members.into_iter().map(|(name, json)| (name, Some(json.get().to_owned()))));
     if call.mode == Mode::Stream {
         edits.insert("stream", Some("true".to_owned()));

@@ -95,7 +95,7 @@ fn edits(body: &[u8], target: &Target, call: &ChatCall<'_>) -> Result<Vec<(&'sta
     };
     let edits = [("model", Some(model)), ("stream", stream), ("stream_options", options)];
     let metadata = json::untagged_metadata(body).map_err(unsendable)?.map(|metadata| ("metadata", metadata));
-    let wishes = ["fallbacks", "drop_params", "tags"].map(|wish| (wish, None));
+    let wishes = json::WISHES.map(|wish| (wish, None));
     Ok(edits.into_iter().chain(wishes).chain(metadata).collect())
 }
 

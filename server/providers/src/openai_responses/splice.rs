@@ -30,12 +30,10 @@ pub(super) fn splice(
         ("model", Some(serde_json::to_string(&target.model).unwrap_or_default())),
         ("stream", (call.mode == Mode::Stream).then(|| "true".to_owned())),
         ("store", Some("false".to_owned())),
-        // The gateway's, or wishes to it.
+        // The gateway's, as wishes to it are.
         ("background", None),
-        ("fallbacks", None),
-        ("drop_params", None),
-        ("tags", None),
     ];
+    edits.extend(json::WISHES.map(|wish| (wish, None)));
     let metadata = json::untagged_metadata(body).map_err(unsendable)?;
     edits.extend(metadata.map(|metadata| ("metadata", metadata)));
     if call.mode == Mode::Whole {
