@@ -38,10 +38,8 @@ pub struct BatchLine {
 /// What a line says to the gateway. Its fallbacks are none: a batch is at one deployment.
 #[derive(Clone, Debug)]
 pub struct LineWishes {
-    /// Its tags.
-    pub tags: Vec<String>,
-    /// The member that they stand in.
-    pub tags_at: &'static str,
+    /// Its tags, by the members that they stand in.
+    pub tags: Vec<(String, Vec<String>)>,
     /// Whether what the provider cannot heed is left out.
     pub drop_params: Option<bool>,
 }
@@ -82,8 +80,9 @@ pub fn read(line: &[u8]) -> Result<BatchLine, Invalid> {
     let asked = asked.map_err(in_body)?;
     let mut m = Members::read(body, "body")?;
     let model: String = required("body.model", m.take("model")?)?;
-    let tags_at = if m.raw("tags").is_some() { "body.tags" } else { "body.metadata.tags" };
-    let wishes = LineWishes { tags: aside.tags, tags_at, drop_params: aside.drop_params };
+    let tags = wishes::tags_by_place(&mut m)?.into_iter().filter(|(_, tags)| !tags.is_empty());
+    let tags = tags.map(|(place, tags)| (m.path(place), tags)).collect();
+    let wishes = LineWishes { tags, drop_params: aside.drop_params };
     Ok(BatchLine { url, model, asked, wishes })
 }
 
@@ -142,19 +141,25 @@ mod tests {
         assert!(capped.ends_with(r#""seed":9007199254740993,"max_completion_tokens":9}}"#), "{capped}");
     }
 
+    fn placed(place: &str, tags: &[&str]) -> (String, Vec<String>) {
+        (place.to_owned(), tags.iter().map(|tag| (*tag).to_owned()).collect())
+    }
+
     #[test]
     fn what_a_line_says_to_the_gateway_goes_no_further() {
         let with = |members: &str| LINE.replace(r#""seed":"#, &format!(r#"{members},"seed":"#));
         let line = with(r#""metadata":{"tags":["pii"],"job":"1"},"fallbacks":["other"],"drop_params":true"#);
-        let LineWishes { tags, tags_at, drop_params } = read(line.as_bytes()).unwrap().wishes;
-        assert_eq!((tags, tags_at, drop_params), (vec!["pii".to_owned()], "body.metadata.tags", Some(true)));
+        let LineWishes { tags, drop_params } = read(line.as_bytes()).unwrap().wishes;
+        assert_eq!((tags, drop_params), (vec![placed("body.metadata.tags", &["pii"])], Some(true)));
         let written = rewritten(line.as_bytes(), "upstream", None).unwrap();
         assert_eq!(written, with(r#""metadata":{"job":"1"}"#).replace("alias", "upstream"));
         let beside = with(r#""tags":"a, b""#);
-        let wishes = read(beside.as_bytes()).unwrap().wishes;
-        assert_eq!((wishes.tags, wishes.tags_at), (vec!["a".to_owned(), "b".to_owned()], "body.tags"));
+        assert_eq!(read(beside.as_bytes()).unwrap().wishes.tags, [placed("body.tags", &["a", "b"])]);
+        let both = with(r#""tags":["night"],"metadata":{"tags":["pii"]}"#);
+        let places = [placed("body.metadata.tags", &["pii"]), placed("body.tags", &["night"])];
+        assert_eq!(read(both.as_bytes()).unwrap().wishes.tags, places);
         let embedding = r#"{"custom_id":"1","method":"POST","url":"/v1/embeddings","body":{"model":"a","input":"hi","tags":["b"]}}"#;
-        assert_eq!(read(embedding.as_bytes()).unwrap().wishes.tags, ["b"]);
+        assert_eq!(read(embedding.as_bytes()).unwrap().wishes.tags, [placed("body.tags", &["b"])]);
         assert!(!rewritten(embedding.as_bytes(), "a", None).unwrap().contains("tags"));
     }
 

@@ -206,6 +206,7 @@ async fn tags_in_a_line_of_a_batch_bind_and_no_provider_gets_them() {
     for (wish, param) in [
         (json!({"metadata": {"tags": ["pii"]}}), "file[2].body.metadata.tags"),
         (json!({"tags": "night, pii"}), "file[2].body.tags"),
+        (json!({"tags": ["night"], "metadata": {"tags": ["pii"]}}), "file[2].body.metadata.tags"),
     ] {
         let input = line(json!({"tags": ["night"]})) + &line(wish);
         let refused = caller.upload(&url, &[("purpose", "batch"), ("file", "input.jsonl")], &input).await.unwrap();

@@ -34,14 +34,9 @@ pub(crate) struct Aside {
 }
 
 impl Aside {
-    /// Takes it. Tags within `metadata` are read where they stand: some dialects have such a member.
+    /// Takes it.
     pub(crate) fn take(m: &mut Members<'_>) -> Result<Self, Invalid> {
-        let tags = match m.peek("metadata") {
-            Some(metadata) => tags_of_metadata("metadata", metadata)?,
-            None => Vec::new(),
-        };
-        // LiteLLM's clients write them beside as well.
-        let tags = tags.into_iter().chain(take_litellms(m)?).chain(take_tags(m)?).collect();
+        let tags = tags_by_place(m)?.into_iter().flat_map(|(_, tags)| tags).collect();
         let fallbacks = match m.raw("fallbacks") {
             Some(list) => {
                 serde_json::from_str(list).map_err(|_| Invalid::at("fallbacks", "must be a list of names of models"))?
@@ -115,6 +110,16 @@ fn tags_of_metadata(name: &str, json: &str) -> Result<Vec<String>, Invalid> {
         Some(object) => take_tags(&mut Members::read(&object, name)?),
         None => Ok(Vec::new()),
     }
+}
+
+/// Takes a body's tags, with the places where they stand. Those within `metadata` are read there: some dialects have such a member.
+pub(crate) fn tags_by_place(m: &mut Members<'_>) -> Result<[(&'static str, Vec<String>); 3], Invalid> {
+    let metadata = match m.peek("metadata") {
+        Some(metadata) => tags_of_metadata("metadata", metadata)?,
+        None => Vec::new(),
+    };
+    // LiteLLM's clients write them beside as well.
+    Ok([("metadata.tags", metadata), ("litellm_metadata.tags", take_litellms(m)?), ("tags", take_tags(m)?)])
 }
 
 /// Takes LiteLLM's own `metadata`, and the tags in it.

@@ -131,8 +131,8 @@ impl ReadLines for Lines {
             Asked::Embedding(request) => Call::Embedding(request.into()),
             Asked::Moderation(request) => Call::Moderation(request.into()),
         };
-        let LineWishes { tags, tags_at, drop_params } = line.wishes;
-        Ok(tollgate_control::ReadLine { url: line.url, model: line.model, request, tags, tags_at, drop_params })
+        let LineWishes { tags, drop_params } = line.wishes;
+        Ok(tollgate_control::ReadLine { url: line.url, model: line.model, request, tags, drop_params })
     }
 
     fn rewritten(&self, line: &[u8], model: &str, cap: Option<u64>) -> Result<String, Error> {

@@ -125,15 +125,15 @@ impl Looking {
             error.message = format!("line {number}: {}", error.message);
             error
         };
-        let ReadLine { url, model, request, tags, tags_at, drop_params } = self.reader.read(line).map_err(at)?;
+        let ReadLine { url, model, request, tags, drop_params } = self.reader.read(line).map_err(at)?;
         if model != self.model {
             let message = format!("must be {:?}, as the file has it: all lines of a batch name one model", self.model);
             return Err(at(Error::invalid_field("body.model", message)));
         }
-        if !self.is_open_to(tags) {
+        if let Some(place) = place_of(&tags, |tags| self.is_open_to(tags)) {
             let message = "has a tag that binds and that the deployment of the file lacks; name it with the upload too \
                            (`x-tollgate-tags`, or `tags` in the form)";
-            return Err(at(Error::invalid_field(tags_at, message)));
+            return Err(at(Error::invalid_field(place, message)));
         }
         if number == 1 {
             found.url.clone_from(&url);
@@ -163,13 +163,22 @@ impl Looking {
     }
 
     /// Whether a line with these tags may be answered where the file goes, by the rule for calls.
-    fn is_open_to(&self, tags: Vec<String>) -> bool {
+    fn is_open_to(&self, tags: &[String]) -> bool {
         if tags.is_empty() {
             return true;
         }
-        let tags = labels(self.caller.key(), self.tags.iter().cloned().chain(tags).collect());
+        let tags = labels(self.caller.key(), self.tags.iter().chain(tags).cloned().collect());
         self.pipeline.table().tags.refuse(&tags, &self.deployment.tags).is_none()
     }
+}
+
+/// The member with the tags that do not hold; the last, where only all of them together do not. `None`: they do.
+fn place_of(tags: &[(String, Vec<String>)], hold: impl Fn(&[String]) -> bool) -> Option<&str> {
+    let all: Vec<String> = tags.iter().flat_map(|(_, tags)| tags.iter().cloned()).collect();
+    if hold(&all) {
+        return None;
+    }
+    tags.iter().find(|(_, tags)| !hold(tags)).or(tags.last()).map(|(place, _)| place.as_str())
 }
 
 #[cfg(test)]
@@ -194,6 +203,17 @@ mod tests {
             }
             assert_eq!(read, ["a1", "b2", "c3"], "{chunks:?}");
         }
+    }
+
+    #[test]
+    fn tags_are_refused_where_they_stand() {
+        let placed = |place: &str, tag: &str| (place.to_owned(), vec![tag.to_owned()]);
+        let tags = [placed("body.metadata.tags", "pii"), placed("body.tags", "night")];
+        assert_eq!(place_of(&tags, |tags| !tags.contains(&"pii".to_owned())), Some("body.metadata.tags"));
+        assert_eq!(place_of(&tags, |tags| !tags.contains(&"night".to_owned())), Some("body.tags"));
+        assert_eq!(place_of(&tags, |tags| tags.len() < 2), Some("body.tags"), "each holds by itself");
+        assert_eq!(place_of(&tags, |_| true), None);
+        assert_eq!(place_of(&[], |tags| tags.is_empty()), None);
     }
 
     #[tokio::test]

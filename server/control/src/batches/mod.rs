@@ -33,10 +33,8 @@ pub struct ReadLine {
     pub model: String,
     /// What it asks, as a call of its own would.
     pub request: Request,
-    /// Its tags.
-    pub tags: Vec<String>,
-    /// The member that they stand in.
-    pub tags_at: &'static str,
+    /// Its tags, by the members that they stand in.
+    pub tags: Vec<(String, Vec<String>)>,
     /// Leave out what the provider cannot heed; absent: as the deployment is configured.
     pub drop_params: Option<bool>,
 }
