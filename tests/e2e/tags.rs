@@ -176,6 +176,34 @@ async fn a_wish_that_is_refused_has_the_callers_name_for_it() {
 }
 
 #[tokio::test]
+async fn files_lines_and_batches_have_no_more_tags_than_a_call_may() {
+    let world = world().await;
+    let caller = world.gateway.caller();
+    let many: Vec<_> = (0..33).map(|n| n.to_string()).collect();
+    let line = |tags: &Value| {
+        let body = hello(json!({"model": "any", "tags": tags}));
+        format!("{}\n", json!({"custom_id": "1", "method": "POST", "url": "/v1/chat/completions", "body": body}))
+    };
+    let refused = |reply: Reply, param: &str| {
+        let error = &reply.json()["error"];
+        assert_eq!((reply.status.as_u16(), &error["param"]), (400, &json!(param)), "{error}");
+        assert!(error["message"].as_str().unwrap().contains("at most 32 tags"), "{error}");
+    };
+    for (tags, in_form) in [(json!(many), many.join(",")), (json!(["x".repeat(129)]), "x".repeat(129))] {
+        let upload = async |named: &str, input: &str| {
+            let fields = [("purpose", "batch"), ("tags", named), ("file", "input.jsonl")];
+            caller.upload(&world.v1("files"), &fields, input).await.unwrap()
+        };
+        refused(upload(&in_form, &line(&json!([]))).await, "tags");
+        refused(upload("", &line(&tags)).await, "file[1].body.tags");
+        let asked = json!({"input_file_id": "file-1", "endpoint": "/v1/chat/completions", "completion_window": "24h",
+                           "tags": tags});
+        refused(caller.post(&world.v1("batches"), &asked).await.unwrap(), "tags");
+    }
+    assert!(world.provider.files().is_empty());
+}
+
+#[tokio::test]
 async fn a_tagged_file_is_kept_where_its_tags_allow_or_nowhere() {
     let only = json!({"provider": "scripted", "model": "open", "price": {"input": "1", "output": "1"}});
     let world = World::with(|b| b.deployment("bulk", only).set("/routing", json!({"tags": ["pii"]}))).await;

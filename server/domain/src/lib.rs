@@ -10,6 +10,7 @@ mod id;
 mod money;
 mod price;
 mod secret;
+mod tags;
 
 pub use clock::{Clock, micros, timestamp};
 pub use error::{Error, Retry, Violation};
@@ -19,3 +20,4 @@ pub use id::{AttemptId, CallId, new_id};
 pub use money::{MoneyError, NanoUsd};
 pub use price::{Price, PriceTier, Rates, ServiceTier, Tariff};
 pub use secret::Secret;
+pub use tags::{TAGS_FIT, tags_fit};

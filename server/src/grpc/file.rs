@@ -21,6 +21,7 @@ use super::{
     Rooms, principal,
     status::status,
     upload::{broken, given_up},
+    validate,
 };
 
 /// `FileService` and `BatchService`.
@@ -86,7 +87,9 @@ impl BatchService for Door {
         request: Request<CreateBatchRequest>,
     ) -> Result<Response<CreateBatchResponse>, Status> {
         let who = principal(&request);
-        let (batch, receipt) = self.0.control.create_batch(&who, request.into_inner()).await.map_err(status)?;
+        let asked = request.into_inner();
+        validate::batch(&asked).map_err(status)?;
+        let (batch, receipt) = self.0.control.create_batch(&who, asked).await.map_err(status)?;
         Ok(Response::new(CreateBatchResponse { batch: Some(batch), receipt }))
     }
 

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use tollgate_domain::{Error, Violation};
+use tollgate_domain::{Error, TAGS_FIT, Violation, tags_fit};
 use tollgate_proto::v1::{
-    CompletionRequest, CreateEmbeddingRequest, CreateModerationRequest, CreateSpeechRequest, Dialect, EditImageHead,
-    GatewayOptions, GenerateImageRequest, Part, RerankRequest, Role, TranscriptionHead, UploadField,
-    embedding_input::Input, moderation_input::Input as Judged, part::Content,
+    CompletionRequest, CreateBatchRequest, CreateEmbeddingRequest, CreateModerationRequest, CreateSpeechRequest,
+    Dialect, EditImageHead, GatewayOptions, GenerateImageRequest, Part, RerankRequest, Role, TranscriptionHead,
+    UploadField, embedding_input::Input, moderation_input::Input as Judged, part::Content,
 };
 
 /// Deepest nesting of parts: a tool result holds parts, but no tool result.
@@ -268,6 +268,13 @@ pub(crate) fn image_edit(head: &EditImageHead) -> Result<(), Error> {
     v.result()
 }
 
+/// Of a batch: what else it says is checked against the file that it reads.
+pub(super) fn batch(request: &CreateBatchRequest) -> Result<(), Error> {
+    let mut v = Violations::default();
+    options(&mut v, request.tollgate.as_ref());
+    v.result()
+}
+
 impl Violations {
     /// Fields of a form that the contract does not name, and wishes beside them.
     fn form(&mut self, fields: &[UploadField], named: &[&str], wishes: Option<&GatewayOptions>, dialect: Dialect) {
@@ -289,8 +296,7 @@ impl Violations {
 
 fn options(v: &mut Violations, options: Option<&GatewayOptions>) {
     let Some(options) = options else { return };
-    let tags_fit = options.tags.len() <= 32 && options.tags.iter().all(|t| (1..=128).contains(&t.len()));
-    v.expect(tags_fit, at("tollgate.tags"), "must be at most 32 tags of 1 to 128 bytes");
+    v.expect(tags_fit(&options.tags), at("tollgate.tags"), TAGS_FIT);
     let labels = &options.metadata;
     let labels_fit = labels.len() <= 32 && labels.iter().all(|(k, l)| (1..=128).contains(&k.len()) && l.len() <= 1_024);
     v.expect(labels_fit, at("tollgate.metadata"), "must be at most 32 pairs of at most 128 and 1024 bytes");

@@ -6,7 +6,7 @@ use http::Method;
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use tollgate_audit::Draft;
-use tollgate_domain::{Class, Error, Failure, Violation, new_id};
+use tollgate_domain::{Class, Error, Failure, TAGS_FIT, Violation, new_id, tags_fit};
 use tollgate_ledger::{At, Payer};
 use tollgate_pipeline::Caller;
 use tollgate_proto::v1::{ErrorReason, File, FileHeader, ListFilesRequest, Receipt};
@@ -276,6 +276,7 @@ fn check(header: &FileHeader) -> Result<(), Error> {
     let is_name = (1..=512).contains(&name.len()) && !name.chars().any(char::is_control);
     expect(is_name, "filename", "must be 1 to 512 bytes without control characters");
     expect(is_purpose(&header.purpose), "purpose", PURPOSE);
+    expect(tags_fit(&header.tags), "tags", TAGS_FIT);
     expect(header.expires_after_seconds.is_none_or(|s| s > 0), "expires_after_seconds", "must be more than 0");
     if violations.is_empty() { Ok(()) } else { Err(Error::invalid(violations)) }
 }

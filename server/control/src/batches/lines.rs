@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
-use tollgate_domain::Error;
+use tollgate_domain::{Error, TAGS_FIT, tags_fit};
 use tollgate_pipeline::{Caller, Pipeline, Request};
 use tollgate_proto::v1::ErrorReason;
 use tollgate_providers::files::{self, Line, LineAsk};
@@ -129,6 +129,9 @@ impl Looking {
         if model != self.model {
             let message = format!("must be {:?}, as the file has it: all lines of a batch name one model", self.model);
             return Err(at(Error::invalid_field("body.model", message)));
+        }
+        if let Some(place) = place_of(&tags, tags_fit) {
+            return Err(at(Error::invalid_field(place, TAGS_FIT)));
         }
         if let Some(place) = place_of(&tags, |tags| self.is_open_to(tags)) {
             let message = "has a tag that binds and that the deployment of the file lacks; name it with the upload too \
