@@ -105,10 +105,14 @@ async fn lines_are_said_in_the_providers_words() {
     assert_eq!(refused.status, 400);
     let message = refused.json()["error"]["message"].as_str().unwrap().to_owned();
     assert!(message.contains("logit_bias") && message.contains("line 1"), "{message}");
+    let without = json!({"logit_bias": {"7": 1}, "drop_params": true});
+    ok(upload(&world, &caller, &lines("mistral", "hello", &without)).await);
+    let body = json!({"model": "upstream", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 100});
+    assert_eq!(first(&world.provider.files()[2]), json!({"custom_id": "r0", "body": body}));
     let responses =
         lines("mistral", "hello", &json!({})).replace("chat/completions", "completions").replace("messages", "prompt");
     assert_eq!(upload(&world, &caller, &responses).await.status, 400);
-    assert_eq!((world.entries().await.len(), world.provider.files().len()), (0, 2), "and nothing of it is kept");
+    assert_eq!((world.entries().await.len(), world.provider.files().len()), (0, 3), "and nothing of it is kept");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
