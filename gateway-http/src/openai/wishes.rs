@@ -16,14 +16,8 @@ const MEMBERS: [&str; 4] = ["tags", "fallbacks", "drop_params", LITELLMS];
 const LITELLMS: &str = "litellm_metadata";
 
 /// Fields of a form that are tags.
-const TAGS: [&str; 6] = [
-    "tags",
-    "tags[]",
-    "metadata[tags]",
-    "metadata[tags][]",
-    "litellm_metadata[tags]",
-    "litellm_metadata[tags][]",
-];
+const TAGS: [&str; 6] =
+    ["tags", "tags[]", "metadata[tags]", "metadata[tags][]", "litellm_metadata[tags]", "litellm_metadata[tags][]"];
 
 /// What was said to the gateway.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -253,8 +247,7 @@ mod tests {
         assert_eq!(cuts(r#"{"litellm_metadata":{"job":1}}"#, "{}"), Aside::default());
         let wrong = cut(Bytes::from_static(br#"{"litellm_metadata":{"tags":7}}"#)).unwrap_err();
         assert_eq!(wrong.violations[0].0, "litellm_metadata.tags");
-        for (name, value) in
-            [("litellm_metadata", r#"{"tags":["pii"],"job":1}"#), ("litellm_metadata[tags][]", "pii")]
+        for (name, value) in [("litellm_metadata", r#"{"tags":["pii"],"job":1}"#), ("litellm_metadata[tags][]", "pii")]
         {
             assert_eq!(tags_of_field(name, value).unwrap(), ["pii"], "{name}");
             assert_eq!(untagged_field(name, value.into()).unwrap(), None, "{name}");
