@@ -75,7 +75,7 @@ impl Pipeline {
             table: permit.table.clone(),
         };
         let this = self.clone();
-        let mirrored = async move {
+        let mirrored = Box::pin(async move {
             let _place = place;
             let mut record = this.open_record(&copy);
             record.draft().named(MIRROR);
@@ -90,7 +90,7 @@ impl Pipeline {
                 Ok(mut reply) => while let Some(Ok(_)) = reply.next().await {},
                 Err(error) => tracing::debug!(%error, "a copy of a call failed"),
             }
-        };
+        });
         let cut = self.settler.cut();
         self.settler.spawn_call(async move {
             cut.run_until_cancelled(mirrored).await;
