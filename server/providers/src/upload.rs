@@ -92,7 +92,7 @@ impl Upload {
     pub async fn begin(&self) -> Result<(), Error> {
         let mut source = self.0.source.lock().await;
         while source.kept_bytes < KEPT_BYTES / 2 && !self.is_whole() {
-            self.pull(&mut source).await?;
+            self.pull(&mut source, false).await?;
         }
         Ok(())
     }
@@ -166,10 +166,10 @@ impl Upload {
         if let Some(part) = source.kept.get(at) {
             return Ok(Some(part.clone()));
         }
-        self.pull(&mut source).await
+        self.pull(&mut source, true).await
     }
 
-    async fn pull(&self, source: &mut Source) -> Result<Option<Part>, Error> {
+    async fn pull(&self, source: &mut Source, is_read: bool) -> Result<Option<Part>, Error> {
         if let Some(error) = self.error() {
             return Err(error);
         }
@@ -182,7 +182,7 @@ impl Upload {
             Error::new(ErrorReason::DeadlineExceeded, message).with("stage", "upload")
         };
         let taken = match next.map_err(|_| idle()).and_then(Option::transpose) {
-            Ok(Some(part)) => self.take(source, part).map(Some),
+            Ok(Some(part)) => self.take(source, part, is_read).map(Some),
             Ok(None) if self.0.files.load(Ordering::Acquire) == 0 => {
                 Err(Error::invalid(vec![Violation { field: "file".into(), description: "is required".into() }]))
             }
@@ -200,7 +200,7 @@ impl Upload {
         taken
     }
 
-    fn take(&self, source: &mut Source, part: Part) -> Result<Part, Error> {
+    fn take(&self, source: &mut Source, part: Part, is_read: bool) -> Result<Part, Error> {
         let size = match &part {
             Part::File(_) => {
                 let files = self.0.files.fetch_add(1, Ordering::AcqRel) + 1;
@@ -227,7 +227,8 @@ impl Upload {
         };
         if !self.is_lost() {
             source.kept_bytes += size + PER_PART;
-            if source.kept_bytes > KEPT_BYTES {
+            // What nobody has read yet is kept however large its last piece is: one message.
+            if source.kept_bytes > KEPT_BYTES && is_read {
                 self.0.is_lost.store(true, Ordering::Release);
                 // Whoever reads has come this far.
                 source.kept = Vec::new();
@@ -268,6 +269,16 @@ mod tests {
         let large = upload(parts.clone());
         large.begin().await.unwrap();
         assert!(!large.is_whole() && !large.is_lost());
+        assert_eq!(all(&large).await, parts);
+        assert!(large.is_lost() && large.is_whole());
+    }
+
+    #[tokio::test]
+    async fn a_beginning_in_one_large_piece_is_not_lost_before_it_is_read() {
+        let parts = vec![file(), Part::Data(vec![7; 2 << 20].into()), Part::Data("end".into())];
+        let large = upload(parts.clone());
+        large.begin().await.unwrap();
+        assert!(!large.is_lost() && !large.is_whole());
         assert_eq!(all(&large).await, parts);
         assert!(large.is_lost() && large.is_whole());
     }

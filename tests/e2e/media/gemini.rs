@@ -104,7 +104,8 @@ async fn a_recording_is_written_down_translated_and_told_while_it_is_heard() {
     let refused = send(&world, "audio/transcriptions", &parts(&[field("response_format", "srt")])).await;
     assert_eq!((refused.status.as_u16(), &refused.json()["error"]["param"]), (400, &json!("response_format")));
     let large = [field("model", "hear"), file("file", &vec![7; 15 << 20])];
-    assert_eq!(send(&world, "audio/transcriptions", &large).await.status, 413);
+    let refused = send(&world, "audio/transcriptions", &large).await;
+    assert_eq!(refused.status, 413, "{}", refused.json());
     assert_eq!((costs(&world).await.len(), world.budget().await.held_nano_usd), (3, 0));
 }
 
