@@ -196,7 +196,7 @@ async fn an_output_that_comes_short_is_read_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_whose_output_comes_short_is_listed_as_ended() {
-    let world = World::with(|builder| quick(builder).set("/batches", json!({"poll": "2s"}))).await;
+    let world = World::with(|builder| quick(builder).set("/batches", json!({"poll": "5s"}))).await;
     begun(&world, 3, "short").await;
     world.provider.cut_output();
     world.provider.end_batches("short", "completed", usize::MAX);

@@ -344,14 +344,14 @@ impl Control {
             false => failed(failure, &deployment),
         })?;
         let has_ended = super::end::has_ended(text(&native, "status"));
-        // Looked at since it ended, and not settled: what did not come then comes no sooner for being asked after.
+        // Once: what does not come then comes no sooner for being asked after.
         let was_told = super::end::has_ended(&batch_of(&kept).status);
         let told = StoredBatch { object_json: self.told(&kept, native, &deployment).await?, ..kept };
-        batching.store.note_batch(&told, None).await.map_err(store_failed)?;
         if has_ended && !was_told {
             batching.store.hasten_batch(&told.id, self.now_us()).await.map_err(store_failed)?;
             batching.ended.notify_one();
         }
+        batching.store.note_batch(&told, None).await.map_err(store_failed)?;
         Ok(batch_of(&told))
     }
 

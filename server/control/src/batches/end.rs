@@ -132,16 +132,23 @@ impl Control {
                 }
             }
         };
-        match looked {
+        let poll_us = batching.poll_us();
+        let pause_us = match looked {
             Ok(()) => return,
             Err(Unread::Short(missing)) => {
                 tracing::debug!(batch = id, missing, "the output of a batch comes short; it is read again");
+                pause_us(poll_us, self.age_us(&batch))
             }
-            Err(Unread::Gone(error) | Unread::Now(error)) => {
+            Err(Unread::Gone(error)) => {
+                tracing::warn!(%error, batch = id, "the output of a batch is gone; its charge stays for now");
+                pause_us(poll_us, self.age_us(&batch))
+            }
+            Err(Unread::Now(error)) => {
                 tracing::warn!(%error, batch = id, "a batch cannot be looked at now; its charge stays until it can");
+                poll_us
             }
-        }
-        let next_us = self.now_us().saturating_add(pause_us(batching.poll_us(), self.age_us(&batch)));
+        };
+        let next_us = self.now_us().saturating_add(pause_us);
         if let Err(error) = batching.store.note_batch(&batch, Some(next_us)).await {
             tracing::debug!(%error, batch = id, "a batch is looked at again when the claim on it is over");
         }
