@@ -3,7 +3,15 @@
 //! What the gateway must know before the first byte, the purpose above all, may stand behind the file: some SDKs write a form in the order
 //! in which their callers name its fields. Such a file waits on disk, in no memory, until the form has ended.
 
-use std::{io::SeekFrom, time::Duration};
+use std::{
+    io::SeekFrom,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use axum::{
     body::Body,
@@ -37,9 +45,11 @@ const MAX_FIELD: usize = 4_096;
 /// How much is read of a file at once that waited on disk.
 const PIECE: usize = 256 << 10;
 
-/// How long the rest of an upload is read that is answered before its end: a caller that still sends gets to the answer, and one that stalls
+/// How long a caller may send nothing whose upload is answered before its end: one that still sends gets to the answer, and one that stalls
 /// does not keep it waiting.
 const LINGER: Duration = Duration::from_secs(2);
+/// How long the rest of such an upload is read.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// Where the parts of an upload go; `None` is its end.
 type Parcels = mpsc::Sender<Option<CreateFileRequest>>;
@@ -161,11 +171,13 @@ async fn pass_on(gateway: Gateway, parts: &Parts, header: FileHeader, source: So
     let (mut parcels, upload) = mpsc::channel(4);
     let (answering, answered) = oneshot::channel();
     let asked = forward::request(&gateway, parts, whole(upload, answered));
+    let came = Arc::new(AtomicU64::new(0));
+    let of_feeding = came.clone();
     let feeding = async move {
         // Nobody listens any more where it is refused: the answer says why.
         let _ = parcels.send(parcel(Part::Header(header))).await;
         let fed = match source {
-            Source::Form(form, field) => feed(form, field, &mut parcels).await,
+            Source::Form(form, field) => feed(form, field, &mut parcels, &of_feeding).await,
             Source::Disk(file) => feed_from_disk(file, &mut parcels).await,
         };
         if fed.is_ok() {
@@ -182,7 +194,7 @@ async fn pass_on(gateway: Gateway, parts: &Parts, header: FileHeader, source: So
     let (fed, answer) = tokio::select! {
         // Whatever becomes of the rest, this is the answer.
         answer = &mut asking => {
-            let _ = tokio::time::timeout(LINGER, feeding).await;
+            read_on(feeding, &came).await;
             (Ok(()), answer)
         }
         fed = &mut feeding => (fed, asking.await),
@@ -190,6 +202,18 @@ async fn pass_on(gateway: Gateway, parts: &Parts, header: FileHeader, source: So
     fed?;
     let CreateFileResponse { file, receipt } = answer?.into_inner();
     Ok(made(HeaderMap::new(), file.unwrap_or_default().object_json, receipt.as_ref()))
+}
+
+/// Reads the rest for as long as it comes, but not for ever: many callers read no answer before they have sent all.
+async fn read_on(mut feeding: Pin<&mut impl Future>, came: &AtomicU64) {
+    let begun = Instant::now();
+    while begun.elapsed() < LONGEST {
+        let before = came.load(Ordering::Relaxed);
+        let has_ended = tokio::time::timeout(LINGER, feeding.as_mut()).await.is_ok();
+        if has_ended || came.load(Ordering::Relaxed) == before {
+            return;
+        }
+    }
 }
 
 fn parcel(part: Part) -> Option<CreateFileRequest> {
@@ -206,8 +230,14 @@ fn whole(
     parcels.take_until(answered).chain(given_up).scan((), |(), parcel| ready(parcel))
 }
 
-async fn feed(mut form: Multipart<'static>, mut field: Field<'static>, parcels: &mut Parcels) -> Result<(), Refusal> {
+async fn feed(
+    mut form: Multipart<'static>,
+    mut field: Field<'static>,
+    parcels: &mut Parcels,
+    came: &AtomicU64,
+) -> Result<(), Refusal> {
     while let Some(chunk) = field.chunk().await.map_err(unreadable)? {
+        came.fetch_add(chunk.len() as u64, Ordering::Relaxed);
         // Where it is refused the rest is read for a while all the same, so that the caller gets to the answer.
         let _ = parcels.send(parcel(Part::Chunk(chunk))).await;
     }
