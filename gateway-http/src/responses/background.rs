@@ -62,6 +62,9 @@ pub struct Background {
 impl Background {
     /// Waits for them to end; those that take longer are cut short, and say so.
     pub async fn drain(&self, longest: Duration) {
+        if self.stopping.is_cancelled() {
+            return;
+        }
         self.tasks.close();
         if tokio::time::timeout(longest, self.tasks.wait()).await.is_err() {
             self.stopping.cancel();

@@ -268,10 +268,11 @@ pub(crate) fn image_edit(head: &EditImageHead) -> Result<(), Error> {
     v.result()
 }
 
-/// Of a batch: what else it says is checked against the file that it reads.
+/// Of a batch: what else it says is checked against the file that it reads, or not heeded.
 pub(super) fn batch(request: &CreateBatchRequest) -> Result<(), Error> {
     let mut v = Violations::default();
-    options(&mut v, request.tollgate.as_ref());
+    let fits = request.tollgate.as_ref().is_none_or(|wishes| tags_fit(&wishes.tags));
+    v.expect(fits, || "tollgate.tags".into(), TAGS_FIT);
     v.result()
 }
 
