@@ -202,7 +202,12 @@ pub(crate) async fn info(State(gateway): State<Gateway>, request: Request) -> An
     let keys = teams::keys_of(&desk, ListKeysRequest { user_id: user.id.clone(), ..Default::default() }).await?;
     let mut rows = Vec::new();
     for team in desk.teams(ListTeamsRequest::default()).await?.iter().filter(|t| t.member_ids.contains(&user.id)) {
-        rows.push(teams::row(&desk, team).await?);
+        match teams::row(&desk, team).await {
+            Ok(row) => rows.push(row),
+            // What a team spends is not for all its members to know.
+            Err(failure) if failure.is_unseen() => {}
+            Err(failure) => return Err(failure),
+        }
     }
     let info = UserInfo { user_id: user_info.user_id.clone(), user_info, keys, teams: rows };
     Ok(Answer::ignoring(info, query.left()))

@@ -76,6 +76,17 @@ async fn another_organizations_admin_and_a_member_change_nothing_of_others() {
 }
 
 #[tokio::test]
+async fn members_are_told_of_themselves_though_not_of_what_their_team_spends() {
+    let Acme { desk, member, .. } = Acme::new().await;
+    desk.post("team/member_add", json!({"team_id": "blue", "member": {"role": "user", "user_id": "bob"}})).await;
+    assert_eq!(desk.get("user/info?user_id=bob").await["teams"][0]["team_id"], "blue");
+    let own = desk.get_as(&member, "user/info?user_id=bob").await;
+    assert_eq!((own.status.as_u16(), &own.json()["user_id"]), (200, &json!("bob")), "{:?}", own.json());
+    assert_eq!(own.json()["teams"], json!([]));
+    assert_eq!(desk.get_as(&member, "team/info?team_id=blue").await.status, 403);
+}
+
+#[tokio::test]
 async fn who_has_no_right_to_read_is_told_nothing() {
     let Acme { desk, red, outsider, member, caller } = Acme::new().await;
     let report = format!("global/spend/report?{SPAN}");
